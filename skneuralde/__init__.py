@@ -1,0 +1,1 @@
+"""Learn differential equations from time series, the scikit-learn way."""
