@@ -1,0 +1,219 @@
+"""Whatever holds the rows becomes one table: columns, and an index where there is one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import narwhals.stable.v2 as nw
+import numpy as np
+import pandas as pd
+from scipy import sparse
+from sklearn.utils import check_array
+from sklearn.utils.validation import _check_feature_names, _check_n_features
+
+from skneuralde.data.clock import is_timelike
+
+_NUMERIC_KINDS = "fiub"
+
+
+@dataclass(frozen=True)
+class Table:
+    """The rows of X, read but not yet given roles.
+
+    Attributes
+    ----------
+    data : ndarray or DataFrame of shape (n_rows, n_columns)
+        A numeric array where X was one (never copied), else a frame.
+    index : Index or None
+        The index that came with the rows; None for containers without one.
+    named : bool
+        Whether the columns have names of their own.
+    """
+
+    data: np.ndarray | pd.DataFrame
+    index: pd.Index | None = None
+    named: bool = False
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows."""
+        return int(self.data.shape[0])
+
+    @property
+    def n_columns(self) -> int:
+        """Number of columns."""
+        return int(self.data.shape[1])
+
+    @property
+    def names(self) -> tuple[Any, ...]:
+        """Column names, or positions where there are no names."""
+        if isinstance(self.data, pd.DataFrame):
+            return tuple(self.data.columns)
+        return tuple(range(self.n_columns))
+
+    def column(self, position: int) -> np.ndarray | pd.Series:
+        """One column as it came."""
+        if isinstance(self.data, pd.DataFrame):
+            return self.data.iloc[:, position]
+        return self.data[:, position]
+
+    def numeric(self, positions: Sequence[int], dtype: np.dtype) -> np.ndarray:
+        """Columns as one float array: a view where possible, NaN kept, infinities and what is no number refused."""
+        if isinstance(self.data, np.ndarray):
+            block = self.data[:, _as_slice(positions)]
+        else:
+            block = self._numeric_frame(positions)
+        block = block.astype(dtype, copy=False)
+        _refuse_infinity(block, [self.names[p] for p in positions])
+        return block
+
+    def _numeric_frame(self, positions: Sequence[int]) -> np.ndarray:
+        assert isinstance(self.data, pd.DataFrame)
+        frame = self.data.iloc[:, list(positions)]
+        if all(isinstance(d, np.dtype) and d.kind in _NUMERIC_KINDS for d in frame.dtypes):
+            return np.asarray(frame.to_numpy())
+        columns = [_numeric_column(frame.iloc[:, i]) for i in range(frame.shape[1])]
+        return np.column_stack(columns)
+
+    def is_float32(self, positions: Sequence[int]) -> bool:
+        """Whether all these columns hold single precision."""
+        if isinstance(self.data, np.ndarray):
+            return self.data.dtype == np.float32
+        return all(self.data.dtypes.iloc[p] == np.float32 for p in positions)
+
+
+def as_table(X: Any) -> Table:
+    """Read X, in whatever container it comes.
+
+    Parameters
+    ----------
+    X : array-like, DataFrame (pandas, polars or any that narwhals reads), or 1-D datetimes
+
+    Raises
+    ------
+    TypeError, ValueError
+        scikit-learn's own messages for sparse, complex, empty, 0-D and 1-D numeric input; a 3-D X is sent to `to_rows`.
+    """
+    if isinstance(X, Table):
+        return X
+    if isinstance(X, pd.DataFrame):
+        return _frame_table(X, X.index, named=True)
+    if nw.dependencies.is_into_dataframe(X):
+        return _frame_table(_pandas_from(X), None, named=True)
+    times = _one_dimensional_times(X)
+    if times is not None:
+        return _frame_table(pd.DataFrame(index=times), times, named=False)
+    return _array_table(X)
+
+
+def check_features(estimator: Any, X: Any, *, reset: bool) -> Table:
+    """Read X and set (in `fit`) or check scikit-learn's `feature_names_in_` and `n_features_in_` on the estimator."""
+    table = as_table(X)
+    _check_feature_names(estimator, X, reset=reset)
+    _check_n_features(estimator, table.data, reset=reset)
+    return table
+
+
+def _frame_table(frame: pd.DataFrame, index: pd.Index | None, *, named: bool) -> Table:
+    if len(frame) == 0:
+        check_array(np.empty(frame.shape), input_name="X")  # raises scikit-learn's message for no samples
+    return Table(frame, index, named)
+
+
+def _array_table(X: Any) -> Table:
+    if isinstance(X, dict) and not sparse.issparse(X):
+        raise ValueError("X is a dict. For one array per series use X, y = to_rows(values, times).")
+    array = X if sparse.issparse(X) else _to_array(X)
+    if array.ndim >= 3:
+        raise ValueError(
+            f"Found array with dim {array.ndim}, while dim <= 2 is required: a row of X is one query. Turn an array of "
+            "shape (n_series, n_times, dim) into rows with X, y = to_rows(values, times)."
+        )
+    if array.ndim == 2 and not sparse.issparse(array) and array.dtype.kind in "OMm" and array.size:
+        return _frame_table(pd.DataFrame(array).infer_objects(), None, named=False)
+    return Table(check_array(array, ensure_all_finite=False, input_name="X"))
+
+
+def _to_array(X: Any) -> np.ndarray:
+    try:
+        array = np.asarray(X)
+    except ValueError as error:
+        raise ValueError(
+            f"X is not rectangular ({error}). Turn a list of series of unequal length into rows with "
+            "X, y = to_rows(values, times)."
+        ) from error
+    if array.dtype.kind in "US" and isinstance(X, (list, tuple)):
+        array = np.asarray(X, dtype=object)  # rows of mixed text and numbers keep their numbers
+    return array
+
+
+def _one_dimensional_times(X: Any) -> pd.Index | None:
+    if sparse.issparse(X) or isinstance(X, (dict, str, pd.MultiIndex)):
+        return None
+    if nw.dependencies.is_into_series(X) and not isinstance(X, pd.Series):
+        X = _pandas_series(nw.from_native(X, series_only=True))
+    if isinstance(X, (list, tuple)):
+        if not len(X) or isinstance(X[0], (list, tuple, np.ndarray)):
+            return None
+        X = np.asarray(X)
+    if getattr(X, "ndim", None) != 1 or not hasattr(X, "dtype") or not is_timelike(X):
+        return None
+    return pd.Index(X)
+
+
+def _pandas_from(X: Any) -> pd.DataFrame:
+    frame = nw.from_native(X, eager_only=True)
+    return pd.DataFrame({name: _pandas_series(frame[name]) for name in frame.columns})
+
+
+def _pandas_series(series: nw.Series) -> pd.Series:
+    values = pd.Series(series.to_numpy(), name=series.name)
+    # to_numpy gives the instants in UTC and forgets the zone: put the zone back, so that naive and aware stay distinct
+    zone = getattr(series.dtype, "time_zone", None)
+    return values if zone is None else values.dt.tz_localize("UTC").dt.tz_convert(zone)
+
+
+def _numeric_column(column: pd.Series) -> np.ndarray:
+    where = f"column {column.name!r} of X"
+    dtype = column.dtype
+    if isinstance(dtype, pd.CategoricalDtype):
+        raise ValueError(
+            f"{where} is categorical (row 0: {column.iloc[0]!r}), and a category is not a number. Encode it, for example "
+            "with OneHotEncoder in a Pipeline, or name it in series= if it tells the series apart."
+        )
+    if is_timelike(column):
+        raise ValueError(
+            f"{where} holds {dtype} and has no role. Name it in time= (or series=), or turn it into a number."
+        )
+    if isinstance(dtype, pd.SparseDtype):
+        raise TypeError(f"Sparse data was passed for X ({where}), but dense data is required. Use .sparse.to_dense().")
+    if pd.api.types.is_numeric_dtype(dtype) and not isinstance(dtype, np.dtype):
+        return column.to_numpy(dtype=np.float64, na_value=np.nan)
+    try:
+        return check_array(column.to_frame(), ensure_all_finite=False, input_name="X")[:, 0]
+    except ValueError as error:
+        raise ValueError(
+            f"{where} is not numeric: {error}. Encode it, or name it in series= if it tells the series apart."
+        ) from error
+
+
+def _refuse_infinity(block: np.ndarray, names: Sequence[Any]) -> None:
+    if not block.size or np.isfinite(block).all():
+        return
+    infinite = np.isinf(block)
+    if infinite.any():
+        row, column = np.argwhere(infinite)[0]
+        raise ValueError(
+            f"Input X contains infinity or a value too large for {block.dtype!r}: "
+            f"column {names[column]!r}, first in row {row} ({block[row, column]})."
+        )
+
+
+def _as_slice(positions: Sequence[int]) -> slice | list[int]:
+    """Neighbouring columns as a slice, so that numpy gives a view."""
+    positions = list(positions)
+    if positions and positions == list(range(positions[0], positions[-1] + 1)):
+        return slice(positions[0], positions[-1] + 1)
+    return positions

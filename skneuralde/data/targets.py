@@ -1,0 +1,138 @@
+"""y in, predictions out: the same container, names, dimensions and dtype."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import narwhals.stable.v2 as nw
+import numpy as np
+import pandas as pd
+from sklearn.utils import check_array, check_consistent_length
+
+from skneuralde.data.roles import Roles
+from skneuralde.data.table import Table
+
+
+@dataclass(frozen=True)
+class Output:
+    """What y looked like in `fit`, so that predictions look the same.
+
+    Attributes
+    ----------
+    container : {"numpy", "pandas", "polars"}
+    one_dimensional : bool
+        Whether y was `(n_rows,)`.
+    names : tuple
+        y's name or column names; empty for arrays.
+    dtype : dtype
+        float32 if everything numeric in fit was, else float64.
+    """
+
+    container: Literal["numpy", "pandas", "polars"]
+    one_dimensional: bool
+    names: tuple[Any, ...]
+    dtype: np.dtype
+
+    def squeeze(self, values: np.ndarray) -> np.ndarray:
+        """Array `(..., n_outputs)` as `(...)` where y was one-dimensional, in y's dtype."""
+        values = np.asarray(values)
+        return (values[..., 0] if self.one_dimensional else values).astype(self.dtype, copy=False)
+
+    def like(self, values: np.ndarray, X: Any) -> Any:
+        """Predictions `(n_rows, n_outputs)` in y's container, with X's index.
+
+        Parameters
+        ----------
+        values : ndarray of shape (n_rows, n_outputs)
+        X : the X that was asked for
+        """
+        array = self.squeeze(values)
+        if self.container == "pandas":
+            return self._pandas(array, X)
+        if self.container == "polars":
+            if self.one_dimensional:
+                return nw.new_series(self.names[0] or "", array, backend="polars").to_native()
+            columns = dict(zip(self.names, array.T, strict=True))
+            return nw.from_dict(columns, backend="polars").to_native()
+        return array
+
+    def _pandas(self, array: np.ndarray, X: Any) -> Any:
+        if isinstance(X, (pd.DatetimeIndex, pd.TimedeltaIndex, pd.PeriodIndex)):
+            index = X
+        elif isinstance(X, (pd.DataFrame, pd.Series)):
+            index = X.index
+        else:
+            return array  # a bare X has no index to give
+        if self.one_dimensional:
+            return pd.Series(array, index=index, name=self.names[0])
+        return pd.DataFrame(array, index=index, columns=pd.Index(self.names))
+
+
+@dataclass(frozen=True)
+class Targets:
+    """y as numbers, `(n_rows, n_outputs)` with NaN where nothing was observed, and how to give predictions back."""
+
+    values: np.ndarray
+    output: Output
+
+
+def read_targets(y: Any, rows: Any, *, roles: Roles) -> Targets:
+    """Check y and remember its container.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_rows,) or (n_rows, n_outputs)
+        NaN means not observed.
+    rows : Rows, Table or int
+        What y belongs to, for the number of rows.
+    roles : Roles
+        From `Roles.fit`, for the dtype.
+
+    Raises
+    ------
+    ValueError
+        No y, an infinite y, nothing observed at all, or as many values as rows are not there.
+    """
+    if y is None:
+        raise ValueError("This estimator requires y to be passed, but the target y is None.")
+    container = _container(y)
+    names = _names(y)
+    array = _numbers(y)
+    n_rows = rows if isinstance(rows, int) else rows.n_rows
+    check_consistent_length(np.empty(n_rows), array)
+    one_dimensional = array.ndim == 1
+    values = array.reshape(len(array), -1).astype(roles.dtype, copy=False)
+    if np.isnan(values).all():
+        raise ValueError(
+            "Input y contains NaN only: nothing was observed. NaN in y is legal where other rows have a value."
+        )
+    return Targets(values, Output(container, one_dimensional, names, roles.dtype))
+
+
+def _numbers(y: Any) -> np.ndarray:
+    if getattr(y, "ndim", 0) > 2:
+        raise ValueError(
+            f"y has shape {y.shape}, but (n_rows,) or (n_rows, n_outputs) is expected. Turn an array of shape "
+            "(n_series, n_times, dim) into rows with X, y = to_rows(values, times)."
+        )
+    if isinstance(getattr(y, "dtype", None), pd.CategoricalDtype):
+        raise ValueError("y is categorical, but an equation's state is numeric. Give numbers.")
+    if not isinstance(y, (pd.Series, pd.DataFrame)) and nw.dependencies.is_into_series(y):
+        y = y.to_numpy()
+    array = check_array(y, ensure_2d=False, ensure_all_finite="allow-nan", input_name="y")
+    if array.dtype.kind not in "fiub":
+        raise ValueError(f"y holds {array.dtype}, but an equation's state is numeric. Give numbers.")
+    return array
+
+
+def _container(y: Any) -> Literal["numpy", "pandas", "polars"]:
+    if isinstance(y, (pd.Series, pd.DataFrame)):
+        return "pandas"
+    return "polars" if nw.dependencies.is_polars_series(y) or nw.dependencies.is_polars_dataframe(y) else "numpy"
+
+
+def _names(y: Any) -> tuple[Any, ...]:
+    if hasattr(y, "columns"):
+        return tuple(y.columns)
+    return (getattr(y, "name", None),)
