@@ -1,0 +1,118 @@
+"""`Problem`: the equation du = f(t, u) dt + g(t, u) dW."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from skneuralde._typing import Coefficient, Context, State, Time
+from skneuralde.terms import Constant, Term, check_term, resolve_known
+
+NOISES = ("diagonal", "additive", "general")
+CALCULI = ("ito", "stratonovich")
+
+
+class Problem(nn.Module):
+    """A differential equation, ordinary or stochastic.
+
+    Parameters
+    ----------
+    drift : None, number, array, callable, torch.nn.Module or list of these
+        f of ``du = f(t, u) dt + g(t, u) dW``. A callable takes ``(t, u)`` or ``(t, u, c)``: ``t (batch, 1)``,
+        ``u (batch, dim)`` and the context ``c (batch, k)``, and returns ``(batch, dim)``. A list is the sum of its
+        elements. None is no drift.
+    diffusion : same, default=None
+        g, likewise; its shape is told by ``noise``. None makes the equation ordinary.
+    noise : {"diagonal", "additive", "general"}, default="diagonal"
+        "diagonal": g has the shape of u, every component its own noise. "additive": g does not depend on u; it has the
+        shape of u or is ``(batch, dim, m)``. "general": g is ``(batch, dim, m)``.
+    calculus : {"ito", "stratonovich"}, default="ito"
+
+    Attributes
+    ----------
+    drift, diffusion : Term
+        The coefficients as torch modules; ``diffusion`` is None where the equation has no noise.
+    state_ndim : int
+        Number of axes of one state.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skneuralde import Problem
+    >>> problem = Problem(lambda t, u: -u, 0.5)
+    >>> problem.drift(torch.zeros(1, 1), torch.ones(1, 2))
+    tensor([[-1., -1.]])
+    """
+
+    state_ndim = 1
+    drift: Term
+    diffusion: Term | None
+
+    def __init__(self, drift: Any, diffusion: Any = None, *, noise: str = "diagonal", calculus: str = "ito"):
+        super().__init__()
+        if noise not in NOISES:
+            raise ValueError(f"noise must be one of {NOISES}, got {noise!r}")
+        if calculus not in CALCULI:
+            raise ValueError(f"calculus must be one of {CALCULI}, got {calculus!r}")
+        self.noise = noise
+        self.calculus = calculus
+        f = resolve_known(drift, name="drift")
+        self.drift = Constant(torch.zeros((), dtype=torch.float64)) if f is None else f
+        self.diffusion = resolve_known(diffusion, name="diffusion")
+        if noise == "additive" and self.diffusion is not None:
+            # What additive means, and what `check` makes sure of: nobody needs to differentiate it.
+            self.diffusion.state_dependent = False
+        self._noise_dim: int | None = None
+
+    def noise_dim(self, dim: int) -> int:
+        """Count the Brownian motions that drive a state of dimension ``dim``.
+
+        Raises
+        ------
+        RuntimeError
+            If only a call of g can tell, and `check` has not made it yet.
+        """
+        if self.diffusion is None:
+            return 0
+        if self.noise == "diagonal":
+            return dim
+        if self._noise_dim is None:
+            raise RuntimeError("the number of noises is measured by Problem.check, which has not been called")
+        return self._noise_dim
+
+    def apply_noise(self, g: Coefficient, dw: State) -> State:
+        """Multiply a value of the diffusion with an increment ``dw (batch, m)``."""
+        return g * dw if g.ndim == dw.ndim else (g @ dw[..., None])[..., 0]
+
+    def check(self, t: Time, u: State, c: Context | None = None) -> None:
+        """Call every coefficient once and refuse what does not fit.
+
+        Raises
+        ------
+        ValueError
+            If a coefficient returns something else than a finite tensor of the state's dtype and device and of the
+            shape that the noise asks for, or if additive noise changes with the state.
+        """
+        dim = u.shape[-1]
+        check_term(self.drift, name="drift", shape=(dim,), t=t, u=u, c=c)
+        if self.diffusion is None:
+            return
+        shape = (dim, None) if self._is_matrix_noise(self.diffusion, t, u, c) else (dim,)
+        g = check_term(self.diffusion, name="diffusion", shape=shape, t=t, u=u, c=c)
+        self._noise_dim = g.shape[-1]
+        if self.noise == "additive":
+            with torch.no_grad():
+                elsewhere = self.diffusion(t, 1.5 * u + 1, c)
+            if not torch.equal(g, elsewhere):
+                raise ValueError(
+                    'noise="additive" says that the diffusion does not depend on the state, but it changes with u: '
+                    'give noise="diagonal" or noise="general"'
+                )
+
+    def _is_matrix_noise(self, diffusion: Term, t: Tensor, u: Tensor, c: Tensor | None) -> bool:
+        if self.noise != "additive":
+            return self.noise == "general"
+        with torch.no_grad():
+            return getattr(diffusion(t, u, c), "ndim", 2) == 3

@@ -1,0 +1,93 @@
+"""One call of a coefficient before any work starts, with errors that say what to change."""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+from torch import Tensor, nn
+
+from skneuralde.terms.base import Sum
+from skneuralde.terms.known import UserModule
+
+
+def check_term(
+    term: nn.Module, *, name: str, shape: tuple[int | None, ...], t: Tensor, u: Tensor, c: Tensor | None = None
+) -> Tensor:
+    """Call a coefficient once and return its value, or say what is wrong with it.
+
+    Parameters
+    ----------
+    term : Term
+    name : str
+        What the user calls it; a summand of a list is named by its position.
+    shape : tuple of int or None
+        Shape of one path's value; None stands for a size that the coefficient chooses.
+    t, u, c : Tensor
+        Where to call it: ``(batch, 1)``, ``(batch, dim)`` and ``(batch, k)`` or None.
+
+    Returns
+    -------
+    Tensor of shape (batch, *shape)
+
+    Raises
+    ------
+    ValueError
+        If the value is no tensor, or has another shape, dtype or device than the state asks for, or is not finite.
+    """
+    if isinstance(term, Sum):
+        parts = [check_term(part, name=f"{name}[{i}]", shape=shape, t=t, u=u, c=c) for i, part in enumerate(term.terms)]
+        if len({part.shape for part in parts}) > 1:
+            shapes = ", ".join(str(tuple(part.shape)) for part in parts)
+            raise ValueError(f"the terms of {name} must have one shape, got {shapes}")
+        return functools.reduce(torch.add, parts)
+    if isinstance(term, UserModule) and term.floating_dtypes() - {u.dtype}:
+        other = (term.floating_dtypes() - {u.dtype}).pop()
+        raise ValueError(
+            f"{name} has parameters of dtype {other}, but the state is {u.dtype}: convert it with .to({u.dtype})"
+        )
+    value = _call(term, name, t, u, c)
+    _check_value(value, name, shape, t, u)
+    return value
+
+
+def _call(term: nn.Module, name: str, t: Tensor, u: Tensor, c: Tensor | None) -> Tensor:
+    before = u.clone()
+    try:
+        with torch.no_grad():
+            value = term(t, u, c)
+    except Exception as error:
+        shapes = ", ".join(f"{k} {tuple(x.shape)}" for k, x in (("t", t), ("u", u), ("c", c)) if x is not None)
+        error.add_note(f"raised by {name}, called with the shapes {shapes}")
+        raise
+    if not torch.equal(before, u):
+        raise ValueError(f"{name} changes u in place; it must return a new tensor")
+    return value
+
+
+def _check_value(value: object, name: str, shape: tuple[int | None, ...], t: Tensor, u: Tensor) -> None:
+    expected = (len(u), *shape)
+    sizes = ", ".join("m" if size is None else str(size) for size in expected)
+    wanted = f"({sizes})" if shape else f"({sizes},)"
+    if not isinstance(value, Tensor):
+        raise ValueError(
+            f"{name} must return a torch tensor of shape {wanted}, got {type(value).__name__}: compute it from u with "
+            "torch functions"
+        )
+    got = tuple(value.shape)
+    if len(got) != len(expected) or any(b is not None and a != b for a, b in zip(got, expected, strict=True)):
+        raise ValueError(
+            f"{name} must return shape {wanted} for u of shape {tuple(u.shape)}, got {got}: nothing is broadcast, and "
+            "the first axis is the batch"
+        )
+    if value.dtype != u.dtype:
+        raise ValueError(f"{name} must keep the dtype of u, {u.dtype}, got {value.dtype}")
+    if value.device != u.device:
+        raise ValueError(f"{name} must stay on the device of u, {u.device}, got {value.device}")
+    finite = value.isfinite()
+    if not bool(finite.all()):
+        index = tuple((~finite).nonzero()[0].tolist())
+        raise ValueError(
+            f"{name} returned {value[index].item()} at index {index}, where t = {t[index[0]].item():g} and "
+            f"u = {u[index[0]].tolist()}"
+        )

@@ -1,0 +1,95 @@
+"""The scaled input columns of one network."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from skneuralde.terms.inputs import Inputs
+
+
+class Columns(nn.Module):
+    """Assembles and scales what one network sees: state or features first, then context and controls, then time.
+
+    Parameters
+    ----------
+    inputs : Inputs
+    features : callable or None
+        Function of the state that the network sees in its place.
+    name : str
+        The coefficient's name, for messages.
+    """
+
+    shift: Tensor | None
+    factor: Tensor | None
+
+    def __init__(self, inputs: Inputs, features: Callable[[Tensor], Tensor] | None, name: str):
+        super().__init__()
+        if isinstance(features, nn.Module):
+            features = copy.deepcopy(features).to(inputs.dtype)
+        self.name = name
+        self.features = features
+        self.sees_time = "time" in inputs.sees
+        self.context = inputs.context_columns
+        self.sees_context = self.context.stop > self.context.start
+
+        state_loc, state_scale = _state_scaling(inputs, features, name)
+        self.n_state = len(state_loc)
+        time_loc, time_scale = (state_loc.new_tensor([value] * self.sees_time) for value in inputs.time)
+        loc = torch.cat([state_loc, inputs.context_loc[self.context], time_loc])
+        scale = torch.cat([state_scale, inputs.context_scale[self.context], time_scale])
+        factor = scale.to(inputs.dtype).reciprocal()
+        shift = -loc.to(inputs.dtype) * factor
+        self.width = len(factor)
+        scaled = bool((factor != 1).any() or (shift != 0).any())
+        self.register_buffer("factor", factor if scaled else None)
+        self.register_buffer("shift", shift if scaled else None)
+
+    def seen(self, u: Tensor) -> Tensor:
+        """Return what stands for the state: u itself, its features, or nothing."""
+        if self.features is not None:
+            return self.features(u)
+        return u if self.n_state else u[:, :0]
+
+    def forward(self, t: Tensor, seen: Tensor, c: Tensor | None) -> Tensor:
+        """Scaled inputs ``(batch, width)``; ``seen`` is what the method of that name gave."""
+        parts = [seen] if self.n_state else []
+        if self.sees_context:
+            if c is None:
+                raise ValueError(f"the network of {self.name} sees context or controls, but there are none")
+            parts.append(c[:, self.context])
+        if self.sees_time:
+            parts.append(t)
+        x = parts[0] if len(parts) == 1 else torch.cat(parts or [seen], -1)
+        return x if self.factor is None or self.shift is None else torch.addcmul(self.shift, x, self.factor)
+
+    def state_weights(self, weights: Tensor) -> Tensor:
+        """First layer's weights on the unscaled state or features: ``(units, n_state)``."""
+        weights = weights[:, : self.n_state]
+        return weights if self.factor is None else weights * self.factor[: self.n_state]
+
+
+def _state_scaling(inputs: Inputs, features: Callable[[Tensor], Tensor] | None, name: str) -> tuple[Tensor, Tensor]:
+    """Location and scale of what stands for the state; empty where the network does not see it."""
+    if features is None:
+        stop = inputs.dim if "state" in inputs.sees else 0
+        return inputs.state_loc[:stop], inputs.state_scale[:stop]
+    sample = inputs.state_sample.to(inputs.dtype)
+    with torch.no_grad():
+        values = features(sample)
+    if not isinstance(values, Tensor) or values.ndim != 2 or len(values) != len(sample):
+        got = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
+        raise ValueError(
+            f"features of {name} must turn a state of shape {tuple(sample.shape)} into a tensor of shape "
+            f"({len(sample)}, n_features), got {got}"
+        )
+    if values.dtype != sample.dtype:
+        raise ValueError(f"features of {name} must keep the state's dtype {sample.dtype}, got {values.dtype}")
+    if not bool(values.isfinite().all()):
+        row = int((~values.isfinite()).any(-1).nonzero()[0])
+        raise ValueError(f"features of {name} are not finite at u = {sample[row].tolist()}: {values[row].tolist()}")
+    scale, loc = torch.std_mean(values, 0, correction=0)
+    return loc, torch.where(scale > 0, scale, 1.0)

@@ -1,0 +1,71 @@
+"""Coefficients that the user wrote down: constants, functions and torch modules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from skneuralde._typing import Coefficient, Context, State, Time
+from skneuralde.terms.base import Term
+from skneuralde.terms.signature import takes_context
+
+
+class Constant(Term):
+    """A known number, vector or matrix.
+
+    Parameters
+    ----------
+    value : Tensor
+    shape : tuple of int or None
+        Shape that one path's value has; None is the shape of the state for numbers and vectors, and the value's own
+        for matrices.
+    """
+
+    state_dependent = False
+    value: Tensor
+
+    def __init__(self, value: Tensor, shape: tuple[int, ...] | None = None):
+        super().__init__()
+        self.shape = value.shape if shape is None and value.ndim > 1 else shape
+        self.register_buffer("value", value if self.shape is None else value.broadcast_to(self.shape).clone())
+
+    def forward(self, t: Time, u: State, c: Context | None = None) -> Coefficient:
+        """Return the constant at every path."""
+        return self.value.to(u).expand(len(u), *(u.shape[1:] if self.shape is None else self.shape))
+
+
+class Known(Term):
+    """A known function of (t, u) or (t, u, c)."""
+
+    def __init__(self, function: Callable[..., Tensor], name: str):
+        super().__init__()
+        self.name = name
+        self.function = function
+        self.takes_context = takes_context(function, name)
+
+    def forward(self, t: Time, u: State, c: Context | None = None) -> Coefficient:
+        """Value of the user's function at every path."""
+        if not self.takes_context:
+            return self.function(t, u)
+        if c is None:
+            raise ValueError(f"{self.name} takes c, but there are neither context nor controls to give it")
+        return self.function(t, u, c)
+
+
+class UserModule(Known):
+    """The user's own torch module of (t, u) or (t, u, c), trainable.
+
+    The caller copies it first where training must leave the original alone.
+    """
+
+    def __init__(self, module: nn.Module, name: str):
+        # The signature that counts is forward's: nn.Module.__call__ takes anything.
+        super().__init__(module, name)
+        self.takes_context = takes_context(module.forward, name)
+
+    def floating_dtypes(self) -> set[torch.dtype]:
+        """Dtypes of the module's real parameters and buffers."""
+        tensors = [*self.parameters(), *self.buffers()]
+        return {tensor.dtype for tensor in tensors if tensor.is_floating_point()}

@@ -1,0 +1,58 @@
+"""`MLP`: says that a coefficient is a network, and which one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from numbers import Integral
+from typing import Any
+
+from sklearn.base import BaseEstimator
+from torch import Tensor
+
+from skneuralde.terms.activations import ACTIVATIONS
+
+
+class MLP(BaseEstimator):
+    """A multilayer perceptron as a coefficient of the equation.
+
+    A parameter object: it holds settings and no weights, so that a grid search can reach them, for instance as
+    ``drift__hidden_layer_sizes``. Inputs and outputs are scaled inside the network.
+
+    Parameters
+    ----------
+    hidden_layer_sizes : int or sequence of int, default=(50,)
+        Number of units in each hidden layer; an empty sequence makes the coefficient linear.
+    activation : {"identity", "logistic", "tanh", "relu", "silu", "softplus"}, default="tanh"
+        Activation of the hidden layers.
+    features : callable, default=None
+        What the network sees in place of the state: a function of the state ``u (batch, dim)``, in the caller's units,
+        that returns a tensor ``(batch, n_features)``. It is used even where the state is not among the inputs.
+
+    Examples
+    --------
+    >>> from skneuralde import MLP
+    >>> MLP((50, 50), activation="silu")
+    MLP(activation='silu', hidden_layer_sizes=(50, 50))
+    """
+
+    def __init__(
+        self,
+        hidden_layer_sizes: int | Sequence[int] = (50,),
+        activation: str = "tanh",
+        features: Callable[[Tensor], Tensor] | None = None,
+    ):
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.features = features
+
+    def layer_sizes(self, name: str) -> tuple[int, ...]:
+        """Hidden layer sizes as a tuple, once every parameter is found valid; ``name`` is the coefficient's."""
+        given: Any = self.hidden_layer_sizes
+        sizes = (given,) if isinstance(given, Integral) else tuple(given)
+        if not all(isinstance(size, Integral) and int(size) > 0 for size in sizes):
+            raise ValueError(f"hidden_layer_sizes of {name} must be positive integers, got {given!r}")
+        if self.activation not in ACTIVATIONS:
+            raise ValueError(f"activation of {name} must be one of {sorted(ACTIVATIONS)}, got {self.activation!r}")
+        if self.features is not None and not callable(self.features):
+            raise ValueError(f"features of {name} must be a function of the state, got {self.features!r}")
+        return tuple(int(size) for size in sizes)

@@ -1,0 +1,117 @@
+"""The package's own network: a multilayer perceptron with an analytic Jacobian."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from skneuralde._typing import Coefficient, Context, State, Time
+from skneuralde.terms.activations import ACTIVATIONS
+from skneuralde.terms.base import Term, value_and_jacobian
+from skneuralde.terms.columns import Columns
+from skneuralde.terms.inputs import Inputs
+from skneuralde.terms.mlp import MLP
+from skneuralde.terms.outputs import OUTPUTS
+
+#: Size of a fresh network's output, in units of the output's scale: an equation starts almost without the network.
+_INITIAL_SIZE = 0.1
+
+
+class Network(Term):
+    """A multilayer perceptron of what `Inputs` lets it see, in the caller's units.
+
+    Parameters
+    ----------
+    mlp : MLP
+    inputs : Inputs
+    output_scale : Tensor of shape (*shape,)
+        Typical size of the coefficient; it also says the coefficient's shape.
+    positive : {None, "softplus", "cholesky"}
+        None: any sign, about 0.1 of the scale at the start. "softplus": positive components. "cholesky": a lower
+        triangular matrix with positive diagonal. The last two start at the scale.
+    generator : torch.Generator
+        Draws the initial weights.
+    name : str
+        The coefficient's name, for messages.
+    """
+
+    def __init__(
+        self,
+        mlp: MLP,
+        inputs: Inputs,
+        output_scale: Tensor,
+        *,
+        positive: str | None = None,
+        generator: torch.Generator,
+        name: str,
+    ):
+        super().__init__()
+        if positive not in OUTPUTS:
+            raise ValueError(f"positive must be one of {list(OUTPUTS)}, got {positive!r}")
+        hidden = mlp.layer_sizes(name)
+        self.activation = mlp.activation
+        self.columns = Columns(inputs, mlp.features, name)
+        self.output = OUTPUTS[positive](output_scale.detach().to(inputs.dtype))
+        self.state_dependent = self.columns.n_state > 0
+        # A network that sees nothing is a learned constant: the last layer's biases.
+        sizes = (self.columns.width, *(hidden if self.columns.width else ()), self.output.width)
+        layers = [
+            _initial_layer(n_in, n_out, ACTIVATIONS[self.activation].gain, generator) for n_in, n_out in pairwise(sizes)
+        ]
+        layers[-1] = _INITIAL_SIZE * layers[-1][0], self.output.initial_bias()
+        self.weights = nn.ParameterList([weights.to(inputs.dtype) for weights, _ in layers])
+        self.biases = nn.ParameterList([biases.to(inputs.dtype) for _, biases in layers])
+
+    def forward(self, t: Time, u: State, c: Context | None = None) -> Coefficient:
+        """Value of the coefficient at every path."""
+        activate = ACTIVATIONS[self.activation].function
+        x = self.columns(t, self.columns.seen(u), c)
+        *hidden, last = zip(self.weights, self.biases, strict=True)
+        for weights, biases in hidden:
+            x = activate(F.linear(x, weights, biases))
+        return self.output(F.linear(x, *last))
+
+    def _linearize(self, t: Tensor, u: Tensor, c: Tensor | None) -> tuple[Tensor, Tensor]:
+        features = self.columns.features
+        seen, features_slope = (u, None) if features is None else value_and_jacobian(features, u)
+        raw, slope = self._last_layer(self.columns(t, seen, c))
+        value, slope = self.output.linearize(raw, slope)
+        if features_slope is None:
+            return value, slope
+        flat = slope.reshape(len(u), -1, self.columns.n_state) @ features_slope
+        return value, flat.view(*value.shape, u.shape[-1])
+
+    def _last_layer(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Last layer ``(batch, width)`` and its derivative ``(batch, width, n_state)``, from the hidden activations."""
+        activation = ACTIVATIONS[self.activation]
+        first, *rest = zip(self.weights, self.biases, strict=True)
+        pre = F.linear(x, *first)
+        # Derivatives with respect to the state: (width, n_state) while they are the same at every path, then
+        # (batch, n_state, width). The first product of weights is shared, which leaves one matrix product.
+        shared = self.columns.state_weights(first[0])
+        if not rest:
+            return pre, shared.expand(len(x), -1, -1)
+        for depth, (weights, biases) in enumerate(rest):
+            post = activation.function(pre)
+            gain = activation.slope(pre, post)
+            if depth == 0:
+                product = shared[:, :, None] * weights.T[:, None, :]
+                tangents = (gain @ product.flatten(1)).view(len(x), self.columns.n_state, -1)
+            else:
+                tangents = (tangents * gain[:, None, :]) @ weights.T
+            pre = F.linear(post, weights, biases)
+        return pre, tangents.mT
+
+
+def _initial_layer(n_in: int, n_out: int, gain: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Uniform weights that keep the variance of unit inputs (LeCun et al. 1998), and biases that spread the units.
+
+    Drawn in double precision on the generator's device, so that every dtype starts from the same network.
+    """
+    fan = max(n_in, 1)
+    draws = torch.rand(n_out, n_in + 1, dtype=torch.float64, generator=generator, device=generator.device) * 2 - 1
+    return draws[:, :-1] * (gain * math.sqrt(3 / fan)), draws[:, -1] / math.sqrt(fan)

@@ -1,0 +1,191 @@
+"""From what the user gives for a coefficient to a `Term`."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable
+from numbers import Real
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from skneuralde.terms.base import Sum, Term
+from skneuralde.terms.inputs import Inputs
+from skneuralde.terms.known import Constant, Known, UserModule
+from skneuralde.terms.mlp import MLP
+from skneuralde.terms.network import Network
+
+_CHOICES = (
+    'None, a number or array, a function of (t, u) or (t, u, c), a torch.nn.Module with the same call, "mlp", an MLP, '
+    "or a list of these, which is their sum"
+)
+
+
+def resolve(
+    spec: Any,
+    *,
+    name: str,
+    shape: tuple[int, ...],
+    default: MLP,
+    inputs: Inputs,
+    output_scale: Tensor,
+    positive: str | None = None,
+    generator: torch.Generator,
+) -> Term | None:
+    """Turn a coefficient as an estimator takes it into a term.
+
+    Parameters
+    ----------
+    spec : None, number, array, callable, torch.nn.Module, "mlp", MLP, Term or list of these
+        A module is copied, so that training leaves the user's own alone. A list that holds only numbers is an array,
+        any other list the sum of its elements.
+    name : str
+        The parameter's name, for messages.
+    shape : tuple of int
+        Shape of the coefficient at one path. Numbers and vectors are expanded to it; a matrix keeps its own.
+    default : MLP
+        What "mlp" stands for.
+    inputs : Inputs
+        What networks see.
+    output_scale : Tensor
+        Typical size of the coefficient; expanded to ``shape``.
+    positive : {None, "softplus", "cholesky"}
+        How networks are kept positive.
+    generator : torch.Generator
+        Draws the networks' initial weights.
+
+    Returns
+    -------
+    Term or None
+        None where the spec is None.
+
+    Raises
+    ------
+    ValueError
+        If the spec is none of these, or does not fit the shape.
+    """
+
+    def network(mlp: MLP, label: str) -> Term:
+        scale = output_scale.broadcast_to(shape)
+        return Network(mlp, inputs, scale, positive=positive, generator=generator, name=label)
+
+    def leaf(part: Any, label: str) -> Term:
+        if isinstance(part, str) and part == "mlp":
+            return network(default, label)
+        if isinstance(part, MLP):
+            return network(part, label)
+        if isinstance(part, nn.Module):
+            return UserModule(copy.deepcopy(part).to(inputs.dtype), label)
+        if _is_array(part):
+            return _fitted_constant(_constant(part, label).to(inputs.dtype), shape, label)
+        return Known(part, label)
+
+    return _resolve(spec, name, leaf)
+
+
+def resolve_known(spec: Any, *, name: str) -> Term | None:
+    """Turn a coefficient of a `Problem` into a term; the shapes of constants follow the state.
+
+    A module is taken as it is, so that gradients reach the user's own parameters.
+
+    Raises
+    ------
+    ValueError
+        If the spec is an MLP, whose scales only data can tell, or nothing that a coefficient can be.
+    """
+
+    def leaf(part: Any, label: str) -> Term:
+        if isinstance(part, MLP) or (isinstance(part, str) and part == "mlp"):
+            raise ValueError(
+                f"{label} is an MLP, whose inputs are scaled by data: give it to an estimator, or give Problem a "
+                "torch.nn.Module of (t, u)"
+            )
+        if isinstance(part, nn.Module):
+            return UserModule(part, label)
+        if _is_array(part):
+            return Constant(_constant(part, label))
+        return Known(part, label)
+
+    return _resolve(spec, name, leaf)
+
+
+def trainable(term: Term | None) -> bool:
+    """Whether a term has anything to learn."""
+    return term is not None and any(p.requires_grad for p in term.parameters())
+
+
+def has_known_units(spec: Any) -> bool:
+    """Whether a coefficient holds a part in the caller's units, which mean nothing until the unit of time is given."""
+    if _is_sum(spec):
+        return any(has_known_units(part) for part in spec)
+    return not (spec is None or isinstance(spec, (str, MLP)))
+
+
+def _resolve(spec: Any, name: str, leaf: Callable[[Any, str], Term]) -> Term | None:
+    if spec is None:
+        return None
+    if _is_sum(spec):
+        if not spec:
+            raise ValueError(f"{name} is an empty list; give None for a coefficient that is absent")
+        return Sum([_resolve_part(part, f"{name}[{i}]", leaf) for i, part in enumerate(spec)])
+    return _resolve_part(spec, name, leaf)
+
+
+def _resolve_part(part: Any, name: str, leaf: Callable[[Any, str], Term]) -> Term:
+    if isinstance(part, Term):
+        return part
+    if inspect.isclass(part):
+        raise ValueError(f"{name} is the class {part.__name__}; pass an instance, {part.__name__}(...)")
+    if isinstance(part, str) and part != "mlp":
+        raise ValueError(f'{name}={part!r} is not known; the only string is "mlp". Expected {_CHOICES}')
+    if part is None or _is_sum(part):
+        raise ValueError(f"{name} is {part!r}, which is no term of a sum. Expected {_CHOICES}")
+    if not (isinstance(part, (str, MLP)) or callable(part) or _is_array(part)):
+        raise ValueError(f"{name} is a {type(part).__name__}. Expected {_CHOICES}")
+    return leaf(part, name)
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a value is a number or a nested list of numbers."""
+    if isinstance(value, (list, tuple)):
+        return bool(value) and all(_is_number(item) for item in value)
+    return isinstance(value, Real) or (hasattr(value, "shape") and value.shape == ())
+
+
+def _is_sum(spec: Any) -> bool:
+    return isinstance(spec, (list, tuple)) and not _is_number(spec)
+
+
+def _is_array(value: Any) -> bool:
+    return _is_number(value) or (hasattr(value, "__array__") and not isinstance(value, nn.Module))
+
+
+def _constant(value: Any, name: str) -> Tensor:
+    """Read a finite real constant as a float64 tensor of at most two axes."""
+    if isinstance(value, Tensor):
+        if value.requires_grad:
+            raise ValueError(f"{name} is a tensor that requires a gradient; to learn it, wrap it in a torch.nn.Module")
+        value = value.cpu().numpy()
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"{name} must hold real numbers, got dtype {array.dtype}")
+    if array.ndim > 2:
+        raise ValueError(f"{name} must have at most two axes, got shape {array.shape}")
+    if not np.isfinite(array).all():
+        index = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+        raise ValueError(f"{name} must be finite, got {array[index]} at index {index}")
+    return torch.from_numpy(array.astype(np.float64))
+
+
+def _fitted_constant(value: Tensor, shape: tuple[int, ...], name: str) -> Constant:
+    """Make the constant for a coefficient of this shape; a matrix of noise may have any number of columns."""
+    if value.ndim == 2 and shape and value.shape[0] == shape[0]:
+        return Constant(value)
+    vector_for_matrix = len(shape) == 2 and value.ndim < 2
+    if vector_for_matrix or value.shape not in (torch.Size([]), torch.Size(shape)):
+        expected = f"{shape}" if vector_for_matrix else f"{shape} or be a number"
+        raise ValueError(f"{name} must have shape {expected}, got {tuple(value.shape)}")
+    return Constant(value, shape)
