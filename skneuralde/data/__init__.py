@@ -1,6 +1,8 @@
 """Rows of a caller's table -> panels of series, and predictions back into the caller's containers."""
 
 from skneuralde.data.clock import Clock
+from skneuralde.data.convert import to_rows
+from skneuralde.data.future import future_rows
 from skneuralde.data.panel import Panel, as_panel
 from skneuralde.data.roles import Roles, Rows
 from skneuralde.data.scaling import Scaling, weighted_scaling
@@ -19,6 +21,8 @@ __all__ = [
     "as_panel",
     "as_table",
     "check_features",
+    "future_rows",
     "read_targets",
+    "to_rows",
     "weighted_scaling",
 ]

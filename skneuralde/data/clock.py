@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
 from sklearn.utils import check_array
 
-RawTimes = np.ndarray | pd.DatetimeIndex | pd.TimedeltaIndex
+RawTimes: TypeAlias = np.ndarray | pd.DatetimeIndex | pd.TimedeltaIndex
 """Times as read: float64 numbers, or pandas datetimes or durations."""
 
 Kind = Literal["number", "datetime", "duration"]
@@ -70,14 +70,14 @@ class Clock:
         if kind == "number":
             if not _is_auto(time_unit):
                 raise ValueError(
-                    f"time_unit={time_unit!r} applies to datetimes and durations, but the times are numbers: these keep "
-                    "their own unit. Leave time_unit='auto'."
+                    f"time_unit={time_unit!r} applies to datetimes and durations, but the times are numbers: these "
+                    "keep their own unit. Leave time_unit='auto'."
                 )
             return cls(kind, 0.0, None, start=float(np.min(times)))
         if require_unit and _is_auto(time_unit):
             raise ValueError(
-                "time_unit='auto' cannot be used with datetimes when a coefficient is known (a number, array, callable or "
-                "module): its rates mean nothing without the unit of time that they are per. Give time_unit, for "
+                "time_unit='auto' cannot be used with datetimes when a coefficient is known (a number, array, callable "
+                "or module): its rates mean nothing without the unit of time that they are per. Give time_unit, for "
                 "example time_unit='D' for rates per day."
             )
         assert isinstance(times, (pd.DatetimeIndex, pd.TimedeltaIndex))
@@ -111,7 +111,7 @@ class Clock:
         return np.asarray(elapsed / self.unit, dtype=np.float64)
 
     def to_user(self, model_times: np.ndarray) -> RawTimes:
-        """The user's times of model times, in fit's zone and resolution (a finer one where that would round)."""
+        """Map model times to the user's, in fit's zone and resolution (a finer one where that would round)."""
         model_times = np.asarray(model_times, dtype=np.float64)
         if self.unit is None:
             return model_times
@@ -130,7 +130,7 @@ def kind_of(times: RawTimes) -> Kind:
 def is_timelike(values: Any) -> bool:
     """Whether a column, index or 1-D array holds datetimes, dates, periods or durations."""
     dtype = values.dtype
-    if dtype == object:
+    if pd.api.types.is_object_dtype(dtype):
         return pd.api.types.infer_dtype(values, skipna=True) in _TIMELIKE_OBJECTS
     if isinstance(dtype, pd.CategoricalDtype):
         return is_timelike(dtype.categories)
@@ -142,7 +142,7 @@ def is_timelike(values: Any) -> bool:
 
 
 def read_times(values: Any, where: str) -> RawTimes:
-    """Times of a column or index level, checked: every one there and finite.
+    """Read the times of a column or index level: every one there and finite.
 
     Parameters
     ----------
@@ -199,18 +199,18 @@ def _is_auto(time_unit: Any) -> bool:
     return isinstance(time_unit, str) and time_unit == "auto"
 
 
-def parse_unit(time_unit: Any) -> pd.Timedelta:
-    """A fixed length of time from a word ("D", "hour"), a timedelta or text such as "15min" or "365.25D"."""
+def parse_unit(time_unit: Any, parameter: str = "time_unit") -> pd.Timedelta:
+    """Read a fixed length of time from a word ("D", "hour"), a timedelta or text such as "15min" or "365.25D"."""
     try:
         word = _UNIT_WORDS.get(time_unit) if isinstance(time_unit, str) else None
         unit = pd.Timedelta(1, word) if word else pd.Timedelta(time_unit)
     except (ValueError, TypeError) as error:
         raise ValueError(
-            f"time_unit={time_unit!r} is not a length of time. Give 'D', 'h', 'min', 's', a timedelta, or a multiple "
+            f"{parameter}={time_unit!r} is not a length of time. Give 'D', 'h', 'min', 's', a timedelta, or a multiple "
             "such as '15min' or '365.25D' (months and years have no fixed length)."
         ) from error
     if isinstance(time_unit, (int, float)) or pd.isna(unit) or unit <= pd.Timedelta(0):
-        raise ValueError(f"time_unit={time_unit!r} must be a positive length of time such as 'D' or '15min'.")
+        raise ValueError(f"{parameter}={time_unit!r} must be a positive length of time such as 'D' or '15min'.")
     return unit
 
 

@@ -16,13 +16,13 @@ def refuse_missing(columns: np.ndarray, names: Sequence[Any]) -> None:
     if missing.any():
         row, column = np.argwhere(missing)[0]
         raise ValueError(
-            f"Input X contains NaN: column {names[column]!r}, first in row {row}. Every row is a trajectory of its own, so "
-            "no other row can fill it. Drop such rows, or impute with SimpleImputer."
+            f"Input X contains NaN: column {names[column]!r}, first in row {row}. Every row is a trajectory of its "
+            "own, so no other row can fill it. Drop such rows, or impute with SimpleImputer."
         )
 
 
 def fill_context(context: np.ndarray, starts: np.ndarray, names: Sequence[Any], labels: Sequence[Any]) -> np.ndarray:
-    """Static context: every row of a series gets the one value that its rows have.
+    """Fill static context: every row of a series gets the one value that its rows have.
 
     Parameters
     ----------
@@ -45,8 +45,8 @@ def fill_context(context: np.ndarray, starts: np.ndarray, names: Sequence[Any], 
     if np.isnan(low).any():
         series, column = np.argwhere(np.isnan(low))[0]
         raise ValueError(
-            f"Input X contains NaN: column {names[column]!r} has no value in {_series(labels[series])}. Static context is "
-            "filled within its series only: give it in one of the series' rows, or impute with SimpleImputer."
+            f"Input X contains NaN: column {names[column]!r} has no value in {_series(labels[series])}. Static context "
+            "is filled within its series only: give it in one of the series' rows, or impute with SimpleImputer."
         )
     return np.repeat(low, np.diff(starts, append=len(context)), axis=0)
 
@@ -75,7 +75,7 @@ def fill_controls(
     starts = np.repeat(offsets[:-1], np.diff(offsets))
     stops = np.repeat(offsets[1:], np.diff(offsets))
     n = len(times)
-    for k in np.flatnonzero(missing.any(axis=0)):
+    for k in map(int, np.flatnonzero(missing.any(axis=0))):
         there = ~missing[:, k]
         position = np.arange(n)
         before = np.maximum.accumulate(np.where(there, position, -1))
@@ -84,10 +84,10 @@ def fill_controls(
         left, right = before[holes], after[holes]
         no_left, no_right = left < starts[holes], right >= stops[holes]
         if (no_left & no_right).any():
-            series = np.searchsorted(offsets, holes[np.argmax(no_left & no_right)], side="right") - 1
+            series = int(np.searchsorted(offsets, holes[np.argmax(no_left & no_right)], side="right")) - 1
             raise ValueError(
-                f"Input X contains NaN: control {names[k]!r} has no value in {_series(labels[series])}, so there is nothing "
-                "to interpolate. Give it in at least one row, or drop the series."
+                f"Input X contains NaN: control {names[k]!r} has no value in {_series(labels[series])}, so there is "
+                "nothing to interpolate. Give it in at least one row, or drop the series."
             )
         left, right = np.where(no_left, right, left), np.where(no_right, left, right)
         if how == "previous":

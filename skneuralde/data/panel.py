@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.utils.validation import _check_sample_weight
 
 from skneuralde.data.clock import Clock
-from skneuralde.data.fill import Missing, fill_controls, fill_context, refuse_missing
+from skneuralde.data.fill import Missing, fill_context, fill_controls, refuse_missing
 from skneuralde.data.roles import Roles, Rows
 
 
@@ -59,7 +59,7 @@ class Panel:
         return np.repeat(np.arange(self.n_series), self.lengths)
 
     def subset(self, keep: np.ndarray) -> Panel:
-        """The times where `keep` is true; series that lose all of theirs go as well."""
+        """Keep the times where `keep` is true; series that lose all of theirs go as well."""
         lengths = np.add.reduceat(keep.astype(np.int64), self.offsets[:-1]) if self.n_series else self.lengths
         position = np.append(np.where(keep, np.cumsum(keep) - 1, -1), -1)
         return Panel(
@@ -114,8 +114,8 @@ def as_panel(
             )
     if values is not None and roles.layout == "flow" and rows.initial.shape[1] != values.shape[1]:
         raise ValueError(
-            f"initial_state names {rows.initial.shape[1]} column(s), but y has {values.shape[1]}: the initial state needs "
-            "one column per column of y."
+            f"initial_state names {rows.initial.shape[1]} column(s), but y has {values.shape[1]}: the initial state "
+            "needs one column per column of y."
         )
     if roles.layout == "series":
         return _series_panel(rows, times, values, weight, roles, fill)

@@ -180,8 +180,8 @@ def _numeric_column(column: pd.Series) -> np.ndarray:
     dtype = column.dtype
     if isinstance(dtype, pd.CategoricalDtype):
         raise ValueError(
-            f"{where} is categorical (row 0: {column.iloc[0]!r}), and a category is not a number. Encode it, for example "
-            "with OneHotEncoder in a Pipeline, or name it in series= if it tells the series apart."
+            f"{where} is categorical (row 0: {column.iloc[0]!r}), and a category is not a number. Encode it, for "
+            "example with OneHotEncoder in a Pipeline, or name it in series= if it tells the series apart."
         )
     if is_timelike(column):
         raise ValueError(

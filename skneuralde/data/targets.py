@@ -11,7 +11,6 @@ import pandas as pd
 from sklearn.utils import check_array, check_consistent_length
 
 from skneuralde.data.roles import Roles
-from skneuralde.data.table import Table
 
 
 @dataclass(frozen=True)
