@@ -1,0 +1,55 @@
+"""Integer keys and the hash that turns them into random numbers, the same on every device."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import numbers
+from collections.abc import Hashable
+
+import torch
+from torch import Tensor
+
+_GOLDEN = -0x61C8864680B583EB  # 2**64 divided by the golden ratio, as a signed integer
+_MIX_1 = -0x40A7B892E31B1A47
+_MIX_2 = -0x6B2FB644ECCEEE15
+
+
+def mix(x: Tensor) -> Tensor:
+    """Scramble int64 ``x`` so that any change of a bit changes half of the bits.
+
+    The finaliser of SplitMix64 (G. Steele, D. Lea and C. Flood, *Fast splittable pseudorandom number generators*,
+    OOPSLA 2014), in wrap-around arithmetic; torch shifts keep the sign, hence the masks.
+    """
+    for shift, factor in ((30, _MIX_1), (27, _MIX_2)):
+        x = (x >> shift).bitwise_and_((1 << 64 - shift) - 1).bitwise_xor_(x).mul_(factor)
+    return (x >> 31).bitwise_and_((1 << 33) - 1).bitwise_xor_(x)
+
+
+def absorb(key: Tensor, word: Tensor | int) -> Tensor:
+    """A new key from a key and one more integer, broadcast against each other."""
+    return mix((key ^ word).add_(_GOLDEN))
+
+
+def to_normal(key: Tensor) -> Tensor:
+    """Standard normal float64 numbers from keys that are already mixed."""
+    # The upper 53 bits, as a signed number strictly between -1 and 1.
+    uniform = (key >> 11).double().add_(0.5).mul_(2.0**-52)
+    return uniform.erfinv_().mul_(math.sqrt(2.0))
+
+
+def series_key(label: Hashable) -> int:
+    """Stable 63-bit key of a series' label; equal labels, such as 1, 1.0 and ``numpy.int64(1)``, have equal keys."""
+    digest = hashlib.blake2b(_canonical(label).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+def _canonical(label: Hashable) -> str:
+    if isinstance(label, tuple):
+        return "(" + ",".join(_canonical(part) for part in label) + ")"
+    if isinstance(label, str):
+        return "str:" + repr(str(label))
+    if isinstance(label, numbers.Real):
+        value = float(label)
+        return f"number:{int(label) if value.is_integer() else value!r}"
+    return f"{type(label).__name__}:{label!s}"

@@ -1,0 +1,193 @@
+"""What a solver is, what it is asked, and what it answers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import NamedTuple
+
+from torch import Tensor
+
+from skneuralde.noise import Brownian
+from skneuralde.solvers.equation import Equation
+
+
+class Status(IntEnum):
+    """How the solution of one path ended."""
+
+    SUCCESS = 0
+    MAX_STEPS = 1
+    STEP_TOO_SMALL = 2
+    NON_FINITE = 3
+
+
+@dataclass(frozen=True)
+class Stats:
+    """What a solution cost.
+
+    Attributes
+    ----------
+    steps, rejections : int64 Tensor of shape (batch,)
+        Accepted and rejected steps of each path.
+    smallest_step : float64 Tensor of shape (batch,)
+        The smallest step tried, in units of time; infinite where no step was needed.
+    drift_evaluations, diffusion_evaluations : int
+        Evaluations of each coefficient, summed over the paths.
+    """
+
+    steps: Tensor
+    rejections: Tensor
+    smallest_step: Tensor
+    drift_evaluations: int
+    diffusion_evaluations: int
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """Solutions of a batch of initial value problems.
+
+    Attributes
+    ----------
+    values : Tensor of shape (batch, n_times, dim)
+        NaN where the times are NaN and after a failure.
+    status : int64 Tensor of shape (batch,)
+        A `Status` per path.
+    reached : float64 Tensor of shape (batch,)
+        Where a failed path stopped; the last time of the others.
+    stats : Stats
+    """
+
+    values: Tensor
+    status: Tensor
+    reached: Tensor
+    stats: Stats
+
+
+@dataclass(frozen=True)
+class Task:
+    """A batch of initial value problems, as a solver sees it.
+
+    Attributes
+    ----------
+    equation : Equation
+    u0 : Tensor of shape (batch, dim)
+    start, direction : float64 Tensor of shape (batch, 1), or (1, 1) where all paths share their times
+        Where each path starts, and whether it goes forwards (1) or backwards (-1).
+    elapsed : float64 Tensor of shape (batch, n_times) or (1, n_times)
+        Time from the start to each time wanted, non-decreasing from 0; infinite where nothing is wanted.
+    noise : Brownian or None
+    rtol : float
+    atol : Tensor of shape () or (dim,)
+    dt : float or None
+        Step of a fixed-step method, first step of an adaptive one.
+    max_steps : int
+        Bound on the steps of one path, rejected ones included.
+    aside : bool
+        Whether times are reached by side steps from a mesh that does not depend on them.
+    """
+
+    equation: Equation
+    u0: Tensor
+    start: Tensor
+    direction: Tensor
+    elapsed: Tensor
+    noise: Brownian | None
+    rtol: float
+    atol: Tensor
+    dt: float | None
+    max_steps: int
+    aside: bool
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether all paths have the same times."""
+        return len(self.start) == 1
+
+    def require_dt(self, name: str) -> float:
+        """The step of a fixed-step method, which has no other way to know it."""
+        if self.dt is None:
+            raise ValueError(f"solver {name!r} takes steps of a fixed size: give dt, in units of time")
+        return self.dt
+
+
+class Solver(ABC):
+    """A numerical method. Its facts are class attributes, read by the checks, the tests and the documentation.
+
+    Attributes
+    ----------
+    name : str
+    calculus : tuple of str
+        The readings of the stochastic integral that it solves: "ito", "stratonovich".
+    noise_kinds : tuple of str
+        The kinds of noise it treats, with "none" for equations without noise.
+    order : int or None
+        Order of convergence without noise; None where the method needs noise.
+    strong_order, weak_order : float or None
+        Orders of convergence with the least convenient noise it treats.
+    levy_area : str or None
+        What it needs to know of the noise besides increments.
+    adaptive : bool
+        Whether it chooses its steps from rtol and atol; else it needs dt.
+    handles_stiffness : bool
+    reference : str
+    """
+
+    name: str
+    calculus: tuple[str, ...] = ("ito", "stratonovich")
+    noise_kinds: tuple[str, ...] = ("none",)
+    order: int | None = None
+    strong_order: float | None = None
+    weak_order: float | None = None
+    levy_area: str | None = None
+    adaptive: bool = False
+    handles_stiffness: bool = False
+    reference: str = ""
+
+    @abstractmethod
+    def solve(self, task: Task) -> Trajectory:
+        """Solve; failures are told by the status of each path, never raised."""
+
+    def handles(self, noise: str | None, calculus: str = "ito") -> bool:
+        """Whether the method can treat this kind of noise (None: no noise) under this calculus."""
+        if noise is None:
+            return "none" in self.noise_kinds
+        return noise in self.noise_kinds and calculus in self.calculus
+
+
+class Step(NamedTuple):
+    """What one step gives.
+
+    ``error`` estimates the local error (adaptive methods), ``state`` is what the next step can reuse (rows as in u) and
+    ``stages`` is what the dense output needs.
+    """
+
+    u1: Tensor
+    error: Tensor | None = None
+    state: Tensor | None = None
+    stages: tuple[Tensor, ...] = ()
+
+
+class Stepper(Solver):
+    """A method of our own: one pure function makes a step, a loop does the rest."""
+
+    @abstractmethod
+    def step(
+        self, equation: Equation, t: Tensor, h: Tensor | float, u: Tensor, noise: Tensor | None, state: Tensor | None
+    ) -> Step:
+        """One step of every path.
+
+        Parameters
+        ----------
+        equation : Equation
+        t : float64 Tensor of shape (batch, 1)
+        h : float, or Tensor of shape (batch, 1) in the dtype of u
+            Negative where time runs backwards.
+        u : Tensor of shape (batch, dim)
+        noise : Tensor of shape (batch, m) or None
+            Increments of the Brownian motion over the step.
+        state : Tensor or None
+            What the step before left; None at the start.
+        """
+
+

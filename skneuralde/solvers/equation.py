@@ -1,0 +1,154 @@
+"""The right-hand side as a step sees it: a problem, its inputs over time, and the interval that it is defined on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+
+
+@runtime_checkable
+class GridContext(Protocol):
+    """Inputs that can be asked for at several times of each path in one call."""
+
+    def on_grid(self, t: Tensor) -> Tensor:
+        """``(batch, n)`` float64 times to ``(batch, n, k)``."""
+
+
+class ProblemLike(Protocol):
+    """What the solvers use of a problem."""
+
+    noise: str
+    calculus: str
+
+    @property
+    def drift(self) -> Callable[..., Tensor]: ...
+
+    @property
+    def diffusion(self) -> Callable[..., Tensor] | None: ...
+
+    def apply_noise(self, g: Tensor, dw: Tensor) -> Tensor: ...
+
+
+class Counter:
+    """How often the coefficients were evaluated; shared by all selections of an equation."""
+
+    def __init__(self) -> None:
+        self.drift = 0
+        self.diffusion = 0
+
+
+class Equation:
+    """Coefficients as functions of time and state alone, for some paths of a batch.
+
+    Parameters
+    ----------
+    problem : Problem
+    context : Tensor of shape (batch, k), InputsOverTime or None
+    lower, upper : float64 Tensor of shape (batch, 1) or (1, 1)
+        The interval of integration; coefficients are never called outside it.
+    """
+
+    def __init__(
+        self,
+        problem: ProblemLike,
+        context: Tensor | InputsOverTime | None,
+        lower: Tensor,
+        upper: Tensor,
+        counter: Counter | None = None,
+    ):
+        self.problem = problem
+        self.context = context
+        self.lower, self.upper = lower, upper
+        self.counter = Counter() if counter is None else counter
+
+    def select(self, rows: Tensor) -> Equation:
+        """The equation of these paths; a path may be named several times."""
+        context = self.context
+        if isinstance(context, Tensor):
+            context = context[rows]
+        elif context is not None:
+            context = context.select(rows)
+        shared = len(self.lower) == 1
+        lower, upper = (self.lower, self.upper) if shared else (self.lower[rows], self.upper[rows])
+        return Equation(self.problem, context, lower, upper, self.counter)
+
+    def inputs(self, t: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
+        """What the coefficients see besides the state at times ``t (batch, 1)``."""
+        t = t.clamp(self.lower, self.upper)
+        context = self.context
+        c = context if context is None or isinstance(context, Tensor) else context(t[:, 0])
+        return t.to(dtype), c
+
+    def drift(self, t: Tensor, u: Tensor) -> Tensor:
+        """f(t, u), ``(batch, dim)``."""
+        t, c = self.inputs(t, u.dtype)
+        self.counter.drift += len(u)
+        return self.problem.drift(t, u, c)
+
+    def coefficients(self, t: Tensor, u: Tensor) -> tuple[Tensor, Tensor | None]:
+        """f(t, u) and g(t, u); g is None in an equation without noise."""
+        t, c = self.inputs(t, u.dtype)
+        self.counter.drift += len(u)
+        f = self.problem.drift(t, u, c)
+        if self.problem.diffusion is None:
+            return f, None
+        self.counter.diffusion += len(u)
+        return f, self.problem.diffusion(t, u, c)
+
+    def apply_noise(self, g: Tensor, dw: Tensor) -> Tensor:
+        """g dW, ``(batch, dim)``."""
+        return self.problem.apply_noise(g, dw)
+
+
+class InputsOverTime:
+    """Inputs of some paths, from a function that gives them for the whole batch at once.
+
+    A path named several times, as for its side steps, is asked for at several times: in one call where the function
+    offers `GridContext.on_grid`, else one call each.
+
+    Parameters
+    ----------
+    function : callable
+        ``(batch,)`` float64 times to ``(batch, k)``.
+    home : float64 Tensor of shape (batch,)
+        A time of each path at which the function may be asked when nobody wants to know.
+    rows : int64 Tensor, optional
+        The paths; all of them, once each, if not given.
+    """
+
+    def __init__(self, function: Callable[[Tensor], Tensor], home: Tensor, rows: Tensor | None = None):
+        self.function, self.home, self.rows = function, home, rows
+        if rows is not None:
+            self.mention = _rank_within_groups(rows)
+            self.n_mentions = int(self.mention.max()) + 1 if len(rows) else 1
+
+    def select(self, rows: Tensor) -> InputsOverTime:
+        """The inputs of these rows of the present ones."""
+        return InputsOverTime(self.function, self.home, rows if self.rows is None else self.rows[rows])
+
+    def __call__(self, t: Tensor) -> Tensor:
+        """Inputs at one time per row, ``(n,)`` to ``(n, k)``."""
+        if self.rows is None:
+            return self.function(t)
+        if self.n_mentions == 1:
+            return self.function(self.home.index_copy(0, self.rows, t))[self.rows]
+        grid = self.home[:, None].repeat(1, self.n_mentions)
+        grid[self.rows, self.mention] = t
+        if isinstance(self.function, GridContext):
+            return self.function.on_grid(grid)[self.rows, self.mention]
+        return torch.stack([self.function(column) for column in grid.unbind(1)], 1)[self.rows, self.mention]
+
+
+def _rank_within_groups(labels: Tensor) -> Tensor:
+    """For each entry, how many equal ones come before it."""
+    order = labels.argsort(stable=True)
+    ranked = labels[order]
+    position = torch.arange(len(labels), device=labels.device)
+    starts = torch.ones_like(ranked, dtype=torch.bool)
+    starts[1:] = ranked[1:] != ranked[:-1]
+    first = torch.where(starts, position, 0).cummax(0).values
+    return torch.empty_like(labels).index_copy_(0, order, position - first)

@@ -1,0 +1,126 @@
+"""`integrate`: solutions of a flat batch of initial value problems, differentiable."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from skneuralde.noise import Brownian
+from skneuralde.solvers.base import Solver, Status, Task, Trajectory
+from skneuralde.solvers.equation import Equation, InputsOverTime, ProblemLike
+from skneuralde.solvers.errors import SolverError
+
+#: Inputs of a batch of paths: none, constant ``(batch, k)``, or a function of each path's float64 time ``(batch,)``.
+Context = Tensor | Callable[[Tensor], Tensor] | None
+
+
+def integrate(
+    problem: ProblemLike,
+    u0: Tensor,
+    times: Tensor,
+    *,
+    solver: Solver,
+    context: Context = None,
+    noise: Brownian | None = None,
+    rtol: float = 1e-3,
+    atol: float | Tensor = 1e-6,
+    dt: float | None = None,
+    max_steps: int = 100_000,
+    aside: bool = False,
+    on_error: str = "raise",
+) -> Trajectory:
+    """Solve a batch of initial value problems.
+
+    Parameters
+    ----------
+    problem : Problem
+    u0 : Tensor of shape (batch, dim)
+        States at the first times.
+    times : float64 Tensor of shape (n_times,), or (batch, n_times) padded on the right with NaN
+        Where the solutions are wanted, monotone; without noise they may decrease.
+    solver : Solver
+    context : Tensor of shape (batch, k) or callable, optional
+        A callable gets float64 times ``(batch,)``, one per path, and returns ``(batch, k)``.
+    noise : Brownian, optional
+        Needed with a diffusion.
+    rtol, atol : float; atol also a Tensor of shape (dim,)
+        Adaptive methods keep the local error of each path below ``atol + rtol * abs(u)``, as a root mean square.
+    dt : float, optional
+        Step of a fixed-step method; the first step of an adaptive one.
+    max_steps : int
+    aside : bool
+        Reach the times by side steps from a mesh that does not know them, so that the solution at one time does not
+        depend on the other times.
+    on_error : {"raise", "mask"}
+        "mask" leaves NaN after a failure.
+
+    Returns
+    -------
+    Trajectory
+
+    Raises
+    ------
+    ValueError
+        If an argument makes no sense, before any work.
+    SolverError
+        If a path fails.
+    """
+    task = _prepare(problem, u0, times, solver, context, noise, rtol, atol, dt, max_steps, aside)
+    trajectory = solver.solve(task)
+    if on_error == "raise" and bool((trajectory.status != Status.SUCCESS).any()):
+        raise SolverError.from_trajectory(solver.name, trajectory)
+    return trajectory
+
+
+def _prepare(
+    problem: ProblemLike,
+    u0: Tensor,
+    times: Tensor,
+    solver: Solver,
+    context: Context,
+    noise: Brownian | None,
+    rtol: float,
+    atol: float | Tensor,
+    dt: float | None,
+    max_steps: int,
+    aside: bool,
+) -> Task:
+    _check_numbers(solver, u0.dtype, rtol, dt, max_steps)
+    if times.dtype != torch.float64:
+        raise ValueError(f"times must be float64, got {times.dtype}")
+    if problem.diffusion is not None and noise is None:
+        raise ValueError("a problem with a diffusion needs noise: pass a Brownian")
+    rows = times[None] if times.ndim == 1 else times
+    start = rows[:, :1]
+    known = ~rows.isnan()
+    last = torch.where(known, rows, start).gather(1, known.sum(1, keepdim=True).sub_(1).clamp_min_(0))
+    direction = torch.where(last < start, -1.0, 1.0).double()
+    elapsed = torch.where(known, (rows - start) * direction, torch.inf)
+    if not bool((elapsed[:, :1] == 0).all() & (elapsed.diff(dim=1).nan_to_num(nan=0.0) >= 0).all()):
+        raise ValueError("times must be monotone, with NaN only on the right, and start at the time of u0")
+    if problem.diffusion is not None and bool((direction < 0).any()):
+        raise ValueError("an equation with noise cannot be solved backwards in time: give increasing times")
+    if context is not None and not isinstance(context, Tensor):
+        context = InputsOverTime(context, start[:, 0].expand(len(u0)))
+    equation = Equation(problem, context, torch.minimum(start, last), torch.maximum(start, last))
+    tolerance = torch.as_tensor(atol, dtype=u0.dtype, device=u0.device)
+    return Task(
+        equation, u0, start, direction, elapsed, noise if problem.diffusion is not None else None,
+        rtol, tolerance, dt, max_steps, aside,
+    )  # fmt: skip
+
+
+def _check_numbers(solver: Solver, dtype: torch.dtype, rtol: float, dt: float | None, max_steps: int) -> None:
+    """Refuse numbers that would make the solver hang or lie."""
+    if dt is not None and not (dt > 0 and math.isfinite(dt)):
+        raise ValueError(f"dt must be a positive number, got {dt!r}")
+    if dt is None and not solver.adaptive:
+        raise ValueError(f"solver {solver.name!r} takes steps of a fixed size: give dt, in units of time")
+    if max_steps < 1:
+        raise ValueError(f"max_steps must be at least 1, got {max_steps!r}")
+    smallest = 10 * torch.finfo(dtype).eps
+    if solver.adaptive and not rtol >= smallest:
+        raise ValueError(f"rtol must be at least ten machine epsilons of {dtype}, {smallest:.1e}, got {rtol!r}")
