@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from skneuralde.terms.base import Sum
-from skneuralde.terms.known import UserModule
+from skneuralde.terms.known import Constant, UserModule
 
 
 def check_term(
@@ -45,6 +45,11 @@ def check_term(
         other = (term.floating_dtypes() - {u.dtype}).pop()
         raise ValueError(
             f"{name} has parameters of dtype {other}, but the state is {u.dtype}: convert it with .to({u.dtype})"
+        )
+    if isinstance(term, Constant) and term.shape is None and term.value.shape not in (torch.Size([]), u.shape[1:]):
+        raise ValueError(
+            f"{name} must be a number or have the shape of one state, {tuple(u.shape[1:])}, got the shape "
+            f"{tuple(term.value.shape)}"
         )
     value = _call(term, name, t, u, c)
     _check_value(value, name, shape, t, u)

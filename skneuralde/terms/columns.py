@@ -78,6 +78,8 @@ def _state_scaling(inputs: Inputs, features: Callable[[Tensor], Tensor] | None, 
         stop = inputs.dim if "state" in inputs.sees else 0
         return inputs.state_loc[:stop], inputs.state_scale[:stop]
     sample = inputs.state_sample.to(inputs.dtype)
+    if not len(sample):
+        raise ValueError(f"features of {name} are scaled by fully observed states, of which there are none")
     with torch.no_grad():
         values = features(sample)
     if not isinstance(values, Tensor) or values.ndim != 2 or len(values) != len(sample):
@@ -92,4 +94,5 @@ def _state_scaling(inputs: Inputs, features: Callable[[Tensor], Tensor] | None, 
         row = int((~values.isfinite()).any(-1).nonzero()[0])
         raise ValueError(f"features of {name} are not finite at u = {sample[row].tolist()}: {values[row].tolist()}")
     scale, loc = torch.std_mean(values, 0, correction=0)
-    return loc, torch.where(scale > 0, scale, 1.0)
+    rounding = 10 * torch.finfo(values.dtype).eps * loc.abs()
+    return loc, torch.where(scale > rounding, scale, 1.0)

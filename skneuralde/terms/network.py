@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -59,21 +60,20 @@ class Network(Term):
         self.state_dependent = self.columns.n_state > 0
         # A network that sees nothing is a learned constant: the last layer's biases.
         sizes = (self.columns.width, *(hidden if self.columns.width else ()), self.output.width)
-        layers = [
-            _initial_layer(n_in, n_out, ACTIVATIONS[self.activation].gain, generator) for n_in, n_out in pairwise(sizes)
-        ]
-        layers[-1] = _INITIAL_SIZE * layers[-1][0], self.output.initial_bias()
-        self.weights = nn.ParameterList([weights.to(inputs.dtype) for weights, _ in layers])
-        self.biases = nn.ParameterList([biases.to(inputs.dtype) for _, biases in layers])
+        gain = ACTIVATIONS[self.activation].gain
+        layers = [Layer.drawn(n_in, n_out, gain, generator) for n_in, n_out in pairwise(sizes)]
+        layers[-1] = Layer(_INITIAL_SIZE * layers[-1].weight.detach(), self.output.initial_bias())
+        # Typed as layers, for what nn.ModuleList does not know of its modules.
+        self.layers: Sequence[Layer] = nn.ModuleList(layers).to(inputs.dtype)  # type: ignore[assignment]
 
     def forward(self, t: Time, u: State, c: Context | None = None) -> Coefficient:
         """Value of the coefficient at every path."""
         activate = ACTIVATIONS[self.activation].function
         x = self.columns(t, self.columns.seen(u), c)
-        *hidden, last = zip(self.weights, self.biases, strict=True)
-        for weights, biases in hidden:
-            x = activate(F.linear(x, weights, biases))
-        return self.output(F.linear(x, *last))
+        *hidden, last = self.layers
+        for layer in hidden:
+            x = activate(layer(x))
+        return self.output(last(x))
 
     def _linearize(self, t: Tensor, u: Tensor, c: Tensor | None) -> tuple[Tensor, Tensor]:
         features = self.columns.features
@@ -88,30 +88,49 @@ class Network(Term):
     def _last_layer(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Last layer ``(batch, width)`` and its derivative ``(batch, width, n_state)``, from the hidden activations."""
         activation = ACTIVATIONS[self.activation]
-        first, *rest = zip(self.weights, self.biases, strict=True)
-        pre = F.linear(x, *first)
+        first, *rest = self.layers
+        pre = first(x)
         # Derivatives with respect to the state: (width, n_state) while they are the same at every path, then
         # (batch, n_state, width). The first product of weights is shared, which leaves one matrix product.
-        shared = self.columns.state_weights(first[0])
+        shared = self.columns.state_weights(first.weight)
         if not rest:
             return pre, shared.expand(len(x), -1, -1)
-        for depth, (weights, biases) in enumerate(rest):
+        for depth, layer in enumerate(rest):
             post = activation.function(pre)
             gain = activation.slope(pre, post)
             if depth == 0:
-                product = shared[:, :, None] * weights.T[:, None, :]
+                product = shared[:, :, None] * layer.weight.T[:, None, :]
                 tangents = (gain @ product.flatten(1)).view(len(x), self.columns.n_state, -1)
             else:
-                tangents = (tangents * gain[:, None, :]) @ weights.T
-            pre = F.linear(post, weights, biases)
+                tangents = (tangents * gain[:, None, :]) @ layer.weight.T
+            pre = layer(post)
         return pre, tangents.mT
 
 
-def _initial_layer(n_in: int, n_out: int, gain: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Uniform weights that keep the variance of unit inputs (LeCun et al. 1998), and biases that spread the units.
+class Layer(nn.Module):
+    """One affine layer, from given weights: `torch.nn.Linear` would draw its own from torch's global generator.
 
-    Drawn in double precision on the generator's device, so that every dtype starts from the same network.
+    Parameters
+    ----------
+    weight : Tensor of shape (n_out, n_in)
+    bias : Tensor of shape (n_out,)
     """
-    fan = max(n_in, 1)
-    draws = torch.rand(n_out, n_in + 1, dtype=torch.float64, generator=generator, device=generator.device) * 2 - 1
-    return draws[:, :-1] * (gain * math.sqrt(3 / fan)), draws[:, -1] / math.sqrt(fan)
+
+    def __init__(self, weight: Tensor, bias: Tensor):
+        super().__init__()
+        self.weight = nn.Parameter(weight)
+        self.bias = nn.Parameter(bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``x W' + b``."""
+        return F.linear(x, self.weight, self.bias)
+
+    @classmethod
+    def drawn(cls, n_in: int, n_out: int, gain: float, generator: torch.Generator) -> Layer:
+        """Draw uniform weights that keep the variance of unit inputs (LeCun et al. 1998), and biases that spread units.
+
+        In double precision on the generator's device, so that every dtype starts from the same network.
+        """
+        draws = torch.rand(n_out, n_in + 1, dtype=torch.float64, generator=generator, device=generator.device) * 2 - 1
+        fan = max(n_in, 1)
+        return cls(draws[:, :-1] * (gain * math.sqrt(3 / fan)), draws[:, -1] / math.sqrt(fan))

@@ -152,7 +152,7 @@ def _is_number(value: Any) -> bool:
     """Whether a value is a number or a nested list of numbers."""
     if isinstance(value, (list, tuple)):
         return bool(value) and all(_is_number(item) for item in value)
-    return isinstance(value, Real) or (hasattr(value, "shape") and value.shape == ())
+    return isinstance(value, Real) or (getattr(value, "shape", None) == () and not isinstance(value, str))
 
 
 def _is_sum(spec: Any) -> bool:
