@@ -91,7 +91,7 @@ def _times(times: Any, labels: Sequence[Any]) -> list[pd.Index]:
         if missing:
             raise ValueError(f"times has no entry for series {missing[0]!r}.")
         return [pd.Index(times[label]) for label in labels]
-    if not len(times) or np.ndim(times[0]) == 0:
+    if np.ndim(next(iter(times), 0.0)) == 0:
         return [pd.Index(times)] * len(labels)
     if len(times) != len(labels):
         raise ValueError(f"There are {len(labels)} series, but times for {len(times)}.")

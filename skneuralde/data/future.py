@@ -37,7 +37,7 @@ def future_rows(panel: Panel, roles: Roles, clock: Clock, steps: int, every: Any
         raise ValueError(f"steps must be a positive integer, got {steps!r}.")
     steps = int(steps)
     last = panel.offsets[1:] - 1
-    if clock.kind == "datetime" and isinstance(every, (str, pd.DateOffset)):
+    if clock.kind == "datetime" and isinstance(every, (str, pd.offsets.BaseOffset)):
         times: RawTimes = _by_frequency(clock.to_user(panel.times[last]), steps, every)
     else:
         gaps = _typical_gaps(panel) if every is None else np.full(len(last), _model_gap(every, clock))
@@ -73,7 +73,7 @@ def _model_gap(every: Any, clock: Clock) -> float:
     return gap
 
 
-def _by_frequency(last: pd.DatetimeIndex, steps: int, every: str | pd.DateOffset) -> pd.DatetimeIndex:
+def _by_frequency(last: pd.DatetimeIndex, steps: int, every: str | pd.offsets.BaseOffset) -> pd.DatetimeIndex:
     try:
         offset = pd.tseries.frequencies.to_offset(every)
     except ValueError as error:

@@ -68,7 +68,7 @@ def varying_columns(table: Table, series: Sequence[Source], columns: Sequence[in
 def refuse_lost_index(table: Table, y: Any, time: Any) -> None:
     """Catch a Pipeline step that turned a frame with a time index into an array."""
     index = getattr(y, "index", None)
-    if table.index is not None or not is_word(time, "auto") or not isinstance(index, pd.Index):
+    if table.index is not None or table.named or not is_word(time, "auto") or not isinstance(index, pd.Index):
         return
     levels = index.levels if isinstance(index, pd.MultiIndex) else [index]
     if any(is_timelike(level) for level in levels):

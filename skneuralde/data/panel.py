@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import _check_sample_weight
 
+from skneuralde.data.canonical import changes, content_order
 from skneuralde.data.clock import Clock
 from skneuralde.data.fill import Missing, fill_context, fill_controls, refuse_missing
 from skneuralde.data.roles import Roles, Rows
@@ -194,13 +195,9 @@ def _queries(rows: Rows, times: np.ndarray) -> Panel:
 def _distinct_rows(rows: Rows, times: np.ndarray, values: np.ndarray, weight: np.ndarray) -> Panel:
     """Each distinct row once, its weights summed, in an order that depends on the rows' content only."""
     keys = [times, *rows.context.T, *rows.initial.T, *values.T]
-    order = np.lexsort((weight, *reversed(keys)))
+    order = content_order(keys, weight)
     order = order[weight[order] > 0]
-    fresh = np.zeros(len(order), dtype=bool)
-    fresh[0] = True
-    for key in keys:
-        left, right = key[order[:-1]], key[order[1:]]
-        fresh[1:] |= (left != right) & ~(np.isnan(left) & np.isnan(right))
+    fresh = changes(keys, order)
     starts = np.flatnonzero(fresh)
     where = np.full(len(times), -1, dtype=np.int64)
     where[order] = np.cumsum(fresh) - 1

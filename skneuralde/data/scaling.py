@@ -36,11 +36,12 @@ def weighted_scaling(values: np.ndarray, weight: np.ndarray | None = None) -> Sc
     overflow nor vanish when squared.
     """
     values = np.asarray(values, dtype=np.float64)
-    there = ~np.isnan(values)
-    shares = there * (1.0 if weight is None else np.asarray(weight, dtype=np.float64)[:, None])
+    weights = np.ones(len(values)) if weight is None else np.asarray(weight, dtype=np.float64)
+    there = ~np.isnan(values) & (weights > 0)[:, None]
+    shares = np.where(there, weights[:, None], 0.0)
     total = shares.sum(axis=0)
     shares = shares / np.where(total > 0, total, 1.0)
-    size = np.max(np.abs(values), axis=0, where=there & (shares > 0), initial=0.0)
+    size = np.max(np.abs(values), axis=0, where=there, initial=0.0)
     size = np.where(size > 0, size, 1.0)
     unit = np.where(there, values, 0.0) / size
     mean = (shares * unit).sum(axis=0)

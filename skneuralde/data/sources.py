@@ -25,7 +25,9 @@ class Source:
     def __str__(self) -> str:
         if self.kind == "column":
             return f"column {self.name!r}"
-        return "the index" if self.name is None else f"index level {self.name!r}"
+        if self.name is None:
+            return "the index" if self.position == 0 else f"index level {self.position}"
+        return f"index level {self.name!r}"
 
     def values(self, table: Table) -> Any:
         """Read the raw values from a table."""

@@ -125,7 +125,14 @@ def _frame_table(frame: pd.DataFrame, index: pd.Index | None, *, named: bool) ->
 def _array_table(X: Any) -> Table:
     if isinstance(X, dict) and not sparse.issparse(X):
         raise ValueError("X is a dict. For one array per series use X, y = to_rows(values, times).")
+    if nw.dependencies.is_polars_lazyframe(X):
+        raise TypeError("X is a LazyFrame, whose rows are not there yet. Give X.collect().")
     array = X if sparse.issparse(X) else _to_array(X)
+    if array.ndim == 1 and array.dtype.kind in "OUS":
+        raise ValueError(
+            f"Expected 2D array, or 1D datetimes, got 1D array instead:\narray={array}.\nReshape your data, or turn text "
+            "into datetimes with pandas.to_datetime."
+        )
     if array.ndim >= 3:
         raise ValueError(
             f"Found array with dim {array.ndim}, while dim <= 2 is required: a row of X is one query. Turn an array of "
