@@ -22,8 +22,8 @@ class Panel:
     ----------
     times : float64 array of shape (n,)
         Model time, increasing within a series.
-    values : array of shape (n, n_outputs) or None
-        NaN where nothing was observed; None for queries.
+    values : array of shape (n, n_outputs)
+        NaN where nothing was observed, as everywhere in queries.
     weight : float64 array of shape (n,)
     context, controls, initial : array of shape (n, k)
     offsets : int array of shape (n_series + 1,)
@@ -35,7 +35,7 @@ class Panel:
     """
 
     times: np.ndarray
-    values: np.ndarray | None
+    values: np.ndarray
     weight: np.ndarray
     context: np.ndarray
     controls: np.ndarray
@@ -65,7 +65,7 @@ class Panel:
         position = np.append(np.where(keep, np.cumsum(keep) - 1, -1), -1)
         return Panel(
             self.times[keep],
-            None if self.values is None else self.values[keep],
+            self.values[keep],
             self.weight[keep],
             self.context[keep],
             self.controls[keep],
@@ -105,15 +105,13 @@ def as_panel(
         observed in the rows that have weight.
     """
     times = clock.to_model(rows.times)
+    weight = _check_sample_weight(sample_weight, times, dtype=np.float64, ensure_non_negative=True)
+    is_query = values is None
     if values is None:
-        weight = np.ones(len(times))
-    else:
-        weight = _check_sample_weight(sample_weight, times, dtype=np.float64, ensure_non_negative=True)
-        if sample_weight is not None and np.isnan(values[weight > 0]).all():
-            raise ValueError(
-                "Input y contains NaN only in the rows whose sample weight is not zero: nothing was observed."
-            )
-    if values is not None and roles.layout == "flow" and rows.initial.shape[1] != values.shape[1]:
+        values = np.full((len(times), roles.n_outputs), np.nan, dtype=roles.dtype)
+    elif np.isnan(values[weight > 0]).all():
+        raise ValueError("Input y contains NaN in every row with a sample weight: nothing was observed.")
+    if roles.layout == "flow" and rows.initial.shape[1] != values.shape[1]:
         raise ValueError(
             f"initial_state names {rows.initial.shape[1]} column(s), but y has {values.shape[1]}: the initial state "
             "needs one column per column of y."
@@ -122,11 +120,11 @@ def as_panel(
         return _series_panel(rows, times, values, weight, roles, fill)
     refuse_missing(rows.context, roles.names_of(roles.context))
     refuse_missing(rows.initial, roles.names_of(roles.initial))
-    return _queries(rows, times) if values is None else _distinct_rows(rows, times, values, weight)
+    return _as_they_are(rows, times, values) if is_query else _distinct_rows(rows, times, values, weight)
 
 
 def _series_panel(
-    rows: Rows, times: np.ndarray, values: np.ndarray | None, weight: np.ndarray, roles: Roles, fill: Missing
+    rows: Rows, times: np.ndarray, values: np.ndarray, weight: np.ndarray, roles: Roles, fill: Missing
 ) -> Panel:
     order = _order(rows.codes, times, weight)
     codes, times, weight = rows.codes[order], times[order], weight[order]
@@ -134,7 +132,7 @@ def _series_panel(
     labels = [rows.labels[code] for code in codes[first_in_series]]
     context = fill_context(rows.context[order], first_in_series, roles.names_of(roles.context), labels)
     controls = rows.controls[order]
-    values = None if values is None else values[order]
+    values = values[order]
 
     fresh = (np.diff(codes, prepend=-1) != 0) | (np.diff(times, prepend=np.nan) != 0)
     group = np.cumsum(fresh) - 1
@@ -142,7 +140,7 @@ def _series_panel(
     where[order] = group
     if not fresh.all():
         starts = np.flatnonzero(fresh)
-        values = None if values is None else _grouped_mean(values, weight, starts, group)
+        values = _grouped_mean(values, weight, starts, group)
         controls = _grouped_mean(controls, weight, starts, group)
         times, context = times[starts], context[starts]
         weight = np.add.reduceat(weight, starts)
@@ -176,12 +174,12 @@ def _grouped_mean(values: np.ndarray, weight: np.ndarray, starts: np.ndarray, gr
     return low + np.add.reduceat(shares * above, starts, axis=0).astype(values.dtype, copy=False)
 
 
-def _queries(rows: Rows, times: np.ndarray) -> Panel:
+def _as_they_are(rows: Rows, times: np.ndarray, values: np.ndarray) -> Panel:
     """Rows that are trajectories of their own, in the caller's order."""
     n = len(times)
     return Panel(
         times,
-        None,
+        values,
         np.ones(n),
         rows.context,
         rows.controls,

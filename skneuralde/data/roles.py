@@ -75,6 +75,8 @@ class Roles:
         Names of fit's index levels; None where X was bare.
     named : bool
         Whether X was a frame with named columns.
+    n_outputs : int
+        Number of y's columns.
     dtype : dtype
         float32 if y and every numeric column but the time are float32, else float64.
     """
@@ -89,6 +91,7 @@ class Roles:
     columns: tuple[Any, ...]
     levels: tuple[Hashable, ...] | None
     named: bool
+    n_outputs: int
     dtype: np.dtype
 
     @classmethod
@@ -108,7 +111,7 @@ class Roles:
         ----------
         X : array-like, DataFrame, 1-D datetimes or Table
         y : array-like, optional
-            Only its dtype and its index are looked at.
+            Only its shape, dtype and index are looked at.
         time, series, controls, initial_state
             The estimator's parameters: names (or positions) of columns, names of index levels, or "auto".
         """
@@ -139,7 +142,9 @@ class Roles:
             if state == "context":
                 refuse_nonsense(layout, state, at, series, by_hand, rest, table)
         levels = None if table.index is None else tuple(table.index.names)
-        return cls(at, by_series, rest, by_hand, initial, state, layout, table.names, levels, table.named, dtype)
+        return cls(
+            at, by_series, rest, by_hand, initial, state, layout, table.names, levels, table.named, _n_outputs(y), dtype
+        )
 
     def read(self, X: Any) -> Rows:
         """Read rows by these roles.
@@ -169,6 +174,11 @@ class Roles:
     def names_of(self, positions: Sequence[int]) -> list[Any]:
         """Column names at these positions."""
         return [self.columns[p] for p in positions]
+
+
+def _n_outputs(y: Any) -> int:
+    shape = y.shape if hasattr(y, "shape") else np.asarray(y).shape
+    return int(shape[1]) if len(shape) == 2 else 1
 
 
 def _is_float32(y: Any) -> bool:

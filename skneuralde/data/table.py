@@ -130,8 +130,8 @@ def _array_table(X: Any) -> Table:
     array = X if sparse.issparse(X) else _to_array(X)
     if array.ndim == 1 and array.dtype.kind in "OUS":
         raise ValueError(
-            f"Expected 2D array, or 1D datetimes, got 1D array instead:\narray={array}.\nReshape your data, or turn text "
-            "into datetimes with pandas.to_datetime."
+            f"Expected 2D array, or 1D datetimes, got 1D array instead:\narray={array}.\nReshape your data, or turn "
+            "text into datetimes with pandas.to_datetime."
         )
     if array.ndim >= 3:
         raise ValueError(

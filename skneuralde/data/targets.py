@@ -56,13 +56,25 @@ class Output:
             return nw.from_dict(columns, backend="polars").to_native()
         return array
 
+    def quantiles_like(self, values: np.ndarray, levels: np.ndarray, X: Any) -> Any:
+        """Quantiles `(n_rows, n_outputs, n_levels)`; for a pandas Series y a frame with the levels as columns.
+
+        Parameters
+        ----------
+        values : ndarray of shape (n_rows, n_outputs, n_levels)
+        levels : ndarray of shape (n_levels,)
+        X : the X that was asked for
+        """
+        values = np.asarray(values).astype(self.dtype, copy=False)
+        if not self.one_dimensional:
+            return values
+        index = _index_of(X) if self.container == "pandas" else None
+        return values[:, 0] if index is None else pd.DataFrame(values[:, 0], index=index, columns=pd.Index(levels))
+
     def _pandas(self, array: np.ndarray, X: Any) -> Any:
-        if isinstance(X, (pd.DatetimeIndex, pd.TimedeltaIndex, pd.PeriodIndex)):
-            index = X
-        elif isinstance(X, (pd.DataFrame, pd.Series)):
-            index = X.index
-        else:
-            return array  # a bare X has no index to give
+        index = _index_of(X)
+        if index is None:
+            return array
         if self.one_dimensional:
             return pd.Series(array, index=index, name=self.names[0])
         return pd.DataFrame(array, index=index, columns=pd.Index(self.names))
@@ -86,12 +98,12 @@ def read_targets(y: Any, rows: Any, *, roles: Roles) -> Targets:
     rows : Rows, Table or int
         What y belongs to, for the number of rows.
     roles : Roles
-        From `Roles.fit`, for the dtype.
+        From `Roles.fit`, for the dtype and the number of outputs.
 
     Raises
     ------
     ValueError
-        No y, an infinite y, nothing observed at all, or as many values as rows are not there.
+        No y, an infinite y, nothing observed at all, or another number of rows or outputs than is expected.
     """
     if y is None:
         raise ValueError("This estimator requires y to be passed, but the target y is None.")
@@ -102,6 +114,8 @@ def read_targets(y: Any, rows: Any, *, roles: Roles) -> Targets:
     check_consistent_length(np.empty(n_rows), array)
     one_dimensional = array.ndim == 1
     values = array.reshape(len(array), -1).astype(roles.dtype, copy=False)
+    if values.shape[1] != roles.n_outputs:
+        raise ValueError(f"y has {values.shape[1]} column(s), but {roles.n_outputs} in fit.")
     if np.isnan(values).all():
         raise ValueError(
             "Input y contains NaN only: nothing was observed. NaN in y is legal where other rows have a value."
@@ -123,6 +137,13 @@ def _numbers(y: Any) -> np.ndarray:
     if array.dtype.kind not in "fiub":
         raise ValueError(f"y holds {array.dtype}, but an equation's state is numeric. Give numbers.")
     return array
+
+
+def _index_of(X: Any) -> pd.Index | None:
+    """Index that predictions for X get; a bare X has none to give."""
+    if isinstance(X, (pd.DatetimeIndex, pd.TimedeltaIndex, pd.PeriodIndex)):
+        return X
+    return X.index if isinstance(X, (pd.DataFrame, pd.Series)) else None
 
 
 def _container(y: Any) -> Literal["numpy", "pandas", "polars"]:

@@ -202,7 +202,7 @@ class TestTable:
         panel = read(self.X, self.y).ask(self.X)
         np.testing.assert_array_equal(panel.rows, np.arange(5))
         np.testing.assert_array_equal(panel.times, self.X[:, 0])
-        assert panel.values is None
+        assert np.isnan(panel.values).all()
         assert panel.labels == [None] * 5
 
     def test_initial_states(self, read):

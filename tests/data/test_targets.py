@@ -62,6 +62,19 @@ def test_pandas_in_pandas_out():
     )
 
 
+def test_quantiles_of_a_series_have_levels_as_columns():
+    values, levels = np.arange(6.0).reshape(3, 1, 2), np.array([0.1, 0.9])
+    frame = targets_of(pd.Series([1.0, 2, 3], index=DAYS)).output.quantiles_like(values, levels, X)
+    pd.testing.assert_frame_equal(frame, pd.DataFrame(values[:, 0], index=DAYS, columns=[0.1, 0.9]))
+    assert targets_of([1.0, 2, 3]).output.quantiles_like(values, levels, X).shape == (3, 2)
+    assert targets_of(np.eye(3)).output.quantiles_like(np.zeros((3, 3, 2)), levels, X).shape == (3, 3, 2)
+
+
+def test_later_targets_have_as_many_outputs():
+    with pytest.raises(ValueError, match=r"y has 2 column\(s\), but 1 in fit"):
+        read_targets(np.ones((3, 2)), 3, roles=Roles.fit(X, [1.0, 2.0, 3.0]))
+
+
 def test_the_index_comes_from_what_is_asked():
     output = targets_of(pd.Series([1.0, 2, 3], index=DAYS)).output
     values = np.arange(3.0)[:, None]
