@@ -38,9 +38,7 @@ class Brownian:
     independent normal coefficients. A time inside a leaf is conditioned on that leaf alone.
     """
 
-    def __init__(
-        self, seed: int, path: Tensor, series: Tensor, dim: int, *, origin: Tensor | float = 0.0, cell: float
-    ):
+    def __init__(self, seed: int, path: Tensor, series: Tensor, dim: int, *, origin: Tensor | float = 0.0, cell: float):
         if not (cell > 0 and math.isfinite(cell)):
             raise ValueError(f"cell must be a positive number, got {cell!r}")
         if path.shape != series.shape or path.ndim != 1:

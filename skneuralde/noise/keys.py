@@ -38,6 +38,14 @@ def to_normal(key: Tensor) -> Tensor:
     return uniform.erfinv_().mul_(math.sqrt(2.0))
 
 
+def keyed_normals(seed: int, *words: Tensor) -> Tensor:
+    """Standard normal float64 numbers, one per combination of int64 words that broadcast against each other."""
+    key = mix(torch.full_like(words[0], seed))
+    for word in words:
+        key = absorb(key, word)
+    return to_normal(key)
+
+
 def series_key(label: Hashable) -> int:
     """Stable 63-bit key of a series' label; equal labels, such as 1, 1.0 and ``numpy.int64(1)``, have equal keys."""
     digest = hashlib.blake2b(_canonical(label).encode(), digest_size=8).digest()

@@ -3,5 +3,19 @@
 from skneuralde.solvers.base import Solver, Status, Stepper, Trajectory
 from skneuralde.solvers.errors import SolverError
 from skneuralde.solvers.integrate import integrate
+from skneuralde.solvers.registry import choose_solver, get_solver, solver_names
+from skneuralde.solvers.solve import Solution, solve
 
-__all__ = ["Solver", "SolverError", "Status", "Stepper", "Trajectory", "integrate"]
+__all__ = [
+    "Solution",
+    "Solver",
+    "SolverError",
+    "Status",
+    "Stepper",
+    "Trajectory",
+    "choose_solver",
+    "get_solver",
+    "integrate",
+    "solve",
+    "solver_names",
+]

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from skneuralde.noise import Brownian
-from skneuralde.solvers.equation import Equation
+from skneuralde.solvers.equation import Equation, ProblemLike
 
 
 class Status(IntEnum):
@@ -104,12 +104,6 @@ class Task:
         """Whether all paths have the same times."""
         return len(self.start) == 1
 
-    def require_dt(self, name: str) -> float:
-        """The step of a fixed-step method, which has no other way to know it."""
-        if self.dt is None:
-            raise ValueError(f"solver {name!r} takes steps of a fixed size: give dt, in units of time")
-        return self.dt
-
 
 class Solver(ABC):
     """A numerical method. Its facts are class attributes, read by the checks, the tests and the documentation.
@@ -154,6 +148,25 @@ class Solver(ABC):
             return "none" in self.noise_kinds
         return noise in self.noise_kinds and calculus in self.calculus
 
+    def check(self, problem: ProblemLike) -> None:
+        """Refuse a problem whose noise the method cannot treat.
+
+        Raises
+        ------
+        ValueError
+            It names the methods that can.
+        """
+        noise = None if problem.diffusion is None else problem.noise
+        if self.handles(noise, problem.calculus):
+            return
+        able = sorted(solver.name for solver in SOLVERS.values() if solver.handles(noise, problem.calculus))
+        kind = "equations without noise" if noise is None else f"{noise} noise in the {problem.calculus} sense"
+        raise ValueError(f"solver {self.name!r} cannot treat {kind}; these can: {', '.join(map(repr, able))}")
+
+
+#: The methods that have a name of their own; filled by the registry.
+SOLVERS: dict[str, Solver] = {}
+
 
 class Step(NamedTuple):
     """What one step gives.
@@ -189,5 +202,3 @@ class Stepper(Solver):
         state : Tensor or None
             What the step before left; None at the start.
         """
-
-

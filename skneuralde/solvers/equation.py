@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 
-
 @runtime_checkable
 class GridContext(Protocol):
     """Inputs that can be asked for at several times of each path in one call."""

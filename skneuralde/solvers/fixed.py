@@ -27,7 +27,8 @@ class FixedStepper(Stepper):
     """
 
     def solve(self, task: Task) -> Trajectory:
-        dt = task.require_dt(self.name)
+        dt = task.dt
+        assert dt is not None
         plan = Plan.make(task.elapsed / dt, aside=task.aside, max_steps=task.max_steps)
         mesh = plan.mesh(task, dt)
         state = plan.state.minimum(plan.count[:, None])

@@ -68,6 +68,7 @@ def integrate(
     SolverError
         If a path fails.
     """
+    check_numbers(solver, u0.dtype, rtol, atol, dt, max_steps, on_error)
     task = _prepare(problem, u0, times, solver, context, noise, rtol, atol, dt, max_steps, aside)
     trajectory = solver.solve(task)
     if on_error == "raise" and bool((trajectory.status != Status.SUCCESS).any()):
@@ -88,7 +89,6 @@ def _prepare(
     max_steps: int,
     aside: bool,
 ) -> Task:
-    _check_numbers(solver, u0.dtype, rtol, dt, max_steps)
     if times.dtype != torch.float64:
         raise ValueError(f"times must be float64, got {times.dtype}")
     if problem.diffusion is not None and noise is None:
@@ -113,8 +113,16 @@ def _prepare(
     )  # fmt: skip
 
 
-def _check_numbers(solver: Solver, dtype: torch.dtype, rtol: float, dt: float | None, max_steps: int) -> None:
-    """Refuse numbers that would make the solver hang or lie."""
+def check_numbers(
+    solver: Solver,
+    dtype: torch.dtype,
+    rtol: float,
+    atol: float | Tensor,
+    dt: float | None,
+    max_steps: int,
+    on_error: str,
+) -> None:
+    """Refuse what would make a solver hang or lie."""
     if dt is not None and not (dt > 0 and math.isfinite(dt)):
         raise ValueError(f"dt must be a positive number, got {dt!r}")
     if dt is None and not solver.adaptive:
@@ -122,5 +130,9 @@ def _check_numbers(solver: Solver, dtype: torch.dtype, rtol: float, dt: float | 
     if max_steps < 1:
         raise ValueError(f"max_steps must be at least 1, got {max_steps!r}")
     smallest = 10 * torch.finfo(dtype).eps
-    if solver.adaptive and not rtol >= smallest:
+    if solver.adaptive and not smallest <= rtol < math.inf:
         raise ValueError(f"rtol must be at least ten machine epsilons of {dtype}, {smallest:.1e}, got {rtol!r}")
+    if not bool((torch.as_tensor(atol) >= 0).all()):
+        raise ValueError(f"atol must not be negative, got {atol!r}")
+    if on_error not in ("raise", "mask"):
+        raise ValueError(f"on_error must be 'raise' or 'mask', got {on_error!r}")

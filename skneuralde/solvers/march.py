@@ -86,15 +86,21 @@ class Record:
         """Keep what step number ``step`` left."""
         self.kept[step] = tensor
 
-    def pick(self, step: Tensor) -> Tensor:
-        """``(batch, n)`` steps of each path, or ``(1, n)`` of all, to ``(batch, n, dim)``."""
-        if self.order is None:
-            return torch.stack([self.kept[k] for k in step[0].tolist()], 1)
+    def positions(self, step: Tensor, path: Tensor) -> Tensor:
+        """Where a step's row of a path is when all that is kept lies one under the other."""
         numbers = torch.tensor(list(self.kept), device=step.device)
         sizes = torch.tensor([len(tensor) for tensor in self.kept.values()], device=step.device)
         offset = torch.zeros(int(numbers.max()) + 1, dtype=torch.int64, device=step.device)
         offset[numbers] = sizes.cumsum(0) - sizes
+        if self.order is None:
+            return offset[step] + path
         rank = torch.empty_like(self.order)
         rank[self.order] = torch.arange(self.batch, device=step.device)
-        rows = offset[step] + rank[:, None]
+        return offset[step] + rank[path]
+
+    def pick(self, step: Tensor) -> Tensor:
+        """``(batch, n)`` steps of each path, or ``(1, n)`` of all, to ``(batch, n, dim)``."""
+        if self.order is None and len(step) == 1:
+            return torch.stack([self.kept[k] for k in step[0].tolist()], 1)
+        rows = self.positions(step, torch.arange(self.batch, device=step.device)[:, None])
         return torch.cat(list(self.kept.values())).index_select(0, rows.flatten()).unflatten(0, rows.shape)

@@ -1,0 +1,83 @@
+"""Step-size control: how long the next step of each path may be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+#: A step cannot be shorter than this many spacings of the floating-point times around it.
+_SPACINGS = 16.0
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """The local error that is allowed: ``atol + rtol * abs(u)``, as a root mean square over the components."""
+
+    rtol: float
+    atol: Tensor
+
+    def ratio(self, error: Tensor, u0: Tensor, u1: Tensor) -> Tensor:
+        """Error over allowance, float64 (batch, 1); a step is good enough up to 1."""
+        size = torch.maximum(u0.abs(), u1.abs())
+        scaled = error / torch.add(self.atol, size, alpha=self.rtol)
+        return scaled.square_().mean(-1, keepdim=True).sqrt_().double()
+
+
+@dataclass(frozen=True)
+class Controller:
+    """A proportional-integral controller, which also looks at the last accepted step's error.
+
+    References
+    ----------
+    .. [1] K. Gustafsson, "Control theoretic techniques for stepsize selection in explicit Runge-Kutta methods", ACM
+       Trans. Math. Softw. 17 (1991).
+    .. [2] E. Hairer and G. Wanner, *Solving Ordinary Differential Equations II* (1996), section IV.2.
+    """
+
+    order: int
+    safety: float = 0.9
+    shrink: float = 0.2
+    growth: float = 10.0
+
+    #: What stands for the error before the first step, and the least that is remembered.
+    least_memory = 1e-4
+
+    def factor(self, ratio: Tensor, memory: Tensor) -> Tensor:
+        """By what to multiply the step, from its error ratio and the last accepted one; non-finite errors shrink it."""
+        floored = ratio.nan_to_num(nan=torch.inf).clamp_min(1e-10)
+        proportional = self.safety * floored ** (-0.7 / self.order)
+        accepted = proportional * memory ** (0.4 / self.order)
+        return torch.where(ratio <= 1.0, accepted, proportional.clamp_max(1.0)).clamp(self.shrink, self.growth)
+
+    def remember(self, ratio: Tensor) -> Tensor:
+        """What a later step needs to know of this one's error."""
+        return ratio.clamp_min(self.least_memory)
+
+
+def first_step(drift: Callable[[Tensor], Tensor], u0: Tensor, f0: Tensor, tolerance: Tolerance, order: int) -> Tensor:
+    """A first step for each path, float64 (batch, 1), from the scales of u, u' and u''.
+
+    ``drift`` is the drift at the starting time as a function of the state, differentiated along the solution by one
+    probe. Nothing is asked of later times.
+
+    References
+    ----------
+    .. [1] E. Hairer, S. Norsett and G. Wanner, *Solving Ordinary Differential Equations I* (1993), section II.4.
+    """
+    size = tolerance.ratio(u0, u0, u0)
+    speed = tolerance.ratio(f0, u0, u0)
+    # Where the state starts at zero, a hundredth of the tolerance stands for its size.
+    probe = 0.01 * size.clamp_min(1.0) / speed
+    probe = torch.where(probe.isfinite(), probe, 1e-6)
+    change = drift(u0 + probe.to(u0.dtype) * f0) - f0
+    steepest = torch.maximum(tolerance.ratio(change, u0, u0) / probe, speed)
+    step = torch.minimum((0.01 / steepest) ** (1.0 / order), 100.0 * probe)
+    return torch.where(step.isfinite() & (step > 0), step, 1e-6)
+
+
+def smallest_step(start: Tensor, end: Tensor) -> Tensor:
+    """Below this a step no longer moves the time."""
+    return _SPACINGS * torch.finfo(torch.float64).eps * torch.maximum(start.abs(), end)

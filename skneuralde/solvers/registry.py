@@ -1,0 +1,37 @@
+"""Names of solvers, and which of them suits a problem."""
+
+from __future__ import annotations
+
+import difflib
+
+from skneuralde.solvers.base import SOLVERS, Solver
+from skneuralde.solvers.equation import ProblemLike
+from skneuralde.solvers.euler import Euler
+from skneuralde.solvers.explicit import BogackiShampine, DormandPrince, Tsitouras
+
+SOLVERS.update({solver.name: solver for solver in (Euler(), BogackiShampine(), DormandPrince(), Tsitouras())})
+
+
+def solver_names() -> list[str]:
+    """Every name that `get_solver` knows, besides "auto"."""
+    return sorted(SOLVERS)
+
+
+def get_solver(name: str) -> Solver:
+    """The solver of this name.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    if name in SOLVERS:
+        return SOLVERS[name]
+    close = difflib.get_close_matches(str(name), SOLVERS, n=1)
+    hint = f" did you mean {close[0]!r}?" if close else ""
+    raise ValueError(f"unknown solver {name!r};{hint} valid names are 'auto', {', '.join(map(repr, solver_names()))}")
+
+
+def choose_solver(problem: ProblemLike) -> str:
+    """What ``solver="auto"`` means for this problem."""
+    return "tsit5" if problem.diffusion is None else "euler"
