@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from copy import copy
 
 import torch
 from torch import Tensor
@@ -53,10 +54,11 @@ class Brownian:
         self._key = absorb(key[:, None], torch.arange(dim, device=path.device))
 
     def select(self, rows: Tensor) -> Brownian:
-        """The paths of these rows; a row may be named several times."""
-        return Brownian(
-            self.seed, self.path[rows], self.series[rows], self.dim, origin=self.origin[rows], cell=self.cell
-        )
+        """Keep the paths of these rows; a row may be named several times."""
+        chosen = copy(self)
+        chosen.path, chosen.series, chosen.origin = self.path[rows], self.series[rows], self.origin[rows]
+        chosen._key = self._key[rows]
+        return chosen
 
     def cells(self, first: int, last: int, level: int = 0) -> Tensor:
         """Increments over the consecutive cells ``first`` to ``last - 1``, counted from the origin.
@@ -84,7 +86,7 @@ class Brownian:
         return increments
 
     def within(self, cell: Tensor, fraction: Tensor) -> Tensor:
-        """The path at a fraction of a cell, less its value at the cell's start: ``(batch,)`` each to ``(batch, dim)``."""
+        """Path at a fraction of a cell, less its value at the cell's start: ``(batch,)`` each to ``(batch, dim)``."""
         levels = torch.arange(_DEPTH + 1, device=fraction.device)
         parts = 2.0 ** levels.double()
         scaled = fraction[:, None] * parts
@@ -112,8 +114,20 @@ class Brownian:
         whole = math.sqrt(self.cell) * normals.sum(1)
         return part + whole * torch.sign(last - first)[:, None]
 
+    def area(self, t0: Tensor, t1: Tensor) -> Tensor:
+        """Space-time Levy areas over intervals ``(batch,)`` that do not overlap; ``(batch, dim)``.
+
+        Normal with variance (t1 - t0) / 12, independent of the increments and keyed by the interval: the law of the
+        areas of one mesh, but not the areas of one path on several meshes.
+        """
+        bits = ((t - self.origin + 0.0).view(torch.int64)[:, None] for t in (t0, t1))
+        key = self._key
+        for word in bits:
+            key = absorb(key, word)
+        return to_normal(key) * ((t1 - t0).abs() / 12.0).sqrt()[:, None]
+
     def _locate(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """The cell that holds a time, and where in the cell."""
+        """Find the cell that holds a time, and where in the cell it is."""
         position = (t - self.origin) / self.cell
         cell = position.floor()
         return cell.long(), position - cell

@@ -27,19 +27,19 @@ def mix(x: Tensor) -> Tensor:
 
 
 def absorb(key: Tensor, word: Tensor | int) -> Tensor:
-    """A new key from a key and one more integer, broadcast against each other."""
+    """Make a new key of a key and one more integer, broadcast against each other."""
     return mix((key ^ word).add_(_GOLDEN))
 
 
 def to_normal(key: Tensor) -> Tensor:
-    """Standard normal float64 numbers from keys that are already mixed."""
+    """Turn mixed keys into standard normal float64 numbers."""
     # The upper 53 bits, as a signed number strictly between -1 and 1.
     uniform = (key >> 11).double().add_(0.5).mul_(2.0**-52)
     return uniform.erfinv_().mul_(math.sqrt(2.0))
 
 
 def keyed_normals(seed: int, *words: Tensor) -> Tensor:
-    """Standard normal float64 numbers, one per combination of int64 words that broadcast against each other."""
+    """Draw standard normal float64 numbers, one per combination of int64 words that broadcast against each other."""
     key = mix(torch.full_like(words[0], seed))
     for word in words:
         key = absorb(key, word)

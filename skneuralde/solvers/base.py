@@ -120,7 +120,7 @@ class Solver(ABC):
     strong_order, weak_order : float or None
         Orders of convergence with the least convenient noise it treats.
     levy_area : str or None
-        What it needs to know of the noise besides increments.
+        What it needs to know of the noise besides increments: "space-time".
     adaptive : bool
         Whether it chooses its steps from rtol and atol; else it needs dt.
     handles_stiffness : bool
@@ -146,7 +146,8 @@ class Solver(ABC):
         """Whether the method can treat this kind of noise (None: no noise) under this calculus."""
         if noise is None:
             return "none" in self.noise_kinds
-        return noise in self.noise_kinds and calculus in self.calculus
+        # Without dependence on the state the two readings of the integral are the same.
+        return noise in self.noise_kinds and (noise == "additive" or calculus in self.calculus)
 
     def check(self, problem: ProblemLike) -> None:
         """Refuse a problem whose noise the method cannot treat.
@@ -168,6 +169,13 @@ class Solver(ABC):
 SOLVERS: dict[str, Solver] = {}
 
 
+class Increments(NamedTuple):
+    """Noise of one step: the Brownian motion's increments, and its space-time Levy areas if the method needs them."""
+
+    w: Tensor
+    area: Tensor | None = None
+
+
 class Step(NamedTuple):
     """What one step gives.
 
@@ -186,7 +194,13 @@ class Stepper(Solver):
 
     @abstractmethod
     def step(
-        self, equation: Equation, t: Tensor, h: Tensor | float, u: Tensor, noise: Tensor | None, state: Tensor | None
+        self,
+        equation: Equation,
+        t: Tensor,
+        h: Tensor | float,
+        u: Tensor,
+        noise: Increments | None,
+        state: Tensor | None,
     ) -> Step:
         """One step of every path.
 
@@ -197,8 +211,8 @@ class Stepper(Solver):
         h : float, or Tensor of shape (batch, 1) in the dtype of u
             Negative where time runs backwards.
         u : Tensor of shape (batch, dim)
-        noise : Tensor of shape (batch, m) or None
-            Increments of the Brownian motion over the step.
+        noise : Increments or None
+            Each of shape (batch, m).
         state : Tensor or None
             What the step before left; None at the start.
         """

@@ -88,6 +88,13 @@ class Equation:
         self.counter.drift += len(u)
         return self.problem.drift(t, u, c)
 
+    def diffusion(self, t: Tensor, u: Tensor) -> Tensor:
+        """Value of g(t, u), shaped as the problem's noise asks."""
+        t, c = self.inputs(t, u.dtype)
+        self.counter.diffusion += len(u)
+        assert self.problem.diffusion is not None
+        return self.problem.diffusion(t, u, c)
+
     def coefficients(self, t: Tensor, u: Tensor) -> tuple[Tensor, Tensor | None]:
         """f(t, u) and g(t, u); g is None in an equation without noise."""
         t, c = self.inputs(t, u.dtype)
@@ -99,7 +106,7 @@ class Equation:
         return f, self.problem.diffusion(t, u, c)
 
     def apply_noise(self, g: Tensor, dw: Tensor) -> Tensor:
-        """g dW, ``(batch, dim)``."""
+        """Apply g to an increment dW, ``(batch, dim)``."""
         return self.problem.apply_noise(g, dw)
 
 

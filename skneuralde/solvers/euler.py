@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from skneuralde.solvers.base import Step
+from skneuralde.solvers.base import Increments, Step
 from skneuralde.solvers.equation import Equation
 from skneuralde.solvers.fixed import FixedStepper
 
@@ -29,10 +29,16 @@ class Euler(FixedStepper):
     reference = "Maruyama (1955)"
 
     def step(
-        self, equation: Equation, t: Tensor, h: Tensor | float, u: Tensor, noise: Tensor | None, state: Tensor | None
+        self,
+        equation: Equation,
+        t: Tensor,
+        h: Tensor | float,
+        u: Tensor,
+        noise: Increments | None,
+        state: Tensor | None,
     ) -> Step:
         f, g = equation.coefficients(t, u)
         u1 = u + h * f
         if g is not None and noise is not None:
-            u1 = u1 + equation.apply_noise(g, noise)
+            u1 = u1 + equation.apply_noise(g, noise.w)
         return Step(u1)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from skneuralde.noise import Brownian
-from skneuralde.solvers.base import Stats, Status, Stepper, Task, Trajectory
+from skneuralde.solvers.base import Increments, Stats, Status, Stepper, Task, Trajectory
+from skneuralde.solvers.equation import Equation
 from skneuralde.solvers.march import Mesh, Record, march
 
 #: A time this close to the boundary of a cell, in cells, lies on it.
@@ -27,22 +28,33 @@ class FixedStepper(Stepper):
     """
 
     def solve(self, task: Task) -> Trajectory:
+        """Step along the mesh, keep the states at the times wanted."""
         dt = task.dt
         assert dt is not None
         plan = Plan.make(task.elapsed / dt, aside=task.aside, max_steps=task.max_steps)
         mesh = plan.mesh(task, dt)
         state = plan.state.minimum(plan.count[:, None])
-        record = Record(mesh, len(task.u0))
         wanted = set(state.unique().tolist())
+        record = Record(mesh, len(task.u0))
         record.keep(0, task.u0 if mesh.order is None else task.u0[mesh.order])
-        noise = None if task.noise is None else plan.increments(task, task.noise, dt, mesh)
-        for k, (_, step) in enumerate(march(self, task.equation, task.u0, mesh, noise), 1):
+        for k, u in enumerate(self._walk(task, plan, mesh, dt), 1):
             if k in wanted:
-                record.keep(k, step.u1)
+                record.keep(k, u)
         values = record.pick(state)
         if task.aside:
             values = self._step_aside(task, plan, dt, values)
-        return plan.report(task, dt, values)
+        return self._report(task, plan, mesh, dt, values)
+
+    def _walk(self, task: Task, plan: Plan, mesh: Mesh, dt: float) -> Iterator[Tensor]:
+        """State after each step of the mesh, always the same."""
+        noise = None if task.noise is None else plan.increments(task, task.noise, dt, mesh, self.levy_area)
+        return self.states(task.equation, task.u0, mesh, noise)
+
+    def states(
+        self, equation: Equation, u0: Tensor, mesh: Mesh, noise: Iterator[Increments] | None
+    ) -> Iterator[Tensor]:
+        """State after each step of a mesh, for the paths that make it."""
+        return (step.u1 for _, step in march(self, equation, u0, mesh, noise))
 
     def _step_aside(self, task: Task, plan: Plan, dt: float, values: Tensor) -> Tensor:
         """From the state at the mesh point before each time to the state at that time, in one step of all together."""
@@ -53,11 +65,46 @@ class FixedStepper(Stepper):
         direction = task.direction[row]
         t = task.start[row] + direction * dt * plan.state[row, save, None]
         h = direction * dt * plan.rest[row, save, None]
-        dtype, dw = values.dtype, None
+        dtype, increments = values.dtype, None
         if task.noise is not None:
-            dw = task.noise.select(path).increment(t[:, 0], (t + h)[:, 0]).to(dtype)
-        step = self.step(task.equation.select(path), t, h.to(dtype), values[path, save], dw, None)
+            noise, times = task.noise.select(path), (t[:, 0], (t + h)[:, 0])
+            area = None if self.levy_area is None else noise.area(*times).to(dtype)
+            increments = Increments(noise.increment(*times).to(dtype), area)
+        step = self.step(task.equation.select(path), t, h.to(dtype), values[path, save], increments, None)
         return values.index_put((path, save), step.u1)
+
+    def _report(self, task: Task, plan: Plan, mesh: Mesh, dt: float, values: Tensor) -> Trajectory:
+        """Tell from the values what went wrong, and leave NaN from there on."""
+        counts = plan.count.expand(len(values))
+        missed = plan.is_wanted & (plan.state > plan.count[:, None])
+        failed = missed | (plan.is_wanted & ~values.detach().isfinite().all(-1))
+        status = torch.zeros_like(counts)
+        if bool(failed.any()):
+            status = torch.where((failed & ~missed).any(-1), int(Status.NON_FINITE), int(Status.MAX_STEPS))
+            status = torch.where(failed.any(-1), status, int(Status.SUCCESS))
+            counts = self._finite_steps(task, plan, mesh, dt)
+            failed = failed | (plan.state > counts[:, None])
+        hidden = failed.long().cummax(-1).values.bool() | ~plan.is_wanted
+        if bool(hidden.any()):
+            values = torch.where(hidden[..., None], torch.nan, values)
+        points = plan.points.expand(len(values), -1)
+        last = torch.where(plan.is_wanted, task.elapsed, 0.0).amax(-1)
+        elapsed = torch.where(status == Status.SUCCESS, last, dt * points.gather(1, counts[:, None])[:, 0])
+        gaps = points.diff(dim=-1).nan_to_num(nan=torch.inf)
+        counter = task.equation.counter
+        smallest = dt * gaps.amin(-1) if gaps.shape[1] else torch.full_like(elapsed, torch.inf)
+        stats = Stats(counts, torch.zeros_like(counts), smallest, counter.drift, counter.diffusion)
+        return Trajectory(values, status, task.start[:, 0] + task.direction[:, 0] * elapsed, stats)
+
+    @torch.no_grad()
+    def _finite_steps(self, task: Task, plan: Plan, mesh: Mesh, dt: float) -> Tensor:
+        """Walk once more to count each path's steps before it ceases to be finite."""
+        good = plan.count.repeat(len(task.u0) // len(plan.count))
+        paths = torch.arange(len(good), device=good.device) if mesh.order is None else mesh.order
+        for k, u in enumerate(self._walk(task, plan, mesh, dt)):
+            broken = paths[: len(u)][~u.isfinite().all(-1)]
+            good[broken] = good[broken].clamp_max(k)
+        return good
 
 
 @dataclass(frozen=True)
@@ -115,37 +162,21 @@ class Plan:
             return Mesh.shared(t[0], h[0], len(task.u0))
         return Mesh.ragged(t, h, self.count, task.u0.dtype)
 
-    def increments(self, task: Task, noise: Brownian, dt: float, mesh: Mesh) -> Iterator[Tensor]:
-        """Increments of the Brownian motion over each step, (active paths, m), drawn for many steps at once."""
-        n_steps = len(mesh.active)
+    def increments(
+        self, task: Task, noise: Brownian, dt: float, mesh: Mesh, levy_area: str | None
+    ) -> Iterator[Increments]:
+        """Noise of each step for the paths that make it, drawn for many steps at once."""
         block = max(1, _BLOCK // (len(noise.path) * noise.dim))
         level = _level(noise, task.start, dt)
-        for first in range(0, n_steps, block):
+        dtype, order = task.u0.dtype, slice(None) if mesh.order is None else mesh.order
+        for first in range(0, len(mesh.active), block):
             points = self.points[:, first : first + block + 1]
-            drawn = _draw(noise, task.start, points, dt, level).to(task.u0.dtype)
-            if mesh.order is not None:
-                drawn = drawn[mesh.order]
-            for active, dw in zip(mesh.active[first : first + block], drawn.unbind(1), strict=True):
-                yield dw[:active]
-
-    def report(self, task: Task, dt: float, values: Tensor) -> Trajectory:
-        """The answer: statuses from the values, and NaN from a path's first failure on."""
-        batch = len(values)
-        missed = (self.state > self.count[:, None]) & self.is_wanted
-        broken = ~values.detach().isfinite().all(-1) & self.is_wanted & ~missed
-        status = torch.where(missed.any(-1), int(Status.MAX_STEPS), int(Status.SUCCESS))
-        status = torch.where(broken.any(-1), int(Status.NON_FINITE), status)
-        failed = (broken | missed).long().cummax(-1).values.bool()
-        hidden = failed | ~self.is_wanted
-        if bool(hidden.any()):
-            values = torch.where(hidden[..., None], torch.nan, values)
-        last = torch.where(hidden, 0.0, task.elapsed).amax(-1)
-        gaps = torch.where(self.points.isfinite(), self.points, torch.inf).diff(dim=-1)
-        counts = self.count.expand(batch)
-        smallest = (dt * gaps.nan_to_num(nan=torch.inf).amin(-1) if gaps.shape[1] else last + torch.inf).expand(batch)
-        counter = task.equation.counter
-        stats = Stats(counts, torch.zeros_like(counts), smallest, counter.drift, counter.diffusion)
-        return Trajectory(values, status, task.start[:, 0] + task.direction[:, 0] * last, stats)
+            drawn = _draw(noise, task.start, points, dt, level).to(dtype)[order].unbind(1)
+            areas: Sequence[Tensor | None] = [None] * len(drawn)
+            if levy_area is not None:
+                areas = _draw_areas(noise, task.start, points, dt).to(dtype)[order].unbind(1)
+            for active, w, area in zip(mesh.active[first : first + block], drawn, areas, strict=True):
+                yield Increments(w[:active], None if area is None else area[:active])
 
 
 def _level(noise: Brownian, start: Tensor, dt: float) -> int | None:
@@ -176,3 +207,12 @@ def _draw(noise: Brownian, start: Tensor, points: Tensor, dt: float, level: int 
         t0, t1 = start[row % len(start), 0] + dt * torch.stack([begin[row, column], end[row, column]])
         drawn[path, column] = noise.select(path).increment(t0, t1)
     return drawn
+
+
+def _draw_areas(noise: Brownian, start: Tensor, points: Tensor, dt: float) -> Tensor:
+    """Space-time Levy areas (batch, n_steps, m) between mesh points (rows, n_steps + 1)."""
+    batch, n_steps = len(noise.path), points.shape[1] - 1
+    begin, end = ((start + dt * side).expand(batch, -1).flatten() for side in (points[:, :-1], points[:, 1:]))
+    path = torch.arange(batch, device=points.device).repeat_interleave(n_steps)
+    drawn = noise.select(path).area(begin, torch.where(end.isfinite(), end, begin))
+    return drawn.unflatten(0, (batch, n_steps))

@@ -77,8 +77,17 @@ class Front:
 
     def select(self, keep: Tensor) -> Front:
         """Some of the paths."""
-        values = (getattr(self, field.name) for field in fields(self))
-        return Front(*(None if value is None else value[keep] for value in values))
+        kept = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{name: value[keep] for name, value in kept.items() if value is not None})
+
+    def update(self, part: Front) -> Front:
+        """Bring in the news of some paths."""
+        changes = {
+            field.name: getattr(self, field.name).index_copy(0, part.rows, getattr(part, field.name))
+            for field in fields(self)
+            if getattr(self, field.name) is not None
+        }
+        return replace(self, **changes)
 
 
 @dataclass(frozen=True)
@@ -139,7 +148,7 @@ def search(
             running = front.status[:, 0] == RUNNING
             n_running = int(running.sum())
             if n_running <= _DROP_BELOW * len(running):
-                done = _merge(done, front)
+                done = done.update(front)
                 if n_running == 0:
                     return done
                 front = front.select(running)
@@ -149,7 +158,7 @@ def search(
             watcher.attempted(attempt)
         front = _advance(controller, attempt)
     front = replace(front, status=torch.where(front.status == RUNNING, int(Status.MAX_STEPS), front.status))
-    return _merge(done, front)
+    return done.update(front)
 
 
 def _try(stepper: Stepper, equation: Equation, front: Front, tolerance: Tolerance) -> Attempt:
@@ -190,9 +199,3 @@ def _advance(controller: Controller, attempt: Attempt) -> Front:
         rejections=front.rejections + rejected,
         smallest=torch.where(running, torch.minimum(front.smallest, attempt.length), front.smallest),
     )
-
-
-def _merge(whole: Front, part: Front) -> Front:
-    """The whole batch with the news of some paths."""
-    pairs = ((getattr(whole, field.name), getattr(part, field.name)) for field in fields(whole))
-    return Front(*(None if old is None else old.index_copy(0, part.rows, new) for old, new in pairs))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from skneuralde.solvers.base import Step, Stepper
+from skneuralde.solvers.base import Increments, Step, Stepper
 from skneuralde.solvers.equation import Equation
 
 
@@ -56,11 +56,11 @@ class Mesh:
 
 
 def march(
-    stepper: Stepper, equation: Equation, u0: Tensor, mesh: Mesh, noise: Iterator[Tensor] | None = None
+    stepper: Stepper, equation: Equation, u0: Tensor, mesh: Mesh, noise: Iterator[Increments] | None = None
 ) -> Iterator[tuple[Tensor, Step]]:
     """Make the steps of a mesh; yields the state before each step and the step, in the mesh's order of paths.
 
-    ``noise`` gives the increments of each step, (active[k], m).
+    ``noise`` gives the increments of each step, for the paths that make it.
     """
     u, carry, part, rows = u0, None, equation, len(u0)
     if mesh.order is not None:

@@ -8,8 +8,11 @@ from skneuralde.solvers.base import SOLVERS, Solver
 from skneuralde.solvers.equation import ProblemLike
 from skneuralde.solvers.euler import Euler
 from skneuralde.solvers.explicit import BogackiShampine, DormandPrince, Tsitouras
+from skneuralde.solvers.torchdiffeq import torchdiffeq_solvers
+from skneuralde.solvers.torchsde import torchsde_solvers
 
-SOLVERS.update({solver.name: solver for solver in (Euler(), BogackiShampine(), DormandPrince(), Tsitouras())})
+_OURS = [Euler(), BogackiShampine(), DormandPrince(), Tsitouras()]
+SOLVERS.update({solver.name: solver for solver in [*_OURS, *torchsde_solvers(), *torchdiffeq_solvers()]})
 
 
 def solver_names() -> list[str]:

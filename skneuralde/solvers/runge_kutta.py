@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from skneuralde.solvers.adaptive import AdaptiveStepper
-from skneuralde.solvers.base import Step
+from skneuralde.solvers.base import Increments, Step
 from skneuralde.solvers.equation import Equation
 
 
@@ -56,7 +56,13 @@ class RungeKutta(AdaptiveStepper):
     tableau: Tableau
 
     def step(
-        self, equation: Equation, t: Tensor, h: Tensor | float, u: Tensor, noise: Tensor | None, state: Tensor | None
+        self,
+        equation: Equation,
+        t: Tensor,
+        h: Tensor | float,
+        u: Tensor,
+        noise: Increments | None,
+        state: Tensor | None,
     ) -> Step:
         f = equation.drift(t, u) if state is None else state
         stages, u1 = [h * f], u
