@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from skneuralde.noise import Brownian
@@ -216,3 +217,8 @@ class Stepper(Solver):
         state : Tensor or None
             What the step before left; None at the start.
         """
+
+
+def check_interval(device: torch.device) -> int:
+    """Steps between two questions that wait for the device; on the CPU they cost nothing."""
+    return 1 if device.type == "cpu" else 8

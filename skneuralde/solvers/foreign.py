@@ -51,8 +51,8 @@ class ForeignStepper(FixedStepper):
     """
 
     @abstractmethod
-    def run(self, stretch: Stretch, u: Tensor) -> Tensor:
-        """States (n_steps, n, dim) after each step."""
+    def run(self, stretch: Stretch, u: Tensor, memory: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Make the steps: states (n_steps, n, dim) after each, and what to remember for the next stretch, (n, dim)."""
 
     def step(
         self,
@@ -64,18 +64,21 @@ class ForeignStepper(FixedStepper):
         state: Tensor | None,
     ) -> Step:
         """One step, as a stretch of its own."""
-        return Step(self.run(Stretch(equation, t, h, [] if noise is None else [noise], 1), u)[0])
+        states, memory = self.run(Stretch(equation, t, h, [] if noise is None else [noise], 1), u, state)
+        return Step(states[0], state=memory)
 
     def states(
         self, equation: Equation, u0: Tensor, mesh: Mesh, noise: Iterator[Increments] | None
     ) -> Iterator[Tensor]:
         """State after each step of a mesh, for the paths that make it."""
-        u = u0 if mesh.order is None else u0[mesh.order]
+        u, memory = u0 if mesh.order is None else u0[mesh.order], None
         for first, last in pairwise(_changes(mesh)):
             active = mesh.active[first]
             part = equation if mesh.order is None else equation.select(mesh.order[:active])
             drawn = [] if noise is None else [next(noise) for _ in range(first, last)]
-            states = self.run(Stretch(part, mesh.t[first], mesh.h[first], drawn, last - first), u[:active])
+            memory = None if memory is None else memory[:active]
+            stretch = Stretch(part, mesh.t[first], mesh.h[first], drawn, last - first)
+            states, memory = self.run(stretch, u[:active], memory)
             yield from states
             u = states[-1]
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
+from pandas import DataFrame, MultiIndex
 from torch import Tensor
 
 
-def to_frame(ts: Tensor, ys: Tensor) -> pd.DataFrame:
+def to_frame(ts: Tensor, ys: Tensor) -> DataFrame:
     """One row per path, series and time; one column per component.
 
     Parameters
@@ -27,6 +27,6 @@ def to_frame(ts: Tensor, ys: Tensor) -> pd.DataFrame:
     axes = len(lead) - 2
     series = ["series"] if axes == 1 else [f"series_{axis}" for axis in range(axes)]
     positions = np.indices(lead)[:-1].reshape(axes + 1, -1)
-    index = pd.MultiIndex.from_arrays([*positions, times.ravel()], names=["path", *series, "time"])
-    frame = pd.DataFrame(values.reshape(-1, dim), index=index, columns=[f"y{i}" for i in range(dim)])
+    index = MultiIndex.from_arrays([*positions, times.ravel()], names=["path", *series, "time"])
+    frame = DataFrame(values.reshape(-1, dim), index=index, columns=[f"y{i}" for i in range(dim)])
     return frame[~np.isnan(times.ravel())]

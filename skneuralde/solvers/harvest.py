@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from skneuralde.solvers.base import check_interval
 from skneuralde.solvers.loop import Attempt, Front, Watcher
 from skneuralde.solvers.march import Mesh
 
@@ -25,7 +26,7 @@ class Harvest(Watcher):
     def __init__(self, wanted: Tensor, batch: int):
         self.wanted = wanted.contiguous()
         self.next = (wanted <= 0).sum(1).expand(batch).clone()
-        self.interval = 1 if wanted.device.type == "cpu" else 8
+        self.interval = check_interval(wanted.device)
         self.pending: list[tuple[Tensor, tuple[Tensor, ...]]] = []
         self.rows = torch.empty(0, dtype=torch.int64)
         self.paths: list[Tensor] = []

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
-from skneuralde.solvers.base import Status, Step, Stepper
+from skneuralde.solvers.base import Status, Step, Stepper, check_interval
 from skneuralde.solvers.control import Controller, Tolerance, smallest_step
 from skneuralde.solvers.equation import Equation
 
@@ -137,7 +137,7 @@ def search(
         The whole batch, with its final statuses.
     """
     done, part = front, equation
-    interval = 1 if front.u.device.type == "cpu" else 8
+    interval = check_interval(front.u.device)
     for turn in range(max_steps):
         if overshoot:
             passes = front.fresh & (front.elapsed + front.proposal >= front.end) & (front.status == RUNNING)

@@ -7,7 +7,7 @@ import numbers
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,12 +16,9 @@ from torch import Tensor
 from skneuralde.noise import Brownian
 from skneuralde.problems import Problem
 from skneuralde.solvers.base import Stats
-from skneuralde.solvers.frame import to_frame
+from skneuralde.solvers.frame import DataFrame, to_frame
 from skneuralde.solvers.integrate import check_numbers, integrate
 from skneuralde.solvers.registry import choose_solver, get_solver
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 #: Cells of the noise are at least this long, so that halving dt refines the same path.
 _LEAST_CELL_EXPONENT = 4
@@ -61,7 +58,7 @@ class Solution:
         """Quantiles over the paths: (*batch, n_times, *state), behind a leading axis if several are asked for."""
         return self.ys.quantile(torch.as_tensor(q, dtype=self.ys.dtype, device=self.ys.device), 0)
 
-    def to_frame(self) -> pd.DataFrame:
+    def to_frame(self) -> DataFrame:
         """The paths as rows, indexed by path, series (where there is a batch) and time."""
         return to_frame(self.ts, self.ys)
 

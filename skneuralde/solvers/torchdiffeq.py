@@ -30,12 +30,12 @@ class TorchDiffEqFixed(ForeignStepper):
         self.name = f"torchdiffeq:{method}"
         self.order = _FIXED[method]
 
-    def run(self, stretch: Stretch, u: Tensor) -> Tensor:
+    def run(self, stretch: Stretch, u: Tensor, memory: Tensor | None) -> tuple[Tensor, Tensor | None]:
         def right_hand_side(s: Tensor, u: Tensor) -> Tensor:
             return stretch.h * stretch.equation.drift(stretch.time(s), u)
 
         s = torch.arange(stretch.n_steps + 1, dtype=torch.float64, device=u.device)
-        return torchdiffeq.odeint(right_hand_side, u, s, method=self.method)[1:]
+        return torchdiffeq.odeint(right_hand_side, u, s, method=self.method)[1:], None
 
 
 class TorchDiffEqAdaptive(Solver):
@@ -125,15 +125,16 @@ class _Run:
 
     def callback_step(self, s: Tensor, u: Tensor, ds: Tensor) -> None:
         """Look at a step that is about to be tried."""
-        self.reached = float(s)
+        start, step = s.item(), ds.item()
+        self.reached = start
         if self.tried == self.task.max_steps:
             raise _Stopped(Status.MAX_STEPS)
         if not bool(u.isfinite().all()):
             raise _Stopped(Status.NON_FINITE)
-        if not float(s) + float(ds) > float(s):
-            raise _Stopped(Status.STEP_TOO_SMALL if bool(ds.isfinite()) and float(ds) > 0 else Status.NON_FINITE)
+        if not start + step > start:
+            raise _Stopped(Status.STEP_TOO_SMALL if step > 0 else Status.NON_FINITE)
         self.tried += 1
-        self.smallest = min(self.smallest, float(ds))
+        self.smallest = min(self.smallest, step)
 
     def callback_accept_step(self, s: Tensor, u: Tensor, ds: Tensor) -> None:
         """Count a step that was good enough."""

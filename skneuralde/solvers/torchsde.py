@@ -56,14 +56,27 @@ class TorchSDE(ForeignStepper):
         self.calculus, self.noise_kinds = facts.calculus, facts.noise_kinds
         self.strong_order, self.weak_order, self.levy_area = facts.strong_order, facts.weak_order, facts.levy_area
 
-    def run(self, stretch: Stretch, u: Tensor) -> Tensor:
+    def run(self, stretch: Stretch, u: Tensor, memory: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Call torchsde once; the reversible method remembers its second copy of the state."""
         problem = stretch.equation.problem
         calculus = problem.calculus if problem.calculus in self.calculus else self.calculus[0]
+        sde = _SDE(stretch, problem.noise, calculus)
         s = torch.arange(stretch.n_steps + 1, dtype=u.dtype, device=u.device)
-        states = torchsde.sdeint(
-            _SDE(stretch, problem.noise, calculus), u, s, bm=_UnitNoise(stretch), method=self.method, dt=1.0
+        states, last = torchsde.sdeint(
+            sde,
+            u,
+            s,
+            bm=_UnitNoise(stretch),
+            method=self.method,
+            dt=1.0,
+            extra=True,
+            extra_solver_state=None if memory is None else (*sde.f_and_g(s[0], memory), memory),
         )
-        return states[1:]
+        memory = last[-1] if last else None
+        # Milstein's method differentiates g by autograd, which leaves a graph behind even where nobody wants one.
+        if not (torch.is_grad_enabled() and any(x.requires_grad for x in (u, *sde.f_and_g(s[0], u)))):
+            states = states.detach()
+        return states[1:], memory
 
 
 class _SDE:

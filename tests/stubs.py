@@ -1,0 +1,46 @@
+"""Test doubles: methods that do one thing only, so that the loops around them can be tested alone."""
+
+from __future__ import annotations
+
+import torch
+
+from skneuralde.solvers.adaptive import AdaptiveStepper
+from skneuralde.solvers.base import Step
+from skneuralde.solvers.fixed import FixedStepper
+
+
+class ExactLine(FixedStepper):
+    """Follows du = f(t) exactly if f is constant on a step, and notes the steps that it makes."""
+
+    name = "exact_line"
+
+    def __init__(self):
+        self.calls = []
+
+    def step(self, equation, t, h, u, noise, state):
+        self.calls.append((t.flatten().tolist(), h if isinstance(h, float) else h.flatten().tolist()))
+        return Step(u + h * equation.drift(t, u))
+
+
+class ToldError(AdaptiveStepper):
+    """Makes an Euler step whose error is whatever it is told: ``error(t, h)``, both (n, 1)."""
+
+    name = "told_error"
+    order = 1
+
+    def __init__(self, error):
+        self.error = error
+        self.tried = []
+
+    def step(self, equation, t, h, u, noise, state):
+        self.tried.append((t.flatten().tolist(), h.flatten().tolist()))
+        u1 = u + h * equation.drift(t, u)
+        return Step(u1, self.error(t, h).expand_as(u).to(u.dtype), None, (u1 - u,))
+
+    def inside(self, theta, u0, stages):
+        return u0 + theta.to(u0.dtype) * stages[0]
+
+
+def times(*values):
+    """Float64 times."""
+    return torch.tensor(values, dtype=torch.float64)
