@@ -1,1 +1,11 @@
-"""Learn differential equations from time series, the scikit-learn way."""
+"""Differential equations learned from time series, with the interface of scikit-learn."""
+
+from skneuralde.data import to_rows
+from skneuralde.estimators import NeuralSDERegressor
+from skneuralde.problems import Problem
+from skneuralde.solvers import solve
+from skneuralde.terms import MLP
+
+__version__ = "0.1.0"
+
+__all__ = ["MLP", "NeuralSDERegressor", "Problem", "solve", "to_rows"]

@@ -1,0 +1,122 @@
+"""Which observation each row follows, and through which inputs: panels put on one line of time per series."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from skneuralde.data.panel import Panel
+
+
+def merge(kept: Panel, asked: Panel) -> tuple[Panel, np.ndarray]:
+    """One panel with the times of both.
+
+    Where both have the same time in a series, the observation is the kept one unless ``asked`` has its own, and the
+    inputs are those of ``asked``.
+
+    Returns
+    -------
+    Panel
+        Its labels are those of ``kept``, then those that only ``asked`` has.
+    positions : int array of shape (n_asked_rows,)
+        Where each of the caller's rows of ``asked`` ended up.
+    """
+    labels = list(kept.labels)
+    codes = {label: code for code, label in enumerate(labels)}
+    for label in asked.labels:
+        if label not in codes:
+            codes[label] = len(labels)
+            labels.append(label)
+    asked_series = np.array([codes[label] for label in asked.labels], dtype=np.intp)[asked.series_of]
+    series = np.concatenate([kept.series_of, asked_series])
+    times = np.concatenate([kept.times, asked.times])
+    is_asked = np.repeat([0, 1], [len(kept.times), len(asked.times)])
+    order = np.lexsort((is_asked, times, series))
+    series, times = series[order], times[order]
+
+    fresh = np.ones(len(order), dtype=bool)
+    fresh[1:] = (series[1:] != series[:-1]) | (times[1:] != times[:-1])
+    first = np.flatnonzero(fresh)
+    last = np.append(first[1:], len(order)) - 1
+    slot = np.cumsum(fresh) - 1
+
+    values = kept.values
+    asked_values = asked.values if asked.values is not None else np.full((len(asked.times), values.shape[1]), np.nan)
+    values = np.concatenate([values, asked_values])[order]
+    merged_values = np.where(np.isnan(values[last]), values[first], values[last])
+    position = np.empty(len(order), dtype=np.intp)
+    position[order] = slot
+    merged = replace(
+        kept,
+        times=times[first],
+        values=merged_values,
+        weight=np.concatenate([kept.weight, asked.weight])[order][last],
+        context=np.concatenate([kept.context, asked.context])[order][last],
+        controls=np.concatenate([kept.controls, asked.controls])[order][last],
+        initial=np.concatenate([kept.initial, asked.initial])[order][last],
+        offsets=np.searchsorted(series[first], np.arange(len(labels) + 1)),
+        labels=labels,
+        rows=np.arange(len(first)),
+    )
+    return merged, position[len(kept.times) :][asked.rows]
+
+
+def truncate(kept: Panel, asked: Panel) -> Panel:
+    """Keep the rows that lie before the first time that ``asked`` has in their series; every label stays."""
+    begin = dict(zip(asked.labels, asked.times[asked.offsets[:-1]], strict=True))
+    limit = np.array([begin.get(label, np.inf) for label in kept.labels])
+    keep = kept.times < limit[kept.series_of]
+    left = kept.subset(keep)
+    counts = np.bincount(kept.series_of[keep], minlength=len(kept.labels))
+    return replace(left, labels=kept.labels, offsets=np.concatenate([[0], np.cumsum(counts)]))
+
+
+def complete(panel: Panel) -> np.ndarray:
+    """Which positions have all of their values, and so can be where a transition starts, ``(n,)``."""
+    return ~np.isnan(panel.values).any(axis=1)
+
+
+def previous(panel: Panel, eligible: np.ndarray) -> np.ndarray:
+    """The latest eligible position before each position of the same series, -1 where there is none, ``(n,)``."""
+    latest = np.maximum.accumulate(np.where(eligible, np.arange(len(eligible)), -1))
+    before = np.concatenate([[-1], latest[:-1]]) if len(latest) else latest
+    first = panel.offsets[:-1][panel.series_of]
+    return np.where(before >= first, before, -1)
+
+
+def first_position(panel: Panel, eligible: np.ndarray) -> np.ndarray:
+    """Each series' first eligible position, -1 where there is none, ``(n_series,)``."""
+    found = np.full(len(panel.labels), -1)
+    positions = np.flatnonzero(eligible)[::-1]
+    found[panel.series_of[positions]] = positions
+    return found
+
+
+def segments(
+    panel: Panel, start: np.ndarray, stop: np.ndarray, interpolation: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The pieces of the ways from positions ``start`` to later positions ``stop`` of the same series.
+
+    Without controls a way is one piece; with controls it has a knot at every position in between.
+
+    Returns
+    -------
+    offsets : int array of shape (n + 1,)
+    lengths : float64 array of shape (n_segments,)
+    c0, c1 : arrays of shape (n_segments, p + q)
+        Context and controls at both ends of each piece.
+    """
+    if panel.controls.shape[1] == 0:
+        context = panel.context[stop]
+        return np.arange(len(start) + 1), panel.times[stop] - panel.times[start], context, context
+    counts = stop - start
+    offsets = np.concatenate([[0], np.cumsum(counts)])
+    within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], counts)
+    right = np.repeat(start, counts) + within + 1
+    left = right - 1
+    c0 = panel.controls[right if interpolation == "next" else left]
+    c1 = panel.controls[left if interpolation == "previous" else right]
+    start_inputs = np.hstack([panel.context[right], c0])
+    stop_inputs = np.hstack([panel.context[right], c1]) if interpolation == "linear" else start_inputs
+    return offsets, panel.times[right] - panel.times[left], start_inputs, stop_inputs

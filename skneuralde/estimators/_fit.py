@@ -1,0 +1,261 @@
+"""The choices that fit makes for the caller, and the model that it starts from."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import torch
+
+from skneuralde.data import Panel, Roles
+from skneuralde.data.timeline import complete, first_position, previous
+from skneuralde.estimators._coefficients import TermFactory
+from skneuralde.estimators._forecast import simulate
+from skneuralde.estimators._objectives import CURVE_LOSSES, TRANSITION_LOSSES, transitions_to
+from skneuralde.estimators._scales import Scales
+from skneuralde.estimators._setup import Setup
+from skneuralde.inference import LocalLinearisation, Method, Model
+from skneuralde.problems import Problem, ito_form
+from skneuralde.solvers import Solver, choose_solver, get_solver
+from skneuralde.training import LBFGS, Adam, Optimizer, StoppingRule
+
+#: Fixed steps per median gap between observations, where dt is not given.
+_STEPS_PER_GAP = 10
+#: Up to so many parameters a loss without noise is minimised by L-BFGS.
+_FEW_PARAMETERS = 64
+#: Panels with at least so many series are split by series for validation; smaller ones by time.
+_MANY_SERIES = 10
+
+
+def fresh_seed(random_state: object) -> int:
+    """A seed that leaves numpy's global random state alone."""
+    if isinstance(random_state, (np.random.RandomState, np.random.Generator)):
+        draw = random_state.integers if isinstance(random_state, np.random.Generator) else random_state.randint
+        return int(draw(2**31 - 1))
+    return int(np.random.default_rng(random_state).integers(2**31 - 1))
+
+
+def pick_device(device: str | torch.device | None) -> torch.device:
+    """The device that the parameter names.
+
+    Raises
+    ------
+    ValueError
+        When it is not there.
+    """
+    if device is None:
+        return torch.device("cpu")
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device={device!r} is not available: {error}. Use device='auto' or None for the CPU.") from error
+    return chosen
+
+
+def choose_loss(loss: str, layout: str, initial_state: str, problem: Problem) -> str:
+    """The loss that ``loss`` names, or the right one for the data; refuses combinations that mean nothing."""
+    stochastic = problem.diffusion is not None
+    if loss == "auto":
+        return "nll" if stochastic or layout == "table" else "least_squares"
+    if loss in TRANSITION_LOSSES:
+        if not stochastic and layout != "table":
+            raise ValueError(
+                "loss='nll' needs noise: with diffusion=None the equation gives every observation after the first a "
+                "density of zero or infinity. Use loss='least_squares', or give a diffusion."
+            )
+        if layout == "series" and initial_state != "first":
+            raise ValueError(
+                f"initial_state={initial_state!r} cannot be learned by loss='nll', which starts at each observation. Use "
+                f"a loss of whole curves: {', '.join(sorted(CURVE_LOSSES))}."
+            )
+    elif stochastic == (loss == "least_squares"):
+        what = "has noise" if stochastic else "has no noise"
+        other = "'nll' or 'mean'" if stochastic else "'least_squares'"
+        raise ValueError(f"loss={loss!r} does not fit an equation that {what}. Use loss={other}.")
+    return loss
+
+
+def warn_of_collapse(loss: str, debiased: bool, problem: Problem) -> None:
+    """Warn when the loss rewards a model with too little noise."""
+    learned = problem.diffusion is not None and any(p.requires_grad for p in problem.diffusion.parameters())
+    if learned and (loss == "path_mse" or (loss == "mean" and not debiased)):
+        warnings.warn(
+            "This loss is smallest without any noise, so the learned diffusion will shrink towards zero. Use loss='nll', "
+            "or 'mean' with debiased=True, or give the diffusion.",
+            UserWarning,
+            stacklevel=4,
+        )
+
+
+def choose_setup(
+    estimator,
+    panel: Panel,
+    roles: Roles,
+    problem: Problem,
+    scales: Scales,
+    *,
+    seed: int,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> Setup:
+    """Settle everything that the constructor left to "auto"."""
+    loss = choose_loss(estimator.loss, roles.layout, roles.initial_state, problem)
+    is_transition = loss in TRANSITION_LOSSES
+    origin = estimator.origin
+    if origin == "auto":
+        origin = "last" if is_transition and roles.layout == "series" else "start"
+    if origin == "last" and (roles.layout != "series" or roles.initial_state != "first"):
+        raise ValueError("origin='last' needs series that start at an observation: initial_state='first'.")
+    interpolation = estimator.control_interpolation
+    if interpolation == "auto":
+        interpolation = "next" if is_transition else "linear"
+    dt = estimator.dt if estimator.dt is not None else scales.spacing / _STEPS_PER_GAP
+    atol = torch.as_tensor(estimator.atol * scales.state[1], dtype=dtype).to(device)
+    tolerances = {"rtol": estimator.rtol, "atol": atol, "max_steps": estimator.max_steps}
+    path_solver, moment_solver = choose_solvers(estimator.solver, problem, is_transition)
+
+    def method(solver: Solver) -> Method:
+        return Method(solver, dt=None if solver.adaptive else dt, **tolerances)
+
+    start_time = 0.0 if roles.layout == "flow" else float(panel.times.min())
+    return Setup(
+        layout=roles.layout,
+        initial_state="context" if roles.layout == "table" else roles.initial_state,
+        loss=loss,
+        origin=origin,
+        interpolation=interpolation,
+        method=method(path_solver),
+        moment_method=None if moment_solver is None else method(moment_solver),
+        start_time=start_time,
+        longest=_longest_transition(panel),
+        seed=seed,
+        n_predict_paths=estimator.n_predict_paths,
+        dtype=dtype,
+        device=device,
+    )
+
+
+def choose_solvers(name: str, problem: Problem, is_transition: bool) -> tuple[Solver, Solver | None]:
+    """Solvers of paths and of moments; None for the latter is the local linearisation.
+
+    One name serves both where it can: an equation's moments are an equation without noise. Where it serves only one,
+    "auto" chooses the other, and ``solver_stats_`` says so.
+    """
+    equation = ito_form(problem)
+    fallback = get_solver(choose_solver(equation))
+    if name == "auto":
+        return fallback, None
+    solver = get_solver(name)
+    if problem.diffusion is None:
+        solver.check(problem)
+        return solver, solver
+    without_noise = solver.handles(None)
+    with_noise = any(solver.handles(form.noise, form.calculus) for form in (problem, equation))
+    if is_transition and not without_noise:
+        raise ValueError(
+            f"solver={name!r} cannot propagate moments, which loss='nll' needs: moments are an equation without noise. "
+            "Use solver='auto' or a method for ordinary equations such as 'tsit5', or loss='mean' to train on paths."
+        )
+    if not is_transition and not with_noise:
+        solver.check(problem)
+    return (solver if with_noise else fallback), (solver if without_noise else None)
+
+
+def _longest_transition(panel: Panel) -> float:
+    before = previous(panel, complete(panel))
+    stop = np.flatnonzero(before >= 0)
+    return float((panel.times[stop] - panel.times[before[stop]]).max(initial=0.0))
+
+
+def build_model(
+    factory: TermFactory, problem: Problem, panel: Panel, roles: Roles, loss: str
+) -> Model:
+    """The model before training: initial states and observation noise around the problem."""
+    encoder = states = noise_std = None
+    location, scale = factory.scales.state
+    if roles.initial_state == "context" or (roles.layout == "table" and roles.initial_state == "learn"):
+        # A table's learned state is one for all rows: a network that sees nothing.
+        sees = ("context",) if roles.initial_state == "context" else ()
+        encoder = factory.term([location, "mlp"], "initial_state", shape=(factory.dim,), scale=scale, sees=sees)
+    elif roles.initial_state == "learn":
+        first = first_position(panel, complete(panel))
+        start = np.where((first >= 0)[:, None], panel.values[np.maximum(first, 0)], location)
+        states = factory.tensor(start)
+    if roles.layout == "table" and loss in TRANSITION_LOSSES:
+        noise_std = factory.tensor(0.5 * scale)
+    return Model(problem, encoder=encoder, states=states, noise_std=noise_std, learn_noise=True)
+
+
+def validation_split(
+    panel: Panel, layout: str, fraction: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Positions to train on and positions to validate on: whole series, or the last part of time."""
+    rows = np.ones(len(panel.times), dtype=bool)
+    n_series = len(panel.labels)
+    if layout != "series" or n_series >= _MANY_SERIES:
+        held = np.random.default_rng(seed).permutation(n_series)[: max(1, round(fraction * n_series))]
+        rows[np.isin(panel.series_of, held)] = False
+    else:
+        rows[panel.times > np.quantile(panel.times, 1.0 - fraction)] = False
+    return rows, ~rows
+
+
+def make_optimizer(estimator, model: Model, n_items: int, stochastic: bool) -> tuple[Optimizer, bool]:
+    """The optimizer that the parameters name, and whether it is quasi-Newton."""
+    n_parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    if estimator.optimizer == "lbfgs" and stochastic:
+        raise ValueError("optimizer='lbfgs' needs a loss without simulation noise. Use 'adam', or loss='nll'.")
+    few = estimator.optimizer == "auto" and not stochastic and n_parameters <= _FEW_PARAMETERS
+    if estimator.optimizer == "lbfgs" or few:
+        return LBFGS(model), True
+    batch_size = min(n_items, 512) if estimator.batch_size == "auto" else int(estimator.batch_size)
+    return Adam(model, learning_rate=estimator.learning_rate_init, batch_size=batch_size), False
+
+
+def make_stopping(estimator, stochastic: bool, newton: bool, validated: bool) -> StoppingRule:
+    """When to stop, for this kind of loss and optimizer."""
+    return StoppingRule(
+        max_iter=estimator.max_iter,
+        tol=estimator.tol if not newton else 1e-10,
+        patience=None if stochastic and not validated else (2 if newton else estimator.n_iter_no_change),
+        cooldown=0 if validated or newton else max(1, estimator.max_iter // 4),
+    )
+
+
+def calibrate_finally(model: Model, panel: Panel, setup: Setup) -> None:
+    """Leave a propagator in the model that is fine enough for its final coefficients."""
+    if setup.layout == "series" and model.problem.diffusion is None:
+        return
+    _, transitions = transitions_to(panel, np.arange(len(panel.times)), setup)
+    if len(transitions):
+        model.propagator = setup.calibration(transitions, encode=setup.initial_state == "context")(model)
+
+
+def measure_residual_noise(model: Model, panel: Panel, setup: Setup) -> None:
+    """Give an equation without noise the spread of its residuals as observation noise."""
+    if model.problem.diffusion is not None or setup.loss != "least_squares":
+        return
+    paths = simulate(model, panel, np.arange(len(panel.times)), setup, n_paths=1, seed=setup.seed)
+    residual = paths[0] - panel.values
+    if setup.initial_state == "first":
+        first = first_position(panel, complete(panel))
+        residual[first[first >= 0]] = np.nan
+    observed = ~np.isnan(residual)
+    weight = panel.weight[:, None] * observed
+    variance = (weight * np.where(observed, residual, 0.0) ** 2).sum(0) / np.maximum(weight.sum(0), 1e-300)
+    floor = np.finfo(np.float32).tiny
+    std = setup.tensor(np.sqrt(np.maximum(variance, floor)))
+    model.log_noise = torch.nn.Parameter(std.log(), requires_grad=False)
+
+
+def describe_solvers(model: Model, setup: Setup) -> dict[str, object]:
+    """What "auto" chose."""
+    stats: dict[str, object] = {"paths": setup.method.solver.name, "dt": setup.method.dt}
+    if isinstance(model.propagator, LocalLinearisation):
+        stats.update(moments="local_linearisation", substep=model.propagator.substep)
+    elif model.propagator is not None:
+        stats["moments"] = setup.moment_method.solver.name
+    return stats

@@ -1,0 +1,266 @@
+"""What a fitted model says of rows: moments, simulated paths, densities."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.stats import norm
+
+from skneuralde.data.panel import Panel
+from skneuralde.data.timeline import complete, first_position, previous
+from skneuralde.estimators._objectives import input_path, series_keys, transitions_to
+from skneuralde.estimators._setup import Setup
+from skneuralde.inference import Curves, Model, Transitions, gaussian_log_density
+from skneuralde.losses import started
+from skneuralde.noise import keyed_normals
+
+#: Values that are simulated at once at most.
+_CHUNK = 20_000_000
+
+
+@dataclass
+class Forecast:
+    """Distribution of what would be observed at some positions.
+
+    Attributes
+    ----------
+    mean, std : ndarray of shape (n, dim)
+    samples : ndarray of shape (n_samples, n, dim)
+        Holds NaN where ``is_gaussian``.
+    is_gaussian : bool array of shape (n,)
+        Where mean and standard deviation say everything.
+    """
+
+    mean: np.ndarray
+    std: np.ndarray
+    samples: np.ndarray
+    is_gaussian: np.ndarray
+
+    def quantiles(self, levels: np.ndarray) -> np.ndarray:
+        """Quantiles of shape (n, dim, n_levels)."""
+        gaussian = self.mean[..., None] + self.std[..., None] * norm.ppf(levels)
+        if self.is_gaussian.all():
+            return gaussian
+        simulated = np.moveaxis(np.quantile(self.samples, levels, axis=0), 0, -1)
+        return np.where(self.is_gaussian[:, None, None], gaussian, simulated)
+
+
+@dataclass(frozen=True)
+class Origins:
+    """Where each asked position starts from.
+
+    Attributes
+    ----------
+    state : ndarray of shape (n_origins, dim)
+    time : ndarray of shape (n_origins,)
+    series : int array of shape (n_origins,)
+        Codes into the panel's labels.
+    own_key : bool
+        Whether a series has several origins, so that the noise is keyed by the time of origin, too.
+    of : int array of shape (n,)
+        The origin of each asked position.
+    """
+
+    state: np.ndarray
+    time: np.ndarray
+    series: np.ndarray
+    own_key: bool
+    of: np.ndarray
+
+
+def find_origins(model: Model, panel: Panel, asked: np.ndarray, setup: Setup) -> Origins:
+    """Where the positions ``asked`` of a panel start from.
+
+    Raises
+    ------
+    ValueError
+        For a series that has no state to start from.
+    """
+    if setup.layout == "series" and setup.initial_state == "first":
+        whole = complete(panel)
+        first = first_position(panel, whole)[panel.series_of[asked]]
+        if (first < 0).any():
+            raise ValueError(unknown_series(panel.labels[panel.series_of[asked[np.argmin(first)]]]))
+        start = first
+        if setup.origin == "last":
+            before = previous(panel, whole)[asked]
+            start = np.where(before >= 0, before, first)
+        start, of = np.unique(start, return_inverse=True)
+        series = panel.series_of[start]
+        return Origins(panel.values[start], panel.times[start], series, setup.origin == "last", of)
+    series, of = np.unique(panel.series_of[asked], return_inverse=True)
+    context = setup.tensor(panel.context[panel.offsets[:-1][series]])
+    time = np.full(len(series), setup.start_time)
+    if setup.initial_state == "columns":
+        state = panel.initial[panel.offsets[:-1][series]]
+    elif setup.initial_state == "learn":
+        if len(series) and series.max() >= len(model.states):
+            label = panel.labels[int(series.max())]
+            raise ValueError(f"Series {label!r} was not in fit, so it has no learned initial state.")
+        state = model.states[setup.index(series)].detach().cpu().numpy()
+    else:
+        with torch.no_grad():
+            state = model.encode(setup.times(time), context, panel.values.shape[1]).cpu().numpy()
+    return Origins(state, time, series, False, of)
+
+
+def unknown_series(label: object) -> str:
+    """The message for a series without a state."""
+    return (
+        f"Series {label!r} has no observed state to start from: it was not in fit. Append its first observations by "
+        "update_state(X, y), then ask again."
+    )
+
+
+def forecast(model: Model, panel: Panel, asked: np.ndarray, setup: Setup) -> Forecast:
+    """The predictive distribution at the positions ``asked``.
+
+    Moments are propagated in tables and one transition ahead, curves are solved for equations without noise, paths are
+    simulated otherwise.
+    """
+    dim = panel.values.shape[1]
+    result = Forecast(
+        np.full((len(asked), dim), np.nan),
+        np.zeros((len(asked), dim)),
+        np.empty((0, len(asked), dim)),
+        np.ones(len(asked), dtype=bool),
+    )
+    far = np.ones(len(asked), dtype=bool)
+    if _has_moments(model, setup):
+        if setup.layout == "series":
+            start = previous(panel, complete(panel))[asked]
+            horizon = panel.times[asked] - panel.times[np.maximum(start, 0)]
+            far = (start < 0) | (horizon > setup.longest)
+        else:
+            far[:] = False
+        _, transitions = transitions_to(panel, asked[~far], setup)
+        mean, cov = propagate(model, transitions, setup)
+        result.mean[~far] = mean.cpu().numpy()
+        result.std[~far] = cov.diagonal(dim1=-2, dim2=-1).sqrt().cpu().numpy()
+    if far.any():
+        n_paths = setup.n_predict_paths if model.problem.diffusion is not None else 1
+        paths = simulate(model, panel, asked[far], setup, n_paths=n_paths, seed=setup.seed)
+        noise = 0.0 if model.noise_std is None else model.noise_std.detach().cpu().numpy()
+        result.mean[far] = paths.mean(axis=0)
+        result.std[far] = np.sqrt(paths.var(axis=0) + noise**2)
+        if n_paths > 1:
+            result.is_gaussian = ~far
+            result.samples = np.full((n_paths, len(asked), dim), np.nan)
+            result.samples[:, far] = paths
+    return result
+
+
+def _has_moments(model: Model, setup: Setup) -> bool:
+    """Whether predictions come from propagated moments where they can."""
+    if setup.layout != "series":
+        return setup.loss == "nll"
+    return setup.origin == "last" and model.problem.diffusion is not None
+
+
+@torch.no_grad()
+def propagate(model: Model, transitions: Transitions, setup: Setup):
+    """Mean and covariance, observation noise included, at the ends of transitions."""
+    encode = setup.initial_state == "context"
+    propagator = model.propagator
+    if encode:
+        transitions = started(transitions, model)
+    mean, cov = transitions.moments(model.problem, propagator)
+    return mean, model.add_noise(cov, mean)
+
+
+def log_density(model: Model, panel: Panel, asked: np.ndarray, setup: Setup) -> np.ndarray:
+    """Log density of the values at the positions ``asked``, given the complete ones before them; (n,).
+
+    NaN at the initial state of a series.
+    """
+    density = np.full(len(asked), np.nan)
+    values = setup.tensor(panel.values[asked])
+    if model.problem.diffusion is None and setup.layout == "series":
+        result = forecast(model, panel, asked, setup)
+        cov = torch.diag_embed(setup.tensor(result.std).square())
+        density[:] = gaussian_log_density(values, setup.tensor(result.mean), cov).cpu().numpy()
+        if setup.initial_state == "first":
+            density[first_position(panel, complete(panel))[panel.series_of[asked]] == asked] = np.nan
+        return density
+    stop, transitions = transitions_to(panel, asked, setup)
+    rows = np.searchsorted(asked, stop)
+    mean, cov = propagate(model, transitions, setup)
+    density[rows] = gaussian_log_density(values[setup.index(rows)], mean, cov).cpu().numpy()
+    return density
+
+
+def simulate(
+    model: Model, panel: Panel, asked: np.ndarray, setup: Setup, *, n_paths: int, seed: int
+) -> np.ndarray:
+    """Simulated states at the positions ``asked``, ``(n_paths, n, dim)``, jointly within each origin.
+
+    An equation without noise runs backwards before its origin; a noisy one gives the state at equal lag after it.
+    """
+    origins = find_origins(model, panel, asked, setup)
+    lag = panel.times[asked] - origins.time[origins.of]
+    if model.problem.diffusion is not None:
+        lag = np.abs(lag)
+    out = np.empty((n_paths, len(asked), panel.values.shape[1]), dtype=str(setup.dtype).removeprefix("torch."))
+    for backwards in (False, True):
+        rows = np.flatnonzero((lag < 0) == backwards)
+        if len(rows):
+            _solve_rows(model, panel, origins, rows, lag[rows], setup, n_paths, seed, out)
+    return out
+
+
+@torch.no_grad()
+def _solve_rows(model, panel, origins, rows, lag, setup, n_paths, seed, out) -> None:
+    """Solve all origins of ``rows`` and put their states into ``out[:, rows]``."""
+    used, group = np.unique(origins.of[rows], return_inverse=True)
+    order = np.lexsort((np.abs(lag), group))
+    rows, lag, group = rows[order], lag[order], group[order]
+    distinct = np.ones(len(rows), dtype=bool)
+    distinct[1:] = (group[1:] != group[:-1]) | (lag[1:] != lag[:-1])
+    slot = np.cumsum(distinct) - 1
+    counts = np.bincount(group[distinct], minlength=len(used))
+    begin = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    column = (slot - begin[group]) + 1
+    per_group = max(1, _CHUNK // max(1, n_paths * (int(counts.max()) + 1) * out.shape[2]))
+    for first in range(0, len(used), per_group):
+        chunk = used[first : first + per_group]
+        inside = (group >= first) & (group < first + per_group)
+        times = np.full((len(chunk), int(counts[first : first + per_group].max()) + 1), np.nan)
+        times[:, 0] = origins.time[chunk]
+        times[group[inside] - first, column[inside]] = origins.time[chunk][group[inside] - first] + lag[inside]
+        series = origins.series[chunk]
+        curves = Curves(
+            setup.times(times),
+            input_path(panel, series, setup),
+            series_keys(panel, series, origins.time[chunk] if origins.own_key else None, setup),
+        )
+        values, _ = curves.solve(
+            model.problem, setup.tensor(origins.state[chunk]), setup.method, n_paths=n_paths, seed=seed, aside=True
+        )
+        out[:, rows[inside]] = values[:, setup.index(group[inside] - first), setup.index(column[inside])].cpu().numpy()
+
+
+def draw(model: Model, panel: Panel, asked: np.ndarray, setup: Setup, *, n_samples: int, seed: int) -> np.ndarray:
+    """Samples of what would be observed at the positions ``asked``, ``(n_samples, n, dim)``."""
+    stochastic = model.problem.diffusion is not None
+    if setup.layout != "series" and setup.loss == "nll":
+        _, transitions = transitions_to(panel, asked, setup)
+        mean, cov = propagate(model, transitions, setup)
+        normals = _normals(panel, asked, setup, n_samples, seed)
+        factor = torch.linalg.cholesky_ex(cov)[0]
+        return (mean + (factor @ normals[..., None])[..., 0]).cpu().numpy()
+    paths = simulate(model, panel, asked, setup, n_paths=n_samples if stochastic else 1, seed=seed)
+    if model.noise_std is None:
+        return paths
+    noise = model.noise_std.detach() * _normals(panel, asked, setup, n_samples, seed)
+    return paths + noise.cpu().numpy()
+
+
+def _normals(panel: Panel, asked: np.ndarray, setup: Setup, n_samples: int, seed: int) -> torch.Tensor:
+    """Standard normals ``(n_samples, n, dim)`` that belong to a sample, a series and a time."""
+    paths = torch.arange(n_samples, device=setup.device)[:, None, None]
+    keys = series_keys(panel, panel.series_of[asked], None, setup)[:, None]
+    moments = setup.times(panel.times[asked]).view(torch.int64)[:, None]
+    dims = torch.arange(panel.values.shape[1], device=setup.device)
+    return keyed_normals(seed, paths, keys, moments, dims).to(setup.dtype)

@@ -1,0 +1,204 @@
+"""From a panel to the objective that a loss's name stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from skneuralde.data.panel import Panel
+from skneuralde.data.timeline import complete, first_position, previous, segments
+from skneuralde.estimators._setup import Setup
+from skneuralde.inference import Curves, InputPath, Model, Transitions
+from skneuralde.losses import LeastSquares, MeanMatching, Objective, PathSquaredError, TransitionLikelihood
+from skneuralde.noise import series_key
+
+#: Losses of neighbouring observations, without simulation.
+TRANSITION_LOSSES = ("nll",)
+#: Losses of whole curves.
+CURVE_LOSSES = {"least_squares": LeastSquares, "mean": MeanMatching, "path_mse": PathSquaredError}
+
+
+def make_objective(
+    panel: Panel, rows: np.ndarray, setup: Setup, *, scale: np.ndarray, debiased: bool, n_paths: Callable[[int], int]
+) -> Objective:
+    """The objective that asks for the observations at these positions.
+
+    Parameters
+    ----------
+    panel : Panel
+    rows : bool array of shape (n,)
+        Which positions are targets; the others may still be where a transition starts.
+    setup : Setup
+    scale : ndarray of shape (dim,)
+        What residuals of curves are measured in.
+    debiased : bool
+        Of the loss "mean".
+    n_paths : callable
+        Number of paths as a function of the epoch.
+
+    Raises
+    ------
+    ValueError
+        When no target is left.
+    """
+    if setup.loss in TRANSITION_LOSSES:
+        return _likelihood(panel, rows, setup)
+    targets = np.where(rows[:, None], panel.values, np.nan)
+    curves, padded, weight, states = _curves(panel, targets, setup)
+    extra = {"debiased": debiased} if setup.loss == "mean" else {}
+
+    def start(model: Model, items: Tensor) -> Tensor:
+        return start_states(model, setup, states, curves.inputs.context, curves.times[:, 0], items)
+
+    objective = CURVE_LOSSES[setup.loss](
+        curves,
+        setup.tensor(padded),
+        setup.tensor(weight),
+        setup.tensor(scale),
+        start=start,
+        method=setup.method,
+        n_paths=n_paths,
+        **extra,
+    )
+    _refuse_empty(float(objective.weight.sum()))
+    return objective
+
+
+def start_states(
+    model: Model, setup: Setup, states: Tensor, context: Tensor, times: Tensor, items: Tensor
+) -> Tensor:
+    """Initial states of these series: observed or given ones, or what the model has learned."""
+    if setup.initial_state == "context":
+        return model.encode(times[items], context[items], states.shape[-1])
+    if setup.initial_state == "learn":
+        return model.states[items]
+    return states[items]
+
+
+def _refuse_empty(weight: float) -> None:
+    if weight == 0.0:
+        raise ValueError(
+            "There is nothing to learn from: no observation follows another one in any series. Give at least two rows "
+            "of one series (does series= name the right column?)."
+        )
+
+
+def _likelihood(panel: Panel, rows: np.ndarray, setup: Setup) -> TransitionLikelihood:
+    stop, transitions = transitions_to(panel, np.flatnonzero(rows & ~np.isnan(panel.values).all(axis=1)), setup)
+    _refuse_empty(len(stop))
+    encode = setup.initial_state == "context"
+    return TransitionLikelihood(
+        transitions,
+        setup.tensor(panel.values[stop]),
+        setup.tensor(panel.weight[stop]),
+        calibrate=setup.calibration(transitions, encode=encode),
+        encode=encode,
+    )
+
+
+def transitions_to(panel: Panel, stop: np.ndarray, setup: Setup) -> tuple[np.ndarray, Transitions]:
+    """The transitions that end at these positions; those that nothing precedes are left out.
+
+    In a series each starts at the latest complete observation before it, else at the state given with the row
+    ("columns") or at the one that the encoder will give ("context").
+
+    Returns
+    -------
+    stop : int array of shape (n,)
+        The positions that are left.
+    transitions : Transitions
+    """
+    if setup.layout == "series":
+        start = previous(panel, complete(panel))[stop]
+        stop, start = stop[start >= 0], start[start >= 0]
+        offsets, lengths, c0, c1 = segments(panel, start, stop, setup.interpolation)
+        state, time = panel.values[start], panel.times[start]
+    else:
+        offsets, lengths = np.arange(len(stop) + 1), panel.times[stop] - setup.start_time
+        c0 = c1 = panel.context[stop]
+        time = np.full(len(stop), setup.start_time)
+        given = panel.initial[stop]
+        state = given if setup.layout == "flow" else np.zeros((len(stop), panel.values.shape[1]))
+    inputs = setup.tensor(c0)
+    return stop, Transitions(
+        setup.tensor(state),
+        setup.times(time),
+        setup.index(offsets),
+        setup.times(lengths),
+        inputs,
+        inputs if c1 is c0 else setup.tensor(c1),
+    )
+
+
+def _curves(panel: Panel, targets: np.ndarray, setup: Setup) -> tuple[Curves, np.ndarray, np.ndarray, Tensor]:
+    """One curve per series through all of its times, with its targets and weights (series, n_times, ...)."""
+    n_series, dim = len(panel.labels), targets.shape[1]
+    if setup.initial_state == "first":
+        first = first_position(panel, complete(panel))
+        if (first < 0).any():
+            label = panel.labels[int(np.argmin(first))]
+            raise ValueError(f"Series {label!r} has no complete observation to start from; use initial_state='learn'.")
+        origin, states = panel.times[first], panel.values[first]
+        keep = np.arange(len(panel.times)) > first[panel.series_of]
+    else:
+        origin = np.full(n_series, setup.start_time)
+        states = panel.initial[panel.offsets[:-1]] if setup.layout == "flow" else np.zeros((n_series, dim))
+        keep = np.ones(len(panel.times), dtype=bool)
+    place, width = _places(panel.series_of[keep], n_series)
+    times = np.full((n_series, width + 1), np.nan)
+    padded = np.full((n_series, width + 1, dim), np.nan)
+    weight = np.zeros((n_series, width + 1))
+    times[:, 0] = origin
+    times[panel.series_of[keep], place + 1] = panel.times[keep]
+    padded[panel.series_of[keep], place + 1] = targets[keep]
+    weight[panel.series_of[keep], place + 1] = panel.weight[keep]
+    keys = series_keys(panel, np.arange(n_series), None, setup)
+    curves = Curves(setup.times(times), input_path(panel, np.arange(n_series), setup), keys)
+    return curves, padded, weight, setup.tensor(states)
+
+
+def _places(series: np.ndarray, n_series: int) -> tuple[np.ndarray, int]:
+    """The place of each entry within its series, and the length of the longest; ``series`` is sorted."""
+    counts = np.bincount(series, minlength=n_series)
+    begin = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    return np.arange(len(series)) - begin[series], int(counts.max(initial=0))
+
+
+def input_path(panel: Panel, series: np.ndarray, setup: Setup) -> InputPath:
+    """Context and controls of these series over time."""
+    context = panel.context[panel.offsets[:-1][series]]
+    if panel.controls.shape[1] == 0:
+        empty = np.zeros((len(series), 0))
+        return InputPath(setup.tensor(context), setup.times(empty), setup.tensor(empty[..., None][..., :0]), "next")
+    counts = np.diff(panel.offsets)
+    column = np.arange(counts.max())
+    position = np.minimum(panel.offsets[:-1][:, None] + column, panel.offsets[1:][:, None] - 1)[series]
+    knots = np.where(column < counts[series][:, None], panel.times[position], np.inf)
+    return InputPath(
+        setup.tensor(context), setup.times(knots), setup.tensor(panel.controls[position]), setup.interpolation
+    )
+
+
+def series_keys(panel: Panel, series: np.ndarray, origin: np.ndarray | None, setup: Setup) -> Tensor:
+    """What the noise of curves is keyed by: the series and, where it is not the series' own, the time of origin.
+
+    The rows of a plain table or flow map share one key, so that nothing depends on their number or order.
+    """
+    if setup.layout != "series":
+        return torch.zeros(len(series), dtype=torch.int64, device=setup.device)
+    if origin is None:
+        keys = [series_key(panel.labels[s]) for s in series]
+    else:
+        keys = [series_key((panel.labels[s], float(t))) for s, t in zip(series, origin, strict=True)]
+    return setup.index(np.array(keys, dtype=np.int64))
+
+
+def path_schedule(n_paths: int | Sequence[int] | Callable[[int], int], max_iter: int) -> Callable[[int], int]:
+    """The number of paths as a function of the epoch: constant, stages of equal length, or the caller's own."""
+    if callable(n_paths):
+        return n_paths
+    stages = [n_paths] if isinstance(n_paths, (int, np.integer)) else list(n_paths)
+    return lambda epoch: int(stages[min((epoch - 1) * len(stages) // max_iter, len(stages) - 1)])

@@ -1,0 +1,80 @@
+"""Typical sizes of what the networks read and write, measured on the training data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from skneuralde.data.panel import Panel
+from skneuralde.data.scaling import weighted_scaling
+from skneuralde.data.timeline import complete, previous
+
+
+@dataclass(frozen=True)
+class Scales:
+    """Locations and scales, per column, in the caller's units.
+
+    Attributes
+    ----------
+    time, state, inputs : tuple of (location, scale)
+    rate : ndarray of shape (dim,)
+        Typical size of the drift.
+    volatility : ndarray of shape (dim,)
+        Typical size of the diffusion.
+    spacing : float
+        Median time between observations; in a table, the range of the times.
+    """
+
+    time: tuple[float, float]
+    state: tuple[np.ndarray, np.ndarray]
+    inputs: tuple[np.ndarray, np.ndarray]
+    rate: np.ndarray
+    volatility: np.ndarray
+    spacing: float
+
+    @classmethod
+    def measure(cls, panel: Panel, layout: str) -> Scales:
+        """Measure the scales of a panel of layout "series", "table" or "flow"."""
+        state = weighted_scaling(panel.values, panel.weight)
+        inputs = weighted_scaling(np.hstack([panel.context, panel.controls]), panel.weight)
+        location, spread = weighted_scaling(panel.times[:, None], panel.weight)
+        time = (float(location[0]), float(spread[0]))
+        if layout == "table":
+            # Over the whole range of times the drift alone may move the state by its own spread: the context does most.
+            span = float(np.ptp(panel.times)) or 1.0
+            return cls(time, state, inputs, state[1] / span, state[1] / np.sqrt(span), span)
+        if layout == "flow":
+            change, gap = panel.values - panel.initial, np.abs(panel.times)
+            change, gap = change[gap > 0], gap[gap > 0]
+            slopes = change / gap[:, None]
+            rate = _root_mean(slopes**2)
+        else:
+            change, gap, slopes, rate = _increments(panel)
+        spacing = float(np.median(gap)) if len(gap) else time[1]
+        volatility = _root_mean(change**2 / gap[:, None])
+        # Data that do not move say nothing of either size: take a hundredth of the state's.
+        rate = np.maximum(rate, 1e-2 * state[1] / max(time[1], spacing))
+        volatility = np.maximum(volatility, 1e-2 * state[1] / np.sqrt(max(time[1], spacing)))
+        return cls(time, state, inputs, rate, volatility, spacing)
+
+
+def _increments(panel: Panel) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Increments, gaps and slopes of all transitions, and the drift's size from neighbouring slopes."""
+    whole = complete(panel)
+    before = previous(panel, whole)
+    stop = np.flatnonzero(whole & (before >= 0))
+    start = before[stop]
+    gap = panel.times[stop] - panel.times[start]
+    change = panel.values[stop] - panel.values[start]
+    slopes = change / gap[:, None]
+    # Noise is independent from one increment to the next, so the mean product of neighbouring slopes is free of it.
+    follows = np.flatnonzero(start[1:] == stop[:-1])
+    rate = np.zeros(change.shape[1])
+    if len(follows):
+        rate = np.sqrt(np.abs(np.mean(slopes[follows] * slopes[follows + 1], axis=0)))
+    return change, gap, slopes, rate
+
+
+def _root_mean(squares: np.ndarray) -> np.ndarray:
+    return np.sqrt(squares.mean(axis=0)) if len(squares) else np.zeros(squares.shape[1])

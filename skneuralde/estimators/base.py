@@ -1,0 +1,470 @@
+"""What all estimators share: the data contract, fit, and everything that is asked of a fitted model."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from abc import abstractmethod
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.metrics import r2_score
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
+
+from skneuralde.data import Clock, Panel, Roles, as_panel, check_features, future_rows, read_targets
+from skneuralde.data.timeline import complete, first_position, merge, truncate
+from skneuralde.estimators import _fit
+from skneuralde.estimators._coefficients import TermFactory
+from skneuralde.estimators._forecast import Forecast, draw, forecast, log_density, unknown_series
+from skneuralde.estimators._objectives import CURVE_LOSSES, TRANSITION_LOSSES, make_objective, path_schedule
+from skneuralde.estimators._scales import Scales
+from skneuralde.problems import Problem
+from skneuralde.terms import MLP, has_known_units
+from skneuralde.training import History, Progress, run_training
+
+_LOSSES = ("auto", *TRANSITION_LOSSES, *CURVE_LOSSES)
+
+
+@dataclass(frozen=True)
+class EpochState:
+    """What ``on_epoch`` sees after an epoch; it may return True to stop.
+
+    Attributes
+    ----------
+    epoch : int
+        Counted from 1.
+    loss : float
+    validation_score : float or None
+        The negative validation loss.
+    problem : Problem
+        The equation with its present coefficients.
+    estimator
+        Predicts with the present coefficients.
+    """
+
+    epoch: int
+    loss: float
+    validation_score: float | None
+    problem: Problem
+    estimator: BaseDifferentialEquation
+
+    def predict(self, X: Any, **options: Any) -> Any:
+        """Predict with the present coefficients, as the fitted estimator would."""
+        return self.estimator._predict_while_training(X, **options)
+
+
+class BaseDifferentialEquation(RegressorMixin, BaseEstimator):
+    """An equation learned from rows that ask for the state of a series at a time.
+
+    A subclass has a constructor and `_build_problem`.
+    """
+
+    _parameter_constraints: dict[str, list[Any]] = {
+        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
+        "noise": [StrOptions({"diagonal", "additive", "general"})],
+        "calculus": [StrOptions({"ito", "stratonovich"})],
+        "control_interpolation": [StrOptions({"auto", "next", "linear", "previous"})],
+        "origin": [StrOptions({"auto", "start", "last"})],
+        "inputs": ["array-like"],
+        "loss": [StrOptions(set(_LOSSES))],
+        "debiased": ["boolean"],
+        "n_paths": [Interval(Integral, 1, None, closed="left"), "array-like", callable],
+        "n_predict_paths": [Interval(Integral, 2, None, closed="left")],
+        "solver": [str],
+        "rtol": [Interval(Real, 0, None, closed="neither")],
+        "atol": [Interval(Real, 0, None, closed="left")],
+        "dt": [Interval(Real, 0, None, closed="neither"), None],
+        "max_steps": [Interval(Integral, 1, None, closed="left")],
+        "optimizer": [StrOptions({"auto", "adam", "lbfgs"})],
+        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "warm_start": ["boolean"],
+        "on_epoch": [callable, None],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+        "device": [str, torch.device, None],
+    }
+
+    #: Names of the constructor parameters that are coefficients.
+    _coefficients: tuple[str, ...]
+
+    @abstractmethod
+    def _build_problem(self, factory: TermFactory) -> Problem:
+        """The equation, with networks at their initial weights."""
+
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+    ) -> BaseDifferentialEquation:
+        """Learn the equation.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame of shape (n_rows, n_features), or 1-D datetimes
+            One row per time of a series: see the columns' roles in the class's documentation.
+        y : array-like of shape (n_rows,) or (n_rows, n_outputs)
+            What was observed; NaN where nothing was.
+        sample_weight : array-like of shape (n_rows,), optional
+            Weight of each row as a target. Rows of weight zero are dropped.
+        X_val, y_val : like X and y, optional
+            Rows to choose the best weights by. They replace the part that ``early_stopping`` would hold out.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, TypeError
+            For input that cannot be used, before any work starts.
+        FloatingPointError
+            When the loss never is finite.
+        """
+        self._validate_params()
+        device = _fit.pick_device(self.device)
+        seed = _fit.fresh_seed(self.random_state)
+        warm = self.warm_start and hasattr(self, "model_")
+        panel = self._read_training_rows(X, y, sample_weight)
+        if warm:
+            self._check_warm_start(panel)
+        else:
+            self._start_model(panel, seed, device)
+        self._kept = panel if self.roles_.layout == "series" else panel.subset(np.zeros(len(panel.times), dtype=bool))
+        objective, validation = self._objectives(panel, X_val, y_val, seed)
+        self._train(panel, objective, validation, seed)
+        return self
+
+    def _read_training_rows(self, X: Any, y: Any, sample_weight: Any) -> Panel:
+        table = check_features(self, X, reset=True)
+        self.roles_ = Roles.fit(
+            table, y, time=self.time, series=self.series, controls=self.controls, initial_state=self.initial_state
+        )
+        rows = self.roles_.read(table)
+        targets = read_targets(y, rows, roles=self.roles_)
+        known = any(has_known_units(getattr(self, name)) for name in self._coefficients)
+        self.clock_ = Clock.fit(rows.times, rows.codes, self.time_unit, require_unit=known)
+        panel = as_panel(rows, targets.values, clock=self.clock_, roles=self.roles_, sample_weight=sample_weight, fill=self._fill)
+        if len(rows.times) < 2:
+            raise ValueError("Found array with n_samples = 1 while a minimum of 2 is required: one row moves nowhere.")
+        self._output = targets.output
+        self.n_outputs_ = targets.values.shape[1]
+        self.t_ref_, self.time_unit_ = self.clock_.t_ref, self.clock_.unit
+        self.series_ = list(panel.labels) if self.roles_.layout == "series" else []
+        return panel
+
+    @property
+    def _fill(self) -> str:
+        """How a control that is missing is filled: from earlier rows only, unless the caller interpolates anyway."""
+        return "linear" if self.control_interpolation == "linear" else "previous"
+
+    def _start_model(self, panel: Panel, seed: int, device: torch.device) -> None:
+        """Set the equation and everything around it to their state before training."""
+        dtype = torch.float32 if self.roles_.dtype == np.float32 else torch.float64
+        scales = Scales.measure(panel, self.roles_.layout)
+        sees = tuple(self.inputs) + (("time",) if self.roles_.layout == "table" and "time" not in self.inputs else ())
+        default = MLP(self.hidden_layer_sizes, self.activation)
+        factory = TermFactory(panel, scales, sees, default, dtype, torch.Generator().manual_seed(seed))
+        problem = self._build_problem(factory)
+        self._setup = _fit.choose_setup(
+            self, panel, self.roles_, problem, scales, seed=seed, dtype=dtype, device=device
+        )
+        _fit.warn_of_collapse(self._setup.loss, self.debiased, problem)
+        self._scale = scales.state[1]
+        self.model_ = _fit.build_model(factory, problem, panel, self.roles_, self._setup.loss).to(device)
+        self.problem_ = self.model_.problem
+        self.device_ = device
+        self.loss_name_ = self._setup.loss
+
+    def _check_warm_start(self, panel: Panel) -> None:
+        dim = len(self._scale)
+        if panel.values.shape[1] != dim:
+            raise ValueError(f"warm_start=True, but y has {panel.values.shape[1]} outputs now and had {dim} before.")
+
+    def _objectives(self, panel: Panel, X_val: Any, y_val: Any, seed: int):
+        def make(of: Panel, rows: np.ndarray):
+            return make_objective(
+                of,
+                rows,
+                self._setup,
+                scale=self._scale,
+                debiased=self.debiased,
+                n_paths=path_schedule(self.n_paths, self.max_iter),
+            )
+
+        everything = np.ones(len(panel.times), dtype=bool)
+        if (X_val is None) != (y_val is None):
+            raise ValueError("Give X_val and y_val together.")
+        if X_val is not None:
+            held, _ = self._read_rows(X_val, y_val)
+            return make(panel, everything), make(held, np.ones(len(held.times), dtype=bool))
+        if not self.early_stopping:
+            return make(panel, everything), None
+        rows, held_rows = _fit.validation_split(panel, self.roles_.layout, self.validation_fraction, seed)
+        return make(panel, rows), make(panel, held_rows)
+
+    def _train(self, panel: Panel, objective, validation, seed: int) -> None:
+        optimizer, newton = _fit.make_optimizer(self, self.model_, len(objective), objective.stochastic)
+        stopping = _fit.make_stopping(self, objective.stochastic, newton, validation is not None)
+        history = History()
+        try:
+            run_training(
+                self.model_,
+                objective,
+                optimizer,
+                stopping,
+                history=history,
+                validation=validation,
+                seed=seed,
+                on_epoch=None if self.on_epoch is None else self._call_on_epoch,
+                verbose=bool(self.verbose),
+            )
+        finally:
+            # Also after an interruption: the best weights so far are in the model.
+            self.n_iter_ = len(history.loss_curve)
+            self.loss_curve_ = history.loss_curve
+            self.loss_ = history.loss_curve[-1] if history.loss_curve else np.nan
+            self.best_loss_ = history.best_loss
+            self.validation_scores_ = [-v for v in history.validation_curve]
+            self._finish(panel)
+
+    def _finish(self, panel: Panel) -> None:
+        """Everything that is measured with the final weights."""
+        _fit.calibrate_finally(self.model_, panel, self._setup)
+        for name in self._coefficients:
+            setattr(self, f"{name}_", getattr(self.problem_, name))
+        _fit.measure_residual_noise(self.model_, panel, self._setup)
+        self.solver_stats_ = _fit.describe_solvers(self.model_, self._setup)
+
+    def _call_on_epoch(self, progress: Progress) -> bool | None:
+        score = None if progress.validation_loss is None else -progress.validation_loss
+        return self.on_epoch(EpochState(progress.epoch, progress.loss, score, self.problem_, self))
+
+    def _predict_while_training(self, X: Any, **options: Any) -> Any:
+        if self.model_.propagator is None:
+            _fit.calibrate_finally(self.model_, self._kept, self._setup)
+        return self.predict(X, **options)
+
+    # What is asked of a fitted model.
+
+    def predict(self, X: Any, *, return_std: bool = False, quantiles: Any = None) -> Any:
+        """Predict the state at each row.
+
+        Parameters
+        ----------
+        X : like X in `fit`
+        return_std : bool, default=False
+            Also return the standard deviation of what would be observed.
+        quantiles : array-like of shape (n_quantiles,), optional
+            Also return these quantiles of it.
+
+        Returns
+        -------
+        mean : like y in `fit`
+            The conditional mean. It depends on the other rows only through their controls.
+        std : like y in `fit`
+            If ``return_std``.
+        quantiles : array or DataFrame of shape (n_rows, n_quantiles), or (n_rows, n_outputs, n_quantiles)
+            If ``quantiles``; a DataFrame with the levels as columns where `fit` saw one pandas Series.
+        """
+        check_is_fitted(self)
+        levels = None if quantiles is None else _check_levels(quantiles)
+        panel, rows = self._read_rows(X, None)
+        result, back = self._forecast(panel, rows)
+        answers = [self._output.like(result.mean[back], X)]
+        if return_std:
+            answers.append(self._output.like(result.std[back], X))
+        if levels is not None:
+            answers.append(self._output.quantiles_like(result.quantiles(levels)[back], levels, X))
+        return answers[0] if len(answers) == 1 else tuple(answers)
+
+    def sample(self, X: Any, n_samples: int = 100, *, random_state: Any = None) -> np.ndarray:
+        """Draw what might be observed at the rows, jointly within each series.
+
+        Parameters
+        ----------
+        X : like X in `fit`
+        n_samples : int, default=100
+        random_state : int, RandomState or None
+            The same number draws the same Brownian paths, whatever rows are asked for.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_rows) or (n_samples, n_rows, n_outputs)
+
+        Raises
+        ------
+        ValueError
+            For rows before the origin of a noisy series: its paths cannot be run backwards.
+        """
+        check_is_fitted(self)
+        if not isinstance(n_samples, Integral) or n_samples < 1:
+            raise ValueError(f"n_samples must be a positive integer, got {n_samples!r}.")
+        panel, rows = self._read_rows(X, None)
+        asked, back = np.unique(rows, return_inverse=True)
+        early = self._rows_before_origin(panel, asked)
+        if early.any() and self.problem_.diffusion is not None:
+            position = asked[np.argmax(early)]
+            raise ValueError(
+                f"Row {int(np.argmax(rows == position))} lies before the first observation of its series, and the paths "
+                "of an equation with noise cannot be simulated backwards. Ask for later rows."
+            )
+        seed = _fit.fresh_seed(random_state)
+        paths = draw(self.model_, panel, asked, self._setup, n_samples=n_samples, seed=seed)
+        return self._output.squeeze(paths[:, back])
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """R2 of the predictions, over the observed entries of y; a series that fit did not see starts at its first y.
+
+        Parameters
+        ----------
+        X, y, sample_weight : like in `fit`
+
+        Returns
+        -------
+        float
+            The mean over the outputs.
+        """
+        check_is_fitted(self)
+        estimator, scored = self._started(X, y)
+        targets = read_targets(y, len(scored), roles=self.roles_).values
+        mean = np.asarray(estimator.predict(X), dtype=np.float64).reshape(targets.shape)
+        weight = None if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
+        scores = []
+        for output in range(targets.shape[1]):
+            there = scored & ~np.isnan(targets[:, output])
+            if there.any():
+                part = None if weight is None else weight[there]
+                scores.append(r2_score(targets[there, output], mean[there, output], sample_weight=part))
+        return float(np.mean(scores)) if scores else np.nan
+
+    def log_likelihood(self, X: Any, y: Any) -> np.ndarray:
+        """Log density of each row's y given the earlier rows of its series.
+
+        Parameters
+        ----------
+        X, y : like in `fit`
+            Together with what `fit` and `update_state` kept; in each series the rows given here replace kept ones from
+            their first time on.
+
+        Returns
+        -------
+        ndarray of shape (n_rows,)
+            In y's units; zero where nothing was observed, NaN at the initial state of a series.
+        """
+        check_is_fitted(self)
+        table = check_features(self, X, reset=False)
+        read = self.roles_.read(table)
+        values = read_targets(y, read, roles=self.roles_).values
+        asked_panel = as_panel(read, values, clock=self.clock_, roles=self.roles_, fill=self._fill)
+        if self._setup.layout == "series":
+            panel, rows = merge(truncate(self._kept, asked_panel), asked_panel)
+        else:
+            panel, rows = asked_panel, asked_panel.rows
+        asked, back = np.unique(rows, return_inverse=True)
+        return log_density(self.model_, panel, asked, self._setup)[back]
+
+    def update_state(self, X: Any, y: Any) -> BaseDifferentialEquation:
+        """Append observations, or new series, without learning anew.
+
+        Parameters
+        ----------
+        X, y : like in `fit`
+            At a time that is already there they replace what was observed.
+
+        Returns
+        -------
+        self
+        """
+        check_is_fitted(self)
+        if self._setup.layout != "series":
+            raise ValueError("There is no state to update: every row is a trajectory of its own.")
+        self._kept, _ = self._read_rows(X, y)
+        self.series_ = list(self._kept.labels)
+        return self
+
+    def future(self, steps: int, every: Any = None) -> Any:
+        """The rows of X that follow each series' last one.
+
+        Parameters
+        ----------
+        steps : int
+        every : number, offset alias or timedelta, optional
+            Spacing; the series' median gap by default.
+
+        Returns
+        -------
+        like X in `fit`
+            With the last controls held; ready for `predict` and `sample`.
+        """
+        check_is_fitted(self)
+        return future_rows(self._kept, self.roles_, self.clock_, steps, every)
+
+    def _read_rows(self, X: Any, y: Any) -> tuple[Panel, np.ndarray]:
+        """Rows, merged with what is kept of their series, and where each of them is."""
+        table = check_features(self, X, reset=False)
+        rows = self.roles_.read(table)
+        values = None if y is None else read_targets(y, rows, roles=self.roles_).values
+        asked = as_panel(rows, values, clock=self.clock_, roles=self.roles_, fill=self._fill)
+        return merge(self._kept, asked) if self._setup.layout == "series" else (asked, asked.rows)
+
+    def _forecast(self, panel: Panel, rows: np.ndarray) -> tuple[Forecast, np.ndarray]:
+        asked, back = np.unique(rows, return_inverse=True)
+        if self._rows_before_origin(panel, asked).any():
+            how = "at equal lag after it" if self.problem_.diffusion is not None else "by integrating backwards"
+            warnings.warn(
+                f"Some rows lie before the first observation of their series; they are predicted {how}.",
+                UserWarning,
+                stacklevel=3,
+            )
+        return forecast(self.model_, panel, asked, self._setup), back
+
+    def _rows_before_origin(self, panel: Panel, asked: np.ndarray) -> np.ndarray:
+        if self._setup.layout != "series" or self._setup.initial_state != "first":
+            return np.zeros(len(asked), dtype=bool)
+        first = first_position(panel, complete(panel))[panel.series_of[asked]]
+        return (first >= 0) & (asked < first)
+
+    def _started(self, X: Any, y: Any) -> tuple[BaseDifferentialEquation, np.ndarray]:
+        """An estimator that knows a first state of every series in X, and which rows did not serve for that."""
+        table = check_features(self, X, reset=False)
+        rows = self.roles_.read(table)
+        scored = np.ones(len(rows.times), dtype=bool)
+        if self._setup.layout != "series" or self._setup.initial_state != "first":
+            return self, scored
+        values = read_targets(y, rows, roles=self.roles_).values
+        asked = as_panel(rows, values, clock=self.clock_, roles=self.roles_, fill=self._fill)
+        known = set(self._kept.labels)
+        first = first_position(asked, complete(asked))
+        new = np.array([s for s, label in enumerate(asked.labels) if label not in known], dtype=np.intp)
+        if not len(new):
+            return self, scored
+        if (first[new] < 0).any():
+            raise ValueError(unknown_series(asked.labels[int(new[np.argmin(first[new])])]))
+        starts = np.zeros(len(asked.times), dtype=bool)
+        starts[first[new]] = True
+        started = copy.copy(self)
+        started._kept, _ = merge(self._kept, asked.subset(starts))
+        return started, ~starts[asked.rows]
+
+
+def _check_levels(quantiles: Any) -> np.ndarray:
+    levels = np.atleast_1d(np.asarray(quantiles, dtype=np.float64))
+    outside = ~((levels > 0) & (levels < 1))
+    if levels.ndim != 1 or outside.any():
+        raise ValueError(f"quantiles must be numbers strictly between 0 and 1, got {quantiles!r}.")
+    return levels

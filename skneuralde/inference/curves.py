@@ -1,0 +1,87 @@
+"""Solutions of whole series: from each initial state through all times at which it is wanted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from skneuralde.inference.input_path import InputPath
+from skneuralde.noise import Brownian
+from skneuralde.problems import Problem, ito_form
+from skneuralde.solvers import Solver, Trajectory, integrate
+
+
+@dataclass(frozen=True)
+class Method:
+    """How an equation is solved: what every call of ``integrate`` shares."""
+
+    solver: Solver
+    rtol: float
+    atol: Tensor
+    dt: float | None
+    max_steps: int
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Initial value problems, one per series.
+
+    Attributes
+    ----------
+    times : float64 Tensor of shape (series, n_times)
+        The first is where the initial state holds; padded on the right with NaN.
+    inputs : InputPath
+    keys : int64 Tensor of shape (series,)
+        What the noise of each series is keyed by.
+    """
+
+    times: Tensor
+    inputs: InputPath
+    keys: Tensor
+
+    def select(self, items: Tensor) -> Curves:
+        """The curves at these positions, in this order, without columns that only pad."""
+        times = self.times[items]
+        used = int((~times.isnan()).sum(-1).max()) if len(times) else 0
+        return Curves(times[:, :used], self.inputs.select(items), self.keys[items])
+
+    def solve(
+        self, problem: Problem, start: Tensor, method: Method, *, n_paths: int = 1, seed: int = 0, aside: bool = False
+    ) -> tuple[Tensor, Trajectory]:
+        """Simulate ``n_paths`` solutions of each series from ``start (series, dim)``.
+
+        Returns
+        -------
+        values : Tensor of shape (n_paths, series, n_times, dim)
+        trajectory : Trajectory
+        """
+        if not method.solver.handles(problem.noise, problem.calculus):
+            problem = ito_form(problem)
+        n_series, n_times = self.times.shape
+        order = torch.arange(n_series, device=self.times.device).repeat(n_paths)
+        inputs = self.inputs if n_paths == 1 else self.inputs.select(order)
+        times = self.times[order]
+        if n_series == 1 or bool((self.times == self.times[:1]).all()):
+            times = self.times[0]
+        noise = None
+        if problem.diffusion is not None:
+            path = torch.arange(n_paths, device=self.times.device).repeat_interleave(n_series)
+            noise = Brownian(
+                seed, path, self.keys[order], problem.noise_dim(start.shape[-1]), origin=self.times[order, 0], cell=method.dt
+            )
+        trajectory = integrate(
+            problem,
+            start.repeat(n_paths, 1),
+            times,
+            solver=method.solver,
+            context=inputs.resolved(),
+            noise=noise,
+            rtol=method.rtol,
+            atol=method.atol,
+            dt=method.dt,
+            max_steps=method.max_steps,
+            aside=aside,
+        )
+        return trajectory.values.reshape(n_paths, n_series, n_times, -1), trajectory

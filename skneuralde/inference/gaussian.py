@@ -1,0 +1,38 @@
+"""The log density of partly observed Gaussian vectors."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+_LOG_2PI = math.log(2.0 * math.pi)
+
+
+def gaussian_log_density(target: Tensor, mean: Tensor, cov: Tensor) -> Tensor:
+    """Log density of ``target`` under N(mean, cov); its NaN entries were not observed and are integrated out.
+
+    Parameters
+    ----------
+    target, mean : Tensor of shape (batch, dim)
+    cov : Tensor of shape (batch, dim, dim)
+
+    Returns
+    -------
+    Tensor of shape (batch,)
+        Zero where nothing was observed; NaN where a covariance is not positive definite.
+    """
+    observed = ~target.isnan()
+    residual = torch.where(observed, target, mean) - mean
+    if target.shape[-1] == 1:
+        variance = torch.where(observed, cov[..., 0], torch.ones_like(residual))
+        density = -0.5 * (residual.square() / variance + variance.log() + _LOG_2PI)
+        return torch.where(observed & (variance > 0), density, torch.where(observed, math.nan, 0.0))[:, 0]
+    unit = torch.eye(target.shape[-1], dtype=cov.dtype, device=cov.device)
+    both = observed[:, :, None] & observed[:, None, :]
+    factor, info = torch.linalg.cholesky_ex(torch.where(both, cov, unit))
+    white = torch.linalg.solve_triangular(factor, residual[..., None], upper=False)[..., 0]
+    log_det = factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+    density = -0.5 * white.square().sum(-1) - log_det - 0.5 * _LOG_2PI * observed.sum(-1)
+    return torch.where(info == 0, density, torch.full_like(density, math.nan))

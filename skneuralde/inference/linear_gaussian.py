@@ -1,0 +1,97 @@
+"""The exact solution of the moment equations of a linear equation with constant coefficients."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+#: Taylor degree, and the norm up to which it is used: the truncation error is below one float64 epsilon there.
+_DEGREE, _RADIUS = 8, 0.05
+
+
+def transform(matrix: Tensor, vector: Tensor) -> Tensor:
+    """M v of ``(batch, dim, dim)`` and ``(batch, dim)``; a plain product in one dimension, which is much faster."""
+    return matrix[..., 0] * vector if vector.shape[-1] == 1 else (matrix @ vector[..., None])[..., 0]
+
+
+def sandwich(matrix: Tensor, covariance: Tensor) -> Tensor:
+    """M P M' of ``(batch, dim, dim)`` each."""
+    return matrix.square() * covariance if matrix.shape[-1] == 1 else matrix @ covariance @ matrix.mT
+
+
+def linear_gaussian_flow(matrix: Tensor, offset: Tensor, density: Tensor | None, h: Tensor) -> tuple[Tensor, ...]:
+    """Solve ``m' = a + F m`` and ``P' = F P + P F' + Q`` from zero over ``h``.
+
+    Parameters
+    ----------
+    matrix : Tensor of shape (batch, dim, dim)
+        F, the drift's Jacobian.
+    offset : Tensor of shape (batch, dim)
+        a, the drift at the point of linearisation.
+    density : Tensor of shape (batch, dim, dim) or None
+        Q, the noise's covariance per unit of time; None without noise.
+    h : Tensor of shape (batch,)
+        Length of the interval, not negative.
+
+    Returns
+    -------
+    transition : Tensor of shape (batch, dim, dim)
+        exp(F h).
+    mean : Tensor of shape (batch, dim)
+    covariance : Tensor of shape (batch, dim, dim) or None
+
+    Notes
+    -----
+    One dimension has a closed form. Otherwise a Taylor polynomial on ``h / 2^k`` is doubled ``k`` times, which, unlike
+    the exponential of Van Loan's block matrix, never forms exp(-F h) and so stays accurate when F is stiff
+    (N. J. Higham, *Functions of Matrices*, 2008, chapter 10; C. F. Van Loan, IEEE TAC 23, 1978).
+    """
+    solve = _scalar_flow if offset.shape[-1] == 1 else _doubling_flow
+    return solve(matrix, offset, density, h)
+
+
+def _scalar_flow(matrix: Tensor, offset: Tensor, density: Tensor | None, h: Tensor) -> tuple[Tensor, ...]:
+    exponent = matrix * h[:, None, None]
+    mean = offset * (h[:, None] * _expm1_over(exponent)[..., 0])
+    covariance = None if density is None else density * (h[:, None, None] * _expm1_over(2.0 * exponent))
+    return exponent.exp(), mean, covariance
+
+
+def _expm1_over(x: Tensor) -> Tensor:
+    """(exp(x) - 1) / x with the right value and derivatives at zero."""
+    small = x.abs() < 1e-4
+    safe = torch.where(small, torch.ones_like(x), x)
+    return torch.where(small, 1.0 + x * (0.5 + x / 6.0), torch.expm1(safe) / safe)
+
+
+def _doubling_flow(matrix: Tensor, offset: Tensor, density: Tensor | None, h: Tensor) -> tuple[Tensor, ...]:
+    norm = float((matrix.detach().abs().sum(-1).amax(-1) * h).nan_to_num(0.0, 0.0, 0.0).amax()) if len(h) else 0.0
+    doublings = max(0, math.ceil(math.log2(max(norm, _RADIUS) / _RADIUS)))
+    scaled = matrix * (h * 2.0**-doublings)[:, None, None]
+    unit = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device).expand_as(matrix)
+
+    transition, mean_factor, power = unit, unit, unit
+    for k in range(1, _DEGREE + 1):
+        power = scaled @ power / k
+        transition = transition + power
+        if k < _DEGREE:
+            mean_factor = mean_factor + power / (k + 1)
+    short = h * 2.0**-doublings
+    mean = short[:, None] * transform(mean_factor, offset)
+    covariance = None
+    if density is not None:
+        term = short[:, None, None] * density
+        covariance = term
+        for k in range(2, _DEGREE + 1):
+            product = scaled @ term
+            term = (product + product.mT) / k
+            covariance = covariance + term
+
+    for _ in range(doublings):
+        mean = mean + transform(transition, mean)
+        if covariance is not None:
+            covariance = covariance + sandwich(transition, covariance)
+        transition = transition @ transition
+    return transition, mean, covariance

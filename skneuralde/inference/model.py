@@ -1,0 +1,64 @@
+"""Everything that training adjusts: the equation, where it starts, and how it is observed."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from skneuralde.inference.moments import Propagator
+from skneuralde.problems import Problem
+from skneuralde.terms import Term
+
+
+class Model(nn.Module):
+    """An equation with its initial states and its observation noise.
+
+    Parameters
+    ----------
+    problem : Problem
+    encoder : Term or None
+        Initial state as a function of the context.
+    states : Tensor of shape (series, dim) or None
+        Start values of learned initial states, one per series.
+    noise_std : Tensor of shape (dim,) or None
+        Standard deviation of the observation noise to start from.
+    learn_noise : bool
+        Whether training adjusts it.
+
+    Attributes
+    ----------
+    propagator : Propagator or None
+        Propagates moments finely enough for the present coefficients; set by the loss or after training.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        *,
+        encoder: Term | None = None,
+        states: Tensor | None = None,
+        noise_std: Tensor | None = None,
+        learn_noise: bool = False,
+    ):
+        super().__init__()
+        self.problem = problem
+        self.encoder = encoder
+        self.states = None if states is None else nn.Parameter(states)
+        self.propagator: Propagator | None = None
+        self.log_noise = None if noise_std is None else nn.Parameter(noise_std.log(), requires_grad=learn_noise)
+
+    @property
+    def noise_std(self) -> Tensor | None:
+        """Standard deviation of the observation noise, ``(dim,)``."""
+        return None if self.log_noise is None else self.log_noise.exp()
+
+    def encode(self, t: Tensor, context: Tensor, dim: int) -> Tensor:
+        """Initial states ``(batch, dim)`` at times ``t (batch,)`` from the context ``(batch, p)``."""
+        nothing = context.new_zeros(len(context), dim)
+        return self.encoder(t.to(context.dtype)[:, None], nothing, context)
+
+    def add_noise(self, cov: Tensor | None, like: Tensor) -> Tensor:
+        """Covariance ``(batch, dim, dim)`` of what is observed, given that of the state."""
+        if cov is None:
+            cov = like.new_zeros(len(like), like.shape[-1], like.shape[-1])
+        return cov if self.log_noise is None else cov + torch.diag(self.noise_std.square())

@@ -1,0 +1,204 @@
+"""Mean and covariance of the state after an interval: the moment equations of a diffusion and two ways to solve them.
+
+The equations are those of S. Sarkka and A. Solin, *Applied Stochastic Differential Equations* (2019), section 9.1, with
+the mean noise covariance E[g g'] of a g that is linear around the mean, so that geometric Brownian motion, too, has its
+exact variance:
+
+    m' = f(m),    P' = F P + P F' + g g' + sum_kl P_kl (dg/du_k) (dg/du_l)'.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from skneuralde.inference.linear_gaussian import linear_gaussian_flow, sandwich, transform
+from skneuralde.problems import Problem, ito_form
+from skneuralde.solvers import Solver, integrate
+
+#: The finest division of an interval that the local linearisation will use.
+_MAX_SUBSTEPS = 1024
+
+
+class Propagator(Protocol):
+    """Carries mean and covariance across one interval; the inputs c move linearly from ``c0`` to ``c1``."""
+
+    def advance(
+        self, problem: Problem, mean: Tensor, cov: Tensor | None, t: Tensor, h: Tensor, c0: Tensor, c1: Tensor
+    ) -> tuple[Tensor, Tensor | None]: ...
+
+
+def noise_covariance(problem: Problem, t: Tensor, u: Tensor, c: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Diffusion matrix g (batch, dim, m) at u and its derivative (batch, dim, m, dim), None where g ignores the state."""
+    diffusion = problem.diffusion
+    if not diffusion.state_dependent:
+        g, slope = diffusion(t, u, c), None
+    else:
+        g, slope = diffusion.linearize(t, u, c)
+    if g.ndim == 3:
+        return g, slope
+    if g.shape[-1] == 1:
+        return g[..., None], None if slope is None else slope[:, :, None]
+    return torch.diag_embed(g), None if slope is None else torch.diag_embed(slope.mT).movedim(1, -1)
+
+
+def mean_noise_covariance(g: Tensor, slope: Tensor | None, cov: Tensor) -> Tensor:
+    """E[g g'] over a state of covariance ``cov``, for a g that is linear around its mean."""
+    if cov.shape[-1] == 1:
+        density = g.square().sum(-1, keepdim=True)
+        return density if slope is None else density + slope.square().sum((-1, -2))[..., None] * cov
+    density = g @ g.mT
+    if slope is None:
+        return density
+    return density + torch.einsum("bimk,bjmk->bij", slope @ cov[:, None], slope)
+
+
+@dataclass(frozen=True)
+class LocalLinearisation:
+    """Exact moments of the equation linearised at the mean, on substeps no longer than ``substep``.
+
+    Exact for a linear drift with additive noise at any spacing; of second order in the substep otherwise (T. Ozaki,
+    Statistica Sinica 2, 1992; I. Shoji and T. Ozaki, Stochastic Analysis and Applications 16, 1998).
+    """
+
+    substep: float = math.inf
+
+    def advance(
+        self, problem: Problem, mean: Tensor, cov: Tensor | None, t: Tensor, h: Tensor, c0: Tensor, c1: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        backwards = h < 0
+        sign = torch.where(backwards, -1.0, 1.0).to(mean.dtype)
+        sign = sign if bool(backwards.any()) else None
+        count = (h.abs() / self.substep).ceil().clamp(1, _MAX_SUBSTEPS)
+        problem = ito_form(problem)
+        for k in range(int(count.max()) if len(h) else 0):
+            active = count > k
+            if bool(active.all()):
+                mean, cov = self._substep(problem, mean, cov, t, h, c0, c1, sign, k, count)
+                continue
+            rows = active.nonzero()[:, 0]
+            part = None if cov is None else cov[rows]
+            part_sign = None if sign is None else sign[rows]
+            new_mean, new_cov = self._substep(
+                problem, mean[rows], part, t[rows], h[rows], c0[rows], c1[rows], part_sign, k, count[rows]
+            )
+            mean = mean.index_copy(0, rows, new_mean)
+            cov = None if cov is None else cov.index_copy(0, rows, new_cov)
+        return mean, cov
+
+    def _substep(self, problem, mean, cov, t, h, c0, c1, sign, k, count):
+        """One substep, number ``k`` of ``count``; ``sign`` is -1 where time runs backwards."""
+        step = h / count
+        dtype = mean.dtype
+        middle = ((k + 0.5) / count).to(dtype)[:, None]
+        c = torch.lerp(c0, c1, middle) if c0.shape[-1] else c0
+        now = (t + k * step).to(dtype)[:, None]
+        length = step.abs().to(dtype)
+        f, jacobian = _directed(problem.drift.linearize(now, mean, c), sign)
+        half, shift, _ = linear_gaussian_flow(jacobian, f, None, 0.5 * length)
+        halfway = mean + shift
+
+        f, jacobian = _directed(problem.drift.linearize(now, halfway, c), sign)
+        density = None
+        if cov is not None:
+            g, slope = noise_covariance(problem, now, halfway, c)
+            spread = sandwich(half, cov)
+            if slope is not None:
+                spread = spread + (0.5 * length)[:, None, None] * mean_noise_covariance(g, slope, cov)
+            density = mean_noise_covariance(g, slope, spread)
+        at_start = f - transform(jacobian, shift)
+        transition, shift, spread = linear_gaussian_flow(jacobian, at_start, density, length)
+        return mean + shift, None if cov is None else spread + sandwich(transition, cov)
+
+
+def _directed(linearized: tuple[Tensor, Tensor], sign: Tensor | None) -> tuple[Tensor, Tensor]:
+    """A drift and its Jacobian against time where ``sign`` is -1."""
+    if sign is None:
+        return linearized
+    return linearized[0] * sign[:, None], linearized[1] * sign[:, None, None]
+
+
+class MomentEquations(nn.Module):
+    """The moment equations as an ordinary differential equation in (m, upper triangle of P).
+
+    Its own time starts at zero; path i's coefficients see ``start[i] + direction[i] * time``. Against time, the drift
+    changes its sign and the noise does not.
+    """
+
+    diffusion = None
+    noise = "diagonal"
+    calculus = "ito"
+    state_ndim = 1
+
+    def __init__(self, problem: Problem, dim: int, start: Tensor, direction: Tensor):
+        super().__init__()
+        self.problem = problem
+        self.dim = dim
+        self.start, self.direction = start, direction
+        self.rows, self.columns = torch.triu_indices(dim, dim)
+
+    def check(self, t: Tensor, u: Tensor, c: Tensor | None = None) -> None:
+        """The coefficients were checked when the problem was built."""
+
+    def pack(self, mean: Tensor, cov: Tensor | None) -> Tensor:
+        return mean if cov is None else torch.cat([mean, cov[:, self.rows, self.columns]], -1)
+
+    def unpack(self, state: Tensor) -> tuple[Tensor, Tensor | None]:
+        mean = state[:, : self.dim]
+        if state.shape[-1] == self.dim:
+            return mean, None
+        upper = state.new_zeros(len(state), self.dim, self.dim)
+        upper[:, self.rows, self.columns] = state[:, self.dim :]
+        return mean, upper + upper.triu(1).mT
+
+    def drift(self, t: Tensor, state: Tensor, c: Tensor) -> Tensor:
+        mean, cov = self.unpack(state)
+        now = self.start + self.direction * t
+        if cov is None:
+            return self.direction * self.problem.drift(now, mean, c)
+        f, jacobian = self.problem.drift.linearize(now, mean, c)
+        g, slope = noise_covariance(self.problem, now, mean, c)
+        change = self.direction[..., None] * (jacobian @ cov)
+        return self.pack(self.direction * f, change + change.mT + mean_noise_covariance(g, slope, cov))
+
+
+@dataclass(frozen=True)
+class SolverPropagation:
+    """The moment equations integrated by one of the package's solvers at its tolerance."""
+
+    solver: Solver
+    rtol: float
+    atol: Tensor
+    dt: float | None
+    max_steps: int
+
+    def advance(
+        self, problem: Problem, mean: Tensor, cov: Tensor | None, t: Tensor, h: Tensor, c0: Tensor, c1: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        direction = torch.where(h < 0, -1.0, 1.0).to(mean.dtype)[:, None]
+        equations = MomentEquations(ito_form(problem), mean.shape[-1], t.to(mean.dtype)[:, None], direction)
+        length = h.abs()
+
+        def context(elapsed: Tensor) -> Tensor:
+            fraction = (elapsed / length.clamp_min(torch.finfo(length.dtype).tiny)).clamp(0, 1)
+            return torch.lerp(c0, c1, fraction.to(c0.dtype)[:, None])
+
+        atol = self.atol.to(mean)
+        if cov is not None:
+            atol = torch.cat([atol, (atol[:, None] * atol)[equations.rows, equations.columns]])
+        trajectory = integrate(
+            equations,
+            equations.pack(mean, cov),
+            torch.stack([torch.zeros_like(length), length], -1),
+            solver=self.solver,
+            context=context if c0.shape[-1] else None,
+            rtol=self.rtol,
+            atol=atol,
+            dt=self.dt,
+            max_steps=self.max_steps,
+        )
+        return equations.unpack(trajectory.values[:, -1])

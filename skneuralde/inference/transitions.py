@@ -1,0 +1,103 @@
+"""Transitions: from a known state to a later time, through the inputs that act in between."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from skneuralde.inference.moments import Propagator
+from skneuralde.problems import Problem
+
+
+@dataclass(frozen=True)
+class Transitions:
+    """A flat list of transitions; each passes through one or more segments, on which the inputs c move linearly.
+
+    Attributes
+    ----------
+    state : Tensor of shape (n, dim)
+        Where each transition starts.
+    time : float64 Tensor of shape (n,)
+        When it starts.
+    offsets : int64 Tensor of shape (n + 1,)
+        Segments ``offsets[i]:offsets[i + 1]`` belong to transition i.
+    lengths : float64 Tensor of shape (n_segments,)
+        Signed lengths of the segments; negative runs against time.
+    c0, c1 : Tensor of shape (n_segments, k)
+        The inputs at both ends of each segment.
+    """
+
+    state: Tensor
+    time: Tensor
+    offsets: Tensor
+    lengths: Tensor
+    c0: Tensor
+    c1: Tensor
+
+    def __len__(self) -> int:
+        return len(self.state)
+
+    @property
+    def horizon(self) -> Tensor:
+        """Signed length of each transition, of shape (n,)."""
+        total = torch.cat([self.lengths.new_zeros(1), self.lengths.cumsum(0)])
+        return total[self.offsets[1:]] - total[self.offsets[:-1]]
+
+    def select(self, items: Tensor) -> Transitions:
+        """The transitions at these positions, in this order."""
+        if self.is_direct:
+            return Transitions(
+                self.state[items],
+                self.time[items],
+                self.offsets[: len(items) + 1],
+                self.lengths[items],
+                *self._inputs_at(items),
+            )
+        counts = self.offsets[items + 1] - self.offsets[items]
+        offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+        within = torch.arange(int(offsets[-1]), device=items.device) - offsets[:-1].repeat_interleave(counts)
+        segments = self.offsets[items].repeat_interleave(counts) + within
+        return Transitions(
+            self.state[items], self.time[items], offsets, self.lengths[segments], *self._inputs_at(segments)
+        )
+
+    @property
+    def is_direct(self) -> bool:
+        """Whether every transition is a single segment."""
+        return len(self.lengths) == len(self)
+
+    def _inputs_at(self, segments: Tensor) -> tuple[Tensor, Tensor]:
+        c0 = self.c0[segments]
+        return c0, c0 if self.c1 is self.c0 else self.c1[segments]
+
+    def moments(self, problem: Problem, propagator: Propagator) -> tuple[Tensor, Tensor | None]:
+        """Mean (n, dim) and covariance (n, dim, dim) at each transition's end; no covariance without diffusion."""
+        mean, time = self.state, self.time
+        cov = None
+        if problem.diffusion is not None:
+            cov = mean.new_zeros(len(mean), mean.shape[-1], mean.shape[-1])
+        if self.is_direct:
+            return propagator.advance(problem, mean, cov, time, self.lengths, self.c0, self.c1)
+        counts = self.offsets[1:] - self.offsets[:-1]
+        for k in range(int(counts.max()) if len(self) else 0):
+            rows = (counts > k).nonzero()[:, 0]
+            segments = self.offsets[rows] + k
+            length = self.lengths[segments]
+            part = None if cov is None else cov[rows]
+            new_mean, new_cov = propagator.advance(
+                problem, mean[rows], part, time[rows], length, self.c0[segments], self.c1[segments]
+            )
+            mean = mean.index_copy(0, rows, new_mean)
+            cov = None if cov is None else cov.index_copy(0, rows, new_cov)
+            time = time.index_copy(0, rows, time[rows] + length)
+        return mean, cov
+
+
+def random_subset(transitions: Transitions, size: int, generator: torch.Generator) -> Transitions:
+    """At most ``size`` of the transitions, drawn without replacement."""
+    if len(transitions) <= size:
+        return transitions
+    chosen = torch.randperm(len(transitions), generator=generator)[:size].sort().values
+    return transitions.select(chosen.to(transitions.state.device))

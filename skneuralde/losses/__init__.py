@@ -1,0 +1,16 @@
+"""Losses bound to data."""
+
+from skneuralde.losses.base import Objective
+from skneuralde.losses.likelihood import Calibration, TransitionLikelihood, started
+from skneuralde.losses.paths import CurveObjective, LeastSquares, MeanMatching, PathSquaredError
+
+__all__ = [
+    "Calibration",
+    "CurveObjective",
+    "LeastSquares",
+    "MeanMatching",
+    "Objective",
+    "PathSquaredError",
+    "TransitionLikelihood",
+    "started",
+]

@@ -1,0 +1,34 @@
+"""What training minimises: a weighted mean over items of values that depend on the model."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor
+
+from skneuralde.inference.model import Model
+
+
+class Objective(ABC):
+    """A loss bound to data.
+
+    Attributes
+    ----------
+    weight : Tensor of shape (items,)
+        Weight of each item, a transition or a series, in the mean.
+    stochastic : bool
+        Whether the values carry Monte Carlo noise.
+    """
+
+    weight: Tensor
+    stochastic: bool = False
+
+    def __len__(self) -> int:
+        return len(self.weight)
+
+    @abstractmethod
+    def values(self, model: Model, items: Tensor, *, seed: int) -> Tensor:
+        """The loss of these items, ``(items,)``, never reduced; ``seed`` fixes all simulation noise."""
+
+    def start_epoch(self, model: Model, epoch: int) -> None:
+        """Adjust what changes slowly: the number of paths, the fineness of the propagation."""

@@ -1,0 +1,71 @@
+"""Negative log likelihood of transitions, without simulation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from torch import Tensor
+
+from skneuralde.inference.gaussian import gaussian_log_density
+from skneuralde.inference.model import Model
+from skneuralde.inference.moments import Propagator
+from skneuralde.inference.transitions import Transitions
+from skneuralde.losses.base import Objective
+
+#: Makes a propagator that is fine enough for the model's present coefficients.
+Calibration = Callable[[Model], Propagator]
+
+
+class TransitionLikelihood(Objective):
+    """Negative log density of observations given the state before them, by propagated mean and covariance.
+
+    Parameters
+    ----------
+    transitions : Transitions
+    targets : Tensor of shape (items, dim)
+        What was observed at each transition's end; NaN where nothing was.
+    weight : Tensor of shape (items,)
+    calibrate : Callable
+        Gives the propagator for a model; asked anew now and then while the coefficients change.
+    encode : bool
+        Whether the transitions start at the states that the model's encoder gives for their first inputs, as in a
+        plain table, instead of at their own.
+
+    Notes
+    -----
+    Exact for a linear drift with additive noise; see `skneuralde.inference.moments` for the rest.
+    """
+
+    def __init__(
+        self,
+        transitions: Transitions,
+        targets: Tensor,
+        weight: Tensor,
+        *,
+        calibrate: Calibration,
+        encode: bool = False,
+    ):
+        self.transitions = transitions
+        self.targets = targets
+        self.weight = weight
+        self.calibrate = calibrate
+        self.encode = encode
+
+    def start_epoch(self, model: Model, epoch: int) -> None:
+        # Coefficients move ever more slowly: look again after 1, 2, 4, 8, 16, then every 16 epochs.
+        if model.propagator is None or epoch & (epoch - 1) == 0 or epoch % 16 == 0:
+            model.propagator = self.calibrate(model)
+
+    def values(self, model: Model, items: Tensor, *, seed: int) -> Tensor:
+        transitions = self.transitions.select(items)
+        if self.encode:
+            transitions = started(transitions, model)
+        mean, cov = transitions.moments(model.problem, model.propagator)
+        return -gaussian_log_density(self.targets[items], mean, model.add_noise(cov, mean))
+
+
+def started(transitions: Transitions, model: Model) -> Transitions:
+    """The transitions from the states that the model's encoder gives."""
+    state = model.encode(transitions.time, transitions.c0[transitions.offsets[:-1]], transitions.state.shape[-1])
+    return replace(transitions, state=state)

@@ -1,0 +1,128 @@
+"""Ways to take one epoch of steps."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+from skneuralde.inference.model import Model
+from skneuralde.losses import Objective
+
+#: Losses of an epoch are evaluated with different noise in every epoch and batch: seeds are (base, epoch, batch).
+_EPOCH_STRIDE, _BATCH_STRIDE = 1_000_003, 7_919
+
+
+def batch_seed(seed: int, epoch: int, batch: int) -> int:
+    """A seed for the simulation noise of one batch."""
+    return (seed + epoch * _EPOCH_STRIDE + batch * _BATCH_STRIDE) % 2**62
+
+
+class Optimizer(ABC):
+    """Takes an epoch of steps on an objective."""
+
+    @abstractmethod
+    def run_epoch(self, model: Model, objective: Objective, *, epoch: int, seed: int, factor: float) -> float:
+        """One pass through the items; the weighted mean loss met on the way. ``factor`` multiplies the step size."""
+
+    @abstractmethod
+    def shrink(self) -> None:
+        """Forget the past and take smaller steps, after a loss that was not finite."""
+
+
+def trainable(model: Model) -> list[torch.nn.Parameter]:
+    """The parameters that training adjusts."""
+    return [p for p in model.parameters() if p.requires_grad]
+
+
+class Adam(Optimizer):
+    """Minibatches in a new order every epoch (D. P. Kingma and J. Ba, ICLR 2015)."""
+
+    def __init__(self, model: Model, *, learning_rate: float, batch_size: int):
+        self.parameters = trainable(model)
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self._restart()
+
+    def _restart(self) -> None:
+        self.adam = torch.optim.Adam(self.parameters, lr=self.learning_rate, fused=True)
+
+    def shrink(self) -> None:
+        self.learning_rate /= 5.0
+        self._restart()
+
+    def run_epoch(self, model: Model, objective: Objective, *, epoch: int, seed: int, factor: float) -> float:
+        for group in self.adam.param_groups:
+            group["lr"] = self.learning_rate * factor
+        objective.start_epoch(model, epoch)
+        total = torch.zeros((), dtype=torch.float64, device=objective.weight.device)
+        for number, items in enumerate(self._batches(len(objective), epoch, seed)):
+            items = items.to(objective.weight.device)
+            values = objective.values(model, items, seed=batch_seed(seed, epoch, number))
+            weight = objective.weight[items]
+            weighted = (weight * values).sum()
+            self.adam.zero_grad(set_to_none=True)
+            (weighted / weight.sum()).backward()
+            self.adam.step()
+            total += weighted.detach()
+        return float(total / objective.weight.sum())
+
+    def _batches(self, n_items: int, epoch: int, seed: int) -> tuple[Tensor, ...]:
+        if n_items <= self.batch_size:
+            return (torch.arange(n_items),)
+        generator = torch.Generator().manual_seed(batch_seed(seed, epoch, 0))
+        return torch.randperm(n_items, generator=generator).split(self.batch_size)
+
+
+class LBFGS(Optimizer):
+    """Quasi-Newton steps on all items at once, for few parameters and a loss without noise.
+
+    J. Nocedal and S. J. Wright, *Numerical Optimization* (2006), algorithms 7.4 and 3.5.
+    """
+
+    #: Iterations that make up one epoch.
+    iterations = 10
+
+    def __init__(self, model: Model):
+        self.parameters = trainable(model)
+        self.step_size = 1.0
+        self._restart()
+
+    def _restart(self) -> None:
+        self.lbfgs = torch.optim.LBFGS(
+            self.parameters,
+            lr=self.step_size,
+            max_iter=self.iterations,
+            tolerance_grad=1e-10,
+            tolerance_change=1e-12,
+            line_search_fn="strong_wolfe",
+        )
+
+    def shrink(self) -> None:
+        self.step_size /= 5.0
+        self._restart()
+
+    def run_epoch(self, model: Model, objective: Objective, *, epoch: int, seed: int, factor: float) -> float:
+        objective.start_epoch(model, epoch)
+        items = torch.arange(len(objective), device=objective.weight.device)
+        total = objective.weight.sum()
+
+        def closure() -> Tensor:
+            self.lbfgs.zero_grad(set_to_none=True)
+            loss = (objective.weight * objective.values(model, items, seed=seed)).sum() / total
+            loss.backward()
+            return loss
+
+        self.lbfgs.step(closure)
+        with torch.no_grad():
+            return float((objective.weight * objective.values(model, items, seed=seed)).sum() / total)
+
+
+@torch.no_grad()
+def mean_loss(model: Model, objective: Objective, *, seed: int, batch_size: int = 65_536) -> float:
+    """The weighted mean of an objective over all of its items."""
+    total = torch.zeros((), dtype=torch.float64, device=objective.weight.device)
+    for items in torch.arange(len(objective), device=objective.weight.device).split(batch_size):
+        total += (objective.weight[items] * objective.values(model, items, seed=seed)).sum()
+    return float(total / objective.weight.sum())
