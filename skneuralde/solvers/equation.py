@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+from typing import Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor
+
+from skneuralde.problems import Problem
 
 
 @runtime_checkable
@@ -18,7 +20,7 @@ class GridContext(Protocol):
 
 
 class ProblemLike(Protocol):
-    """What the solvers use of a problem."""
+    """What the solvers use of a problem; one with a diffusion is a `Problem`."""
 
     noise: str
     calculus: str
@@ -28,8 +30,6 @@ class ProblemLike(Protocol):
 
     @property
     def diffusion(self) -> Callable[..., Tensor] | None: ...
-
-    def apply_noise(self, g: Tensor, dw: Tensor) -> Tensor: ...
 
 
 class Counter:
@@ -107,7 +107,7 @@ class Equation:
 
     def apply_noise(self, g: Tensor, dw: Tensor) -> Tensor:
         """Apply g to an increment dW, ``(batch, dim)``."""
-        return self.problem.apply_noise(g, dw)
+        return cast(Problem, self.problem).apply_noise(g, dw)
 
 
 class InputsOverTime:
