@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.metrics import r2_score
+from sklearn.utils import Tags
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
@@ -101,6 +102,11 @@ class BaseDifferentialEquation(RegressorMixin, BaseEstimator):
     @abstractmethod
     def _build_problem(self, factory: TermFactory) -> Problem:
         """The equation, with networks at their initial weights."""
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
 
     def fit(
         self,

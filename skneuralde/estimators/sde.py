@@ -42,7 +42,7 @@ class NeuralSDERegressor(BaseDifferentialEquation):
         max_steps: int = 100_000,
         optimizer: str = "auto",
         learning_rate_init: float = 2e-3,
-        max_iter: int = 200,
+        max_iter: int = 100,
         batch_size: Any = "auto",
         tol: float = 1e-4,
         n_iter_no_change: int = 20,
