@@ -25,7 +25,10 @@ _MAX_SUBSTEPS = 1024
 
 
 class Propagator(Protocol):
-    """Carries mean and covariance across one interval; the inputs c move linearly from ``c0`` to ``c1``."""
+    """Carries mean and covariance across one interval; the inputs c move linearly from ``c0`` to ``c1``.
+
+    A covariance of None going in is zero: the state is known exactly. None comes out where there is no diffusion.
+    """
 
     def advance(
         self, problem: Problem, mean: Tensor, cov: Tensor | None, t: Tensor, h: Tensor, c0: Tensor, c1: Tensor
@@ -46,14 +49,14 @@ def noise_covariance(problem: Problem, t: Tensor, u: Tensor, c: Tensor) -> tuple
     return torch.diag_embed(g), None if slope is None else torch.diag_embed(slope.mT).movedim(1, -1)
 
 
-def mean_noise_covariance(g: Tensor, slope: Tensor | None, cov: Tensor) -> Tensor:
-    """E[g g'] over a state of covariance ``cov``, for a g that is linear around its mean."""
-    if cov.shape[-1] == 1:
-        density = g.square().sum(-1, keepdim=True)
-        return density if slope is None else density + slope.square().sum((-1, -2))[..., None] * cov
-    density = g @ g.mT
-    if slope is None:
+def mean_noise_covariance(g: Tensor, slope: Tensor | None, cov: Tensor | None) -> Tensor:
+    """E[g g'] over a state of covariance ``cov`` (None: none), for a g that is linear around the mean."""
+    one_dimensional = g.shape[-2] == 1
+    density = g.square().sum(-1, keepdim=True) if one_dimensional else g @ g.mT
+    if slope is None or cov is None:
         return density
+    if one_dimensional:
+        return density + slope.square().sum((-1, -2))[..., None] * cov
     return density + torch.einsum("bimk,bjmk->bij", slope @ cov[:, None], slope)
 
 
@@ -71,55 +74,69 @@ class LocalLinearisation:
         self, problem: Problem, mean: Tensor, cov: Tensor | None, t: Tensor, h: Tensor, c0: Tensor, c1: Tensor
     ) -> tuple[Tensor, Tensor | None]:
         backwards = h < 0
-        sign = torch.where(backwards, -1.0, 1.0).to(mean.dtype)
-        sign = sign if bool(backwards.any()) else None
-        count = (h.abs() / self.substep).ceil().clamp(1, _MAX_SUBSTEPS)
+        sign = torch.where(backwards, -1.0, 1.0).to(mean.dtype)[:, None] if bool(backwards.any()) else None
         problem = ito_form(problem)
+        if math.isinf(self.substep):
+            return _substep(problem, mean, cov, t, h, c0, c1, sign, 0, torch.ones_like(h))
+        count = (h.abs() / self.substep).ceil().clamp(1, _MAX_SUBSTEPS)
         for k in range(int(count.max()) if len(h) else 0):
             active = count > k
             if bool(active.all()):
-                mean, cov = self._substep(problem, mean, cov, t, h, c0, c1, sign, k, count)
+                mean, cov = _substep(problem, mean, cov, t, h, c0, c1, sign, k, count)
                 continue
             rows = active.nonzero()[:, 0]
+            inputs = (x[rows] for x in (t, h, c0, c1))
             part = None if cov is None else cov[rows]
-            part_sign = None if sign is None else sign[rows]
-            new_mean, new_cov = self._substep(
-                problem, mean[rows], part, t[rows], h[rows], c0[rows], c1[rows], part_sign, k, count[rows]
+            moved, spread = _substep(
+                problem, mean[rows], part, *inputs, None if sign is None else sign[rows], k, count[rows]
             )
-            mean = mean.index_copy(0, rows, new_mean)
-            cov = None if cov is None else cov.index_copy(0, rows, new_cov)
+            mean = mean.index_copy(0, rows, moved)
+            cov = None if cov is None else cov.index_copy(0, rows, spread)
         return mean, cov
 
-    def _substep(self, problem, mean, cov, t, h, c0, c1, sign, k, count):
-        """One substep, number ``k`` of ``count``; ``sign`` is -1 where time runs backwards."""
-        step = h / count
-        dtype = mean.dtype
-        middle = ((k + 0.5) / count).to(dtype)[:, None]
-        c = torch.lerp(c0, c1, middle) if c0.shape[-1] else c0
-        now = (t + k * step).to(dtype)[:, None]
-        length = step.abs().to(dtype)
-        f, jacobian = _directed(problem.drift.linearize(now, mean, c), sign)
-        half, shift, _ = linear_gaussian_flow(jacobian, f, None, 0.5 * length)
-        halfway = mean + shift
 
-        f, jacobian = _directed(problem.drift.linearize(now, halfway, c), sign)
-        density = None
-        if cov is not None:
-            g, slope = noise_covariance(problem, now, halfway, c)
-            spread = sandwich(half, cov)
-            if slope is not None:
-                spread = spread + (0.5 * length)[:, None, None] * mean_noise_covariance(g, slope, cov)
-            density = mean_noise_covariance(g, slope, spread)
-        at_start = f - transform(jacobian, shift)
-        transition, shift, spread = linear_gaussian_flow(jacobian, at_start, density, length)
-        return mean + shift, None if cov is None else spread + sandwich(transition, cov)
+def _substep(
+    problem: Problem,
+    mean: Tensor,
+    cov: Tensor | None,
+    t: Tensor,
+    h: Tensor,
+    c0: Tensor,
+    c1: Tensor,
+    sign: Tensor | None,
+    k: int,
+    count: Tensor,
+) -> tuple[Tensor, Tensor | None]:
+    """Substep ``k`` of ``count`` of the local linearisation; ``sign (batch, 1)`` is -1 where time runs backwards.
 
+    The coefficients are linearised where Euler's method sees the middle of the substep.
+    """
+    step = h / count
+    dtype = mean.dtype
+    middle = (k + 0.5) / count
+    c = c0 if c0 is c1 else torch.lerp(c0, c1, middle.to(dtype)[:, None])
+    now = (t + middle * h).to(dtype)[:, None]
+    half_step = (0.5 * step).to(dtype)[:, None]
+    halfway = mean + half_step * problem.drift(now, mean, c)
+    length = step.abs().to(dtype)
 
-def _directed(linearized: tuple[Tensor, Tensor], sign: Tensor | None) -> tuple[Tensor, Tensor]:
-    """A drift and its Jacobian against time where ``sign`` is -1."""
-    if sign is None:
-        return linearized
-    return linearized[0] * sign[:, None], linearized[1] * sign[:, None, None]
+    f, jacobian = problem.drift.linearize(now, halfway, c)
+    if sign is not None:
+        f, jacobian = f * sign, jacobian * sign[..., None]
+    density = None
+    if problem.diffusion is not None:
+        g, slope = noise_covariance(problem, now, halfway, c)
+        density = mean_noise_covariance(g, None, cov)
+        if slope is not None:
+            between = 0.5 * length[:, None, None] * density
+            if cov is not None:
+                half, _, _ = linear_gaussian_flow(jacobian, f, None, 0.5 * length)
+                between = sandwich(half, cov) + 0.5 * length[:, None, None] * mean_noise_covariance(g, slope, cov)
+            density = mean_noise_covariance(g, slope, between)
+    transition, shift, spread = linear_gaussian_flow(jacobian, f + transform(jacobian, mean - halfway), density, length)
+    if cov is not None and spread is not None:
+        spread = spread + sandwich(transition, cov)
+    return mean + shift, spread
 
 
 class MomentEquations(nn.Module):
@@ -179,6 +196,8 @@ class SolverPropagation:
     def advance(
         self, problem: Problem, mean: Tensor, cov: Tensor | None, t: Tensor, h: Tensor, c0: Tensor, c1: Tensor
     ) -> tuple[Tensor, Tensor | None]:
+        if cov is None and problem.diffusion is not None:
+            cov = mean.new_zeros(len(mean), mean.shape[-1], mean.shape[-1])
         direction = torch.where(h < 0, -1.0, 1.0).to(mean.dtype)[:, None]
         equations = MomentEquations(ito_form(problem), mean.shape[-1], t.to(mean.dtype)[:, None], direction)
         length = h.abs()

@@ -75,11 +75,9 @@ class Transitions:
     def moments(self, problem: Problem, propagator: Propagator) -> tuple[Tensor, Tensor | None]:
         """Mean (n, dim) and covariance (n, dim, dim) at each transition's end; no covariance without diffusion."""
         mean, time = self.state, self.time
-        cov = None
-        if problem.diffusion is not None:
-            cov = mean.new_zeros(len(mean), mean.shape[-1], mean.shape[-1])
         if self.is_direct:
-            return propagator.advance(problem, mean, cov, time, self.lengths, self.c0, self.c1)
+            return propagator.advance(problem, mean, None, time, self.lengths, self.c0, self.c1)
+        cov = mean.new_zeros(len(mean), mean.shape[-1], mean.shape[-1]) if problem.diffusion is not None else None
         counts = self.offsets[1:] - self.offsets[:-1]
         for k in range(int(counts.max()) if len(self) else 0):
             rows = (counts > k).nonzero()[:, 0]
