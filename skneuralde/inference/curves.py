@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from skneuralde.inference.input_path import InputPath
+from skneuralde.inference.input_path import InputPath, RepeatedInputs
 from skneuralde.noise import Brownian
 from skneuralde.problems import Problem, ito_form
 from skneuralde.solvers import Solver, Trajectory, integrate
@@ -61,7 +61,10 @@ class Curves:
             problem = ito_form(problem)
         n_series, n_times = self.times.shape
         order = torch.arange(n_series, device=self.times.device).repeat(n_paths)
-        inputs = self.inputs if n_paths == 1 else self.inputs.select(order)
+        if n_paths == 1 or self.inputs.controls.shape[-1] == 0 or method.solver.adaptive:
+            context = self.inputs.select(order).resolved()
+        else:
+            context = RepeatedInputs(self.inputs, n_paths)
         times = self.times[order]
         if n_series == 1 or bool((self.times == self.times[:1]).all()):
             times = self.times[0]
@@ -76,7 +79,7 @@ class Curves:
             start.repeat(n_paths, 1),
             times,
             solver=method.solver,
-            context=inputs.resolved(),
+            context=context,
             noise=noise,
             rtol=method.rtol,
             atol=method.atol,

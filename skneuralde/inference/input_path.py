@@ -32,28 +32,30 @@ class InputPath:
 
     def __call__(self, t: Tensor) -> Tensor:
         """The inputs at one time per series, ``(series,)`` to ``(series, p + q)``."""
+        return self.on_grid(t[:, None])[:, 0]
+
+    def on_grid(self, t: Tensor) -> Tensor:
+        """The inputs at several times per series, ``(series, n)`` to ``(series, n, p + q)``."""
+        context = self.context[:, None].expand(-1, t.shape[1], -1)
         if self.controls.shape[-1] == 0:
-            return self.context
-        last = self.knots.isfinite().sum(-1) - 1
+            return context
+        last = self.knots.isfinite().sum(-1, keepdim=True) - 1
         # "next" holds on [knot i, knot i + 1): a step that starts on a knot uses the value of the interval it enters.
-        after = torch.searchsorted(self.knots, t[:, None].contiguous(), right=True)[:, 0]
-        upper = torch.minimum(after, last)
-        lower = (after - 1).clamp_min(0)
+        after = torch.searchsorted(self.knots, t.contiguous(), right=True)
+        upper, lower = torch.minimum(after, last), (after - 1).clamp_min(0)
         if self.interpolation == "next":
             value = self._control(upper)
         elif self.interpolation == "previous":
             value = self._control(lower)
         else:
-            start, end = self._knot(lower), self._knot(upper)
+            start, end = self.knots.gather(1, lower), self.knots.gather(1, upper)
             fraction = ((t - start) / torch.where(end > start, end - start, 1.0)).clamp(0, 1)
-            value = torch.lerp(self._control(lower), self._control(upper), fraction.to(self.controls.dtype)[:, None])
-        return torch.cat([self.context, value], -1)
+            share = fraction.to(self.controls.dtype)[..., None]
+            value = torch.lerp(self._control(lower), self._control(upper), share)
+        return torch.cat([context, value], -1)
 
     def _control(self, position: Tensor) -> Tensor:
-        return self.controls[torch.arange(len(position), device=position.device), position]
-
-    def _knot(self, position: Tensor) -> Tensor:
-        return self.knots.gather(1, position[:, None])[:, 0]
+        return self.controls[torch.arange(len(position), device=position.device)[:, None], position]
 
     def select(self, items: Tensor) -> InputPath:
         """The inputs of these series; an item may be named several times."""
@@ -64,3 +66,19 @@ class InputPath:
         if self.controls.shape[-1]:
             return self
         return self.context if self.context.shape[-1] else None
+
+
+@dataclass(frozen=True)
+class RepeatedInputs:
+    """The inputs of ``n_paths`` copies of every series that are always asked for at the same times."""
+
+    inputs: InputPath
+    n_paths: int
+
+    def __call__(self, t: Tensor) -> Tensor:
+        """The inputs of all copies, ``(n_paths * series,)`` to ``(n_paths * series, p + q)``."""
+        return self.inputs(t[: len(self.inputs.context)]).repeat(self.n_paths, 1)
+
+    def on_grid(self, t: Tensor) -> Tensor:
+        """The inputs of all copies at several times each."""
+        return self.inputs.on_grid(t[: len(self.inputs.context)]).repeat(self.n_paths, 1, 1)
