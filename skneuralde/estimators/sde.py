@@ -10,7 +10,130 @@ from skneuralde.problems import Problem
 
 
 class NeuralSDERegressor(BaseDifferentialEquation):
-    """Learn du = f(t, u) dt + g(t, u) dW from time series."""
+    """Learn du = f(t, u) dt + g(t, u) dW from time series.
+
+    A row of X asks for the state of a series at a time; y is what was observed there. Each coefficient may be known, a
+    network, a trainable module of your own, or a sum of these.
+
+    Parameters
+    ----------
+    drift, diffusion : "mlp", MLP, None, number, array, callable, torch.nn.Module or list of these, default="mlp"
+        The coefficients f and g, in y's units per ``time_unit``. ``"mlp"`` is a network of ``hidden_layer_sizes`` and
+        ``activation``; pass ``MLP()`` to search over ``drift__hidden_layer_sizes``. A callable or module takes ``(t, u)``
+        or ``(t, u, c)`` with ``t (batch, 1)``, ``u (batch, dim)`` and ``c (batch, k)``, the context and control columns
+        in order. A module is copied and trained. A list is the sum of its elements. ``diffusion=None`` is a neural ODE.
+    hidden_layer_sizes : sequence of int, default=(50,)
+    activation : str, default="tanh"
+    noise : {"diagonal", "additive", "general"}, default="diagonal"
+        Every output its own noise; noise that does not depend on the state; correlated noise, g being a matrix.
+    calculus : {"ito", "stratonovich"}, default="ito"
+    time : "auto", "index", column name or position, default="auto"
+        Auto: a datetime-like index or index level; else the only datetime column; else the first column.
+    series : column or index level, or list of these, optional
+        What names the series. By default a MultiIndex's other levels; else there is one series.
+    controls : "auto" or list of columns, default="auto"
+        Inputs that vary over time. Auto: with a time index or ``series``, the columns that vary within a series.
+    control_interpolation : {"auto", "next", "linear", "previous"}, default="auto"
+        ``"next"``: a row's controls act over the interval that ends there. Auto: "next" for the loss "nll", else "linear".
+    initial_state : {"auto", "first", "context", "learn"} or list of columns, default="auto"
+        Where a series starts: its first observation (auto), a network of its context (auto in a plain table), a learned
+        state per series; or columns that hold the state at time 0, each row then being a flow map.
+    origin : {"auto", "start", "last"}, default="auto"
+        From where a row is predicted: its series' initial state, or the last observation before it. Auto: "last" after
+        the loss "nll".
+    inputs : sequence of {"time", "state", "context", "controls"}, default=("state", "context", "controls")
+        What the networks see. In a plain table they see the time as well.
+    time_unit : "auto" or length of time, default="auto"
+        One unit of model time, for datetimes. Auto: the largest of day, hour, minute and second not above the median gap.
+    loss : {"auto", "nll", "least_squares", "mean", "path_mse"}, default="auto"
+        ``"nll"``: likelihood of each observation given the one before, without simulation (auto with noise and in plain
+        tables). ``"least_squares"``: of the whole curve (auto without noise). ``"mean"``: the mean of simulated paths
+        against data that are means themselves. ``"path_mse"``: the squared error of single paths; it rewards the
+        absence of noise.
+    debiased : bool, default=True
+        For "mean": multiply the residuals of two independent halves of the paths instead of squaring.
+    n_paths : int, sequence of int or callable, default=100
+        Simulated paths for the losses "mean" and "path_mse": constant, stages of equal length, or a function of the epoch.
+    n_predict_paths : int, default=1000
+        Simulated paths behind a prediction that no closed form gives.
+    solver : str, default="auto"
+        See `skneuralde.solvers.solver_names`. Auto: "euler" for noisy paths, "tsit5" for curves, and for "nll" the local
+        linearisation. A method for ordinary equations propagates the moments of "nll".
+    rtol : float, default=1e-3
+        Relative tolerance of adaptive methods. For the local linearisation, the error of the predictive density in nats.
+    atol : float, default=1e-6
+        Absolute tolerance, in standard deviations of y.
+    dt : float, optional
+        Step of fixed-step methods; by default a tenth of the median gap.
+    max_steps : int, default=100_000
+    optimizer : {"auto", "adam", "lbfgs"}, default="auto"
+        Auto: L-BFGS for at most 64 parameters and a loss without simulation, else Adam.
+    learning_rate_init : float, default=2e-3
+    max_iter : int, default=100
+        Epochs at most.
+    batch_size : int or "auto", default="auto"
+        Transitions, or series, per step; auto is 512.
+    tol : float, default=1e-4
+    n_iter_no_change : int, default=20
+        Training cools down, then stops, when the loss has not improved by ``tol`` for so many epochs.
+    early_stopping : bool, default=False
+        Hold out the last ``validation_fraction`` of time, or of the series where there are many, and keep the weights that
+        do best there.
+    validation_fraction : float, default=0.1
+    warm_start : bool, default=False
+        Go on from the weights of the fit before.
+    on_epoch : callable, optional
+        Called with an `EpochState` after each epoch; training stops when it returns True.
+    random_state : int, RandomState or None, default=None
+    verbose : bool, default=False
+    device : None, "auto", "cpu", "cuda" or "cuda:1", default=None
+
+    Attributes
+    ----------
+    problem_ : Problem
+        The learned equation, in y's units per ``time_unit_``; `solve` takes it.
+    drift_, diffusion_ : Term
+        Its coefficients, torch modules of ``(t, u, c)``.
+    loss_, best_loss_ : float
+    loss_curve_, validation_scores_ : list of float
+    n_iter_ : int
+    solver_stats_ : dict
+        What "auto" chose.
+    t_ref_, time_unit_
+        The datetime at model time 0 and the length of its unit.
+    series_ : list
+        Names of the series that have a state.
+    n_features_in_, feature_names_in_, n_outputs_, device_
+
+    See Also
+    --------
+    skneuralde.solve : Simulate an equation that is known.
+
+    Notes
+    -----
+    Moments are propagated by local linearisation [1]_; see `skneuralde.inference.moments`. The idea of learning parts of
+    a stochastic equation and giving the rest is that of [2]_.
+
+    References
+    ----------
+    .. [1] I. Shoji and T. Ozaki, "Estimation for nonlinear stochastic differential equations by a local linearization
+       method", Stochastic Analysis and Applications 16 (1998).
+    .. [2] C. Rackauckas, "Neural Jump SDEs (Jump Diffusions) and Neural PDEs" (2019).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skneuralde import NeuralSDERegressor
+    >>> rng = np.random.default_rng(0)
+    >>> t = np.arange(200.0)
+    >>> y = np.zeros(200)
+    >>> for i in range(1, 200):
+    ...     y[i] = 0.8 * y[i - 1] + rng.normal(scale=0.1)
+    >>> model = NeuralSDERegressor(max_iter=20, random_state=0).fit(t[:, None], y)
+    >>> mean, std = model.predict(model.future(3), return_std=True)
+    >>> mean.shape, bool((std > 0).all())
+    ((3,), True)
+    """
 
     _coefficients = ("drift", "diffusion")
 
