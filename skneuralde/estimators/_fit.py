@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,7 +28,7 @@ _FEW_PARAMETERS = 64
 _MANY_SERIES = 10
 
 
-def fresh_seed(random_state: object) -> int:
+def fresh_seed(random_state: int | np.random.RandomState | np.random.Generator | None) -> int:
     """A seed that leaves numpy's global random state alone."""
     if isinstance(random_state, (np.random.RandomState, np.random.Generator)):
         draw = random_state.integers if isinstance(random_state, np.random.Generator) else random_state.randint
@@ -51,7 +52,9 @@ def pick_device(device: str | torch.device | None) -> torch.device:
         chosen = torch.device(device)
         torch.empty(0, device=chosen)
     except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device={device!r} is not available: {error}. Use device='auto' or None for the CPU.") from error
+        raise ValueError(
+            f"device={device!r} is not available: {error}. Use device='auto' or None for the CPU."
+        ) from error
     return chosen
 
 
@@ -91,7 +94,7 @@ def warn_of_collapse(loss: str, debiased: bool, problem: Problem) -> None:
 
 
 def choose_setup(
-    estimator,
+    estimator: Any,
     panel: Panel,
     roles: Roles,
     problem: Problem,
@@ -170,9 +173,7 @@ def _longest_transition(panel: Panel) -> float:
     return float((panel.times[stop] - panel.times[before[stop]]).max(initial=0.0))
 
 
-def build_model(
-    factory: TermFactory, problem: Problem, panel: Panel, roles: Roles, loss: str
-) -> Model:
+def build_model(factory: TermFactory, problem: Problem, panel: Panel, roles: Roles, loss: str) -> Model:
     """The model before training: initial states and observation noise around the problem."""
     encoder = states = noise_std = None
     location, scale = factory.scales.state
@@ -189,9 +190,7 @@ def build_model(
     return Model(problem, encoder=encoder, states=states, noise_std=noise_std, learn_noise=True)
 
 
-def validation_split(
-    panel: Panel, layout: str, fraction: float, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
+def validation_split(panel: Panel, layout: str, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Positions to train on and positions to validate on: whole series, or the last part of time."""
     rows = np.ones(len(panel.times), dtype=bool)
     n_series = len(panel.labels)
@@ -203,7 +202,7 @@ def validation_split(
     return rows, ~rows
 
 
-def make_optimizer(estimator, model: Model, n_items: int, stochastic: bool) -> tuple[Optimizer, bool]:
+def make_optimizer(estimator: Any, model: Model, n_items: int, stochastic: bool) -> tuple[Optimizer, bool]:
     """The optimizer that the parameters name, and whether it is quasi-Newton."""
     n_parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
     if estimator.optimizer == "lbfgs" and stochastic:
@@ -215,7 +214,7 @@ def make_optimizer(estimator, model: Model, n_items: int, stochastic: bool) -> t
     return Adam(model, learning_rate=estimator.learning_rate_init, batch_size=batch_size), False
 
 
-def make_stopping(estimator, stochastic: bool, newton: bool, validated: bool) -> StoppingRule:
+def make_stopping(estimator: Any, stochastic: bool, newton: bool, validated: bool) -> StoppingRule:
     """When to stop, for this kind of loss and optimizer."""
     return StoppingRule(
         max_iter=estimator.max_iter,
@@ -256,6 +255,6 @@ def describe_solvers(model: Model, setup: Setup) -> dict[str, object]:
     stats: dict[str, object] = {"paths": setup.method.solver.name, "dt": setup.method.dt}
     if isinstance(model.propagator, LocalLinearisation):
         stats.update(moments="local_linearisation", substep=model.propagator.substep)
-    elif model.propagator is not None:
+    elif setup.moment_method is not None:
         stats["moments"] = setup.moment_method.solver.name
     return stats

@@ -96,10 +96,11 @@ def find_origins(model: Model, panel: Panel, asked: np.ndarray, setup: Setup) ->
     if setup.initial_state == "columns":
         state = panel.initial[panel.offsets[:-1][series]]
     elif setup.initial_state == "learn":
-        if len(series) and series.max() >= len(model.states):
+        known = 0 if model.states is None else len(model.states)
+        if series.max(initial=-1) >= known:
             label = panel.labels[int(series.max())]
             raise ValueError(f"Series {label!r} was not in fit, so it has no learned initial state.")
-        state = model.states[setup.index(series)].detach().cpu().numpy()
+        state = model.learned_states(setup.index(series)).detach().cpu().numpy()
     else:
         with torch.no_grad():
             state = model.encode(setup.times(time), context, panel.values.shape[1]).cpu().numpy()
@@ -160,14 +161,9 @@ def _has_moments(model: Model, setup: Setup) -> bool:
 
 
 @torch.no_grad()
-def propagate(model: Model, transitions: Transitions, setup: Setup):
+def propagate(model: Model, transitions: Transitions, setup: Setup) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and covariance, observation noise included, at the ends of transitions."""
-    encode = setup.initial_state == "context"
-    propagator = model.propagator
-    if encode:
-        transitions = started(transitions, model)
-    mean, cov = transitions.moments(model.problem, propagator)
-    return mean, model.add_noise(cov, mean)
+    return model.observed_moments(started(transitions, model) if setup.initial_state == "context" else transitions)
 
 
 def log_density(model: Model, panel: Panel, asked: np.ndarray, setup: Setup) -> np.ndarray:
@@ -191,9 +187,7 @@ def log_density(model: Model, panel: Panel, asked: np.ndarray, setup: Setup) -> 
     return density
 
 
-def simulate(
-    model: Model, panel: Panel, asked: np.ndarray, setup: Setup, *, n_paths: int, seed: int
-) -> np.ndarray:
+def simulate(model: Model, panel: Panel, asked: np.ndarray, setup: Setup, *, n_paths: int, seed: int) -> np.ndarray:
     """Simulated states at the positions ``asked``, ``(n_paths, n, dim)``, jointly within each origin.
 
     An equation without noise runs backwards before its origin; a noisy one gives the state at equal lag after it.
@@ -211,7 +205,17 @@ def simulate(
 
 
 @torch.no_grad()
-def _solve_rows(model, panel, origins, rows, lag, setup, n_paths, seed, out) -> None:
+def _solve_rows(
+    model: Model,
+    panel: Panel,
+    origins: Origins,
+    rows: np.ndarray,
+    lag: np.ndarray,
+    setup: Setup,
+    n_paths: int,
+    seed: int,
+    out: np.ndarray,
+) -> None:
     """Solve all origins of ``rows`` and put their states into ``out[:, rows]``."""
     used, group = np.unique(origins.of[rows], return_inverse=True)
     order = np.lexsort((np.abs(lag), group))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from numbers import Integral
 
 import numpy as np
 import torch
@@ -12,13 +13,25 @@ from skneuralde.data.panel import Panel
 from skneuralde.data.timeline import complete, first_position, previous, segments
 from skneuralde.estimators._setup import Setup
 from skneuralde.inference import Curves, InputPath, Model, Transitions
-from skneuralde.losses import LeastSquares, MeanMatching, Objective, PathSquaredError, TransitionLikelihood
+from skneuralde.losses import (
+    CurveObjective,
+    LeastSquares,
+    MeanMatching,
+    Objective,
+    PathSquaredError,
+    PlainMeanMatching,
+    TransitionLikelihood,
+)
 from skneuralde.noise import series_key
 
 #: Losses of neighbouring observations, without simulation.
 TRANSITION_LOSSES = ("nll",)
 #: Losses of whole curves.
-CURVE_LOSSES = {"least_squares": LeastSquares, "mean": MeanMatching, "path_mse": PathSquaredError}
+CURVE_LOSSES: dict[str, type[CurveObjective]] = {
+    "least_squares": LeastSquares,
+    "mean": MeanMatching,
+    "path_mse": PathSquaredError,
+}
 
 
 def make_objective(
@@ -48,12 +61,12 @@ def make_objective(
         return _likelihood(panel, rows, setup)
     targets = np.where(rows[:, None], panel.values, np.nan)
     curves, padded, weight, states = _curves(panel, targets, setup)
-    extra = {"debiased": debiased} if setup.loss == "mean" else {}
 
     def start(model: Model, items: Tensor) -> Tensor:
         return start_states(model, setup, states, curves.inputs.context, curves.times[:, 0], items)
 
-    objective = CURVE_LOSSES[setup.loss](
+    loss = PlainMeanMatching if setup.loss == "mean" and not debiased else CURVE_LOSSES[setup.loss]
+    objective = loss(
         curves,
         setup.tensor(padded),
         setup.tensor(weight),
@@ -61,20 +74,17 @@ def make_objective(
         start=start,
         method=setup.method,
         n_paths=n_paths,
-        **extra,
     )
     _refuse_empty(float(objective.weight.sum()))
     return objective
 
 
-def start_states(
-    model: Model, setup: Setup, states: Tensor, context: Tensor, times: Tensor, items: Tensor
-) -> Tensor:
+def start_states(model: Model, setup: Setup, states: Tensor, context: Tensor, times: Tensor, items: Tensor) -> Tensor:
     """Initial states of these series: observed or given ones, or what the model has learned."""
     if setup.initial_state == "context":
         return model.encode(times[items], context[items], states.shape[-1])
     if setup.initial_state == "learn":
-        return model.states[items]
+        return model.learned_states(items)
     return states[items]
 
 
@@ -196,9 +206,25 @@ def series_keys(panel: Panel, series: np.ndarray, origin: np.ndarray | None, set
     return setup.index(np.array(keys, dtype=np.int64))
 
 
-def path_schedule(n_paths: int | Sequence[int] | Callable[[int], int], max_iter: int) -> Callable[[int], int]:
-    """The number of paths as a function of the epoch: constant, stages of equal length, or the caller's own."""
+def path_schedule(
+    n_paths: int | Sequence[int] | Callable[[int], int], max_iter: int, *, least: int
+) -> Callable[[int], int]:
+    """The number of paths as a function of the epoch: constant, stages of equal length, or the caller's own.
+
+    Raises
+    ------
+    ValueError
+        When an epoch would have fewer than ``least`` paths.
+    """
+    numbers: list[int]
     if callable(n_paths):
-        return n_paths
-    stages = [n_paths] if isinstance(n_paths, (int, np.integer)) else list(n_paths)
-    return lambda epoch: int(stages[min((epoch - 1) * len(stages) // max_iter, len(stages) - 1)])
+        numbers = [n_paths(epoch) for epoch in range(1, max_iter + 1)]
+    else:
+        stages = list(n_paths) if isinstance(n_paths, Sequence) else [n_paths]
+        numbers = [stages[epoch * len(stages) // max_iter] for epoch in range(max_iter)] if stages else [0]
+    for epoch, number in enumerate(numbers, 1):
+        if not isinstance(number, Integral) or number < least:
+            raise ValueError(
+                f"n_paths must be an integer of at least {least} for this loss, got {number!r} in epoch {epoch}."
+            )
+    return lambda epoch: int(numbers[epoch - 1])

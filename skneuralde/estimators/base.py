@@ -18,12 +18,14 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from skneuralde.data import Clock, Panel, Roles, as_panel, check_features, future_rows, read_targets
+from skneuralde.data.fill import Missing
 from skneuralde.data.timeline import complete, first_position, merge, truncate
 from skneuralde.estimators import _fit
 from skneuralde.estimators._coefficients import TermFactory
 from skneuralde.estimators._forecast import Forecast, draw, forecast, log_density, unknown_series
 from skneuralde.estimators._objectives import CURVE_LOSSES, TRANSITION_LOSSES, make_objective, path_schedule
 from skneuralde.estimators._scales import Scales
+from skneuralde.losses import Objective
 from skneuralde.problems import Problem
 from skneuralde.terms import MLP, has_known_units
 from skneuralde.training import History, Progress, run_training
@@ -164,7 +166,9 @@ class BaseDifferentialEquation(RegressorMixin, BaseEstimator):
         targets = read_targets(y, rows, roles=self.roles_)
         known = any(has_known_units(getattr(self, name)) for name in self._coefficients)
         self.clock_ = Clock.fit(rows.times, rows.codes, self.time_unit, require_unit=known)
-        panel = as_panel(rows, targets.values, clock=self.clock_, roles=self.roles_, sample_weight=sample_weight, fill=self._fill)
+        panel = as_panel(
+            rows, targets.values, clock=self.clock_, roles=self.roles_, sample_weight=sample_weight, fill=self._fill
+        )
         if len(rows.times) < 2:
             raise ValueError("Found array with n_samples = 1 while a minimum of 2 is required: one row moves nowhere.")
         self._output = targets.output
@@ -174,7 +178,7 @@ class BaseDifferentialEquation(RegressorMixin, BaseEstimator):
         return panel
 
     @property
-    def _fill(self) -> str:
+    def _fill(self) -> Missing:
         """How a control that is missing is filled: from earlier rows only, unless the caller interpolates anyway."""
         return "linear" if self.control_interpolation == "linear" else "previous"
 
@@ -201,15 +205,19 @@ class BaseDifferentialEquation(RegressorMixin, BaseEstimator):
         if panel.values.shape[1] != dim:
             raise ValueError(f"warm_start=True, but y has {panel.values.shape[1]} outputs now and had {dim} before.")
 
-    def _objectives(self, panel: Panel, X_val: Any, y_val: Any, seed: int):
-        def make(of: Panel, rows: np.ndarray):
+    def _objectives(self, panel: Panel, X_val: Any, y_val: Any, seed: int) -> tuple[Objective, Objective | None]:
+        """What training minimises, and what it is validated on."""
+        least = 2 if self._setup.loss == "mean" and self.debiased else 1
+        schedule = path_schedule(self.n_paths, self.max_iter, least=least)
+
+        def make(of: Panel, rows: np.ndarray) -> Objective:
             return make_objective(
                 of,
                 rows,
                 self._setup,
                 scale=self._scale,
                 debiased=self.debiased,
-                n_paths=path_schedule(self.n_paths, self.max_iter),
+                n_paths=schedule,
             )
 
         everything = np.ones(len(panel.times), dtype=bool)
@@ -223,7 +231,7 @@ class BaseDifferentialEquation(RegressorMixin, BaseEstimator):
         rows, held_rows = _fit.validation_split(panel, self.roles_.layout, self.validation_fraction, seed)
         return make(panel, rows), make(panel, held_rows)
 
-    def _train(self, panel: Panel, objective, validation, seed: int) -> None:
+    def _train(self, panel: Panel, objective: Objective, validation: Objective | None, seed: int) -> None:
         optimizer, newton = _fit.make_optimizer(self, self.model_, len(objective), objective.stochastic)
         stopping = _fit.make_stopping(self, objective.stochastic, newton, validation is not None)
         history = History()

@@ -19,7 +19,8 @@ class NeuralSDERegressor(BaseDifferentialEquation):
     ----------
     drift, diffusion : "mlp", MLP, None, number, array, callable, torch.nn.Module or list of these, default="mlp"
         The coefficients f and g, in y's units per ``time_unit``. ``"mlp"`` is a network of ``hidden_layer_sizes`` and
-        ``activation``; pass ``MLP()`` to search over ``drift__hidden_layer_sizes``. A callable or module takes ``(t, u)``
+        ``activation``; pass ``MLP()`` to search over ``drift__hidden_layer_sizes``. A callable or module takes ``(t,
+        u)``
         or ``(t, u, c)`` with ``t (batch, 1)``, ``u (batch, dim)`` and ``c (batch, k)``, the context and control columns
         in order. A module is copied and trained. A list is the sum of its elements. ``diffusion=None`` is a neural ODE.
     hidden_layer_sizes : sequence of int, default=(50,)
@@ -34,7 +35,8 @@ class NeuralSDERegressor(BaseDifferentialEquation):
     controls : "auto" or list of columns, default="auto"
         Inputs that vary over time. Auto: with a time index or ``series``, the columns that vary within a series.
     control_interpolation : {"auto", "next", "linear", "previous"}, default="auto"
-        ``"next"``: a row's controls act over the interval that ends there. Auto: "next" for the loss "nll", else "linear".
+        ``"next"``: a row's controls act over the interval that ends there. Auto: "next" for the loss "nll", else
+        "linear".
     initial_state : {"auto", "first", "context", "learn"} or list of columns, default="auto"
         Where a series starts: its first observation (auto), a network of its context (auto in a plain table), a learned
         state per series; or columns that hold the state at time 0, each row then being a flow map.
@@ -44,7 +46,8 @@ class NeuralSDERegressor(BaseDifferentialEquation):
     inputs : sequence of {"time", "state", "context", "controls"}, default=("state", "context", "controls")
         What the networks see. In a plain table they see the time as well.
     time_unit : "auto" or length of time, default="auto"
-        One unit of model time, for datetimes. Auto: the largest of day, hour, minute and second not above the median gap.
+        One unit of model time, for datetimes. Auto: the largest of day, hour, minute and second not above the median
+        gap.
     loss : {"auto", "nll", "least_squares", "mean", "path_mse"}, default="auto"
         ``"nll"``: likelihood of each observation given the one before, without simulation (auto with noise and in plain
         tables). ``"least_squares"``: of the whole curve (auto without noise). ``"mean"``: the mean of simulated paths
@@ -53,14 +56,17 @@ class NeuralSDERegressor(BaseDifferentialEquation):
     debiased : bool, default=True
         For "mean": multiply the residuals of two independent halves of the paths instead of squaring.
     n_paths : int, sequence of int or callable, default=100
-        Simulated paths for the losses "mean" and "path_mse": constant, stages of equal length, or a function of the epoch.
+        Simulated paths for the losses "mean" and "path_mse": constant, stages of equal length, or a function of the
+        epoch.
     n_predict_paths : int, default=1000
         Simulated paths behind a prediction that no closed form gives.
     solver : str, default="auto"
-        See `skneuralde.solvers.solver_names`. Auto: "euler" for noisy paths, "tsit5" for curves, and for "nll" the local
+        See `skneuralde.solvers.solver_names`. Auto: "euler" for noisy paths, "tsit5" for curves, and for "nll" the
+        local
         linearisation. A method for ordinary equations propagates the moments of "nll".
     rtol : float, default=1e-3
-        Relative tolerance of adaptive methods. For the local linearisation, the error of the predictive density in nats.
+        Relative tolerance of adaptive methods. For the local linearisation, the error of the predictive density in
+        nats.
     atol : float, default=1e-6
         Absolute tolerance, in standard deviations of y.
     dt : float, optional
@@ -77,7 +83,8 @@ class NeuralSDERegressor(BaseDifferentialEquation):
     n_iter_no_change : int, default=20
         Training cools down, then stops, when the loss has not improved by ``tol`` for so many epochs.
     early_stopping : bool, default=False
-        Hold out the last ``validation_fraction`` of time, or of the series where there are many, and keep the weights that
+        Hold out the last ``validation_fraction`` of time, or of the series where there are many, and keep the weights
+        that
         do best there.
     validation_fraction : float, default=0.1
     warm_start : bool, default=False
@@ -111,7 +118,8 @@ class NeuralSDERegressor(BaseDifferentialEquation):
 
     Notes
     -----
-    Moments are propagated by local linearisation [1]_; see `skneuralde.inference.moments`. The idea of learning parts of
+    Moments are propagated by local linearisation [1]_; see `skneuralde.inference.moments`. The idea of learning parts
+    of
     a stochastic equation and giving the rest is that of [2]_.
 
     References

@@ -11,6 +11,7 @@ from skneuralde.inference.input_path import InputPath, RepeatedInputs
 from skneuralde.noise import Brownian
 from skneuralde.problems import Problem, ito_form
 from skneuralde.solvers import Solver, Trajectory, integrate
+from skneuralde.solvers.integrate import Context
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Curves:
         n_series, n_times = self.times.shape
         order = torch.arange(n_series, device=self.times.device).repeat(n_paths)
         if n_paths == 1 or self.inputs.controls.shape[-1] == 0 or method.solver.adaptive:
-            context = self.inputs.select(order).resolved()
+            context: Context = self.inputs.select(order).resolved()
         else:
             context = RepeatedInputs(self.inputs, n_paths)
         times = self.times[order]
@@ -70,9 +71,16 @@ class Curves:
             times = self.times[0]
         noise = None
         if problem.diffusion is not None:
+            if method.dt is None:
+                raise ValueError(f"solver {method.solver.name!r} needs dt to simulate an equation with noise")
             path = torch.arange(n_paths, device=self.times.device).repeat_interleave(n_series)
             noise = Brownian(
-                seed, path, self.keys[order], problem.noise_dim(start.shape[-1]), origin=self.times[order, 0], cell=method.dt
+                seed,
+                path,
+                self.keys[order],
+                problem.noise_dim(start.shape[-1]),
+                origin=self.times[order, 0],
+                cell=method.dt,
             )
         trajectory = integrate(
             problem,

@@ -7,6 +7,9 @@ import math
 import torch
 from torch import Tensor
 
+#: exp(F h), mean and covariance after an interval.
+Flow = tuple[Tensor, Tensor, Tensor | None]
+
 #: Taylor degree, and the norm up to which it is used: the truncation error is below one float64 epsilon there.
 _DEGREE, _RADIUS = 8, 0.05
 
@@ -21,7 +24,7 @@ def sandwich(matrix: Tensor, covariance: Tensor) -> Tensor:
     return matrix.square() * covariance if matrix.shape[-1] == 1 else matrix @ covariance @ matrix.mT
 
 
-def linear_gaussian_flow(matrix: Tensor, offset: Tensor, density: Tensor | None, h: Tensor) -> tuple[Tensor, ...]:
+def linear_gaussian_flow(matrix: Tensor, offset: Tensor, density: Tensor | None, h: Tensor) -> Flow:
     """Solve ``m' = a + F m`` and ``P' = F P + P F' + Q`` from zero over ``h``.
 
     Parameters
@@ -52,7 +55,7 @@ def linear_gaussian_flow(matrix: Tensor, offset: Tensor, density: Tensor | None,
     return solve(matrix, offset, density, h)
 
 
-def _scalar_flow(matrix: Tensor, offset: Tensor, density: Tensor | None, h: Tensor) -> tuple[Tensor, ...]:
+def _scalar_flow(matrix: Tensor, offset: Tensor, density: Tensor | None, h: Tensor) -> Flow:
     exponent = matrix * h[:, None, None]
     mean = offset * (h[:, None] * _expm1_over(exponent)[..., 0])
     covariance = None if density is None else density * (h[:, None, None] * _expm1_over(2.0 * exponent))
@@ -66,7 +69,7 @@ def _expm1_over(x: Tensor) -> Tensor:
     return torch.where(small, 1.0 + x * (0.5 + x / 6.0), torch.expm1(safe) / safe)
 
 
-def _doubling_flow(matrix: Tensor, offset: Tensor, density: Tensor | None, h: Tensor) -> tuple[Tensor, ...]:
+def _doubling_flow(matrix: Tensor, offset: Tensor, density: Tensor | None, h: Tensor) -> Flow:
     norm = float((matrix.detach().abs().sum(-1).amax(-1) * h).nan_to_num(0.0, 0.0, 0.0).amax()) if len(h) else 0.0
     doublings = max(0, math.ceil(math.log2(max(norm, _RADIUS) / _RADIUS)))
     scaled = matrix * (h * 2.0**-doublings)[:, None, None]

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from skneuralde.inference.moments import Propagator
+from skneuralde.inference.transitions import Transitions
 from skneuralde.problems import Problem
 from skneuralde.terms import Term
 
@@ -54,11 +55,26 @@ class Model(nn.Module):
 
     def encode(self, t: Tensor, context: Tensor, dim: int) -> Tensor:
         """Initial states ``(batch, dim)`` at times ``t (batch,)`` from the context ``(batch, p)``."""
+        if self.encoder is None:
+            raise ValueError("this model has no encoder of initial states")
         nothing = context.new_zeros(len(context), dim)
         return self.encoder(t.to(context.dtype)[:, None], nothing, context)
+
+    def learned_states(self, series: Tensor) -> Tensor:
+        """Learned initial states ``(n, dim)`` of these series."""
+        if self.states is None:
+            raise ValueError("this model has no learned initial states")
+        return self.states[series]
+
+    def observed_moments(self, transitions: Transitions) -> tuple[Tensor, Tensor]:
+        """Mean (n, dim) and covariance (n, dim, dim) of what is observed at the ends of transitions."""
+        if self.propagator is None:
+            raise ValueError("this model has no propagator yet")
+        mean, cov = transitions.moments(self.problem, self.propagator)
+        return mean, self.add_noise(cov, mean)
 
     def add_noise(self, cov: Tensor | None, like: Tensor) -> Tensor:
         """Covariance ``(batch, dim, dim)`` of what is observed, given that of the state."""
         if cov is None:
             cov = like.new_zeros(len(like), like.shape[-1], like.shape[-1])
-        return cov if self.log_noise is None else cov + torch.diag(self.noise_std.square())
+        return cov if self.log_noise is None else cov + torch.diag((2.0 * self.log_noise).exp())

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from skneuralde.inference.linear_gaussian import linear_gaussian_flow, sandwich, transform
 from skneuralde.problems import Problem, ito_form
 from skneuralde.solvers import Solver, integrate
+from skneuralde.terms import Term
 
 #: The finest division of an interval that the local linearisation will use.
 _MAX_SUBSTEPS = 1024
@@ -35,9 +36,8 @@ class Propagator(Protocol):
     ) -> tuple[Tensor, Tensor | None]: ...
 
 
-def noise_covariance(problem: Problem, t: Tensor, u: Tensor, c: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Diffusion matrix g (batch, dim, m) at u and its derivative (batch, dim, m, dim), None where g ignores the state."""
-    diffusion = problem.diffusion
+def noise_matrix(diffusion: Term, t: Tensor, u: Tensor, c: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Diffusion matrix g (batch, dim, m) at u and its derivative (batch, dim, m, dim); None where it has none."""
     if not diffusion.state_dependent:
         g, slope = diffusion(t, u, c), None
     else:
@@ -85,14 +85,19 @@ class LocalLinearisation:
                 mean, cov = _substep(problem, mean, cov, t, h, c0, c1, sign, k, count)
                 continue
             rows = active.nonzero()[:, 0]
-            inputs = (x[rows] for x in (t, h, c0, c1))
             part = None if cov is None else cov[rows]
-            moved, spread = _substep(
-                problem, mean[rows], part, *inputs, None if sign is None else sign[rows], k, count[rows]
-            )
-            mean = mean.index_copy(0, rows, moved)
-            cov = None if cov is None else cov.index_copy(0, rows, spread)
+            direction = None if sign is None else sign[rows]
+            moved = _substep(problem, mean[rows], part, t[rows], h[rows], c0[rows], c1[rows], direction, k, count[rows])
+            mean, cov = put_rows(mean, cov, rows, moved)
         return mean, cov
+
+
+def put_rows(
+    mean: Tensor, cov: Tensor | None, rows: Tensor, moments: tuple[Tensor, Tensor | None]
+) -> tuple[Tensor, Tensor | None]:
+    """Moments in which these rows are replaced."""
+    mean = mean.index_copy(0, rows, moments[0])
+    return mean, cov if cov is None or moments[1] is None else cov.index_copy(0, rows, moments[1])
 
 
 def _substep(
@@ -125,7 +130,7 @@ def _substep(
         f, jacobian = f * sign, jacobian * sign[..., None]
     density = None
     if problem.diffusion is not None:
-        g, slope = noise_covariance(problem, now, halfway, c)
+        g, slope = noise_matrix(problem.diffusion, now, halfway, c)
         density = mean_noise_covariance(g, None, cov)
         if slope is not None:
             between = 0.5 * length[:, None, None] * density
@@ -178,7 +183,8 @@ class MomentEquations(nn.Module):
         if cov is None:
             return self.direction * self.problem.drift(now, mean, c)
         f, jacobian = self.problem.drift.linearize(now, mean, c)
-        g, slope = noise_covariance(self.problem, now, mean, c)
+        assert self.problem.diffusion is not None  # else there is no covariance
+        g, slope = noise_matrix(self.problem.diffusion, now, mean, c)
         change = self.direction[..., None] * (jacobian @ cov)
         return self.pack(self.direction * f, change + change.mT + mean_noise_covariance(g, slope, cov))
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from skneuralde.inference.moments import Propagator
+from skneuralde.inference.moments import Propagator, put_rows
 from skneuralde.problems import Problem
 
 
@@ -84,11 +84,10 @@ class Transitions:
             segments = self.offsets[rows] + k
             length = self.lengths[segments]
             part = None if cov is None else cov[rows]
-            new_mean, new_cov = propagator.advance(
+            moved = propagator.advance(
                 problem, mean[rows], part, time[rows], length, self.c0[segments], self.c1[segments]
             )
-            mean = mean.index_copy(0, rows, new_mean)
-            cov = None if cov is None else cov.index_copy(0, rows, new_cov)
+            mean, cov = put_rows(mean, cov, rows, moved)
             time = time.index_copy(0, rows, time[rows] + length)
         return mean, cov
 

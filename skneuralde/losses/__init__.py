@@ -2,7 +2,7 @@
 
 from skneuralde.losses.base import Objective
 from skneuralde.losses.likelihood import Calibration, TransitionLikelihood, started
-from skneuralde.losses.paths import CurveObjective, LeastSquares, MeanMatching, PathSquaredError
+from skneuralde.losses.paths import CurveObjective, LeastSquares, MeanMatching, PathSquaredError, PlainMeanMatching
 
 __all__ = [
     "Calibration",
@@ -11,6 +11,7 @@ __all__ = [
     "MeanMatching",
     "Objective",
     "PathSquaredError",
+    "PlainMeanMatching",
     "TransitionLikelihood",
     "started",
 ]

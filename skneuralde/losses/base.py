@@ -30,5 +30,6 @@ class Objective(ABC):
     def values(self, model: Model, items: Tensor, *, seed: int) -> Tensor:
         """The loss of these items, ``(items,)``, never reduced; ``seed`` fixes all simulation noise."""
 
+    @abstractmethod
     def start_epoch(self, model: Model, epoch: int) -> None:
         """Adjust what changes slowly: the number of paths, the fineness of the propagation."""

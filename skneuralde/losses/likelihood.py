@@ -61,8 +61,7 @@ class TransitionLikelihood(Objective):
         transitions = self.transitions.select(items)
         if self.encode:
             transitions = started(transitions, model)
-        mean, cov = transitions.moments(model.problem, model.propagator)
-        return -gaussian_log_density(self.targets[items], mean, model.add_noise(cov, mean))
+        return -gaussian_log_density(self.targets[items], *model.observed_moments(transitions))
 
 
 def started(transitions: Transitions, model: Model) -> Transitions:

@@ -60,9 +60,7 @@ class CurveObjective(Objective):
     def values(self, model: Model, items: Tensor, *, seed: int) -> Tensor:
         curves = self.curves.select(items)
         used = curves.times.shape[1]
-        solution, _ = curves.solve(
-            model.problem, self.start(model, items), self.method, n_paths=self.paths, seed=seed
-        )
+        solution, _ = curves.solve(model.problem, self.start(model, items), self.method, n_paths=self.paths, seed=seed)
         targets, weight = self.targets[items, :used], self.cell_weight[items, :used]
         observed = weight > 0
         # Where nothing was observed the residual is exactly zero, and so is its gradient.
@@ -85,24 +83,24 @@ class LeastSquares(CurveObjective):
 class MeanMatching(CurveObjective):
     """Squared distance of the mean of simulated paths to data that are means themselves.
 
-    Parameters
-    ----------
-    debiased : bool
-        Multiply the residuals of two independent halves of the paths. The plain square adds the variance of the
-        simulated mean, and so rewards a model with too little noise.
+    The residuals of two independent halves of the paths are multiplied: the plain square adds the variance of the
+    simulated mean, and so rewards a model with too little noise.
     """
 
     stochastic = True
 
-    def __init__(self, *args, debiased: bool, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.debiased = debiased
-
     def penalty(self, residual: Tensor) -> Tensor:
-        if not self.debiased:
-            return residual.mean(0).square()
         half = len(residual) // 2
         return residual[:half].mean(0) * residual[half:].mean(0)
+
+
+class PlainMeanMatching(CurveObjective):
+    """The plain square of the same distance; see `MeanMatching` for what is wrong with it."""
+
+    stochastic = True
+
+    def penalty(self, residual: Tensor) -> Tensor:
+        return residual.mean(0).square()
 
 
 class PathSquaredError(CurveObjective):

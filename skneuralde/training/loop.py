@@ -140,7 +140,16 @@ def run_training(
         best.restore()
 
 
-def _careful_epoch(model, objective, optimizer, stopping, history, *, epoch, seed) -> float | None:
+def _careful_epoch(
+    model: Model,
+    objective: Objective,
+    optimizer: Optimizer,
+    stopping: StoppingRule,
+    history: History,
+    *,
+    epoch: int,
+    seed: int,
+) -> float | None:
     """An epoch's loss, repeated with smaller steps while it is not finite; None when that did not help."""
     good, failure = Weights(model), None
     while True:
@@ -164,8 +173,8 @@ _NEVER_FINITE = (
     "coefficient that grows without bound on the data, or use a smaller rtol or dt."
 )
 _DIVERGED = (
-    "Training stopped in epoch {epoch}: the loss was not finite, also after three attempts with smaller steps. The best "
-    "weights before that are kept. Lower learning_rate_init, rtol or dt."
+    "Training stopped in epoch {epoch}: the loss was not finite, also after three attempts with smaller steps. The "
+    "best weights before that are kept. Lower learning_rate_init, rtol or dt."
 )
 
 
