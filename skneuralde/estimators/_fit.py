@@ -71,8 +71,8 @@ def choose_loss(loss: str, layout: str, initial_state: str, problem: Problem) ->
             )
         if layout == "series" and initial_state != "first":
             raise ValueError(
-                f"initial_state={initial_state!r} cannot be learned by loss='nll', which starts at each observation. Use "
-                f"a loss of whole curves: {', '.join(sorted(CURVE_LOSSES))}."
+                f"initial_state={initial_state!r} cannot be learned by loss='nll', which starts at each observation. "
+                f"Use a loss of whole curves: {', '.join(sorted(CURVE_LOSSES))}."
             )
     elif stochastic == (loss == "least_squares"):
         what = "has noise" if stochastic else "has no noise"
@@ -86,8 +86,8 @@ def warn_of_collapse(loss: str, debiased: bool, problem: Problem) -> None:
     learned = problem.diffusion is not None and any(p.requires_grad for p in problem.diffusion.parameters())
     if learned and (loss == "path_mse" or (loss == "mean" and not debiased)):
         warnings.warn(
-            "This loss is smallest without any noise, so the learned diffusion will shrink towards zero. Use loss='nll', "
-            "or 'mean' with debiased=True, or give the diffusion.",
+            "This loss is smallest without any noise, so the learned diffusion will shrink towards zero. Use "
+            "loss='nll', or 'mean' with debiased=True, or give the diffusion.",
             UserWarning,
             stacklevel=4,
         )

@@ -7,7 +7,7 @@ import warnings
 from abc import abstractmethod
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -67,7 +67,7 @@ class BaseDifferentialEquation(RegressorMixin, BaseEstimator):
     A subclass has a constructor and `_build_problem`.
     """
 
-    _parameter_constraints: dict[str, list[Any]] = {
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
         "noise": [StrOptions({"diagonal", "additive", "general"})],
         "calculus": [StrOptions({"ito", "stratonovich"})],
@@ -334,8 +334,8 @@ class BaseDifferentialEquation(RegressorMixin, BaseEstimator):
         if early.any() and self.problem_.diffusion is not None:
             position = asked[np.argmax(early)]
             raise ValueError(
-                f"Row {int(np.argmax(rows == position))} lies before the first observation of its series, and the paths "
-                "of an equation with noise cannot be simulated backwards. Ask for later rows."
+                f"Row {int(np.argmax(rows == position))} lies before the first observation of its series, and the "
+                "paths of an equation with noise cannot be simulated backwards. Ask for later rows."
             )
         seed = _fit.fresh_seed(random_state)
         paths = draw(self.model_, panel, asked, self._setup, n_samples=n_samples, seed=seed)
