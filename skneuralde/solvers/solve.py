@@ -30,12 +30,12 @@ class Solution:
 
     Attributes
     ----------
-    ts : float64 Tensor of shape (n_times,) or (*batch, n_times)
-    ys : Tensor of shape (n_paths, *batch, n_times, *state)
-    status : int64 Tensor of shape (n_paths, *batch)
+    ts : float64 Tensor of shape (n_times,) or (batch..., n_times)
+    ys : Tensor of shape (n_paths, batch..., n_times, state...)
+    status : int64 Tensor of shape (n_paths, batch...)
         How each path ended: a `Status`, 0 for success.
     stats : Stats
-        What it cost; tensors of shape (n_paths, *batch).
+        What it cost; tensors of shape (n_paths, batch...).
     solver : str
         The method used.
     """
@@ -47,15 +47,15 @@ class Solution:
     solver: str
 
     def mean(self) -> Tensor:
-        """Mean over the paths, (*batch, n_times, *state)."""
+        """Mean over the paths, (batch..., n_times, state...)."""
         return self.ys.mean(0)
 
     def std(self) -> Tensor:
-        """Standard deviation over the paths, (*batch, n_times, *state)."""
+        """Standard deviation over the paths, (batch..., n_times, state...)."""
         return self.ys.std(0, correction=0)
 
     def quantile(self, q: float | Sequence[float]) -> Tensor:
-        """Quantiles over the paths: (*batch, n_times, *state), behind a leading axis if several are asked for."""
+        """Quantiles over the paths: (batch..., n_times, state...), behind a leading axis if several are asked for."""
         return self.ys.quantile(torch.as_tensor(q, dtype=self.ys.dtype, device=self.ys.device), 0)
 
     def to_frame(self) -> DataFrame:
@@ -87,9 +87,9 @@ def solve(
     Parameters
     ----------
     problem : Problem
-    y0 : array-like of shape (*batch, dim)
+    y0 : array-like of shape (batch..., dim)
         States at the first time.
-    ts : array-like of shape (n_times,), or (*batch, n_times) padded on the right with NaN
+    ts : array-like of shape (n_times,), or (batch..., n_times) padded on the right with NaN
         Where the solution is wanted, in order. Without noise they may decrease: then time runs backwards.
     solver : str, default="auto"
         A name of `solver_names`, or "torchsde:..." and "torchdiffeq:..." for a method of these packages. "auto" takes
@@ -102,9 +102,9 @@ def solve(
         Number of independent solutions from each initial state. Without noise they are the same.
     random_state : int, RandomState, Generator or None
         An int gives the same paths again, and with half the dt the same Brownian paths on a finer mesh.
-    context : array-like of shape (*batch, k) or callable, optional
-        What the coefficients see as ``c``. A callable gets float64 times of shape (n_paths, *batch) and returns
-        (n_paths, *batch, k), or something that broadcasts to it.
+    context : array-like of shape (batch..., k) or callable, optional
+        What the coefficients see as ``c``. A callable gets float64 times of shape (n_paths, batch...) and returns
+        (n_paths, batch..., k), or something that broadcasts to it.
     device : optional
         Default: where y0 is.
     dtype : torch.float32 or torch.float64, optional
