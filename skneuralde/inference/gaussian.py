@@ -34,5 +34,5 @@ def gaussian_log_density(target: Tensor, mean: Tensor, cov: Tensor) -> Tensor:
     factor, info = torch.linalg.cholesky_ex(torch.where(both, cov, unit))
     white = torch.linalg.solve_triangular(factor, residual[..., None], upper=False)[..., 0]
     log_det = factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-    density = -0.5 * white.square().sum(-1) - log_det - 0.5 * _LOG_2PI * observed.sum(-1)
+    density = -0.5 * white.square().sum(-1) - log_det - 0.5 * _LOG_2PI * observed.sum(-1, dtype=mean.dtype)
     return torch.where(info == 0, density, torch.full_like(density, math.nan))

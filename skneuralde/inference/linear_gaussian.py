@@ -70,15 +70,16 @@ def _expm1_over(x: Tensor) -> Tensor:
 
 
 def _doubling_flow(matrix: Tensor, offset: Tensor, density: Tensor | None, h: Tensor) -> Flow:
-    norm = float((matrix.detach().abs().sum(-1).amax(-1) * h).nan_to_num(0.0, 0.0, 0.0).amax()) if len(h) else 0.0
+    norm = float((matrix.detach().abs().sum(-1).amax(-1) * h.detach()).nan_to_num(0.0, 0.0, 0.0).amax()) if len(h) else 0.0
     doublings = max(0, math.ceil(math.log2(max(norm, _RADIUS) / _RADIUS)))
     scaled = matrix * (h * 2.0**-doublings)[:, None, None]
     unit = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device).expand_as(matrix)
 
-    transition, mean_factor, power = unit, unit, unit
+    # exp - 1 is what is doubled: squaring a matrix that is nearly one would lose digits at every turn.
+    growth, mean_factor, power = torch.zeros_like(matrix), unit, unit
     for k in range(1, _DEGREE + 1):
         power = scaled @ power / k
-        transition = transition + power
+        growth = growth + power
         if k < _DEGREE:
             mean_factor = mean_factor + power / (k + 1)
     short = h * 2.0**-doublings
@@ -92,9 +93,11 @@ def _doubling_flow(matrix: Tensor, offset: Tensor, density: Tensor | None, h: Te
             term = (product + product.mT) / k
             covariance = covariance + term
 
+    transition = unit + growth
     for _ in range(doublings):
         mean = mean + transform(transition, mean)
         if covariance is not None:
             covariance = covariance + sandwich(transition, covariance)
-        transition = transition @ transition
+        growth = growth + transition @ growth
+        transition = unit + growth
     return transition, mean, covariance
