@@ -105,6 +105,11 @@ def choose_setup(
     device: torch.device,
 ) -> Setup:
     """Settle everything that the constructor left to "auto"."""
+    smallest = 10.0 * torch.finfo(dtype).eps
+    if estimator.rtol < smallest:
+        raise ValueError(
+            f"rtol must be at least ten machine epsilons of {dtype}, {smallest:.1e}, got {estimator.rtol!r}."
+        )
     loss = choose_loss(estimator.loss, roles.layout, roles.initial_state, problem)
     is_transition = loss in TRANSITION_LOSSES
     origin = estimator.origin

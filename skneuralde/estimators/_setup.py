@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -56,6 +56,15 @@ class Setup:
     n_predict_paths: int
     dtype: torch.dtype
     device: torch.device
+
+    def to(self, device: torch.device) -> Setup:
+        """The same choices on another device."""
+
+        def moved(method: Method) -> Method:
+            return replace(method, atol=method.atol.to(device))
+
+        moments = None if self.moment_method is None else moved(self.moment_method)
+        return replace(self, method=moved(self.method), moment_method=moments, device=device)
 
     def tensor(self, array: np.ndarray) -> Tensor:
         """A state-valued array on the device."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -25,6 +25,7 @@ from skneuralde.estimators._coefficients import TermFactory
 from skneuralde.estimators._forecast import Forecast, draw, forecast, log_density, unknown_series
 from skneuralde.estimators._objectives import CURVE_LOSSES, TRANSITION_LOSSES, make_objective, path_schedule
 from skneuralde.estimators._scales import Scales
+from skneuralde.inference import SolverPropagation
 from skneuralde.losses import Objective
 from skneuralde.problems import Problem
 from skneuralde.terms import MLP, has_known_units
@@ -104,6 +105,24 @@ class BaseDifferentialEquation(RegressorMixin, BaseEstimator):
     @abstractmethod
     def _build_problem(self, factory: TermFactory) -> Problem:
         """The equation, with networks at their initial weights."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The state with all tensors on the CPU, so that it can be loaded where there is no other device."""
+        state = super().__getstate__()
+        if "model_" in state and self.device_.type != "cpu":
+            cpu = torch.device("cpu")
+            model = copy.deepcopy(self.model_).to(cpu)
+            if isinstance(model.propagator, SolverPropagation):
+                model.propagator = replace(model.propagator, atol=model.propagator.atol.to(cpu))
+            terms = {f"{name}_": getattr(model.problem, name) for name in self._coefficients}
+            state |= {
+                "model_": model,
+                "problem_": model.problem,
+                "_setup": self._setup.to(cpu),
+                "device_": cpu,
+                **terms,
+            }
+        return state
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

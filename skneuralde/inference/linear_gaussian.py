@@ -70,7 +70,9 @@ def _expm1_over(x: Tensor) -> Tensor:
 
 
 def _doubling_flow(matrix: Tensor, offset: Tensor, density: Tensor | None, h: Tensor) -> Flow:
-    norm = float((matrix.detach().abs().sum(-1).amax(-1) * h.detach()).nan_to_num(0.0, 0.0, 0.0).amax()) if len(h) else 0.0
+    norm = (
+        float((matrix.detach().abs().sum(-1).amax(-1) * h.detach()).nan_to_num(0.0, 0.0, 0.0).amax()) if len(h) else 0.0
+    )
     doublings = max(0, math.ceil(math.log2(max(norm, _RADIUS) / _RADIUS)))
     scaled = matrix * (h * 2.0**-doublings)[:, None, None]
     unit = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device).expand_as(matrix)
