@@ -16,14 +16,15 @@ from skneuralde.estimators._objectives import CURVE_LOSSES, TRANSITION_LOSSES, t
 from skneuralde.estimators._scales import Scales
 from skneuralde.estimators._setup import Setup
 from skneuralde.inference import LocalLinearisation, Method, Model
+from skneuralde.losses import LeastSquares, Objective
 from skneuralde.problems import Problem, ito_form
 from skneuralde.solvers import Solver, choose_solver, get_solver
-from skneuralde.training import LBFGS, Adam, Optimizer, StoppingRule
+from skneuralde.training import LBFGS, Adam, EvaluateOnly, Optimizer, StoppingRule, trainable
 
 #: Fixed steps per median gap between observations, where dt is not given.
 _STEPS_PER_GAP = 10
-#: Up to so many parameters a loss without noise is minimised by L-BFGS.
-_FEW_PARAMETERS = 64
+#: Up to so many parameters a loss without noise is minimised by L-BFGS, to this precision.
+_FEW_PARAMETERS, _NEWTON_TOL = 64, 1e-10
 #: Panels with at least so many series are split by series for validation; smaller ones by time.
 _MANY_SERIES = 10
 
@@ -207,26 +208,32 @@ def validation_split(panel: Panel, layout: str, fraction: float, seed: int) -> t
     return rows, ~rows
 
 
-def make_optimizer(estimator: Any, model: Model, n_items: int, stochastic: bool) -> tuple[Optimizer, bool]:
-    """The optimizer that the parameters name, and whether it is quasi-Newton."""
-    n_parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    if estimator.optimizer == "lbfgs" and stochastic:
+def choose_optimizer(
+    estimator: Any, model: Model, objective: Objective, validated: bool
+) -> tuple[Optimizer, StoppingRule]:
+    """The optimizer that the parameters name and when it stops.
+
+    Quasi-Newton steps are for a loss without simulation noise that either has few parameters, and so a maximum to find,
+    or comes from curves, where a gradient is dear and an epoch only one step.
+    """
+    n_parameters = sum(p.numel() for p in trainable(model))
+    if n_parameters == 0:
+        return EvaluateOnly(), StoppingRule(max_iter=1, tol=0.0, patience=None, cooldown=0)
+    batch_size = 512 if estimator.batch_size == "auto" else int(estimator.batch_size)
+    few = n_parameters <= _FEW_PARAMETERS
+    suits = not objective.stochastic and (few or (isinstance(objective, LeastSquares) and len(objective) <= batch_size))
+    if estimator.optimizer == "lbfgs" and objective.stochastic:
         raise ValueError("optimizer='lbfgs' needs a loss without simulation noise. Use 'adam', or loss='nll'.")
-    few = estimator.optimizer == "auto" and not stochastic and n_parameters <= _FEW_PARAMETERS
-    if estimator.optimizer == "lbfgs" or few:
-        return LBFGS(model), True
-    batch_size = min(n_items, 512) if estimator.batch_size == "auto" else int(estimator.batch_size)
-    return Adam(model, learning_rate=estimator.learning_rate_init, batch_size=batch_size), False
-
-
-def make_stopping(estimator: Any, stochastic: bool, newton: bool, validated: bool) -> StoppingRule:
-    """When to stop, for this kind of loss and optimizer."""
-    return StoppingRule(
+    if estimator.optimizer == "lbfgs" or (estimator.optimizer == "auto" and suits):
+        tol = _NEWTON_TOL if few else min(1e-6, estimator.tol)
+        return LBFGS(model), StoppingRule(max_iter=estimator.max_iter, tol=tol, patience=2, cooldown=0)
+    stopping = StoppingRule(
         max_iter=estimator.max_iter,
-        tol=estimator.tol if not newton else 1e-10,
-        patience=None if stochastic and not validated else (2 if newton else estimator.n_iter_no_change),
-        cooldown=0 if validated or newton else max(1, estimator.max_iter // 4),
+        tol=estimator.tol,
+        patience=None if objective.stochastic and not validated else estimator.n_iter_no_change,
+        cooldown=0 if validated else max(1, estimator.max_iter // 4),
     )
+    return Adam(model, learning_rate=estimator.learning_rate_init, batch_size=batch_size), stopping
 
 
 def calibrate_finally(model: Model, panel: Panel, setup: Setup) -> None:

@@ -251,8 +251,7 @@ class BaseDifferentialEquation(RegressorMixin, BaseEstimator):
         return make(panel, rows), make(panel, held_rows)
 
     def _train(self, panel: Panel, objective: Objective, validation: Objective | None, seed: int) -> None:
-        optimizer, newton = _fit.make_optimizer(self, self.model_, len(objective), objective.stochastic)
-        stopping = _fit.make_stopping(self, objective.stochastic, newton, validation is not None)
+        optimizer, stopping = _fit.choose_optimizer(self, self.model_, objective, validation is not None)
         history = History()
         try:
             run_training(

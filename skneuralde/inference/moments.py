@@ -147,8 +147,9 @@ def _substep(
 class MomentEquations(nn.Module):
     """The moment equations as an ordinary differential equation in (m, upper triangle of P).
 
-    Its own time starts at zero; path i's coefficients see ``start[i] + direction[i] * time``. Against time, the drift
-    changes its sign and the noise does not.
+    Its own time starts at zero. The first two inputs of a path are where it starts and its direction, 1 or -1; its
+    coefficients see ``start + direction * time`` and the other inputs. Against time, the drift changes its sign and the
+    noise does not.
     """
 
     diffusion = None
@@ -156,11 +157,10 @@ class MomentEquations(nn.Module):
     calculus = "ito"
     state_ndim = 1
 
-    def __init__(self, problem: Problem, dim: int, start: Tensor, direction: Tensor):
+    def __init__(self, problem: Problem, dim: int):
         super().__init__()
         self.problem = problem
         self.dim = dim
-        self.start, self.direction = start, direction
         self.rows, self.columns = torch.triu_indices(dim, dim)
 
     def check(self, t: Tensor, u: Tensor, c: Tensor | None = None) -> None:
@@ -178,15 +178,16 @@ class MomentEquations(nn.Module):
         return mean, upper + upper.triu(1).mT
 
     def drift(self, t: Tensor, state: Tensor, c: Tensor) -> Tensor:
+        start, direction, c = c[:, :1], c[:, 1:2], c[:, 2:]
         mean, cov = self.unpack(state)
-        now = self.start + self.direction * t
+        now = start + direction * t
         if cov is None:
-            return self.direction * self.problem.drift(now, mean, c)
+            return direction * self.problem.drift(now, mean, c)
         f, jacobian = self.problem.drift.linearize(now, mean, c)
         assert self.problem.diffusion is not None  # else there is no covariance
         g, slope = noise_matrix(self.problem.diffusion, now, mean, c)
-        change = self.direction[..., None] * (jacobian @ cov)
-        return self.pack(self.direction * f, change + change.mT + mean_noise_covariance(g, slope, cov))
+        change = direction[..., None] * (jacobian @ cov)
+        return self.pack(direction * f, change + change.mT + mean_noise_covariance(g, slope, cov))
 
 
 @dataclass(frozen=True)
@@ -204,13 +205,13 @@ class SolverPropagation:
     ) -> tuple[Tensor, Tensor | None]:
         if cov is None and problem.diffusion is not None:
             cov = mean.new_zeros(len(mean), mean.shape[-1], mean.shape[-1])
-        direction = torch.where(h < 0, -1.0, 1.0).to(mean.dtype)[:, None]
-        equations = MomentEquations(ito_form(problem), mean.shape[-1], t.to(mean.dtype)[:, None], direction)
+        equations = MomentEquations(ito_form(problem), mean.shape[-1])
+        frame = torch.stack([t, torch.where(h < 0, -1.0, 1.0).to(t)], -1).to(mean.dtype)
         length = h.abs()
 
         def context(elapsed: Tensor) -> Tensor:
             fraction = (elapsed / length.clamp_min(torch.finfo(length.dtype).tiny)).clamp(0, 1)
-            return torch.lerp(c0, c1, fraction.to(c0.dtype)[:, None])
+            return torch.cat([frame, torch.lerp(c0, c1, fraction.to(c0.dtype)[:, None])], -1)
 
         atol = self.atol.to(mean)
         if cov is not None:
@@ -220,7 +221,7 @@ class SolverPropagation:
             equations.pack(mean, cov),
             torch.stack([torch.zeros_like(length), length], -1),
             solver=self.solver,
-            context=context if c0.shape[-1] else None,
+            context=torch.cat([frame, c0], -1) if c0 is c1 else context,
             rtol=self.rtol,
             atol=atol,
             dt=self.dt,

@@ -75,6 +75,8 @@ class Transitions:
     def moments(self, problem: Problem, propagator: Propagator) -> tuple[Tensor, Tensor | None]:
         """Mean (n, dim) and covariance (n, dim, dim) at each transition's end; no covariance without diffusion."""
         mean, time = self.state, self.time
+        if len(self) == 0:
+            return mean, mean.new_zeros(0, mean.shape[-1], mean.shape[-1]) if problem.diffusion is not None else None
         if self.is_direct:
             return propagator.advance(problem, mean, None, time, self.lengths, self.c0, self.c1)
         cov = mean.new_zeros(len(mean), mean.shape[-1], mean.shape[-1]) if problem.diffusion is not None else None

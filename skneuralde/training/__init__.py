@@ -1,7 +1,17 @@
 """Fitting a model to an objective."""
 
 from skneuralde.training.loop import History, Progress, run_training
-from skneuralde.training.optimizers import LBFGS, Adam, Optimizer
+from skneuralde.training.optimizers import LBFGS, Adam, EvaluateOnly, Optimizer, trainable
 from skneuralde.training.stopping import StoppingRule
 
-__all__ = ["LBFGS", "Adam", "History", "Optimizer", "Progress", "StoppingRule", "run_training"]
+__all__ = [
+    "LBFGS",
+    "Adam",
+    "EvaluateOnly",
+    "History",
+    "Optimizer",
+    "Progress",
+    "StoppingRule",
+    "run_training",
+    "trainable",
+]

@@ -119,6 +119,17 @@ class LBFGS(Optimizer):
             return float((objective.weight * objective.values(model, items, seed=seed)).sum() / total)
 
 
+class EvaluateOnly(Optimizer):
+    """No steps: for an equation in which nothing is left to learn."""
+
+    def shrink(self) -> None:
+        pass
+
+    def run_epoch(self, model: Model, objective: Objective, *, epoch: int, seed: int, factor: float) -> float:
+        objective.start_epoch(model, epoch)
+        return mean_loss(model, objective, seed=seed)
+
+
 @torch.no_grad()
 def mean_loss(model: Model, objective: Objective, *, seed: int, batch_size: int = 65_536) -> float:
     """The weighted mean of an objective over all of its items."""
