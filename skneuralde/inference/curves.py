@@ -58,6 +58,7 @@ class Curves:
         values : Tensor of shape (n_paths, series, n_times, dim)
         trajectory : Trajectory
         """
+        n_noises = problem.noise_dim(start.shape[-1])  # known since the check, which the Ito form has not had
         if not method.solver.handles(problem.noise, problem.calculus):
             problem = ito_form(problem)
         n_series, n_times = self.times.shape
@@ -78,7 +79,7 @@ class Curves:
                 seed,
                 path,
                 self.keys[order],
-                problem.noise_dim(start.shape[-1]),
+                n_noises,
                 origin=self.times[order, 0],
                 cell=method.dt,
             )

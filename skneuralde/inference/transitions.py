@@ -51,7 +51,7 @@ class Transitions:
             return Transitions(
                 self.state[items],
                 self.time[items],
-                self.offsets[: len(items) + 1],
+                torch.arange(len(items) + 1, device=items.device),
                 self.lengths[items],
                 *self._inputs_at(items),
             )
