@@ -12,7 +12,7 @@ from skneuralde.data import Panel, Roles
 from skneuralde.data.timeline import complete, first_position, previous
 from skneuralde.estimators._coefficients import TermFactory
 from skneuralde.estimators._forecast import simulate
-from skneuralde.estimators._objectives import CURVE_LOSSES, TRANSITION_LOSSES, transitions_to
+from skneuralde.estimators._objectives import CURVE_LOSSES, TRANSITION_LOSSES, is_uncertain, transitions_to
 from skneuralde.estimators._scales import Scales
 from skneuralde.estimators._setup import Setup
 from skneuralde.inference import LocalLinearisation, Method, Model
@@ -240,9 +240,9 @@ def calibrate_finally(model: Model, panel: Panel, setup: Setup) -> None:
     """Leave a propagator in the model that is fine enough for its final coefficients."""
     if setup.layout == "series" and model.problem.diffusion is None:
         return
-    _, transitions = transitions_to(panel, np.arange(len(panel.times)), setup)
+    _, transitions = transitions_to(panel, np.flatnonzero(is_uncertain(panel, setup)), setup)
     if len(transitions):
-        model.propagator = setup.calibration(transitions, encode=setup.initial_state == "context")(model)
+        model.propagator = setup.calibration(transitions)(model)
 
 
 def measure_residual_noise(model: Model, panel: Panel, setup: Setup) -> None:

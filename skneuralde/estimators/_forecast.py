@@ -163,7 +163,7 @@ def _has_moments(model: Model, setup: Setup) -> bool:
 @torch.no_grad()
 def propagate(model: Model, transitions: Transitions, setup: Setup) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and covariance, observation noise included, at the ends of transitions."""
-    return model.observed_moments(started(transitions, model) if setup.initial_state == "context" else transitions)
+    return model.observed_moments(started(transitions, model) if setup.encodes else transitions)
 
 
 def log_density(model: Model, panel: Panel, asked: np.ndarray, setup: Setup) -> np.ndarray:

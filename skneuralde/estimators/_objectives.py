@@ -97,23 +97,28 @@ def _refuse_empty(weight: float) -> None:
 
 
 def _likelihood(panel: Panel, rows: np.ndarray, setup: Setup) -> TransitionLikelihood:
-    stop, transitions = transitions_to(panel, np.flatnonzero(rows & ~np.isnan(panel.values).all(axis=1)), setup)
+    observed = ~np.isnan(panel.values).all(axis=1)
+    stop, transitions = transitions_to(panel, np.flatnonzero(rows & observed & is_uncertain(panel, setup)), setup)
     _refuse_empty(len(stop))
-    encode = setup.initial_state == "context"
     return TransitionLikelihood(
         transitions,
         setup.tensor(panel.values[stop]),
         setup.tensor(panel.weight[stop]),
-        calibrate=setup.calibration(transitions, encode=encode),
-        encode=encode,
+        calibrate=setup.calibration(transitions),
+        encode=setup.encodes,
     )
+
+
+def is_uncertain(panel: Panel, setup: Setup) -> np.ndarray:
+    """Which positions are not themselves the given initial state of a flow map, ``(n,)``."""
+    return (panel.times != setup.start_time) if setup.layout == "flow" else np.ones(len(panel.times), dtype=bool)
 
 
 def transitions_to(panel: Panel, stop: np.ndarray, setup: Setup) -> tuple[np.ndarray, Transitions]:
     """The transitions that end at these positions; those that nothing precedes are left out.
 
-    In a series each starts at the latest complete observation before it, else at the state given with the row
-    ("columns") or at the one that the encoder will give ("context").
+    In a series each starts at the latest complete observation before it, in a flow map at the state given with the
+    row, in a plain table at the one that the encoder will give.
 
     Returns
     -------

@@ -66,6 +66,11 @@ class Setup:
         moments = None if self.moment_method is None else moved(self.moment_method)
         return replace(self, method=moved(self.method), moment_method=moments, device=device)
 
+    @property
+    def encodes(self) -> bool:
+        """Whether transitions start at states that the model's encoder gives: the rows of a plain table."""
+        return self.layout == "table"
+
     def tensor(self, array: np.ndarray) -> Tensor:
         """A state-valued array on the device."""
         return torch.as_tensor(np.ascontiguousarray(array), dtype=self.dtype).to(self.device)
@@ -78,7 +83,7 @@ class Setup:
         """Positions on the device."""
         return torch.as_tensor(np.ascontiguousarray(array), dtype=torch.int64).to(self.device)
 
-    def calibration(self, transitions: Transitions, *, encode: bool) -> Calibration:
+    def calibration(self, transitions: Transitions) -> Calibration:
         """How a propagator for these transitions is found for the present weights of a model."""
         sample = random_subset(transitions, _CALIBRATION_SIZE, torch.Generator().manual_seed(self.seed))
 
@@ -86,7 +91,7 @@ class Setup:
             if self.moment_method is not None:
                 return SolverPropagation(**vars(self.moment_method))
             with torch.no_grad():
-                begun = started(sample, model) if encode else sample
+                begun = started(sample, model) if self.encodes else sample
             return LocalLinearisation(calibrate_substep(model, begun, rtol=self.method.rtol))
 
         return calibrate
