@@ -3,7 +3,7 @@ A credit spread, forecast with bands
 ====================================
 
 How much more do lower-rated companies pay? The difference between Moody's Baa and Aaa bond yields, monthly since 1919,
-comes back to a level of about one percent, jumps up in crises, and moves more when it is high. A neural SDE learns both
+jumps up in crises, comes back from there, and moves more when it is high. A neural SDE learns both
 from the data until 1998: a drift that pulls back and a diffusion that grows with the spread. Then the model forecasts
 every year from 1999 to 2018 from the December before; ``update_state`` tells it what has happened since, without
 training again.
