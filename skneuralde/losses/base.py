@@ -26,6 +26,11 @@ class Objective(ABC):
     def __len__(self) -> int:
         return len(self.weight)
 
+    @property
+    def items(self) -> Tensor:
+        """Positions of the items that have a weight, the only ones worth evaluating."""
+        return self.weight.nonzero()[:, 0]
+
     @abstractmethod
     def values(self, model: Model, items: Tensor, *, seed: int) -> Tensor:
         """The loss of these items, ``(items,)``, never reduced; ``seed`` fixes all simulation noise."""

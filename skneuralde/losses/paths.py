@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 from skneuralde.inference.curves import Curves, Method
@@ -66,7 +67,7 @@ class CurveObjective(Objective):
         # Where nothing was observed the residual is exactly zero, and so is its gradient.
         residual = (solution.where(observed, 0.0) - targets.where(observed, 0.0)) / self.scale
         total = (weight * self.penalty(residual)).sum((1, 2))
-        return total / self.weight[items].clamp_min(1e-300)
+        return total / self.weight[items].clamp_min(torch.finfo(total.dtype).tiny)
 
     @abstractmethod
     def penalty(self, residual: Tensor) -> Tensor:

@@ -57,8 +57,7 @@ class Adam(Optimizer):
             group["lr"] = self.learning_rate * factor
         objective.start_epoch(model, epoch)
         total = torch.zeros((), dtype=torch.float64, device=objective.weight.device)
-        for number, items in enumerate(self._batches(len(objective), epoch, seed)):
-            items = items.to(objective.weight.device)
+        for number, items in enumerate(self._batches(objective.items, epoch, seed)):
             values = objective.values(model, items, seed=batch_seed(seed, epoch, number))
             weight = objective.weight[items]
             weighted = (weight * values).sum()
@@ -68,11 +67,12 @@ class Adam(Optimizer):
             total += weighted.detach()
         return float(total / objective.weight.sum())
 
-    def _batches(self, n_items: int, epoch: int, seed: int) -> tuple[Tensor, ...]:
-        if n_items <= self.batch_size:
-            return (torch.arange(n_items),)
+    def _batches(self, items: Tensor, epoch: int, seed: int) -> tuple[Tensor, ...]:
+        if len(items) <= self.batch_size:
+            return (items,)
         generator = torch.Generator().manual_seed(batch_seed(seed, epoch, 0))
-        return torch.randperm(n_items, generator=generator).split(self.batch_size)
+        order = torch.randperm(len(items), generator=generator).to(items.device)
+        return items[order].split(self.batch_size)
 
 
 class LBFGS(Optimizer):
@@ -105,18 +105,21 @@ class LBFGS(Optimizer):
 
     def run_epoch(self, model: Model, objective: Objective, *, epoch: int, seed: int, factor: float) -> float:
         objective.start_epoch(model, epoch)
-        items = torch.arange(len(objective), device=objective.weight.device)
-        total = objective.weight.sum()
+        items = objective.items
+        weight = objective.weight[items]
+
+        def mean() -> Tensor:
+            return (weight * objective.values(model, items, seed=seed)).sum() / weight.sum()
 
         def closure() -> Tensor:
             self.lbfgs.zero_grad(set_to_none=True)
-            loss = (objective.weight * objective.values(model, items, seed=seed)).sum() / total
+            loss = mean()
             loss.backward()
             return loss
 
         self.lbfgs.step(closure)
         with torch.no_grad():
-            return float((objective.weight * objective.values(model, items, seed=seed)).sum() / total)
+            return float(mean())
 
 
 class EvaluateOnly(Optimizer):
@@ -134,6 +137,6 @@ class EvaluateOnly(Optimizer):
 def mean_loss(model: Model, objective: Objective, *, seed: int, batch_size: int = 65_536) -> float:
     """The weighted mean of an objective over all of its items."""
     total = torch.zeros((), dtype=torch.float64, device=objective.weight.device)
-    for items in torch.arange(len(objective), device=objective.weight.device).split(batch_size):
+    for items in objective.items.split(batch_size):
         total += (objective.weight[items] * objective.values(model, items, seed=seed)).sum()
     return float(total / objective.weight.sum())
