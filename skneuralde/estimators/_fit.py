@@ -196,11 +196,12 @@ def build_model(factory: TermFactory, problem: Problem, panel: Panel, roles: Rol
     return Model(problem, encoder=encoder, states=states, noise_std=noise_std, learn_noise=True)
 
 
-def validation_split(panel: Panel, layout: str, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def validation_split(panel: Panel, setup: Setup, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Positions to train on and positions to validate on: whole series, or the last part of time."""
     rows = np.ones(len(panel.times), dtype=bool)
     n_series = len(panel.labels)
-    if layout != "series" or n_series >= _MANY_SERIES:
+    # A series whose initial state is learned must be there in training.
+    if setup.layout != "series" or (n_series >= _MANY_SERIES and setup.initial_state != "learn"):
         held = np.random.default_rng(seed).permutation(n_series)[: max(1, round(fraction * n_series))]
         rows[np.isin(panel.series_of, held)] = False
     else:
@@ -222,8 +223,6 @@ def choose_optimizer(
     batch_size = 512 if estimator.batch_size == "auto" else int(estimator.batch_size)
     few = n_parameters <= _FEW_PARAMETERS
     suits = not objective.stochastic and (few or (isinstance(objective, LeastSquares) and len(objective) <= batch_size))
-    if estimator.optimizer == "lbfgs" and objective.stochastic:
-        raise ValueError("optimizer='lbfgs' needs a loss without simulation noise. Use 'adam', or loss='nll'.")
     if estimator.optimizer == "lbfgs" or (estimator.optimizer == "auto" and suits):
         tol = _NEWTON_TOL if few else min(1e-6, estimator.tol)
         return LBFGS(model), StoppingRule(max_iter=estimator.max_iter, tol=tol, patience=2, cooldown=0)

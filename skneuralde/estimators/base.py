@@ -25,7 +25,8 @@ from skneuralde.estimators._coefficients import TermFactory
 from skneuralde.estimators._forecast import Forecast, draw, forecast, log_density, unknown_series
 from skneuralde.estimators._objectives import CURVE_LOSSES, TRANSITION_LOSSES, make_objective, path_schedule
 from skneuralde.estimators._scales import Scales
-from skneuralde.inference import SolverPropagation
+from skneuralde.estimators._setup import Setup
+from skneuralde.inference import Model, SolverPropagation
 from skneuralde.losses import Objective
 from skneuralde.problems import Problem
 from skneuralde.terms import MLP, has_known_units
@@ -102,6 +103,13 @@ class BaseDifferentialEquation(RegressorMixin, BaseEstimator):
     #: Names of the constructor parameters that are coefficients.
     _coefficients: tuple[str, ...]
 
+    problem_: Problem
+    model_: Model
+    roles_: Roles
+    clock_: Clock
+    series_: list[Any]
+    _setup: Setup
+
     @abstractmethod
     def _build_problem(self, factory: TermFactory) -> Problem:
         """The equation, with networks at their initial weights."""
@@ -123,6 +131,23 @@ class BaseDifferentialEquation(RegressorMixin, BaseEstimator):
                 **terms,
             }
         return state
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "_kept")
+
+    def set_params(self, **params: Any) -> BaseDifferentialEquation:
+        """Set parameters, those of an `MLP` by a double underscore such as ``drift__hidden_layer_sizes``.
+
+        Returns
+        -------
+        self
+        """
+        for name in self._coefficients:
+            nested = [key for key in params if key.startswith(f"{name}__")]
+            spec = params.get(name, getattr(self, name))
+            if nested and not hasattr(spec, "set_params"):
+                raise ValueError(f"{nested[0]!r} cannot be set, since {name} is {spec!r}. Pass {name}=MLP() first.")
+        return super().set_params(**params)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -166,25 +191,25 @@ class BaseDifferentialEquation(RegressorMixin, BaseEstimator):
         device = _fit.pick_device(self.device)
         seed = _fit.fresh_seed(self.random_state)
         warm = self.warm_start and hasattr(self, "model_")
-        panel = self._read_training_rows(X, y, sample_weight)
-        if warm:
-            self._check_warm_start(panel)
-        else:
-            self._start_model(panel, seed, device)
+        panel = self._read_training_rows(X, y, sample_weight, warm=warm)
+        self._start_model(panel, seed, device, warm=warm)
         self._kept = panel if self.roles_.layout == "series" else panel.subset(np.zeros(len(panel.times), dtype=bool))
         objective, validation = self._objectives(panel, X_val, y_val, seed)
         self._train(panel, objective, validation, seed)
         return self
 
-    def _read_training_rows(self, X: Any, y: Any, sample_weight: Any) -> Panel:
-        table = check_features(self, X, reset=True)
-        self.roles_ = Roles.fit(
-            table, y, time=self.time, series=self.series, controls=self.controls, initial_state=self.initial_state
-        )
+    def _read_training_rows(self, X: Any, y: Any, sample_weight: Any, *, warm: bool) -> Panel:
+        """Decide roles and clock, which weights that were learned before are bound to, and read the rows by them."""
+        table = check_features(self, X, reset=not warm)
+        if not warm:
+            self.roles_ = Roles.fit(
+                table, y, time=self.time, series=self.series, controls=self.controls, initial_state=self.initial_state
+            )
         rows = self.roles_.read(table)
         targets = read_targets(y, rows, roles=self.roles_)
-        known = any(has_known_units(getattr(self, name)) for name in self._coefficients)
-        self.clock_ = Clock.fit(rows.times, rows.codes, self.time_unit, require_unit=known)
+        if not warm:
+            known = any(has_known_units(getattr(self, name)) for name in self._coefficients)
+            self.clock_ = Clock.fit(rows.times, rows.codes, self.time_unit, require_unit=known)
         panel = as_panel(
             rows, targets.values, clock=self.clock_, roles=self.roles_, sample_weight=sample_weight, fill=self._fill
         )
@@ -193,7 +218,10 @@ class BaseDifferentialEquation(RegressorMixin, BaseEstimator):
         self._output = targets.output
         self.n_outputs_ = targets.values.shape[1]
         self.t_ref_, self.time_unit_ = self.clock_.t_ref, self.clock_.unit
-        self.series_ = list(panel.labels) if self.roles_.layout == "series" else []
+        series = list(panel.labels) if self.roles_.layout == "series" else []
+        if warm and self.roles_.initial_state == "learn" and series != self.series_:
+            raise ValueError("warm_start=True with initial_state='learn' needs the same series as the fit before.")
+        self.series_ = series
         return panel
 
     @property
@@ -201,10 +229,19 @@ class BaseDifferentialEquation(RegressorMixin, BaseEstimator):
         """How a control that is missing is filled: from earlier rows only, unless the caller interpolates anyway."""
         return "linear" if self.control_interpolation == "linear" else "previous"
 
-    def _start_model(self, panel: Panel, seed: int, device: torch.device) -> None:
-        """Set the equation and everything around it to their state before training."""
+    def _start_model(self, panel: Panel, seed: int, device: torch.device, *, warm: bool) -> None:
+        """Settle what "auto" leaves open, around a new equation or, warm, the one that was learned before."""
         dtype = torch.float32 if self.roles_.dtype == np.float32 else torch.float64
         scales = Scales.measure(panel, self.roles_.layout)
+        if warm:
+            setup = _fit.choose_setup(
+                self, panel, self.roles_, self.problem_, scales, seed=seed, dtype=dtype, device=device
+            )
+            # Learned and encoded initial states hold where they held before.
+            self._setup = replace(setup, start_time=self._setup.start_time)
+            self.model_.to(device)
+            self.device_ = device
+            return
         sees = tuple(self.inputs) + (("time",) if self.roles_.layout == "table" and "time" not in self.inputs else ())
         default = MLP(self.hidden_layer_sizes, self.activation)
         factory = TermFactory(panel, scales, sees, default, dtype, torch.Generator().manual_seed(seed))
@@ -219,14 +256,9 @@ class BaseDifferentialEquation(RegressorMixin, BaseEstimator):
         self.device_ = device
         self.loss_name_ = self._setup.loss
 
-    def _check_warm_start(self, panel: Panel) -> None:
-        dim = len(self._scale)
-        if panel.values.shape[1] != dim:
-            raise ValueError(f"warm_start=True, but y has {panel.values.shape[1]} outputs now and had {dim} before.")
-
     def _objectives(self, panel: Panel, X_val: Any, y_val: Any, seed: int) -> tuple[Objective, Objective | None]:
         """What training minimises, and what it is validated on."""
-        least = 2 if self._setup.loss == "mean" and self.debiased else 1
+        least = 4 if self._setup.loss == "mean" and self.debiased else 1
         schedule = path_schedule(self.n_paths, self.max_iter, least=least)
 
         def make(of: Panel, rows: np.ndarray) -> Objective:
@@ -243,11 +275,13 @@ class BaseDifferentialEquation(RegressorMixin, BaseEstimator):
         if (X_val is None) != (y_val is None):
             raise ValueError("Give X_val and y_val together.")
         if X_val is not None:
-            held, _ = self._read_rows(X_val, y_val)
-            return make(panel, everything), make(held, np.ones(len(held.times), dtype=bool))
+            held, positions = self._read_rows(X_val, y_val)
+            asked = np.zeros(len(held.times), dtype=bool)
+            asked[positions] = True
+            return make(panel, everything), make(held, asked)
         if not self.early_stopping:
             return make(panel, everything), None
-        rows, held_rows = _fit.validation_split(panel, self.roles_.layout, self.validation_fraction, seed)
+        rows, held_rows = _fit.validation_split(panel, self._setup, self.validation_fraction, seed)
         return make(panel, rows), make(panel, held_rows)
 
     def _train(self, panel: Panel, objective: Objective, validation: Objective | None, seed: int) -> None:

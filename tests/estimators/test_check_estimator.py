@@ -1,0 +1,19 @@
+"""Every check that scikit-learn has for an estimator, for an equation with noise and for one without."""
+
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from skneuralde import NeuralSDERegressor
+
+ESTIMATORS = [NeuralSDERegressor(), NeuralSDERegressor(diffusion=None)]
+
+
+@parametrize_with_checks(ESTIMATORS)
+def test_every_check_of_scikit_learn(estimator, check):
+    check(estimator)
+
+
+def test_no_tag_excuses_a_failure():
+    for estimator in ESTIMATORS:
+        tags = estimator.__sklearn_tags__()
+        assert not tags.regressor_tags.poor_score
+        assert not tags.non_deterministic
