@@ -3,10 +3,9 @@ A credit spread, forecast with bands
 ====================================
 
 How much more do lower-rated companies pay? The difference between Moody's Baa and Aaa bond yields, monthly since 1919,
-jumps up in crises, comes back from there, and moves more when it is high. A neural SDE learns both
-from the data until 1998: a drift that pulls back and a diffusion that grows with the spread. Then the model forecasts
-every year from 1999 to 2018 from the December before; ``update_state`` tells it what has happened since, without
-training again.
+jumps up in crises, comes back from there, and moves more when it is high. A neural SDE learns both from the data until
+1998: a drift that pulls back and a diffusion that grows with the spread. Then the model forecasts every year from 1999
+to 2018 from the December before; ``update_state`` tells it what has happened since, without training again.
 
 The naive forecast is the last value times the relative changes that were seen over the same number of months in the
 training data: a random walk with fat tails and an honest spread.
