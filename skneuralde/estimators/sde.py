@@ -73,7 +73,8 @@ class NeuralSDERegressor(BaseDifferentialEquation):
         Step of fixed-step methods; by default a tenth of the median gap.
     max_steps : int, default=100_000
     optimizer : {"auto", "adam", "lbfgs"}, default="auto"
-        Auto: without simulation, L-BFGS for at most 64 parameters and for "least_squares"; else Adam.
+        L-BFGS keeps the noise of simulated paths fixed. Auto: without simulation, L-BFGS for at most 64 parameters
+        and for "least_squares"; else Adam.
     learning_rate_init : float, default=2e-3
     max_iter : int, default=100
         Epochs at most.

@@ -49,9 +49,19 @@ class Curves:
         return Curves(times[:, :used], self.inputs.select(items), self.keys[items])
 
     def solve(
-        self, problem: Problem, start: Tensor, method: Method, *, n_paths: int = 1, seed: int = 0, aside: bool = False
+        self,
+        problem: Problem,
+        start: Tensor,
+        method: Method,
+        *,
+        n_paths: int = 1,
+        seed: int = 0,
+        aside: bool = False,
+        antithetic: bool = False,
     ) -> tuple[Tensor, Trajectory]:
         """Simulate ``n_paths`` solutions of each series from ``start (series, dim)``.
+
+        With ``antithetic`` every other path has the mirrored noise of the one before it.
 
         Returns
         -------
@@ -77,10 +87,11 @@ class Curves:
             path = torch.arange(n_paths, device=self.times.device).repeat_interleave(n_series)
             noise = Brownian(
                 seed,
-                path,
+                path // 2 if antithetic else path,
                 self.keys[order],
                 n_noises,
                 origin=self.times[order, 0],
+                sign=1.0 - 2.0 * (path % 2).double() if antithetic else None,
                 cell=method.dt,
             )
         trajectory = integrate(

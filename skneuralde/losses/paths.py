@@ -33,6 +33,9 @@ class CurveObjective(Objective):
         The number of simulated paths as a function of the epoch.
     """
 
+    #: Whether paths come in pairs of mirrored noise, which makes the error of a mean much smaller.
+    antithetic: bool = False
+
     def __init__(
         self,
         curves: Curves,
@@ -61,7 +64,14 @@ class CurveObjective(Objective):
     def values(self, model: Model, items: Tensor, *, seed: int) -> Tensor:
         curves = self.curves.select(items)
         used = curves.times.shape[1]
-        solution, _ = curves.solve(model.problem, self.start(model, items), self.method, n_paths=self.paths, seed=seed)
+        solution, _ = curves.solve(
+            model.problem,
+            self.start(model, items),
+            self.method,
+            n_paths=self.paths,
+            seed=seed,
+            antithetic=self.antithetic,
+        )
         targets, weight = self.targets[items, :used], self.cell_weight[items, :used]
         observed = weight > 0
         # Where nothing was observed the residual is exactly zero, and so is its gradient.
@@ -89,9 +99,10 @@ class MeanMatching(CurveObjective):
     """
 
     stochastic = True
+    antithetic = True
 
     def penalty(self, residual: Tensor) -> Tensor:
-        half = len(residual) // 2
+        half = 2 * (len(residual) // 4)  # a pair of mirrored paths stays together
         return residual[:half].mean(0) * residual[half:].mean(0)
 
 
@@ -99,6 +110,7 @@ class PlainMeanMatching(CurveObjective):
     """The plain square of the same distance; see `MeanMatching` for what is wrong with it."""
 
     stochastic = True
+    antithetic = True
 
     def penalty(self, residual: Tensor) -> Tensor:
         return residual.mean(0).square()

@@ -32,6 +32,8 @@ class Brownian:
         Where the path is zero.
     cell : float
         Length of a cell, in units of time.
+    sign : Tensor of shape (batch,), optional
+        1 or -1; a path of sign -1 is the mirror image of the one with the same keys.
 
     Notes
     -----
@@ -39,7 +41,17 @@ class Brownian:
     independent normal coefficients. A time inside a leaf is conditioned on that leaf alone.
     """
 
-    def __init__(self, seed: int, path: Tensor, series: Tensor, dim: int, *, origin: Tensor | float = 0.0, cell: float):
+    def __init__(
+        self,
+        seed: int,
+        path: Tensor,
+        series: Tensor,
+        dim: int,
+        *,
+        origin: Tensor | float = 0.0,
+        cell: float,
+        sign: Tensor | None = None,
+    ):
         if not (cell > 0 and math.isfinite(cell)):
             raise ValueError(f"cell must be a positive number, got {cell!r}")
         if path.shape != series.shape or path.ndim != 1:
@@ -48,6 +60,7 @@ class Brownian:
             )
         self.seed, self.path, self.series, self.dim = seed, path, series, dim
         self.cell = float(cell)
+        self.sign = sign
         self.origin = torch.as_tensor(origin, dtype=torch.float64, device=path.device).expand(path.shape)
         seed = (int(seed) + 2**63) % 2**64 - 2**63
         key = absorb(absorb(mix(torch.full_like(path, seed)), path), series)
@@ -58,6 +71,7 @@ class Brownian:
         chosen = copy(self)
         chosen.path, chosen.series, chosen.origin = self.path[rows], self.series[rows], self.origin[rows]
         chosen._key = self._key[rows]
+        chosen.sign = None if self.sign is None else self.sign[rows]
         return chosen
 
     def cells(self, first: int, last: int, level: int = 0) -> Tensor:
@@ -71,11 +85,11 @@ class Brownian:
         """
         start, stop = first >> level, -(-last >> level)
         index = torch.arange(start, stop, device=self.path.device)
-        increments = to_normal(self._cell_key(index)).mul_(math.sqrt(self.cell))
+        increments = self._normals(self._cell_key(index)).mul_(math.sqrt(self.cell))
         for depth in range(level):
             index = torch.arange(start, stop, device=self.path.device)
             node = (1 << depth) + (index & ((1 << depth) - 1))
-            normals = to_normal(absorb(self._cell_key(index >> depth), node[:, None]))
+            normals = self._normals(absorb(self._cell_key(index >> depth), node[:, None]))
             left = 0.5 * (increments + math.sqrt(self.cell / 2**depth) * normals)
             halves = torch.stack([left, increments - left], 2).flatten(1, 2)
             # Only the part that covers what was asked for is refined further.
@@ -98,7 +112,7 @@ class Brownian:
         # The cell's own increment, all nodes on the way down, and the leaf: one call of the hash.
         cell_key = self._cell_key(cell[:, None])
         keys = torch.cat([cell_key, absorb(cell_key, (node.long() + (1 << levels))[:, :, None])], 1)
-        return math.sqrt(self.cell) * (weights[:, :, None] * to_normal(keys)).sum(1)
+        return math.sqrt(self.cell) * (weights[:, :, None] * self._normals(keys)).sum(1)
 
     def increment(self, t0: Tensor, t1: Tensor) -> Tensor:
         """W(t1) - W(t0) for any float64 times ``(batch,)``; ``(batch, dim)``."""
@@ -110,7 +124,7 @@ class Brownian:
         if count == 0:
             return part
         between = low[:, None] + torch.arange(count, device=low.device)
-        normals = to_normal(self._cell_key(between)) * (between < high[:, None])[:, :, None]
+        normals = self._normals(self._cell_key(between)) * (between < high[:, None])[:, :, None]
         whole = math.sqrt(self.cell) * normals.sum(1)
         return part + whole * torch.sign(last - first)[:, None]
 
@@ -124,13 +138,18 @@ class Brownian:
         key = self._key
         for word in bits:
             key = absorb(key, word)
-        return to_normal(key) * ((t1 - t0).abs() / 12.0).sqrt()[:, None]
+        return self._normals(key) * ((t1 - t0).abs() / 12.0).sqrt()[:, None]
 
     def _locate(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """Find the cell that holds a time, and where in the cell it is."""
         position = (t - self.origin) / self.cell
         cell = position.floor()
         return cell.long(), position - cell
+
+    def _normals(self, keys: Tensor) -> Tensor:
+        """Standard normal numbers of keys (batch, ..., dim)."""
+        normals = to_normal(keys)
+        return normals if self.sign is None else normals.mul_(self.sign.view(-1, *[1] * (keys.ndim - 1)))
 
     def _cell_key(self, cell: Tensor) -> Tensor:
         """Keys (batch, n, dim) of cells, ``(n,)`` or ``(batch, n)``."""
