@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from skneuralde.losses import Objective
 from skneuralde.solvers.adaptive import AdaptiveStepper
 from skneuralde.solvers.base import Step
 from skneuralde.solvers.fixed import FixedStepper
@@ -44,3 +45,28 @@ class ToldError(AdaptiveStepper):
 def times(*values):
     """Float64 times."""
     return torch.tensor(values, dtype=torch.float64)
+
+
+class Point(torch.nn.Module):
+    """A model that is nothing but its weights."""
+
+    def __init__(self, *start: float):
+        super().__init__()
+        self.w = torch.nn.Parameter(torch.tensor(start, dtype=torch.float64))
+
+
+class ToldLoss(Objective):
+    """A loss that is whatever it is told: ``loss(w, item)``; it notes what it is asked."""
+
+    def __init__(self, loss, weight):
+        self.loss = loss
+        self.weight = torch.as_tensor(weight, dtype=torch.float64)
+        self.asked, self.seeds, self.epochs = [], [], []
+
+    def start_epoch(self, model, epoch):
+        self.epochs.append(epoch)
+
+    def values(self, model, items, *, seed):
+        self.asked.append(items.tolist())
+        self.seeds.append(seed)
+        return torch.stack([self.loss(model.w, item) for item in items.tolist()])

@@ -101,20 +101,18 @@ def run_training(
 
     Notes
     -----
-    A loss or weight that is not finite puts the last good weights back and goes on with a smaller step, at most three
-    times; then training ends with a ConvergenceWarning. Any exception, KeyboardInterrupt included, leaves the best
-    weights so far in the model and goes on its way.
+    A loss or weight that is not finite puts back the last weights that gave a finite loss and goes on with a smaller
+    step, at most three times; then training ends there with a ConvergenceWarning. Any exception, KeyboardInterrupt
+    included, leaves the best weights so far in the model and goes on its way.
     """
-    best = Weights(model)
+    best = good = Weights(model)
     started = time.perf_counter()
     try:
         for epoch in range(1, stopping.max_iter + 1):
-            loss = _careful_epoch(model, objective, optimizer, stopping, history, epoch=epoch, seed=seed)
+            loss, good = _careful_epoch(model, objective, optimizer, stopping, history, good, epoch=epoch, seed=seed)
             if loss is None:
-                best.restore()
-                warnings.warn(_DIVERGED.format(epoch=epoch), ConvergenceWarning, stacklevel=2)
                 history.stopped_by = "non_finite"
-                return
+                break
             watched = loss
             history.loss_curve.append(loss)
             if validation is not None:
@@ -138,6 +136,8 @@ def run_training(
         raise
     if validation is not None:
         best.restore()
+    if history.stopped_by == "non_finite":
+        warnings.warn(_DIVERGED.format(epoch=epoch), ConvergenceWarning, stacklevel=2)
 
 
 def _careful_epoch(
@@ -146,24 +146,30 @@ def _careful_epoch(
     optimizer: Optimizer,
     stopping: StoppingRule,
     history: History,
+    good: Weights,
     *,
     epoch: int,
     seed: int,
-) -> float | None:
-    """An epoch's loss, repeated with smaller steps while it is not finite; None when that did not help."""
-    good, failure = Weights(model), None
+) -> tuple[float | None, Weights]:
+    """An epoch's loss and the weights it began with; from the ``good`` ones with smaller steps while it is not finite.
+
+    The loss is None when that did not help. Only the weights at the beginning are proven to be good: the last step of
+    an epoch can lead anywhere.
+    """
+    failure = None
     while True:
+        begun = Weights(model)
         try:
             loss = optimizer.run_epoch(model, objective, epoch=epoch, seed=seed, factor=stopping.factor(epoch))
             if math.isfinite(loss) and Weights(model).is_finite():
-                return loss
+                return loss, begun
         except SolverError as error:
             failure = error
         good.restore()
         if history.rollbacks == _MAX_ROLLBACKS:
             if not history.loss_curve:
                 raise FloatingPointError(_NEVER_FINITE) from failure
-            return None
+            return None, good
         history.rollbacks += 1
         optimizer.shrink()
 
@@ -173,8 +179,8 @@ _NEVER_FINITE = (
     "coefficient that grows without bound on the data, or use a smaller rtol or dt."
 )
 _DIVERGED = (
-    "Training stopped in epoch {epoch}: the loss was not finite, also after three attempts with smaller steps. The "
-    "best weights before that are kept. Lower learning_rate_init, rtol or dt."
+    "Training stopped in epoch {epoch}: the loss was not finite, also after three attempts with smaller steps. "
+    "Weights from before that are kept. Lower learning_rate_init, rtol or dt."
 )
 
 
