@@ -1,6 +1,6 @@
 """The estimators."""
 
-from skneuralde.estimators.base import EpochState
+from skneuralde.estimators.epoch import EpochState
 from skneuralde.estimators.sde import NeuralSDERegressor
 
 __all__ = ["EpochState", "NeuralSDERegressor"]

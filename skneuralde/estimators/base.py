@@ -1,31 +1,26 @@
-"""What all estimators share: the data contract, fit, and everything that is asked of a fitted model."""
+"""What all estimators share: parameters and fit."""
 
 from __future__ import annotations
 
 import copy
-import warnings
 from abc import abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, RegressorMixin
-from sklearn.metrics import r2_score
 from sklearn.utils import Tags
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted
 
-from skneuralde.data import Clock, Panel, Roles, as_panel, check_features, future_rows, read_targets
-from skneuralde.data.fill import Missing
-from skneuralde.data.timeline import complete, first_position, merge, truncate
+from skneuralde.data import Clock, Panel, Roles, as_panel, check_features, read_targets
 from skneuralde.estimators import _fit
 from skneuralde.estimators._coefficients import TermFactory
-from skneuralde.estimators._forecast import Forecast, draw, forecast, log_density, unknown_series
 from skneuralde.estimators._objectives import CURVE_LOSSES, TRANSITION_LOSSES, make_objective, path_schedule
 from skneuralde.estimators._scales import Scales
 from skneuralde.estimators._setup import Setup
+from skneuralde.estimators.epoch import EpochState
+from skneuralde.estimators.fitted import FittedEquation
 from skneuralde.inference import Model, SolverPropagation
 from skneuralde.losses import Objective
 from skneuralde.problems import Problem
@@ -35,35 +30,7 @@ from skneuralde.training import History, Progress, run_training
 _LOSSES = ("auto", *TRANSITION_LOSSES, *CURVE_LOSSES)
 
 
-@dataclass(frozen=True)
-class EpochState:
-    """What ``on_epoch`` sees after an epoch; it may return True to stop.
-
-    Attributes
-    ----------
-    epoch : int
-        Counted from 1.
-    loss : float
-    validation_score : float or None
-        The negative validation loss.
-    problem : Problem
-        The equation with its present coefficients.
-    estimator
-        Predicts with the present coefficients.
-    """
-
-    epoch: int
-    loss: float
-    validation_score: float | None
-    problem: Problem
-    estimator: BaseDifferentialEquation
-
-    def predict(self, X: Any, **options: Any) -> Any:
-        """Predict with the present coefficients, as the fitted estimator would."""
-        return self.estimator._predict_while_training(X, **options)
-
-
-class BaseDifferentialEquation(RegressorMixin, BaseEstimator):
+class BaseDifferentialEquation(FittedEquation):
     """An equation learned from rows that ask for the state of a series at a time.
 
     A subclass has a constructor and `_build_problem`.
@@ -224,11 +191,6 @@ class BaseDifferentialEquation(RegressorMixin, BaseEstimator):
         self.series_ = series
         return panel
 
-    @property
-    def _fill(self) -> Missing:
-        """How a control that is missing is filled: from earlier rows only, unless the caller interpolates anyway."""
-        return "linear" if self.control_interpolation == "linear" else "previous"
-
     def _start_model(self, panel: Panel, seed: int, device: torch.device, *, warm: bool) -> None:
         """Settle what "auto" leaves open, around a new equation or, warm, the one that was learned before."""
         dtype = torch.float32 if self.roles_.dtype == np.float32 else torch.float64
@@ -324,213 +286,3 @@ class BaseDifferentialEquation(RegressorMixin, BaseEstimator):
         if self.model_.propagator is None:
             _fit.calibrate_finally(self.model_, self._kept, self._setup)
         return self.predict(X, **options)
-
-    # What is asked of a fitted model.
-
-    def predict(self, X: Any, *, return_std: bool = False, quantiles: Any = None) -> Any:
-        """Predict the state at each row.
-
-        Parameters
-        ----------
-        X : like X in `fit`
-        return_std : bool, default=False
-            Also return the standard deviation of what would be observed.
-        quantiles : array-like of shape (n_quantiles,), optional
-            Also return these quantiles of it.
-
-        Returns
-        -------
-        mean : like y in `fit`
-            The conditional mean. It depends on the other rows only through their controls.
-        std : like y in `fit`
-            If ``return_std``.
-        quantiles : array or DataFrame of shape (n_rows, n_quantiles), or (n_rows, n_outputs, n_quantiles)
-            If ``quantiles``; a DataFrame with the levels as columns where `fit` saw one pandas Series.
-        """
-        check_is_fitted(self)
-        levels = None if quantiles is None else _check_levels(quantiles)
-        panel, rows = self._read_rows(X, None)
-        result, back = self._forecast(panel, rows)
-        answers = [self._output.like(result.mean[back], X)]
-        if return_std:
-            answers.append(self._output.like(result.std[back], X))
-        if levels is not None:
-            answers.append(self._output.quantiles_like(result.quantiles(levels)[back], levels, X))
-        return answers[0] if len(answers) == 1 else tuple(answers)
-
-    def sample(self, X: Any, n_samples: int = 100, *, random_state: Any = None) -> np.ndarray:
-        """Draw what might be observed at the rows, jointly within each series.
-
-        Parameters
-        ----------
-        X : like X in `fit`
-        n_samples : int, default=100
-        random_state : int, RandomState or None
-            The same number draws the same Brownian paths, whatever rows are asked for.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_rows) or (n_samples, n_rows, n_outputs)
-
-        Raises
-        ------
-        ValueError
-            For rows before the origin of a noisy series: its paths cannot be run backwards.
-        """
-        check_is_fitted(self)
-        if not isinstance(n_samples, Integral) or n_samples < 1:
-            raise ValueError(f"n_samples must be a positive integer, got {n_samples!r}.")
-        panel, rows = self._read_rows(X, None)
-        asked, back = np.unique(rows, return_inverse=True)
-        early = self._rows_before_origin(panel, asked)
-        if early.any() and self.problem_.diffusion is not None:
-            position = asked[np.argmax(early)]
-            raise ValueError(
-                f"Row {int(np.argmax(rows == position))} lies before the first observation of its series, and the "
-                "paths of an equation with noise cannot be simulated backwards. Ask for later rows."
-            )
-        seed = _fit.fresh_seed(random_state)
-        paths = draw(self.model_, panel, asked, self._setup, n_samples=n_samples, seed=seed)
-        return self._output.squeeze(paths[:, back])
-
-    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """R2 of the predictions, over the observed entries of y; a series that fit did not see starts at its first y.
-
-        Parameters
-        ----------
-        X, y, sample_weight : like in `fit`
-
-        Returns
-        -------
-        float
-            The mean over the outputs.
-        """
-        check_is_fitted(self)
-        estimator, scored = self._started(X, y)
-        targets = read_targets(y, len(scored), roles=self.roles_).values
-        mean = np.asarray(estimator.predict(X), dtype=np.float64).reshape(targets.shape)
-        weight = None if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
-        scores = []
-        for output in range(targets.shape[1]):
-            there = scored & ~np.isnan(targets[:, output])
-            if there.any():
-                part = None if weight is None else weight[there]
-                scores.append(r2_score(targets[there, output], mean[there, output], sample_weight=part))
-        return float(np.mean(scores)) if scores else np.nan
-
-    def log_likelihood(self, X: Any, y: Any) -> np.ndarray:
-        """Log density of each row's y given the earlier rows of its series.
-
-        Parameters
-        ----------
-        X, y : like in `fit`
-            Together with what `fit` and `update_state` kept; in each series the rows given here replace kept ones from
-            their first time on.
-
-        Returns
-        -------
-        ndarray of shape (n_rows,)
-            In y's units; zero where nothing was observed, NaN at the initial state of a series.
-        """
-        check_is_fitted(self)
-        table = check_features(self, X, reset=False)
-        read = self.roles_.read(table)
-        values = read_targets(y, read, roles=self.roles_).values
-        asked_panel = as_panel(read, values, clock=self.clock_, roles=self.roles_, fill=self._fill)
-        if self._setup.layout == "series":
-            panel, rows = merge(truncate(self._kept, asked_panel), asked_panel)
-        else:
-            panel, rows = asked_panel, asked_panel.rows
-        asked, back = np.unique(rows, return_inverse=True)
-        return log_density(self.model_, panel, asked, self._setup)[back]
-
-    def update_state(self, X: Any, y: Any) -> BaseDifferentialEquation:
-        """Append observations, or new series, without learning anew.
-
-        Parameters
-        ----------
-        X, y : like in `fit`
-            At a time that is already there they replace what was observed.
-
-        Returns
-        -------
-        self
-        """
-        check_is_fitted(self)
-        if self._setup.layout != "series":
-            raise ValueError("There is no state to update: every row is a trajectory of its own.")
-        self._kept, _ = self._read_rows(X, y)
-        self.series_ = list(self._kept.labels)
-        return self
-
-    def future(self, steps: int, every: Any = None) -> Any:
-        """The rows of X that follow each series' last one.
-
-        Parameters
-        ----------
-        steps : int
-        every : number, offset alias or timedelta, optional
-            Spacing; the series' median gap by default.
-
-        Returns
-        -------
-        like X in `fit`
-            With the last controls held; ready for `predict` and `sample`.
-        """
-        check_is_fitted(self)
-        return future_rows(self._kept, self.roles_, self.clock_, steps, every)
-
-    def _read_rows(self, X: Any, y: Any) -> tuple[Panel, np.ndarray]:
-        """Rows, merged with what is kept of their series, and where each of them is."""
-        table = check_features(self, X, reset=False)
-        rows = self.roles_.read(table)
-        values = None if y is None else read_targets(y, rows, roles=self.roles_).values
-        asked = as_panel(rows, values, clock=self.clock_, roles=self.roles_, fill=self._fill)
-        return merge(self._kept, asked) if self._setup.layout == "series" else (asked, asked.rows)
-
-    def _forecast(self, panel: Panel, rows: np.ndarray) -> tuple[Forecast, np.ndarray]:
-        asked, back = np.unique(rows, return_inverse=True)
-        if self._rows_before_origin(panel, asked).any():
-            how = "at equal lag after it" if self.problem_.diffusion is not None else "by integrating backwards"
-            warnings.warn(
-                f"Some rows lie before the first observation of their series; they are predicted {how}.",
-                UserWarning,
-                stacklevel=3,
-            )
-        return forecast(self.model_, panel, asked, self._setup), back
-
-    def _rows_before_origin(self, panel: Panel, asked: np.ndarray) -> np.ndarray:
-        if self._setup.layout != "series" or self._setup.initial_state != "first":
-            return np.zeros(len(asked), dtype=bool)
-        first = first_position(panel, complete(panel))[panel.series_of[asked]]
-        return (first >= 0) & (asked < first)
-
-    def _started(self, X: Any, y: Any) -> tuple[BaseDifferentialEquation, np.ndarray]:
-        """An estimator that knows a first state of every series in X, and which rows did not serve for that."""
-        table = check_features(self, X, reset=False)
-        rows = self.roles_.read(table)
-        scored = np.ones(len(rows.times), dtype=bool)
-        if self._setup.layout != "series" or self._setup.initial_state != "first":
-            return self, scored
-        values = read_targets(y, rows, roles=self.roles_).values
-        asked = as_panel(rows, values, clock=self.clock_, roles=self.roles_, fill=self._fill)
-        known = set(self._kept.labels)
-        first = first_position(asked, complete(asked))
-        new = np.array([s for s, label in enumerate(asked.labels) if label not in known], dtype=np.intp)
-        if not len(new):
-            return self, scored
-        if (first[new] < 0).any():
-            raise ValueError(unknown_series(asked.labels[int(new[np.argmin(first[new])])]))
-        starts = np.zeros(len(asked.times), dtype=bool)
-        starts[first[new]] = True
-        started = copy.copy(self)
-        started._kept, _ = merge(self._kept, asked.subset(starts))
-        return started, ~starts[asked.rows]
-
-
-def _check_levels(quantiles: Any) -> np.ndarray:
-    levels = np.atleast_1d(np.asarray(quantiles, dtype=np.float64))
-    outside = ~((levels > 0) & (levels < 1))
-    if levels.ndim != 1 or outside.any():
-        raise ValueError(f"quantiles must be numbers strictly between 0 and 1, got {quantiles!r}.")
-    return levels
