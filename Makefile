@@ -5,13 +5,14 @@ STAMP := .venv/.installed
 # One thread each: the work is many small tensors, and two test workers share the machine.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
-.PHONY: help install demo test coverage lint format bench docs clean
+.PHONY: help install demo test coverage lint format bench recovery docs clean
 
 help:
 	@echo "make demo      learn two equations, with pictures in demo_output/"
 	@echo "make test      the test suite"
 	@echo "make lint      ruff, mypy and the import layers"
 	@echo "make bench     side by side with other packages"
+	@echo "make recovery  what is learned against the truth, over ten seeds (minutes)"
 	@echo "make docs      the documentation, in docs/_build/html"
 	@echo "make coverage, make format, make clean"
 
@@ -45,6 +46,9 @@ format: $(STAMP)
 bench: $(STAMP)
 	$(ONE_THREAD) $(BIN)/python benchmarks/gradient_step.py
 	$(ONE_THREAD) $(BIN)/python benchmarks/nll_epoch.py
+
+recovery: $(STAMP)
+	$(ONE_THREAD) $(BIN)/python benchmarks/recovery.py
 
 docs: $(STAMP)
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
