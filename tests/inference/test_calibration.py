@@ -10,7 +10,7 @@ from skneuralde.problems import Problem
 from tests.learnable_equations import column, cubic, direct, nonlinear
 
 
-def transitions(n=40, h=1.0, dim=1):
+def transitions(n=20, h=1.0, dim=1):
     generator = torch.Generator().manual_seed(0)
     state = torch.randn(n, dim, generator=generator, dtype=torch.float64)
     return direct(state, torch.linspace(0.5 * h, h, n, dtype=torch.float64))
@@ -19,7 +19,7 @@ def transitions(n=40, h=1.0, dim=1):
 def divergence(model, transitions, substep):
     """Exact Kullback-Leibler divergence of one-dimensional Gaussians, against a very fine division."""
     (m, p), (exact_m, exact_p) = (
-        transitions.moments(model.problem, LocalLinearisation(s)) for s in (substep, 1.0 / 256)
+        transitions.moments(model.problem, LocalLinearisation(s)) for s in (substep, 1.0 / 128)
     )
     p, exact_p = (model.add_noise(x, m)[:, 0, 0] for x in (p, exact_p))
     residual = (m - exact_m)[:, 0]

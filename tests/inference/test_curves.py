@@ -83,6 +83,17 @@ def test_batch_mates_do_not_matter(times, options, aside):
     torch.testing.assert_close(fewer[0], values[0], rtol=1e-12, atol=1e-13, equal_nan=True)
 
 
+def test_mirrored_paths():
+    start, path = torch.zeros(3, 1, dtype=torch.float64), curves(RAGGED)
+    values = path.solve(Problem(None, 1.0), start, EULER, n_paths=4, antithetic=True)[0][..., 1, 0]
+    assert torch.equal(values[0::2], -values[1::2])
+    assert (values[0] != values[2]).all()
+    # Each of them is a path like any other.
+    many = path.solve(Problem(None, 1.0), start, EULER, n_paths=4000, antithetic=True)[0][..., 1, 0]
+    elapsed = RAGGED[:, 1] - RAGGED[:, 0]
+    assert ((many.square().mean(0) / elapsed - 1).abs() < 4 * (2 / 2000) ** 0.5).all()
+
+
 def test_seeds_and_keys_tell_noises_apart():
     problem = Problem(None, 1.0)
     same_key = Curves(SHARED, inputs(3), torch.tensor([4, 4, 5]))
