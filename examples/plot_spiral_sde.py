@@ -73,6 +73,7 @@ def make_regressor(seed, **training):
         loss="mean",
         debiased=False,
         n_paths=1000,
+        n_predict_paths=10_000,
         dt=1 / 58,
         random_state=seed,
         **training,
