@@ -57,9 +57,12 @@ def linear_gaussian_flow(matrix: Tensor, offset: Tensor, density: Tensor | None,
 
 def _scalar_flow(matrix: Tensor, offset: Tensor, density: Tensor | None, h: Tensor) -> Flow:
     exponent = matrix * h[:, None, None]
-    mean = offset * (h[:, None] * _expm1_over(exponent)[..., 0])
-    covariance = None if density is None else density * (h[:, None, None] * _expm1_over(2.0 * exponent))
-    return exponent.exp(), mean, covariance
+    transition = exponent.exp()
+    duration = h[:, None, None] * _expm1_over(exponent)
+    mean = offset * duration[..., 0]
+    # (exp(2x) - 1) / 2x is (exp(x) - 1) / x times the mean of exp(x) and one.
+    covariance = None if density is None else density * (duration * (0.5 + 0.5 * transition))
+    return transition, mean, covariance
 
 
 def _expm1_over(x: Tensor) -> Tensor:
