@@ -8,7 +8,8 @@ the present prediction while training goes on. At the end, ensembles before and 
 
 The 1000 simulated paths come in mirrored pairs and keep their noise, so that their mean is nearly exact and the loss a
 smooth function of the weights, which quasi-Newton steps minimise far better than Adam does. The drift is learned for
-Euler steps of this size and makes up for their error: it belongs to its ``dt``.
+Euler steps of this size and makes up for their error: it belongs to its ``dt``. The data of seed 1 are drawn here; over
+seeds 0 to 9 the learned mean is 0.9 to 1.3 times as far from the true one as the data are (``make recovery``).
 """
 
 import argparse
