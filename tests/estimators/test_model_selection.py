@@ -13,7 +13,7 @@ import pytest
 import torch
 from sklearn.base import clone
 from sklearn.compose import TransformedTargetRegressor
-from sklearn.model_selection import GridSearchCV, KFold, TimeSeriesSplit, cross_val_predict, cross_val_score
+from sklearn.model_selection import GridSearchCV, GroupKFold, KFold, TimeSeriesSplit, cross_val_predict, cross_val_score
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -58,10 +58,10 @@ class Decay(torch.nn.Module):
     "options",
     [
         {"diffusion": None, "solver": "bs3"},
-        {"diffusion": 0.02, "solver": "bs3", "max_iter": 3},
+        {"diffusion": 0.02, "solver": "dopri5", "optimizer": "adam", "max_iter": 3, "learning_rate_init": 0.1},
         {"diffusion": 0.02},
     ],
-    ids=["curve", "moments by bs3", "local linearisation"],
+    ids=["curve", "moments by dopri5", "local linearisation"],
 )
 def test_learned_parameters_move_with_rtol_and_converge(options):
     t = np.arange(0.0, 9.0, 3.0)
@@ -72,9 +72,9 @@ def test_learned_parameters_move_with_rtol_and_converge(options):
         return model.drift_.function.rate.item()
 
     loose, tight, tighter = learned(1e-1), learned(1e-5), learned(1e-6)
-    assert abs(loose - tighter) > 1e-5
+    assert abs(loose - tighter) > 1e-6
     assert abs(tight - tighter) < 1e-5
-    assert abs(tight - tighter) < 0.02 * abs(loose - tighter)
+    assert abs(tight - tighter) < 0.01 * abs(loose - tighter)
 
 
 def test_cross_validation_by_folds_reaches_rows_before_the_origin(quick, daily):
@@ -90,8 +90,9 @@ def test_cross_validation_by_folds_reaches_rows_before_the_origin(quick, daily):
 
 def test_cross_validation_by_series(quick, panel):
     X, y = panel
-    groups = X["name"]
-    scores = cross_val_score(quick(series="name", time="t"), X, y, groups=groups, cv=KFold(4), error_score="raise")
+    scores = cross_val_score(
+        quick(series="name", time="t"), X, y, groups=X["name"], cv=GroupKFold(4), error_score="raise"
+    )
     assert np.isfinite(scores).all()
 
 
@@ -129,26 +130,26 @@ def test_a_scaler_that_drops_the_index_is_named(quick, driven):
 READ_AND_PREDICT = """
 import pickle, sys
 with open(sys.argv[1], "rb") as file:
-    model, X = pickle.load(file)
-answers = (model.predict(X, return_std=True), model.sample(X, 5, random_state=4), model.predict(model.future(3)))
+    models, X = pickle.load(file)
+answers = [(m.predict(X, return_std=True), m.sample(X, 5, random_state=4), m.predict(m.future(3))) for m in models]
 with open(sys.argv[2], "wb") as file:
     pickle.dump(answers, file)
 """
 
 
-@pytest.mark.parametrize("options", [{}, {"loss": "mean", "n_paths": 4}, {"diffusion": None, "max_iter": 1}], ids=str)
-def test_another_process_gives_the_same_predictions_and_samples(quick, daily, tmp_path, options):
+def test_another_process_gives_the_same_predictions_and_samples(quick, daily, tmp_path):
     X, y = daily
-    model = quick(**options).fit(X, y)
-    (tmp_path / "model").write_bytes(pickle.dumps((model, X)))
+    models = [quick().fit(X, y), quick(loss="mean", n_paths=4).fit(X, y), quick(diffusion=None, max_iter=1).fit(X, y)]
+    (tmp_path / "models").write_bytes(pickle.dumps((models, X)))
     subprocess.run(
-        [sys.executable, "-c", READ_AND_PREDICT, tmp_path / "model", tmp_path / "answers"], check=True, timeout=60
+        [sys.executable, "-c", READ_AND_PREDICT, tmp_path / "models", tmp_path / "answers"], check=True, timeout=60
     )
-    (mean, std), samples, future = pickle.loads((tmp_path / "answers").read_bytes())
-    pd.testing.assert_series_equal(mean, model.predict(X), check_exact=True, check_freq=False)
-    pd.testing.assert_series_equal(std, model.predict(X, return_std=True)[1], check_exact=True, check_freq=False)
-    np.testing.assert_array_equal(samples, model.sample(X, 5, random_state=4))
-    np.testing.assert_array_equal(future, model.predict(model.future(3)))
+    answers = pickle.loads((tmp_path / "answers").read_bytes())
+    for model, (moments, samples, future) in zip(models, answers, strict=True):
+        for there, here in zip(moments, model.predict(X, return_std=True), strict=True):
+            pd.testing.assert_series_equal(there, here, check_exact=True, check_freq=False)
+        np.testing.assert_array_equal(samples, model.sample(X, 5, random_state=4))
+        np.testing.assert_array_equal(future, model.predict(model.future(3)))
 
 
 def test_joblib_round_trip(quick, panel):
