@@ -8,6 +8,7 @@ from skneuralde.losses import Objective
 from skneuralde.solvers.adaptive import AdaptiveStepper
 from skneuralde.solvers.base import Step
 from skneuralde.solvers.fixed import FixedStepper
+from skneuralde.solvers.march import Dense
 
 
 class ExactLine(FixedStepper):
@@ -23,11 +24,11 @@ class ExactLine(FixedStepper):
         return Step(u + h * equation.drift(t, u))
 
 
-class ToldError(AdaptiveStepper):
+class ToldError(AdaptiveStepper, Dense):
     """Makes an Euler step whose error is whatever it is told: ``error(t, h)``, both (n, 1)."""
 
     name = "told_error"
-    order = 1
+    order = error_order = 1
 
     def __init__(self, error):
         self.error = error

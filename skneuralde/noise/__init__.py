@@ -1,6 +1,7 @@
 """Noise as a pure function of its keys."""
 
-from skneuralde.noise.brownian import Brownian
+from skneuralde.noise.brownian import DEPTH, Brownian, Increments
+from skneuralde.noise.dyadic import floor_log2, power_of_two
 from skneuralde.noise.keys import keyed_normals, series_key
 
-__all__ = ["Brownian", "keyed_normals", "series_key"]
+__all__ = ["DEPTH", "Brownian", "Increments", "floor_log2", "keyed_normals", "power_of_two", "series_key"]

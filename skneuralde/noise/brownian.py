@@ -1,25 +1,43 @@
-"""Brownian motion that can be asked for at any time, in any order, and always gives the same path."""
+"""Brownian motion that can be asked for over any interval, in any order, and always gives the same path."""
 
 from __future__ import annotations
 
 import math
 from copy import copy
+from functools import reduce
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from skneuralde.noise.keys import absorb, mix, to_normal
+from skneuralde.noise.dyadic import floor_log2, power_of_two
+from skneuralde.noise.keys import absorb, mix, to_normal_pair, to_uniform
+from skneuralde.noise.tree import AREA_STD, MIDDLE_STD, from_start, inside_half, inside_leaf, root_inside, split
 
-#: Halvings of a cell before a time is placed inside a leaf.
-_DEPTH = 32
+#: Halvings of a cell before a time is placed inside a leaf; no shorter dyadic part of a cell can be asked for.
+DEPTH = 40
+#: Normal numbers drawn at once.
+_BLOCK = 2**22
+
+
+class Increments(NamedTuple):
+    """Noise of one step: the Brownian motion's increments, and its space-time Levy areas if the method needs them.
+
+    The area H of an interval of length h is the mean distance of the path from its chord: its variance is h/12, it is
+    independent of the increment W, and the integral of the path over the interval, from zero, is h (W/2 + H).
+    """
+
+    w: Tensor
+    area: Tensor | None = None
 
 
 class Brownian:
     """A Brownian path per row, a pure function of (seed, path, series, dimension, time).
 
-    Time is tiled from the origin in cells, with one binary tree per cell: the increment over a cell is drawn first,
+    Time is tiled from the origin in cells, with one binary tree per cell: increment and area of a cell are drawn first,
     every node of the tree then splits its interval in half. Nothing depends on a row's position in the batch, on the
-    times asked for before, or on the device.
+    times asked for before, or on the device. Times are counted in cells from the origin, so that the halves of halves
+    of cells are exact numbers.
 
     Parameters
     ----------
@@ -37,8 +55,8 @@ class Brownian:
 
     Notes
     -----
-    Inside a cell the path is the series of P. Levy and Z. Ciesielski: hat functions over the tree's nodes with
-    independent normal coefficients. A time inside a leaf is conditioned on that leaf alone.
+    See `skneuralde.noise.tree` for the mathematics. A time inside a leaf, ``2**-40`` of a cell, is conditioned on that
+    leaf alone.
     """
 
     def __init__(
@@ -74,83 +92,188 @@ class Brownian:
         chosen.sign = None if self.sign is None else self.sign[rows]
         return chosen
 
-    def cells(self, first: int, last: int, level: int = 0) -> Tensor:
-        """Increments over the consecutive cells ``first`` to ``last - 1``, counted from the origin.
+    def cells(self, first: int, last: int, level: int = 0, *, area: bool = False) -> Increments:
+        """Noise of the consecutive cells ``first`` to ``last - 1``, counted from the origin.
 
-        At a ``level`` above zero, over the cells' dyadic parts of length ``cell / 2**level``, counted likewise.
+        At a ``level`` above zero, of the cells' dyadic parts of length ``cell / 2**level``, counted likewise.
 
         Returns
         -------
-        float64 Tensor of shape (batch, last - first, dim)
+        Increments
+            float64, of shape (batch, last - first, dim); areas if asked for.
         """
         start, stop = first >> level, -(-last >> level)
         index = torch.arange(start, stop, device=self.path.device)
-        increments = self._normals(self._cell_key(index)).mul_(math.sqrt(self.cell))
+        w, *others = self._normals(self._cell_key(index), 2 if area or level else 1).mul_(math.sqrt(self.cell))
+        areas = others[0].mul_(AREA_STD) if others else None
         for depth in range(level):
             index = torch.arange(start, stop, device=self.path.device)
             node = (1 << depth) + (index & ((1 << depth) - 1))
-            normals = self._normals(absorb(self._cell_key(index >> depth), node[:, None]))
-            left = 0.5 * (increments + math.sqrt(self.cell / 2**depth) * normals)
-            halves = torch.stack([left, increments - left], 2).flatten(1, 2)
+            keys = absorb(self._cell_key(index >> depth), node[:, None])
+            count = 2 if area or depth < level - 1 else 1
+            z, *others = self._normals(keys, count).mul_(math.sqrt(self.cell / 2**depth))
+            assert areas is not None  # only the last halving goes without
+            w, areas = split(w, areas, z.mul_(MIDDLE_STD), others[0].mul_(AREA_STD) if others else None)
             # Only the part that covers what was asked for is refined further.
             shift = level - depth - 1
             new_start, new_stop = first >> shift, -(-last >> shift)
-            increments = halves[:, new_start - 2 * start : new_stop - 2 * start]
+            part = slice(new_start - 2 * start, new_stop - 2 * start)
+            w, areas = w[:, part], None if areas is None else areas[:, part]
             start, stop = new_start, new_stop
-        return increments
+        return Increments(w, areas if area else None)
 
-    def within(self, cell: Tensor, fraction: Tensor) -> Tensor:
-        """Path at a fraction of a cell, less its value at the cell's start: ``(batch,)`` each to ``(batch, dim)``."""
-        levels = torch.arange(_DEPTH + 1, device=fraction.device)
-        parts = 2.0 ** levels.double()
-        scaled = fraction[:, None] * parts
-        node = scaled.floor().minimum(parts - 1.0)
-        inside = scaled - node
-        hat = 0.5 - (inside - 0.5).abs()
-        hat[:, -1] = (inside[:, -1] * (1.0 - inside[:, -1])).sqrt()  # the bridge inside the leaf
-        weights = torch.cat([fraction[:, None], hat / parts.sqrt()], 1)
-        # The cell's own increment, all nodes on the way down, and the leaf: one call of the hash.
-        cell_key = self._cell_key(cell[:, None])
-        keys = torch.cat([cell_key, absorb(cell_key, (node.long() + (1 << levels))[:, :, None])], 1)
-        return math.sqrt(self.cell) * (weights[:, :, None] * self._normals(keys)).sum(1)
+    def over(self, begin: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
+        """Increment and area over one interval per row that lies inside one cell, (batch,) to (batch, dim) each.
 
-    def increment(self, t0: Tensor, t1: Tensor) -> Tensor:
-        """W(t1) - W(t0) for any float64 times ``(batch,)``; ``(batch, dim)``."""
-        first, start = self._locate(t0)
-        last, end = self._locate(t1)
-        part = self.within(last, end) - self.within(first, start)
-        low, high = torch.minimum(first, last), torch.maximum(first, last)
-        count = int((high - low).max()) if len(low) else 0
-        if count == 0:
-            return part
-        between = low[:, None] + torch.arange(count, device=low.device)
-        normals = self._normals(self._cell_key(between)) * (between < high[:, None])[:, :, None]
-        whole = math.sqrt(self.cell) * normals.sum(1)
-        return part + whole * torch.sign(last - first)[:, None]
-
-    def area(self, t0: Tensor, t1: Tensor) -> Tensor:
-        """Space-time Levy areas over intervals ``(batch,)`` that do not overlap; ``(batch, dim)``.
-
-        Normal with variance (t1 - t0) / 12, independent of the increments and keyed by the interval: the law of the
-        areas of one mesh, but not the areas of one path on several meshes.
+        Dyadic parts of a cell cost as many normal numbers as they are halvings deep, others as many as the whole tree.
         """
-        bits = ((t - self.origin + 0.0).view(torch.int64)[:, None] for t in (t0, t1))
-        key = self._key
-        for word in bits:
-            key = absorb(key, word)
-        return self._normals(key) * ((t1 - t0).abs() / 12.0).sqrt()[:, None]
+        cell = begin.floor()
+        begin, end = begin - cell, end - cell
+        some = end > begin
+        level = torch.where(some, _level_of_node(begin, end), 0)
+        # To sort the intervals would have to wait for the device: there, all are treated alike.
+        on_cpu = begin.device.type == "cpu"
+        deepest = (int(level.max()) if len(level) else 0) if on_cpu else DEPTH
+        w, area = self._from_above(cell, begin, end, level, deepest)
+        divided = some & (end - begin != power_of_two(-level))
+        if not on_cpu:
+            inside = self._from_inside(cell, begin, end, level)
+            w, area = w + inside[0], area + inside[1]
+        elif bool(divided.any()):
+            for rows in divided.nonzero()[:, 0].split(max(1, _BLOCK // (2 * DEPTH * self.dim))):
+                inside = self.select(rows)._from_inside(cell[rows], begin[rows], end[rows], level[rows])
+                w, area = w.index_add(0, rows, inside[0]), area.index_add(0, rows, inside[1])
+        scale = math.sqrt(self.cell)
+        return w.mul_(scale), area.mul_(scale)
 
-    def _locate(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """Find the cell that holds a time, and where in the cell it is."""
-        position = (t - self.origin) / self.cell
-        cell = position.floor()
-        return cell.long(), position - cell
+    def between(self, begin: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
+        """Increment and area over one interval of any length per row, (batch,) to (batch, dim) each."""
+        first, last = begin.floor(), end.floor()
+        inside = torch.minimum(end, first + 1.0)
+        w, area = self.over(begin, inside)
+        rows = (end > first + 1.0).nonzero()[:, 0]
+        if len(rows) == 0:
+            return w, area
+        some = self.select(rows)
+        first, last, end = first[rows] + 1.0, last[rows], end[rows]
+        pieces = [
+            (w[rows], area[rows], inside[rows] - begin[rows]),
+            (*some._whole(first.long(), last.long()), last - first),
+            (*some.over(last, end), end - last),
+        ]
+        joined_w, joined_area, _ = reduce(_join, pieces)
+        return w.index_copy(0, rows, joined_w), area.index_copy(0, rows, joined_area)
 
-    def _normals(self, keys: Tensor) -> Tensor:
-        """Standard normal numbers of keys (batch, ..., dim)."""
-        normals = to_normal(keys)
-        return normals if self.sign is None else normals.mul_(self.sign.view(-1, *[1] * (keys.ndim - 1)))
+    def three_point(self, begin: Tensor, length: Tensor) -> Tensor:
+        """Independent numbers that share five moments with increments over intervals (rows, n); (batch, n, dim).
+
+        They are 0 with probability 2/3, else plus or minus ``sqrt(3 length)``, and belong to where an interval begins.
+        Both arguments are counted in cells; one row serves all paths.
+        """
+        bits = (begin + 0.0).contiguous().view(torch.int64)
+        uniform = to_uniform(absorb(self._key[:, None, :], bits[:, :, None]))
+        point = (uniform > 5.0 / 6.0).double() - (uniform < 1.0 / 6.0).double()
+        return self._mirrored(point * (3.0 * self.cell * length).sqrt()[:, :, None])
+
+    def _from_above(self, cell: Tensor, begin: Tensor, end: Tensor, level: Tensor, depth: int) -> tuple[Tensor, Tensor]:
+        """Increment and area that come from the nodes with the whole interval in one half; a cell has length 1."""
+        middle, length = 0.5 * (begin + end)[:, None], (end - begin)[:, None]
+        levels, parts = _levels(depth, begin.device)
+        scaled = middle * parts
+        node = scaled.floor()
+        used = (levels < level[:, None]) / parts.sqrt()
+        weights = (
+            torch.cat([root, own * used], 2)
+            for root, own in zip(
+                root_inside(middle, length), inside_half(scaled - node, 2.0 * length * parts), strict=True
+            )
+        )
+        cell_key = self._cell_key(cell.long()[:, None])
+        normals = self._normals(torch.cat([cell_key, self._node_keys(cell_key, node, levels)], 1))
+        w, area = (_weighted_sum(weight, *normals) for weight in weights)
+        return w, area
+
+    def _from_inside(self, cell: Tensor, begin: Tensor, end: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
+        """Increment and area that come from nodes and leaves which the interval's ends divide; a cell has length 1."""
+        levels, parts = _levels(DEPTH + 1, begin.device)
+        used = (levels >= level[:, None]) / parts.sqrt()
+        length = (end - begin)[:, None]
+        cell_key = self._cell_key(cell.long()[:, None])
+        w, integral = torch.zeros((2, len(begin), self.dim), dtype=torch.float64, device=begin.device).unbind(0)
+        for x, sign in ((begin, -1.0), (end, 1.0)):
+            scaled = x[:, None] * parts
+            node = scaled.floor()
+            position = scaled - node
+            pairs = zip(from_start(position[:, :-1]), inside_leaf(position[:, -1:]), strict=True)
+            value, total = (torch.cat(pair, 2) * used for pair in pairs)
+            total = total / parts
+            if sign < 0:
+                # The rest of the node after its integral up to here, less the value here all along the interval.
+                total = total + value * length
+            normals = self._normals(self._node_keys(cell_key, node, levels))
+            w = w + sign * _weighted_sum(value, *normals)
+            integral = integral + sign * _weighted_sum(total, *normals)
+        mean = integral / torch.where(length > 0.0, length, 1.0)
+        return w, torch.where(length > 0.0, mean - 0.5 * w, 0.0)
+
+    def _whole(self, first: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
+        """Increment and area over the cells ``first`` to ``last - 1`` of each row, none of them where both are the same."""
+        count = last - first
+        index = torch.arange(max(1, int(count.max())), device=first.device)
+        used = (index < count[:, None]).double()
+        w, area = self._normals(self._cell_key(first[:, None] + index)).mul_(math.sqrt(self.cell))
+        after = (count[:, None] - index - 1).clamp_min(0).double()
+        total = _weighted_sum(used[None], w)
+        integral = _weighted_sum(torch.stack([used * (0.5 + after), AREA_STD * used]), w, area)
+        return total, integral / count[:, None].clamp_min(1) - 0.5 * total
+
+    def _normals(self, keys: Tensor, count: int = 2) -> Tensor:
+        """Pairs of standard normal numbers (count, batch, n, dim) of keys (batch, n, dim), or the first of each."""
+        return self._mirrored(to_normal_pair(keys, count))
+
+    def _mirrored(self, numbers: Tensor) -> Tensor:
+        """Numbers (..., batch, n, dim) with the sign of each path."""
+        return numbers if self.sign is None else numbers.mul_(self.sign[:, None, None])
 
     def _cell_key(self, cell: Tensor) -> Tensor:
         """Keys (batch, n, dim) of cells, ``(n,)`` or ``(batch, n)``."""
         return absorb(self._key[:, None, :], cell[..., None])
+
+    def _node_keys(self, cell_key: Tensor, node: Tensor, levels: Tensor) -> Tensor:
+        """Keys (batch, n_levels, dim) of nodes (batch, n_levels) of a cell, counted from the left at each level."""
+        return absorb(cell_key, (node.long() + (1 << levels))[:, :, None])
+
+
+def _levels(count: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The levels 0 to ``count - 1`` and how many nodes each has."""
+    levels = torch.arange(count, device=device)
+    return levels, (1 << levels).double()
+
+
+def _level_of_node(begin: Tensor, end: Tensor) -> Tensor:
+    """Level of the smallest dyadic part of a cell that contains an interval, at most the tree's depth."""
+    parts = 2.0**DEPTH
+    first = (begin * parts).floor()
+    last = ((end * parts).ceil() - 1.0).maximum(first)
+    differing_bits = floor_log2((first.long() ^ last.long()).double()) + 1
+    return DEPTH - differing_bits.clamp_min(0)
+
+
+def _weighted_sum(weights: Tensor, *numbers: Tensor) -> Tensor:
+    """Sum of (k, batch, n) weights times k numbers (batch, n, dim), (batch, dim)."""
+    terms = weights[0, ..., None] * numbers[0]
+    for weight, number in zip(weights[1:], numbers[1:], strict=True):
+        terms.addcmul_(weight[..., None], number)
+    # One after the other, so that further terms of weight zero, for other rows, do not change the rounding.
+    return terms.cumsum(1)[:, -1]
+
+
+def _join(first: tuple[Tensor, Tensor, Tensor], second: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """Increment, area and length (batch,) of two intervals that follow each other, as one."""
+    (w_a, area_a, length_a), (w_b, area_b, length_b) = first, second
+    length = length_a + length_b
+    before, after = (length_a / length)[:, None], (length_b / length)[:, None]
+    # The integral of the path, over the length, is half of the increment and the area.
+    w = w_a + w_b
+    area = before * (0.5 * w_a + area_a) + after * (w_a + 0.5 * w_b + area_b) - 0.5 * w
+    return w, area, length

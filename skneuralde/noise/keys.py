@@ -38,6 +38,17 @@ def to_normal(key: Tensor) -> Tensor:
     return uniform.erfinv_().mul_(math.sqrt(2.0))
 
 
+def to_normal_pair(key: Tensor, count: int = 2) -> Tensor:
+    """Turn mixed keys into two independent standard normal float64 numbers each, ``(2, ...)``, or the first of them."""
+    halves = torch.stack([key >> 32, (key << 32) >> 32]) if count == 2 else (key >> 32)[None]
+    return halves.double().add_(0.5).mul_(2.0**-31).erfinv_().mul_(math.sqrt(2.0))
+
+
+def to_uniform(key: Tensor) -> Tensor:
+    """Turn mixed keys into float64 numbers between 0 and 1."""
+    return (key >> 11).double().add_(0.5).mul_(2.0**-53).add_(0.5)
+
+
 def keyed_normals(seed: int, *words: Tensor) -> Tensor:
     """Draw standard normal float64 numbers, one per combination of int64 words that broadcast against each other."""
     key = mix(torch.full_like(words[0], seed))

@@ -2,34 +2,46 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from skneuralde.solvers.base import Stats, Status, Stepper, Task, Trajectory
+from skneuralde.solvers.base import Stats, Status, Task, Trajectory
 from skneuralde.solvers.control import Controller, Tolerance, first_step
+from skneuralde.solvers.drawing import Source
 from skneuralde.solvers.equation import Equation
-from skneuralde.solvers.harvest import AcceptedSteps, Branches, Inside, Passed
+from skneuralde.solvers.fixed import FixedStepper
+from skneuralde.solvers.harvest import AcceptedSteps, Branches, Ends, Inside, Passed
 from skneuralde.solvers.loop import Front, Watcher, search
-from skneuralde.solvers.march import Mesh, Record, march
+from skneuralde.solvers.march import Dense, Mesh
+from skneuralde.solvers.replay import replay
+from skneuralde.solvers.strides import Dyadic, Free, Strides, snap
+from skneuralde.solvers.wanted import OnePerRow
 
 
-class AdaptiveStepper(Stepper):
-    """A method whose steps come with an estimate of their error and with the solution inside them."""
+class AdaptiveStepper(FixedStepper):
+    """A method whose steps come with an estimate of their error.
+
+    Attributes
+    ----------
+    error_order : float
+        The power of the step's length with which the estimate shrinks.
+    first_same_as_last : bool
+        Whether a step's ``state`` is the drift where it ends.
+    """
 
     adaptive = True
-    order: int
-    #: Whether a step's ``state`` is the drift where it ends.
+    error_order: float
     first_same_as_last: bool = False
 
-    @abstractmethod
-    def inside(self, theta: Tensor, u0: Tensor, stages: tuple[Tensor, ...]) -> Tensor:
-        """The solution at fractions ``theta (n, 1)`` of steps that start at ``u0 (n, dim)``."""
+    def controller(self) -> Controller:
+        """What chooses the steps."""
+        return Controller(self.error_order)
 
     def solve(self, task: Task) -> Trajectory:
-        return _Solution(self, task).solve()
+        return super().solve(task) if task.rtol is None else _Solution(self, task, task.rtol).solve()
 
 
 class _Reached(NamedTuple):
@@ -43,102 +55,125 @@ class _Reached(NamedTuple):
 
 
 class _Solution:
-    """The work on one task."""
+    """The work on one task.
 
-    def __init__(self, method: AdaptiveStepper, task: Task):
+    Elapsed times are counted in the unit of the strides from here on: in cells of the noise where there is noise.
+    """
+
+    def __init__(self, method: AdaptiveStepper, task: Task, rtol: float):
         self.method, self.task = method, task
-        self.tolerance = Tolerance(task.rtol, task.atol)
+        self.tolerance = Tolerance(rtol, task.atol)
         batch = len(task.u0)
         self.start, self.direction = task.start.expand(batch, 1), task.direction.expand(batch, 1)
+        if task.noise is not None and not bool((task.noise.origin[:, None] == self.start).all()):
+            raise ValueError(f"solver {method.name!r} needs noise whose origin is where the paths start")
+        self.elapsed = task.elapsed if task.noise is None else snap(task.elapsed / task.noise.cell)
+        self.strides = self._strides(self.elapsed, None)
         f0 = task.equation.drift(self.start, task.u0)
-        self.differentiate = torch.is_grad_enabled() and (task.u0.requires_grad or f0.requires_grad)
-        end = torch.where(task.elapsed.isfinite(), task.elapsed, 0.0).amax(1, keepdim=True).expand(batch, 1)
+        self.differentiate = torch.is_grad_enabled() and (task.u0.requires_grad or self._has_gradient(f0))
+        end = torch.where(self.elapsed.isfinite(), self.elapsed, 0.0).amax(1, keepdim=True).expand(batch, 1)
         self.front = self._begin(task.u0.detach(), f0.detach(), end)
+
+    def _has_gradient(self, f0: Tensor) -> bool:
+        if f0.requires_grad or self.task.noise is None:
+            return f0.requires_grad
+        return self.task.equation.diffusion(self.start, self.task.u0).requires_grad
+
+    def _strides(self, stops: Tensor, rows: Tensor | None) -> Strides:
+        noise = self.task.noise
+        if noise is None:
+            return Free()
+        chosen = noise if rows is None else noise.select(rows)
+        return Dyadic(chosen, stops, area=self.method.levy_area is not None, dtype=self.task.u0.dtype)
 
     @torch.no_grad()
     def _begin(self, u0: Tensor, f0: Tensor, end: Tensor) -> Front:
         if self.task.dt is None:
-            h = first_step(lambda u: self.task.equation.drift(self.start, u), u0, f0, self.tolerance, self.method.order)
+            h = first_step(
+                lambda u: self.task.equation.drift(self.start, u), u0, f0, self.tolerance, self.method.error_order
+            )
         else:
             h = torch.full_like(end, self.task.dt)
-        return Front.begin(u0, f0 if self.method.first_same_as_last else None, self.start, self.direction, end, h)
+        h = torch.maximum(h / self.strides.unit, self.strides.smallest(self.start, end))
+        carry = f0 if self.method.first_same_as_last else None
+        return Front.begin(u0, carry, self.start, self.direction, torch.zeros_like(end), end, h)
 
     def solve(self) -> Trajectory:
         """Values at the times wanted."""
         task, counter = self.task, self.task.equation.counter
-        values = torch.where((task.elapsed <= 0.0)[..., None], task.u0[:, None], torch.nan)
+        values = torch.where((self.elapsed <= 0.0)[..., None], task.u0[:, None], torch.nan)
         front, status = self.front, self.front.status[:, 0]
         if bool((front.end > 0.0).any()):
             front, status, path, save, states = self._by_side_steps() if task.aside else self._inside_steps()
             values = values.index_put((path, save), states)
         stats = Stats(front.steps[:, 0], front.rejections[:, 0], front.smallest[:, 0], counter.drift, counter.diffusion)
         reached = torch.where(status[:, None] == Status.SUCCESS, front.end, front.elapsed)
-        return Trajectory(values, status, (self.start + self.direction * reached)[:, 0], stats)
+        return Trajectory(values, status, (self.start + self.direction * self.strides.unit * reached)[:, 0], stats)
 
     def _inside_steps(self) -> _Reached:
-        """Wanted times from the dense output; the last one is where the last step ends."""
-        task, batch = self.task, len(self.task.u0)
+        """Wanted times from the dense output, or, with noise, from steps that end on them."""
+        task = self.task
         if not self.differentiate:
-            inside = Inside(task.elapsed, batch, self.method.inside)
-            front = self._search(task.equation, self.front, [inside])
-            path, save, (states,) = inside.result()
+            harvest = self._harvest()
+            front = self._search(self.strides, task.equation, self.front, [harvest])
+            path, save, (states,) = harvest.result()
             return _Reached(front, front.status[:, 0], path, save, states)
-        accepted, passed = AcceptedSteps(), Passed(task.elapsed, batch)
-        front = self._search(task.equation, self.front, [accepted, passed])
+        accepted, passed = AcceptedSteps(), Passed(self.elapsed, len(task.u0))
+        front = self._search(self.strides, task.equation, self.front, [accepted, passed])
         path, save, (step, theta) = passed.result()
-        mesh = accepted.mesh(front.steps[:, 0], task.u0.dtype)
-        if bool((theta >= 1.0).all()):
-            states = self._repeat(task.equation, task.u0, mesh, step + 1, path)
-            return _Reached(front, front.status[:, 0], path, save, states)
-        record, stages = Record(mesh, batch), []
-        for k, (u, made) in enumerate(march(self.method, task.equation, task.u0, mesh)):
-            record.keep(k, u)
-            stages.append(made.stages)
-        rows = record.positions(step, path)
-        u, *parts = (
-            torch.cat(column).index_select(0, rows)
-            for column in (tuple(record.kept.values()), *zip(*stages, strict=True))
-        )
-        return _Reached(front, front.status[:, 0], path, save, self.method.inside(theta, u, tuple(parts)))
+        mesh = self._mesh(accepted, self.front, front.steps[:, 0], None)
+        inside = theta if bool((theta < 1.0).any()) else None
+        wanted = OnePerRow(step + 1, path, mesh, inside)
+        states = replay(self.method, task.equation, task.u0, mesh, wanted, gradient=task.gradient)
+        return _Reached(front, front.status[:, 0], path, save, states)
+
+    def _harvest(self) -> Ends | Inside:
+        """What keeps the states at the wanted times during a search."""
+        if isinstance(self.strides, Dyadic):
+            return Ends(self.elapsed, len(self.task.u0))
+        assert isinstance(self.method, Dense)
+        return Inside(self.elapsed, len(self.task.u0), self.method.inside)
 
     def _by_side_steps(self) -> _Reached:
         """Wanted times by branches from a mesh that knows nothing of them.
 
-        A branch starts from the first mesh point whose proposed step passes its time, whether or not that step is then
+        A branch starts from the first mesh point whose next step passes its time, whether or not that step is then
         accepted: so neither the mesh nor the branches depend on what else is wanted, and nothing is asked of the
         equation beyond the wanted time.
         """
         task = self.task
-        accepted, branches = AcceptedSteps(), Branches(task.elapsed, len(task.u0))
+        accepted, branches = AcceptedSteps(), Branches(self.elapsed, len(task.u0))
         watchers: list[Watcher] = [branches, accepted] if self.differentiate else [branches]
-        main = self._search(task.equation, self.front, watchers, overshoot=True)
+        nowhere = torch.full_like(self.elapsed[:1, :1], torch.inf)
+        main = self._search(self._strides(nowhere, None), task.equation, self.front, watchers, overshoot=True)
         path, save, (step, elapsed, u) = branches.result()
-        equation, wanted = task.equation.select(path), task.elapsed.expand(len(task.u0), -1)[path, save][:, None]
-        start, direction, rest = (
-            self.start[path] + self.direction[path] * elapsed,
-            self.direction[path],
-            wanted - elapsed,
-        )
-        front = Front.begin(u, None, start, direction, rest, rest)
+        wanted = self.elapsed.expand(len(task.u0), -1)[path, save][:, None]
+        equation = task.equation.select(path)
+        front = Front.begin(u, None, self.start[path], self.direction[path], elapsed, wanted, wanted - elapsed)
         steps = AcceptedSteps()
-        side = self._search(equation, front, [steps] if self.differentiate else [])
+        strides = self._strides(wanted, path)
+        side = self._search(strides, equation, front, [steps] if self.differentiate else [])
         states = side.u
         if self.differentiate:
-            mesh = accepted.mesh(main.steps[:, 0], u.dtype)
-            origin = self._repeat(task.equation, task.u0, mesh, step, path)
+            mesh = self._mesh(accepted, self.front, main.steps[:, 0], None)
+            origins = OnePerRow(step, path, mesh)
+            states = replay(self.method, task.equation, task.u0, mesh, origins, gradient=task.gradient)
             count = side.steps[:, 0]
-            states = self._repeat(
-                equation, origin, steps.mesh(count, u.dtype), count, torch.arange(len(path), device=u.device)
-            )
+            mesh = self._mesh(steps, front, count, path)
+            ends = OnePerRow(count, torch.arange(len(path), device=u.device), mesh)
+            states = replay(self.method, equation, states, mesh, ends, gradient=task.gradient)
         states = torch.where(side.status == Status.SUCCESS, states, torch.nan)
         status = main.status[:, 0].scatter_reduce(0, path, side.status[:, 0], "amax")
         return _Reached(main, status, path, save, states)
 
     @torch.no_grad()
-    def _search(self, equation: Equation, front: Front, watchers: list[Watcher], *, overshoot: bool = False) -> Front:
+    def _search(
+        self, strides: Strides, equation: Equation, front: Front, watchers: list[Watcher], *, overshoot: bool = False
+    ) -> Front:
         return search(
             self.method,
-            Controller(self.method.order),
+            self.method.controller(),
+            strides,
             equation,
             front,
             self.tolerance,
@@ -147,12 +182,13 @@ class _Solution:
             overshoot=overshoot,
         )
 
-    def _repeat(self, equation: Equation, u0: Tensor, mesh: Mesh, step: Tensor, path: Tensor) -> Tensor:
-        """Make the steps of a mesh once more, with gradients; the states after ``step`` steps of the paths."""
-        record = Record(mesh, len(u0))
-        wanted = set(step.unique().tolist())
-        record.keep(0, u0 if mesh.order is None else u0[mesh.order])
-        for k, (_, made) in enumerate(march(self.method, equation, u0, mesh), 1):
-            if k in wanted:
-                record.keep(k, made.u1)
-        return torch.cat(list(record.kept.values())).index_select(0, record.positions(step, path))
+    def _mesh(self, accepted: AcceptedSteps, front: Front, count: Tensor, rows: Tensor | None) -> Mesh:
+        """The accepted steps, with their noise; ``rows`` are the paths, None for all of them once."""
+        task, unit = self.task, self.strides.unit
+        points = accepted.points(front.elapsed, count)
+        t = front.start + front.direction * unit * points[:, :-1]
+        mesh = Mesh.ragged(t, front.direction * unit * points.diff(dim=1), count, task.u0.dtype)
+        if task.noise is None:
+            return mesh
+        noise = task.noise if rows is None else task.noise.select(rows)
+        return replace(mesh, noise=Source.of_cells(noise, self.method, task.u0.dtype).along(points, mesh))

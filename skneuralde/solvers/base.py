@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from skneuralde.noise import Brownian
+from skneuralde.noise import Brownian, Increments
 from skneuralde.solvers.equation import Equation, ProblemLike
 
 
@@ -78,7 +78,8 @@ class Task:
     elapsed : float64 Tensor of shape (batch, n_times) or (1, n_times)
         Time from the start to each time wanted, non-decreasing from 0; infinite where nothing is wanted.
     noise : Brownian or None
-    rtol : float
+    rtol : float or None
+        None asks adaptive methods, too, for steps of size dt.
     atol : Tensor of shape () or (dim,)
     dt : float or None
         Step of a fixed-step method, first step of an adaptive one.
@@ -86,6 +87,8 @@ class Task:
         Bound on the steps of one path, rejected ones included.
     aside : bool
         Whether times are reached by side steps from a mesh that does not depend on them.
+    gradient : str
+        How the solution is differentiated, see `skneuralde.solvers.replay`.
     """
 
     equation: Equation
@@ -94,11 +97,12 @@ class Task:
     direction: Tensor
     elapsed: Tensor
     noise: Brownian | None
-    rtol: float
+    rtol: float | None
     atol: Tensor
     dt: float | None
     max_steps: int
     aside: bool
+    gradient: str
 
     @property
     def is_shared(self) -> bool:
@@ -122,8 +126,13 @@ class Solver(ABC):
         Orders of convergence with the least convenient noise it treats.
     levy_area : str or None
         What it needs to know of the noise besides increments: "space-time".
+    increments : {"gaussian", "three-point"}
+        Whether its increments are those of a Brownian path, or numbers that only share their first five moments, for
+        methods that converge in law alone.
     adaptive : bool
         Whether it chooses its steps from rtol and atol; else it needs dt.
+    gradients : tuple of str
+        The ways in which its solutions can be differentiated, see `skneuralde.solvers.replay`.
     handles_stiffness : bool
     reference : str
     """
@@ -135,7 +144,9 @@ class Solver(ABC):
     strong_order: float | None = None
     weak_order: float | None = None
     levy_area: str | None = None
+    increments: str = "gaussian"
     adaptive: bool = False
+    gradients: tuple[str, ...] = ("direct",)
     handles_stiffness: bool = False
     reference: str = ""
 
@@ -168,13 +179,6 @@ class Solver(ABC):
 
 #: The methods that have a name of their own; filled by the registry.
 SOLVERS: dict[str, Solver] = {}
-
-
-class Increments(NamedTuple):
-    """Noise of one step: the Brownian motion's increments, and its space-time Levy areas if the method needs them."""
-
-    w: Tensor
-    area: Tensor | None = None
 
 
 class Step(NamedTuple):

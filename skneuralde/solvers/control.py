@@ -37,7 +37,7 @@ class Controller:
     .. [2] E. Hairer and G. Wanner, *Solving Ordinary Differential Equations II* (1996), section IV.2.
     """
 
-    order: int
+    order: float
     safety: float = 0.9
     shrink: float = 0.2
     growth: float = 10.0
@@ -45,19 +45,25 @@ class Controller:
     #: What stands for the error before the first step, and the least that is remembered.
     least_memory = 1e-4
 
-    def factor(self, ratio: Tensor, memory: Tensor) -> Tensor:
-        """By what to multiply the step, from its error ratio and the last accepted one; non-finite errors shrink it."""
+    def next_step(self, length: Tensor, proposal: Tensor, ratio: Tensor, memory: Tensor) -> Tensor:
+        """The step to propose after one of this length; errors that are not finite shrink it.
+
+        Where the step was shorter than proposed, for reasons of its own, the proposal still stands as far as the error
+        allows.
+        """
         floored = ratio.nan_to_num(nan=torch.inf).clamp_min(1e-10)
         proportional = self.safety * floored ** (-0.7 / self.order)
-        accepted = proportional * memory ** (0.4 / self.order)
-        return torch.where(ratio <= 1.0, accepted, proportional.clamp_max(1.0)).clamp(self.shrink, self.growth)
+        accepted = ratio <= 1.0
+        factor = torch.where(accepted, proportional * memory ** (0.4 / self.order), proportional.clamp_max(1.0))
+        most = torch.where(accepted, torch.maximum(self.growth * length, proposal), length)
+        return torch.minimum(length * factor.clamp_min(self.shrink), most)
 
     def remember(self, ratio: Tensor) -> Tensor:
         """What a later step needs to know of this one's error."""
         return ratio.clamp_min(self.least_memory)
 
 
-def first_step(drift: Callable[[Tensor], Tensor], u0: Tensor, f0: Tensor, tolerance: Tolerance, order: int) -> Tensor:
+def first_step(drift: Callable[[Tensor], Tensor], u0: Tensor, f0: Tensor, tolerance: Tolerance, order: float) -> Tensor:
     """A first step for each path, float64 (batch, 1), from the scales of u, u' and u''.
 
     ``drift`` is the drift at the starting time as a function of the state, differentiated along the solution by one

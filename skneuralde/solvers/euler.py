@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from skneuralde.solvers.base import Increments, Step
+from skneuralde.noise import Increments
+from skneuralde.solvers.base import Step
 from skneuralde.solvers.equation import Equation
 from skneuralde.solvers.fixed import FixedStepper
 

@@ -14,7 +14,7 @@ class BogackiShampine(RungeKutta):
     """
 
     name = "bs3"
-    order = 3
+    order = error_order = 3
     reference = "Bogacki & Shampine (1989)"
     # The dense output is the cubic Hermite interpolant.
     tableau = Tableau(
@@ -35,7 +35,7 @@ class Tsitouras(RungeKutta):
     """
 
     name = "tsit5"
-    order = 5
+    order = error_order = 5
     reference = "Tsitouras (2011)"
     tableau = Tableau(
         nodes=(0.161, 0.327, 0.9, 0.9800255409045097, 1.0, 1.0),
@@ -86,7 +86,7 @@ class DormandPrince(RungeKutta):
     """
 
     name = "dopri5"
-    order = 5
+    order = error_order = 5
     reference = "Dormand & Prince (1980)"
     tableau = Tableau(
         nodes=(1 / 5, 3 / 10, 4 / 5, 8 / 9, 1.0, 1.0),

@@ -10,7 +10,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from skneuralde.solvers.base import Increments, Step
+from skneuralde.noise import Increments
+from skneuralde.solvers.base import Step
 from skneuralde.solvers.equation import Equation
 from skneuralde.solvers.fixed import FixedStepper
 from skneuralde.solvers.march import Mesh
@@ -67,26 +68,25 @@ class ForeignStepper(FixedStepper):
         states, memory = self.run(Stretch(equation, t, h, [] if noise is None else [noise], 1), u, state)
         return Step(states[0], state=memory)
 
-    def states(
-        self, equation: Equation, u0: Tensor, mesh: Mesh, noise: Iterator[Increments] | None
-    ) -> Iterator[Tensor]:
-        """State after each step of a mesh, for the paths that make it."""
-        u, memory = u0 if mesh.order is None else u0[mesh.order], None
-        for first, last in pairwise(_changes(mesh)):
-            active = mesh.active[first]
-            part = equation if mesh.order is None else equation.select(mesh.order[:active])
-            drawn = [] if noise is None else [next(noise) for _ in range(first, last)]
-            memory = None if memory is None else memory[:active]
-            stretch = Stretch(part, mesh.t[first], mesh.h[first], drawn, last - first)
-            states, memory = self.run(stretch, u[:active], memory)
-            yield from states
-            u = states[-1]
+    def march(
+        self, equation: Equation, u: Tensor, mesh: Mesh, first: int, last: int, carry: Tensor | None
+    ) -> Iterator[tuple[int, Tensor, Step]]:
+        noise = None if mesh.noise is None else mesh.noise(first, last)
+        for begin, end in pairwise(_changes(mesh, first, last)):
+            active = mesh.active[begin]
+            drawn = [] if noise is None else [next(noise) for _ in range(begin, end)]
+            stretch = Stretch(mesh.part(equation, active), mesh.t[begin], mesh.h[begin], drawn, end - begin)
+            states, carry = self.run(stretch, u[:active], None if carry is None else carry[:active])
+            for k, state in enumerate(states, begin):
+                # What is remembered belongs to the stretch's end.
+                yield k, u[:active], Step(state, state=carry if k == end - 1 else None)
+                u = state
 
 
-def _changes(mesh: Mesh) -> list[int]:
+def _changes(mesh: Mesh, first: int, last: int) -> list[int]:
     """The steps at which the length or the number of paths changes, with the first and the end."""
-    changes = [k for k in range(1, len(mesh.active)) if not _continues(mesh, k)]
-    return [0, *changes, len(mesh.active)] if mesh.active else [0]
+    changes = [k for k in range(first + 1, last) if not _continues(mesh, k)]
+    return [first, *changes, last] if last > first else [first]
 
 
 def _continues(mesh: Mesh, k: int) -> bool:

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from skneuralde.solvers.base import check_interval
 from skneuralde.solvers.loop import Attempt, Front, Watcher
-from skneuralde.solvers.march import Mesh
 
 
 class Harvest(Watcher):
@@ -96,6 +95,16 @@ class Inside(Harvest):
         self.add(front.rows, attempt.reached, (front.elapsed, attempt.length, front.u, *attempt.step.stages))
 
 
+class Ends(Harvest):
+    """The solution at wanted times that steps end on."""
+
+    def use(self, time: Tensor, *payload: Tensor) -> tuple[Tensor, ...]:
+        return payload
+
+    def attempted(self, attempt: Attempt) -> None:
+        self.add(attempt.front.rows, attempt.reached, (attempt.step.u1,))
+
+
 class Passed(Harvest):
     """The number of the step over each wanted time, and how far inside it the time lies."""
 
@@ -109,14 +118,17 @@ class Passed(Harvest):
 
 
 class Branches(Harvest):
-    """For each wanted time the first mesh point whose first proposal passes it: number, elapsed time and state."""
+    """For each wanted time the first mesh point whose first step, good enough or not, passes it.
+
+    Keeps the point's number, elapsed time and state.
+    """
 
     def use(self, time: Tensor, *payload: Tensor) -> tuple[Tensor, ...]:
         elapsed, steps, u = payload
         return steps[:, 0], elapsed, u
 
-    def proposed(self, front: Front) -> None:
-        reached = torch.where(front.fresh, front.elapsed + front.proposal, front.elapsed)
+    def proposed(self, front: Front, target: Tensor) -> None:
+        reached = torch.where(front.fresh, target, front.elapsed)
         self.add(front.rows, reached, (front.elapsed, front.steps, front.u))
 
 
@@ -124,22 +136,21 @@ class AcceptedSteps(Watcher):
     """The mesh that a search finds."""
 
     def __init__(self) -> None:
-        self.seen: list[tuple[Tensor, Tensor, Tensor, Tensor, Tensor]] = []
+        self.seen: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
 
     def attempted(self, attempt: Attempt) -> None:
         front = attempt.front
-        t = front.start + front.direction * front.elapsed
-        self.seen.append(
-            (front.rows, front.steps[:, 0], t[:, 0], (front.direction * attempt.length)[:, 0], attempt.accepted[:, 0])
-        )
+        self.seen.append((front.rows, front.steps[:, 0], attempt.target[:, 0], attempt.accepted[:, 0]))
 
-    def mesh(self, count: Tensor, dtype: torch.dtype) -> Mesh:
-        """The accepted steps of every path, ``count (batch,)`` of them."""
+    def points(self, begin: Tensor, count: Tensor) -> Tensor:
+        """Elapsed times (batch, n_points) of the mesh points of every path, padded with infinity.
+
+        From ``begin (batch, 1)`` on, by ``count (batch,)`` accepted steps.
+        """
         n_steps = int(count.max()) if len(count) else 0
-        t = torch.full((len(count), n_steps), torch.inf, dtype=torch.float64, device=count.device)
-        h = torch.full_like(t, torch.inf)
+        points = torch.full((len(count), n_steps + 1), torch.inf, dtype=torch.float64, device=count.device)
+        points[:, :1] = begin
         if self.seen:
-            path, step, begin, length, accepted = (torch.cat(column) for column in zip(*self.seen, strict=True))
-            path, step = path[accepted], step[accepted]
-            t[path, step], h[path, step] = begin[accepted], length[accepted]
-        return Mesh.ragged(t, h, count, dtype)
+            path, step, target, accepted = (torch.cat(column) for column in zip(*self.seen, strict=True))
+            points[path[accepted], step[accepted] + 1] = target[accepted]
+        return points

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from skneuralde.noise import Brownian
-from skneuralde.solvers.base import Solver, Status, Task, Trajectory
+from skneuralde.solvers.base import SOLVERS, Solver, Status, Task, Trajectory
 from skneuralde.solvers.equation import Equation, InputsOverTime, ProblemLike
 from skneuralde.solvers.errors import SolverError
+from skneuralde.solvers.march import Marcher
+from skneuralde.solvers.replay import GRADIENTS
 
 #: Inputs of a batch of paths: none, constant ``(batch, k)``, or a function of each path's float64 time ``(batch,)``.
 Context = Tensor | Callable[[Tensor], Tensor] | None
@@ -25,11 +27,12 @@ def integrate(
     solver: Solver,
     context: Context = None,
     noise: Brownian | None = None,
-    rtol: float = 1e-3,
+    rtol: float | None = 1e-3,
     atol: float | Tensor = 1e-6,
     dt: float | None = None,
     max_steps: int = 100_000,
     aside: bool = False,
+    gradient: str = "direct",
     on_error: str = "raise",
 ) -> Trajectory:
     """Solve a batch of initial value problems.
@@ -47,13 +50,16 @@ def integrate(
     noise : Brownian, optional
         Needed with a diffusion.
     rtol, atol : float; atol also a Tensor of shape (dim,)
-        Adaptive methods keep the local error of each path below ``atol + rtol * abs(u)``, as a root mean square.
+        Adaptive methods keep the local error of each path below ``atol + rtol * abs(u)``, as a root mean square. With
+        ``rtol=None`` they, too, take steps of size dt.
     dt : float, optional
         Step of a fixed-step method; the first step of an adaptive one.
     max_steps : int
     aside : bool
         Reach the times by side steps from a mesh that does not know them, so that the solution at one time does not
         depend on the other times.
+    gradient : {"direct", "checkpoint", "reversible", "forward"}
+        See `skneuralde.solvers.replay`.
     on_error : {"raise", "mask"}
         "mask" leaves NaN after a failure.
 
@@ -68,8 +74,8 @@ def integrate(
     SolverError
         If a path fails.
     """
-    check_numbers(solver, u0.dtype, rtol, atol, dt, max_steps, on_error)
-    task = _prepare(problem, u0, times, solver, context, noise, rtol, atol, dt, max_steps, aside)
+    check_numbers(solver, u0.dtype, rtol, atol, dt, max_steps, gradient, on_error)
+    task = _prepare(problem, u0, times, context, noise, rtol, atol, dt, max_steps, aside, gradient)
     trajectory = solver.solve(task)
     if on_error == "raise" and bool((trajectory.status != Status.SUCCESS).any()):
         raise SolverError.from_trajectory(solver.name, trajectory)
@@ -80,14 +86,14 @@ def _prepare(
     problem: ProblemLike,
     u0: Tensor,
     times: Tensor,
-    solver: Solver,
     context: Context,
     noise: Brownian | None,
-    rtol: float,
+    rtol: float | None,
     atol: float | Tensor,
     dt: float | None,
     max_steps: int,
     aside: bool,
+    gradient: str,
 ) -> Task:
     if times.dtype != torch.float64:
         raise ValueError(f"times must be float64, got {times.dtype}")
@@ -109,30 +115,40 @@ def _prepare(
     tolerance = torch.as_tensor(atol, dtype=u0.dtype, device=u0.device)
     return Task(
         equation, u0, start, direction, elapsed, noise if problem.diffusion is not None else None,
-        rtol, tolerance, dt, max_steps, aside,
+        rtol, tolerance, dt, max_steps, aside, gradient,
     )  # fmt: skip
 
 
 def check_numbers(
     solver: Solver,
     dtype: torch.dtype,
-    rtol: float,
+    rtol: float | None,
     atol: float | Tensor,
     dt: float | None,
     max_steps: int,
+    gradient: str,
     on_error: str,
 ) -> None:
     """Refuse what would make a solver hang or lie."""
     if dt is not None and not (dt > 0 and math.isfinite(dt)):
         raise ValueError(f"dt must be a positive number, got {dt!r}")
-    if dt is None and not solver.adaptive:
+    if dt is None and (rtol is None or not solver.adaptive):
         raise ValueError(f"solver {solver.name!r} takes steps of a fixed size: give dt, in units of time")
+    if rtol is None and not isinstance(solver, Marcher):
+        raise ValueError(f"solver {solver.name!r} has no steps of a fixed size: give rtol")
     if max_steps < 1:
         raise ValueError(f"max_steps must be at least 1, got {max_steps!r}")
     smallest = 10 * torch.finfo(dtype).eps
-    if solver.adaptive and not smallest <= rtol < math.inf:
+    if solver.adaptive and rtol is not None and not smallest <= rtol < math.inf:
         raise ValueError(f"rtol must be at least ten machine epsilons of {dtype}, {smallest:.1e}, got {rtol!r}")
     if not bool((torch.as_tensor(atol) >= 0).all()):
         raise ValueError(f"atol must not be negative, got {atol!r}")
+    if gradient not in GRADIENTS:
+        raise ValueError(f"gradient must be one of {', '.join(map(repr, GRADIENTS))}, got {gradient!r}")
+    if gradient not in solver.gradients:
+        able = sorted(other.name for other in SOLVERS.values() if gradient in other.gradients)
+        raise ValueError(
+            f"solver {solver.name!r} has no gradient={gradient!r}; these have: {', '.join(map(repr, able))}"
+        )
     if on_error not in ("raise", "mask"):
         raise ValueError(f"on_error must be 'raise' or 'mask', got {on_error!r}")

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from skneuralde.solvers.base import Status, Step, Stepper, check_interval
-from skneuralde.solvers.control import Controller, Tolerance, smallest_step
+from skneuralde.solvers.control import Controller, Tolerance
 from skneuralde.solvers.equation import Equation
+from skneuralde.solvers.strides import Strides
 
 #: The status of a path that is still under way.
 RUNNING = -1
@@ -28,7 +29,8 @@ class Front:
     start, direction, end : float64 Tensor of shape (n, 1)
         First time, 1 or -1, and the elapsed time at which to stop.
     elapsed, proposal, memory : float64 Tensor of shape (n, 1)
-        Time since the start, length of the step to try next, what the controller remembers.
+        Time since the start, length of the step to try next, what the controller remembers. Elapsed times and lengths
+        are counted in the unit of the strides.
     u : Tensor of shape (n, dim)
     carry : Tensor or None
         What the method can reuse.
@@ -55,21 +57,30 @@ class Front:
     smallest: Tensor
 
     @classmethod
-    def begin(cls, u0: Tensor, carry: Tensor | None, start: Tensor, direction: Tensor, end: Tensor, h: Tensor) -> Front:
-        """All paths of a batch at their starts; those with no way to go have arrived."""
-        zeros, none = torch.zeros_like(end), torch.zeros_like(end, dtype=torch.int64)
+    def begin(
+        cls,
+        u0: Tensor,
+        carry: Tensor | None,
+        start: Tensor,
+        direction: Tensor,
+        elapsed: Tensor,
+        end: Tensor,
+        h: Tensor,
+    ) -> Front:
+        """All paths of a batch where they begin; those with no way to go have arrived."""
+        none = torch.zeros_like(end, dtype=torch.int64)
         return cls(
             rows=torch.arange(len(u0), device=u0.device),
             start=start,
             direction=direction,
             end=end,
-            elapsed=zeros,
-            proposal=torch.maximum(h, smallest_step(start, end)),
+            elapsed=elapsed,
+            proposal=h,
             memory=torch.full_like(end, Controller.least_memory),
             u=u0,
             carry=carry,
             fresh=torch.ones_like(end, dtype=torch.bool),
-            status=torch.where(end > 0, RUNNING, int(Status.SUCCESS)),
+            status=torch.where(end > elapsed, RUNNING, int(Status.SUCCESS)),
             steps=none,
             rejections=none,
             smallest=torch.full_like(end, torch.inf),
@@ -94,11 +105,12 @@ class Front:
 class Attempt:
     """One step tried by all paths of a front.
 
-    ``length`` is 0 for paths that have stopped, ``ratio`` is the error over what is allowed, ``accepted`` whether that
-    was good enough, ``reached`` the elapsed time after it; (n, 1) each.
+    ``target`` is where it ends, ``length`` is 0 for paths that have stopped, ``ratio`` is the error over what is
+    allowed, ``accepted`` whether that was good enough, ``reached`` the elapsed time after it; (n, 1) each.
     """
 
     front: Front
+    target: Tensor
     length: Tensor
     step: Step
     ratio: Tensor
@@ -109,8 +121,8 @@ class Attempt:
 class Watcher:
     """What wants to know of the steps of a search."""
 
-    def proposed(self, front: Front) -> None:
-        """The next steps are about to be tried."""
+    def proposed(self, front: Front, target: Tensor) -> None:
+        """Steps to ``target (n, 1)`` are about to be tried."""
 
     def attempted(self, attempt: Attempt) -> None:
         """They were tried."""
@@ -119,6 +131,7 @@ class Watcher:
 def search(
     stepper: Stepper,
     controller: Controller,
+    strides: Strides,
     equation: Equation,
     front: Front,
     tolerance: Tolerance,
@@ -138,12 +151,14 @@ def search(
     """
     done, part = front, equation
     interval = check_interval(front.u.device)
+    beyond = torch.full_like(front.end, torch.inf)
     for turn in range(max_steps):
+        target = strides.target(front.rows, front.elapsed, front.proposal, beyond if overshoot else front.end)
         if overshoot:
-            passes = front.fresh & (front.elapsed + front.proposal >= front.end) & (front.status == RUNNING)
+            passes = front.fresh & (target >= front.end) & (front.status == RUNNING)
             front = replace(front, status=torch.where(passes, int(Status.SUCCESS), front.status))
         for watcher in watchers:
-            watcher.proposed(front)
+            watcher.proposed(front, target)
         if turn % interval == 0:
             running = front.status[:, 0] == RUNNING
             n_running = int(running.sum())
@@ -151,36 +166,40 @@ def search(
                 done = done.update(front)
                 if n_running == 0:
                     return done
-                front = front.select(running)
+                front, target, beyond = front.select(running), target[running], beyond[running]
                 part = equation.select(front.rows)
-        attempt = _try(stepper, part, front, tolerance)
+        attempt = _try(stepper, strides, part, front, target, tolerance)
         for watcher in watchers:
             watcher.attempted(attempt)
-        front = _advance(controller, attempt)
+        front = _advance(controller, strides, attempt)
     front = replace(front, status=torch.where(front.status == RUNNING, int(Status.MAX_STEPS), front.status))
     return done.update(front)
 
 
-def _try(stepper: Stepper, equation: Equation, front: Front, tolerance: Tolerance) -> Attempt:
-    """Make one step with every path, as long as proposed and no longer than to the end."""
+def _try(
+    stepper: Stepper, strides: Strides, equation: Equation, front: Front, target: Tensor, tolerance: Tolerance
+) -> Attempt:
+    """Make one step with every path that is under way."""
     running = front.status == RUNNING
-    length = torch.where(running, torch.minimum(front.proposal, front.end - front.elapsed), 0.0)
-    t = front.start + front.direction * front.elapsed
-    step = stepper.step(equation, t, (front.direction * length).to(front.u.dtype), front.u, None, front.carry)
+    target = torch.where(running, target, front.elapsed)
+    length = target - front.elapsed
+    t = front.start + front.direction * strides.unit * front.elapsed
+    h = (front.direction * strides.unit * length).to(front.u.dtype)
+    noise = strides.noise(front.rows, front.elapsed, target)
+    step = stepper.step(equation, t, h, front.u, noise, front.carry)
     assert step.error is not None
     ratio = tolerance.ratio(step.error, front.u, step.u1)
     accepted = running & (ratio <= 1.0)
-    onwards = torch.where(front.proposal >= front.end - front.elapsed, front.end, front.elapsed + length)
-    return Attempt(front, length, step, ratio, accepted, torch.where(accepted, onwards, front.elapsed))
+    return Attempt(front, target, length, step, ratio, accepted, torch.where(accepted, target, front.elapsed))
 
 
-def _advance(controller: Controller, attempt: Attempt) -> Front:
+def _advance(controller: Controller, strides: Strides, attempt: Attempt) -> Front:
     """Move on where the step was good enough, propose the next one everywhere."""
     front, accepted, ratio, step = attempt.front, attempt.accepted, attempt.ratio, attempt.step
     running = front.status == RUNNING
     rejected = running & ~accepted
-    proposal = attempt.length * controller.factor(ratio, front.memory)
-    stuck = rejected & (proposal < smallest_step(front.start, front.end))
+    proposal = controller.next_step(attempt.length, front.proposal, ratio, front.memory)
+    stuck = rejected & (proposal < strides.smallest(front.start, front.end))
     reason = torch.where(ratio.isfinite(), int(Status.STEP_TOO_SMALL), int(Status.NON_FINITE))
     status = torch.where(accepted & (attempt.reached >= front.end), int(Status.SUCCESS), front.status)
     return Front(
@@ -197,5 +216,5 @@ def _advance(controller: Controller, attempt: Attempt) -> Front:
         status=torch.where(stuck, reason, status),
         steps=front.steps + accepted,
         rejections=front.rejections + rejected,
-        smallest=torch.where(running, torch.minimum(front.smallest, attempt.length), front.smallest),
+        smallest=torch.where(running, torch.minimum(front.smallest, strides.unit * attempt.length), front.smallest),
     )

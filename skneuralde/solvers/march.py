@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from skneuralde.solvers.base import Increments, Step, Stepper
+from skneuralde.noise import Increments
+from skneuralde.solvers.base import Step, Stepper
 from skneuralde.solvers.equation import Equation
+
+#: Noise of the steps ``first`` to ``last - 1`` of a mesh, for the paths that make them.
+MeshNoise = Callable[[int, int], Iterator[Increments]]
 
 
 @dataclass(frozen=True)
@@ -28,12 +33,15 @@ class Mesh:
         Number of paths that make step k.
     order : int64 Tensor of shape (batch,) or None
         None keeps the paths as they are; then all make every step.
+    noise : callable or None
+        Gives the noise of some steps, the same at every call.
     """
 
     t: Sequence[Tensor]
     h: Sequence[Tensor | float]
     active: list[int]
     order: Tensor | None
+    noise: MeshNoise | None = None
 
     @classmethod
     def shared(cls, t: Tensor, h: Tensor, batch: int) -> Mesh:
@@ -54,53 +62,45 @@ class Mesh:
             [t[: active[k], k : k + 1] for k in columns], [h[: active[k], k : k + 1] for k in columns], active, order
         )
 
+    def __len__(self) -> int:
+        return len(self.active)
 
-def march(
-    stepper: Stepper, equation: Equation, u0: Tensor, mesh: Mesh, noise: Iterator[Increments] | None = None
-) -> Iterator[tuple[Tensor, Step]]:
-    """Make the steps of a mesh; yields the state before each step and the step, in the mesh's order of paths.
+    def sorted(self, rows: Tensor) -> Tensor:
+        """Rows of the batch in the mesh's order of paths."""
+        return rows if self.order is None else rows[self.order]
 
-    ``noise`` gives the increments of each step, for the paths that make it.
-    """
-    u, carry, part, rows = u0, None, equation, len(u0)
-    if mesh.order is not None:
-        u, part = u0[mesh.order], equation.select(mesh.order)
-    for t, h, active in zip(mesh.t, mesh.h, mesh.active, strict=True):
-        if mesh.order is not None and active < rows:
-            rows, u, part = active, u[:active], equation.select(mesh.order[:active])
-            carry = None if carry is None else carry[:active]
-        step = stepper.step(part, t, h, u, None if noise is None else next(noise), carry)
-        yield u, step
-        u, carry = step.u1, step.state
+    def part(self, equation: Equation, active: int) -> Equation:
+        """The equation of the first ``active`` paths."""
+        return equation if self.order is None else equation.select(self.order[:active])
 
 
-class Record:
-    """Tensors left by some steps of a mesh, to be picked by step and path; rows in the mesh's order."""
+class Marcher(Stepper):
+    """A method that can follow a mesh."""
 
-    def __init__(self, mesh: Mesh, batch: int):
-        self.batch = batch
-        self.order = mesh.order
-        self.kept: dict[int, Tensor] = {}
+    gradients = ("direct", "checkpoint", "forward")
 
-    def keep(self, step: int, tensor: Tensor) -> None:
-        """Keep what step number ``step`` left."""
-        self.kept[step] = tensor
+    def march(
+        self, equation: Equation, u: Tensor, mesh: Mesh, first: int, last: int, carry: Tensor | None
+    ) -> Iterator[tuple[int, Tensor, Step]]:
+        """Make the steps ``first`` to ``last - 1`` of a mesh; yields the number, the state before, and the step.
 
-    def positions(self, step: Tensor, path: Tensor) -> Tensor:
-        """Where a step's row of a path is when all that is kept lies one under the other."""
-        numbers = torch.tensor(list(self.kept), device=step.device)
-        sizes = torch.tensor([len(tensor) for tensor in self.kept.values()], device=step.device)
-        offset = torch.zeros(int(numbers.max()) + 1, dtype=torch.int64, device=step.device)
-        offset[numbers] = sizes.cumsum(0) - sizes
-        if self.order is None:
-            return offset[step] + path
-        rank = torch.empty_like(self.order)
-        rank[self.order] = torch.arange(self.batch, device=step.device)
-        return offset[step] + rank[path]
+        ``u`` and ``carry`` belong to the paths that make step ``first``, or more, in the mesh's order.
+        """
+        noise = None if mesh.noise is None else mesh.noise(first, last)
+        rows = -1
+        for k in range(first, last):
+            active = mesh.active[k]
+            if active != rows:
+                rows, u, part = active, u[:active], mesh.part(equation, active)
+                carry = None if carry is None else carry[:active]
+            step = self.step(part, mesh.t[k], mesh.h[k], u, None if noise is None else next(noise), carry)
+            yield k, u, step
+            u, carry = step.u1, step.state
 
-    def pick(self, step: Tensor) -> Tensor:
-        """``(batch, n)`` steps of each path, or ``(1, n)`` of all, to ``(batch, n, dim)``."""
-        if self.order is None and len(step) == 1:
-            return torch.stack([self.kept[k] for k in step[0].tolist()], 1)
-        rows = self.positions(step, torch.arange(self.batch, device=step.device)[:, None])
-        return torch.cat(list(self.kept.values())).index_select(0, rows.flatten()).unflatten(0, rows.shape)
+
+class Dense(Marcher):
+    """A method that also gives the solution inside its steps."""
+
+    @abstractmethod
+    def inside(self, theta: Tensor, u0: Tensor, stages: tuple[Tensor, ...]) -> Tensor:
+        """The solution at fractions ``theta (n, 1)`` of steps that start at ``u0 (n, dim)``, from their stages."""

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from skneuralde.noise import Increments
 from skneuralde.solvers.adaptive import AdaptiveStepper
-from skneuralde.solvers.base import Increments, Step
+from skneuralde.solvers.base import Step
 from skneuralde.solvers.equation import Equation
+from skneuralde.solvers.march import Dense
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Tableau:
                 raise ValueError(f"dense weights must end at b: expected {weight}, got {sum(polynomial)}")
 
 
-class RungeKutta(AdaptiveStepper):
+class RungeKutta(AdaptiveStepper, Dense):
     """A step of an explicit pair with local extrapolation."""
 
     noise_kinds = ("none",)

@@ -69,7 +69,7 @@ def solve(
     ts: Any,
     *,
     solver: str = "auto",
-    rtol: float = 1e-3,
+    rtol: float | None = 1e-3,
     atol: float = 1e-6,
     dt: float | None = None,
     n_paths: int = 1,
@@ -78,6 +78,7 @@ def solve(
     device: str | torch.device | None = None,
     dtype: torch.dtype | None = None,
     max_steps: int = 100_000,
+    gradient: str = "direct",
     on_error: str = "raise",
 ) -> Solution:
     """Simulate a differential equation.
@@ -137,7 +138,7 @@ def solve(
     method.check(problem)
     n_paths = _check_n_paths(n_paths)
     u0 = _state(y0, problem, device, dtype)
-    check_numbers(method, u0.dtype, rtol, atol, dt, max_steps, on_error)
+    check_numbers(method, u0.dtype, rtol, atol, dt, max_steps, gradient, on_error)
     batch, dim = u0.shape[:-1], u0.shape[-1]
     size = math.prod(batch)
     times = _times(ts, batch, u0.device, may_decrease=problem.diffusion is None)
@@ -165,6 +166,7 @@ def solve(
         atol=atol,
         dt=dt,
         max_steps=max_steps,
+        gradient=gradient,
         on_error=on_error,
     )
 

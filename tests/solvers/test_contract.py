@@ -73,7 +73,7 @@ def test_strong_order(name):
     solver, case = get_solver(name), geometric(noisy_calculus(name))
     n = 200
     noise = brownian(n)
-    exact = case.exact(1.0, 1.0, noise.cells(0, 1)[:, 0])
+    exact = case.exact(1.0, 1.0, noise.cells(0, 1).w[:, 0])
     u0, times = torch.ones(n, 1, dtype=torch.float64), torch.tensor([0.0, 1.0], dtype=torch.float64)
     errors = [
         (integrate(case.problem, u0, times, solver=solver, noise=noise, dt=dt).values[:, -1] - exact)

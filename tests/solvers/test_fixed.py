@@ -78,7 +78,9 @@ def test_the_path_of_the_noise_does_not_depend_on_its_cells_fitting_the_mesh(cel
     ts = times(0, 0.05, 0.33, 0.7, 1.31)
     values = integrate(Problem(0.0, 1.0), zero, ts, solver=get_solver("euler"), noise=noise, dt=0.1).values
     for j, t in enumerate(ts.tolist()):
-        expected = noise.increment(torch.zeros(50, dtype=torch.float64), torch.full((50,), t, dtype=torch.float64))
+        expected = noise.between(
+            torch.zeros(50, dtype=torch.float64), torch.full((50,), t / cell, dtype=torch.float64)
+        ).w
         torch.testing.assert_close(values[:, j], expected)
 
 
@@ -88,7 +90,7 @@ def test_noise_drawn_in_blocks_is_the_same(monkeypatch):
     ts = times(0, 0.25, 3.3).repeat(3, 1)
     ts[1, 2:] = torch.nan
     whole = integrate(problem, ONE.repeat(3, 1), ts, **arguments).values
-    monkeypatch.setattr("skneuralde.solvers.fixed._BLOCK", 12)
+    monkeypatch.setattr("skneuralde.solvers.drawing._BLOCK", 12)
     assert torch.equal(integrate(problem, ONE.repeat(3, 1), ts, **arguments).values.nan_to_num(), whole.nan_to_num())
 
 

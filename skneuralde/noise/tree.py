@@ -1,0 +1,115 @@
+"""The dyadic tree of a Brownian path: what one node's normal numbers add to the path, in closed form.
+
+A node over an interval of length h carries the increment W and the space-time Levy area H of the path. Splitting it in
+half takes two normal numbers, Z of variance h/16 and N of variance h/12 (J. Foster, *Numerical approximations for
+stochastic differential equations*, PhD thesis, Oxford 2020, theorem 6.1.6):
+
+    W_left = W/2 + 3/2 H + Z,          W_right = W - W_left,
+    H_left = H/4 - Z/2 + N/2,          H_right = H/4 - Z/2 - N/2.
+
+Given W and H, the path is a quadratic polynomial of time plus a remainder that the split refines. So Z and N of a node
+each add a function to the path that is a quadratic polynomial on either half of the node and zero outside, and an
+increment or area over any interval is a weighted sum of the normal numbers above it. Lengths here are in units of a
+cell, which is the root.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+#: Standard deviations of H (and of N) and of Z over an interval of length 1.
+AREA_STD, MIDDLE_STD = math.sqrt(1 / 12), 0.25
+
+
+def split(w: Tensor, area: Tensor, z: Tensor, n: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Increments and areas of the halves of intervals, (batch, k, dim) to (batch, 2 k, dim); no areas without ``n``."""
+    left = torch.add(z, w, alpha=0.5).add_(area, alpha=1.5)
+    halves = torch.stack([left, w - left], 2).flatten(1, 2)
+    if n is None:
+        return halves, None
+    mean = 0.25 * area - 0.5 * z
+    return halves, torch.stack([torch.add(mean, n, alpha=0.5), torch.sub(mean, n, alpha=0.5)], 2).flatten(1, 2)
+
+
+def root_inside(middle: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights of a cell's two normals in the increment and in the area over an interval inside the cell.
+
+    Returns
+    -------
+    increment, area : Tensor of shape (2, ...)
+    """
+    area_slope = (6.0 * AREA_STD) * (1.0 - 2.0 * middle)
+    return torch.stack([length, length * area_slope]), torch.stack(
+        [torch.zeros_like(length), AREA_STD * length * length]
+    )
+
+
+def inside_half(position: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights of a node's two normals in the increment and in the area over an interval that lies in one half of it.
+
+    Parameters
+    ----------
+    position, length : Tensor
+        Middle of the interval within the node, from 0 to 1, and its length in units of the half.
+
+    Returns
+    -------
+    increment, area : Tensor of shape (2, ...)
+        For a node of length 1.
+    """
+    right = (position >= 0.5).to(position.dtype)
+    y = 2.0 * position - right
+    sign = 1.0 - 2.0 * right
+    bend = 0.5 * length * length
+    slope_z, slope_n = 6.0 * y - 2.0 - 2.0 * right, sign * (3.0 - 6.0 * y)
+    return (
+        torch.stack([MIDDLE_STD * length * slope_z, AREA_STD * length * slope_n]),
+        torch.stack([-MIDDLE_STD * bend, AREA_STD * sign * bend]),
+    )
+
+
+def from_start(position: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights of a node's two normals in the path at a position within the node and in its integral up to there.
+
+    Returns
+    -------
+    value, integral : Tensor of shape (2, ...)
+        For a node of length 1.
+    """
+    right = position >= 0.5
+    y = torch.where(right, 2.0 * position - 1.0, 2.0 * position)
+    bump = 3.0 * y * (1.0 - y)
+    # The path has gained Z at the middle and has lost it again at the end.
+    value_z, value_n = torch.where(right, 1.0 - y, y) - bump, torch.where(right, -bump, bump)
+    lens = y * y * (1.5 - y)
+    integral_z = torch.where(right, y * (1.0 - y).square(), y * y * (y - 1.0))
+    integral_n = torch.where(right, 0.5 - lens, lens)
+    return (
+        torch.stack([MIDDLE_STD * value_z, AREA_STD * value_n]),
+        torch.stack([(0.5 * MIDDLE_STD) * integral_z, (0.5 * AREA_STD) * integral_n]),
+    )
+
+
+def inside_leaf(position: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights of a leaf's two normals in the path at a position within the leaf and in its integral up to there.
+
+    What is left of the path once W and H are taken off is a Brownian bridge of vanishing integral; value and integral
+    are drawn from their joint law (theorem 6.1.4 of the same thesis).
+
+    Returns
+    -------
+    value, integral : Tensor of shape (2, ...)
+        For a leaf of length 1.
+    """
+    y, rest = position, 1.0 - position
+    area = y * y * (0.5 - y / 3.0)
+    variance = (y * rest - 3.0 * (y * rest).square()).clamp_min(0.0)
+    covariance = 0.5 * y * y * rest - 3.0 * y * rest * area
+    integral_variance = y**3 * (1.0 / 3.0 - 0.25 * y) - 3.0 * area * area
+    std = variance.sqrt()
+    slope = torch.where(std > 0.0, covariance / torch.where(std > 0.0, std, 1.0), 0.0)
+    other = (integral_variance - slope * slope).clamp_min(0.0).sqrt()
+    return torch.stack([std, torch.zeros_like(std)]), torch.stack([slope, other])

@@ -1,0 +1,121 @@
+"""The noise of the steps of a mesh."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from skneuralde.noise import Brownian, Increments
+from skneuralde.solvers.base import Solver
+from skneuralde.solvers.march import Mesh, MeshNoise
+
+#: Normal numbers drawn at once.
+_BLOCK = 2**20
+
+
+@dataclass(frozen=True)
+class Source:
+    """Draws what a method needs to know of the noise.
+
+    Attributes
+    ----------
+    noise : Brownian
+    offset : float64 Tensor of shape (batch,)
+        Where each path starts, in cells of the noise from its origin.
+    unit : float
+        What steps are counted in, in cells of the noise.
+    level : int or None
+        How often cells are halved to give that unit from where the paths start; None where they do not.
+    area, three_point : bool
+        What the method asks for.
+    dtype : torch.dtype
+    """
+
+    noise: Brownian
+    offset: Tensor
+    unit: float
+    level: int | None
+    area: bool
+    three_point: bool
+    dtype: torch.dtype
+
+    @classmethod
+    def of_steps(cls, noise: Brownian, start: Tensor, dt: float, solver: Solver, dtype: torch.dtype) -> Source:
+        """For fixed steps of length ``dt`` from ``start (batch, 1)`` or ``(1, 1)``."""
+        unit = dt / noise.cell
+        halvings = -round(math.log2(unit))
+        fits = abs(unit * 2.0**halvings - 1.0) < 1e-9
+        offset = (start[:, 0] - noise.origin) / noise.cell
+        level = halvings if fits and halvings >= 0 and bool((offset == 0.0).all()) else None
+        return cls._for(solver, noise, offset, 2.0**-halvings if fits else unit, level, dtype)
+
+    @classmethod
+    def of_cells(cls, noise: Brownian, solver: Solver, dtype: torch.dtype) -> Source:
+        """For steps of all lengths from the origin of the noise, counted in its cells."""
+        return cls._for(solver, noise, torch.zeros_like(noise.origin), 1.0, None, dtype)
+
+    @classmethod
+    def _for(
+        cls, solver: Solver, noise: Brownian, offset: Tensor, unit: float, level: int | None, dtype: torch.dtype
+    ) -> Source:
+        return cls(noise, offset, unit, level, solver.levy_area is not None, solver.increments == "three-point", dtype)
+
+    def over(self, path: Tensor, begin: Tensor, end: Tensor) -> Increments:
+        """Noise of one interval per row, ``(n,)`` each, counted from the start of its path."""
+        if self.three_point:
+            length = self.unit * (end - begin)
+            return self._finished(self.noise.select(path).three_point(begin[:, None], length[:, None])[:, 0], None)
+        return self._finished(*self._between(path, begin, end))
+
+    def along(self, points: Tensor, mesh: Mesh) -> MeshNoise:
+        """Noise of a mesh, from its points (batch, n_points) padded with infinity, or (1, n_points) for all paths."""
+        block = max(1, _BLOCK // max(1, len(self.noise.path) * self.noise.dim))
+
+        def noise(first: int, last: int) -> Iterator[Increments]:
+            for begin in range(first, last, block):
+                end = min(begin + block, last)
+                w, area = self._draw(points[:, begin : end + 1])
+                columns = mesh.sorted(w).unbind(1)
+                areas = [None] * len(columns) if area is None else mesh.sorted(area).unbind(1)
+                for active, step_w, step_area in zip(mesh.active[begin:end], columns, areas, strict=True):
+                    yield Increments(step_w[:active], None if step_area is None else step_area[:active])
+
+        return noise
+
+    def _draw(self, points: Tensor) -> Increments:
+        """Noise (batch, n_steps, m) between mesh points; what lies beyond the last point of a path means nothing."""
+        begin, end = points[:, :-1], points[:, 1:]
+        real = end.isfinite()
+        if self.three_point:
+            return self._finished(
+                self.noise.three_point(begin, torch.where(real, self.unit * (end - begin), 0.0)), None
+            )
+        batch, shape = len(self.noise.path), (len(self.noise.path), begin.shape[1], self.noise.dim)
+        whole = torch.zeros_like(real)
+        w, area = begin.new_zeros(2, *shape).unbind(0)
+        if self.level is not None:
+            whole = real & (begin == begin.floor()) & (end - begin == 1.0)
+            first, last = int(begin[:, 0].min()), int(torch.where(real, end, 0.0).max().ceil())
+            cells = self.noise.cells(first, max(last, first + 1), self.level, area=self.area)
+            if len(points) == 1 and bool(whole.all()):
+                return self._finished(*cells)
+            index = (torch.where(real, begin.floor(), 0.0).long() - first).clamp_min(0)[:, :, None]
+            w = cells.w.take_along_dim(index, 1)
+            area = area if cells.area is None else cells.area.take_along_dim(index, 1)
+        path, step = (real & ~whole).expand(batch, -1).nonzero(as_tuple=True)
+        if len(path):
+            row = path if len(points) > 1 else torch.zeros_like(path)
+            w[path, step], area[path, step] = self._between(path, begin[row, step], end[row, step])
+        return self._finished(w, area)
+
+    def _between(self, path: Tensor, begin: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
+        offset = self.offset.expand(len(self.noise.path))[path]
+        return self.noise.select(path).between(offset + self.unit * begin, offset + self.unit * end)
+
+    def _finished(self, w: Tensor, area: Tensor | None) -> Increments:
+        """In the dtype of the state, without what was not asked for."""
+        return Increments(w.to(self.dtype), area.to(self.dtype) if self.area and area is not None else None)

@@ -1,0 +1,90 @@
+"""Gradients in constant memory, for methods whose steps can be undone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from skneuralde.noise import Increments
+from skneuralde.solvers.equation import Equation
+from skneuralde.solvers.march import Marcher, Mesh
+from skneuralde.solvers.wanted import Wanted
+
+#: Steps whose noise is drawn at once.
+_BLOCK = 64
+
+
+def reversible(marcher: Marcher, equation: Equation, u: Tensor, mesh: Mesh, wanted: Wanted) -> list[Tensor]:
+    """Reverse mode that steps back from the last states, by steps of negative length and noise."""
+    if len(mesh) == 0:
+        return []
+    return list(_Reversed.apply(marcher, equation, mesh, wanted, u, *leaves_of_step(marcher, equation, u, mesh)))
+
+
+def leaves_of_step(marcher: Marcher, equation: Equation, u: Tensor, mesh: Mesh) -> list[Tensor]:
+    """The tensors that a step depends on and that a gradient is wanted for: parameters, and what callables captured."""
+    with torch.enable_grad():
+        _, _, step = next(marcher.march(equation, u.detach(), mesh, 0, 1, None))
+    leaves, seen, todo = [], set(), [step.u1.grad_fn]
+    while todo:
+        node = todo.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):
+            leaves.append(node.variable)
+        todo += [parent for parent, _ in node.next_functions]
+    return leaves
+
+
+class _Reversed(torch.autograd.Function):
+    """Makes the steps without a graph; each step's graph is made when its turn comes on the way back."""
+
+    @staticmethod
+    def forward(ctx, marcher, equation, mesh, wanted, u, *leaves):
+        ctx.work = marcher, equation, mesh, wanted, leaves
+        ctx.batch = len(u)
+        ctx.ends = {}
+        kept = []
+        for k, before, step in marcher.march(equation, u, mesh, 0, len(mesh), None):
+            if k in wanted.places:
+                kept.append(wanted.keep(marcher, k, before, step))
+            staying = mesh.active[k + 1] if k + 1 < len(mesh) else 0
+            if staying < mesh.active[k]:
+                ctx.ends[k] = step.u1[staying:]
+        return tuple(kept)
+
+    @staticmethod
+    def backward(ctx, *slopes):
+        marcher, equation, mesh, wanted, leaves = ctx.work
+        slope_of = dict(zip(wanted.places, slopes, strict=True))
+        u = slope = next(iter(ctx.ends.values()))[:0]
+        totals: list[Tensor | None] = [None] * len(leaves)
+        for k, noise in _backwards(mesh):
+            if k in ctx.ends:
+                u, slope = torch.cat([u, ctx.ends[k]]), torch.cat([slope, torch.zeros_like(ctx.ends[k])])
+            if k in slope_of:
+                rows = wanted.places[k].rows
+                slope = slope + slope_of[k] if rows is None else slope.index_add(0, rows, slope_of[k])
+            part, t, h = mesh.part(equation, mesh.active[k]), mesh.t[k], mesh.h[k]
+            undone = None if noise is None else Increments(-noise.w, None if noise.area is None else -noise.area)
+            u = marcher.step(part, t + h, -h, u, undone, None).u1
+            with torch.enable_grad():
+                start = u.detach().requires_grad_()
+                end = marcher.step(part, t, h, start, noise, None).u1
+                # What callables captured may have a graph of its own, which every step goes through.
+                slope, *others = torch.autograd.grad(end, [start, *leaves], slope, allow_unused=True, retain_graph=True)
+            totals = [total if new is None else new if total is None else total + new
+                      for total, new in zip(totals, others, strict=True)]  # fmt: skip
+        rest = slope.new_zeros(ctx.batch - len(slope), slope.shape[1])
+        return None, None, None, None, torch.cat([slope, rest]), *totals
+
+
+def _backwards(mesh: Mesh) -> Iterator[tuple[int, Increments | None]]:
+    """The steps of a mesh from the last to the first, with their noise."""
+    for last in range(len(mesh), 0, -_BLOCK):
+        first = max(0, last - _BLOCK)
+        noise = [None] * (last - first) if mesh.noise is None else list(mesh.noise(first, last))
+        yield from zip(range(last - 1, first - 1, -1), reversed(noise), strict=True)

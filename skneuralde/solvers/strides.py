@@ -1,0 +1,124 @@
+"""Where steps may end: anywhere without noise, on the halves of halves of its cells with it."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+from skneuralde.noise import DEPTH, Brownian, Increments, floor_log2, power_of_two
+from skneuralde.solvers.control import smallest_step
+
+#: Times this close to a coarse dyadic part of a cell, in cells, lie on it.
+_SNAP, _COARSE = 1e-9, 2.0**10
+
+
+class Strides(ABC):
+    """Turns the steps that a controller proposes into those that are tried.
+
+    Attributes
+    ----------
+    unit : float
+        What elapsed time is counted in.
+    """
+
+    unit: float = 1.0
+
+    @abstractmethod
+    def target(self, rows: Tensor, elapsed: Tensor, proposal: Tensor, end: Tensor) -> Tensor:
+        """The elapsed time at which the next step ends, (n, 1) as all arguments, no further than proposed."""
+
+    @abstractmethod
+    def noise(self, rows: Tensor, elapsed: Tensor, target: Tensor) -> Increments | None:
+        """The noise in between."""
+
+    @abstractmethod
+    def smallest(self, start: Tensor, end: Tensor) -> Tensor:
+        """Length below which a step is too small, (n, 1)."""
+
+
+class Free(Strides):
+    """Steps of any length up to the end."""
+
+    def target(self, rows: Tensor, elapsed: Tensor, proposal: Tensor, end: Tensor) -> Tensor:
+        return torch.where(proposal >= end - elapsed, end, elapsed + proposal)
+
+    def noise(self, rows: Tensor, elapsed: Tensor, target: Tensor) -> None:
+        return None
+
+    def smallest(self, start: Tensor, end: Tensor) -> Tensor:
+        return smallest_step(start, end)
+
+
+class Dyadic(Strides):
+    """Steps over the largest dyadic part of a cell of the noise that begins where a path is, cut short by stops.
+
+    So a step that was rejected is divided, and what the path has looked at it also visits: without that an adaptive
+    method need not converge. A path that stands inside a part, after a stop, goes on to the end of it.
+
+    Parameters
+    ----------
+    noise : Brownian
+        Its cells are the unit of time; the paths start at its origin.
+    stops : float64 Tensor of shape (batch, n) or (1, n)
+        Where steps must end, non-decreasing, in cells.
+    area : bool
+        Whether areas are asked for.
+    dtype : torch.dtype
+        Of the state.
+
+    References
+    ----------
+    .. [1] J. Foster, "On the convergence of adaptive approximations for stochastic differential equations",
+       arXiv:2311.14201 (2023).
+    """
+
+    def __init__(self, noise: Brownian, stops: Tensor, *, area: bool, dtype: torch.dtype):
+        self.source, self.stops, self.area, self.dtype = noise, stops.contiguous(), area, dtype
+        self.unit = noise.cell
+        furthest = float(torch.where(stops.isfinite(), stops, 0.0).max()) if stops.numel() else 0.0
+        # So deep that every dyadic time up to the last stop is an exact floating-point number.
+        self.depth = max(0, min(DEPTH, 51 - math.frexp(furthest)[1]))
+        self.rows: Tensor | None = None
+
+    def target(self, rows: Tensor, elapsed: Tensor, proposal: Tensor, end: Tensor) -> Tensor:
+        self._select(rows)
+        proposed = floor_log2(proposal).clamp(-self.depth, 0)
+        scaled = elapsed * 2.0**self.depth
+        place = scaled.floor()
+        on_tree = place == scaled
+        lowest_bit = place.long() & -place.long()
+        aligned = (floor_log2(lowest_bit.double()) - self.depth).clamp_max(0)
+        aligned = torch.where(on_tree & (lowest_bit > 0), aligned, 0)
+        length = power_of_two(torch.minimum(proposed, aligned))
+        onwards = ((elapsed / length).floor() + 1.0) * length
+        if len(self.here) == 1:
+            index = torch.searchsorted(self.here[0], elapsed, right=True)
+            stop = self.here[0][index.clamp_max(self.here.shape[1] - 1)]
+        else:
+            index = torch.searchsorted(self.here, elapsed, right=True)
+            stop = self.here.gather(1, index.clamp_max(self.here.shape[1] - 1))
+        return torch.where(stop > elapsed, torch.minimum(onwards, stop), onwards)
+
+    def noise(self, rows: Tensor, elapsed: Tensor, target: Tensor) -> Increments:
+        self._select(rows)
+        w, area = self.noises.over(elapsed[:, 0], target[:, 0])
+        return Increments(w.to(self.dtype), area.to(self.dtype) if self.area else None)
+
+    def smallest(self, start: Tensor, end: Tensor) -> Tensor:
+        return torch.full_like(end, 2.0**-self.depth)
+
+    def _select(self, rows: Tensor) -> None:
+        """Keep the noise and the stops of the paths that are under way until others are."""
+        if rows is not self.rows:
+            self.rows, self.noises = rows, self.source.select(rows)
+            self.here = self.stops if len(self.stops) == 1 else self.stops[rows]
+
+
+def snap(elapsed: Tensor) -> Tensor:
+    """Times in cells, moved onto a coarse part of a cell where only rounding separates them."""
+    nearest = (elapsed * _COARSE).round() / _COARSE
+    close = (elapsed - nearest).abs() <= _SNAP * elapsed.abs().clamp_min(1.0)
+    return torch.where(close, nearest, elapsed)

@@ -1,0 +1,112 @@
+"""Which states along a mesh are wanted."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from skneuralde.solvers.base import Step
+from skneuralde.solvers.equation import Equation
+from skneuralde.solvers.march import Dense, Marcher, Mesh
+
+
+class Place(NamedTuple):
+    """Rows of a step, in the mesh's order (None: all of them), and how far inside it (None: at its end)."""
+
+    rows: Tensor | None = None
+    theta: Tensor | None = None
+
+
+class Wanted(ABC):
+    """States along a mesh that are wanted, step by step.
+
+    Attributes
+    ----------
+    places : dict of int to Place
+        By the number of the step. Whoever makes the steps keeps one tensor for each, in this order.
+    """
+
+    places: dict[int, Place]
+
+    @abstractmethod
+    def pick(self, u0: Tensor, kept: list[Tensor]) -> Tensor:
+        """The states in the order in which they were asked for, from the initial states and what was kept."""
+
+    def keep(self, marcher: Marcher, k: int, before: Tensor, step: Step) -> Tensor:
+        """What is wanted of step ``k``, given the states before it."""
+        rows, theta = self.places[k]
+        if rows is None:
+            return step.u1
+        if theta is None:
+            return step.u1.index_select(0, rows)
+        assert isinstance(marcher, Dense)  # nobody else is asked for what lies inside a step
+        stages = tuple(stage.index_select(0, rows) for stage in step.stages)
+        return marcher.inside(theta, before.index_select(0, rows), stages)
+
+
+class Everywhere(Wanted):
+    """The states of all paths at some mesh points, which are counted from 0, the start; (batch, n_points, dim)."""
+
+    def __init__(self, points: list[int]):
+        self.points = points
+        self.places = dict.fromkeys(sorted({point - 1 for point in points} - {-1}), Place())
+
+    def pick(self, u0: Tensor, kept: list[Tensor]) -> Tensor:
+        states = {-1: u0, **dict(zip(self.places, kept, strict=True))}
+        return torch.stack([states[point - 1] for point in self.points], 1)
+
+
+class OnePerRow(Wanted):
+    """One state per row: of a path at a mesh point, or inside the step that ends there; (n, dim).
+
+    Parameters
+    ----------
+    point, path : int64 Tensor of shape (n,)
+        Mesh points are counted from 0, the start.
+    theta : float64 Tensor of shape (n, 1), optional
+        How far inside the step, up to 1 at its end; then no point is the start.
+    mesh : Mesh
+    """
+
+    def __init__(self, point: Tensor, path: Tensor, mesh: Mesh, theta: Tensor | None = None):
+        self.path = path
+        self.order = point.argsort(stable=True)
+        rank = path
+        if mesh.order is not None:
+            rank = torch.empty_like(mesh.order)
+            rank[mesh.order] = torch.arange(len(rank), device=rank.device)
+            rank = rank[path]
+        counts = torch.bincount(point, minlength=1).tolist()
+        rows = rank[self.order].split(counts)
+        inside = [None] * len(counts) if theta is None else theta[self.order].split(counts)
+        self.at_start = counts[0]
+        self.places = {
+            number - 1: Place(rows[number], inside[number]) for number, n in enumerate(counts) if n and number
+        }
+
+    def pick(self, u0: Tensor, kept: list[Tensor]) -> Tensor:
+        states = torch.cat([u0[self.path[self.order[: self.at_start]]], *kept])
+        return torch.empty_like(states).index_copy(0, self.order, states)
+
+
+def run(
+    marcher: Marcher,
+    equation: Equation,
+    u: Tensor,
+    mesh: Mesh,
+    wanted: Wanted,
+    *,
+    first: int = 0,
+    last: int | None = None,
+    carry: Tensor | None = None,
+) -> tuple[list[Tensor], Tensor, Tensor | None]:
+    """Make steps of a mesh: what is wanted of each, and state and carry after the last one."""
+    kept = []
+    for k, before, step in marcher.march(equation, u, mesh, first, len(mesh) if last is None else last, carry):
+        if k in wanted.places:
+            kept.append(wanted.keep(marcher, k, before, step))
+        u, carry = step.u1, step.state
+    return kept, u, carry
