@@ -217,7 +217,7 @@ class Brownian:
         return w, torch.where(length > 0.0, mean - 0.5 * w, 0.0)
 
     def _whole(self, first: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
-        """Increment and area over the cells ``first`` to ``last - 1`` of each row, none of them where both are the same."""
+        """Increment and area over the cells ``first`` to ``last - 1`` of each row, which may be none."""
         count = last - first
         index = torch.arange(max(1, int(count.max())), device=first.device)
         used = (index < count[:, None]).double()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from skneuralde.problems import Problem
+from skneuralde.terms import Term
 
 
 @runtime_checkable
@@ -104,6 +105,17 @@ class Equation:
             return f, None
         self.counter.diffusion += len(u)
         return f, self.problem.diffusion(t, u, c)
+
+    @property
+    def has_additive_noise(self) -> bool:
+        """Whether g does not depend on the state."""
+        return not self._diffusion.state_dependent
+
+    @property
+    def _diffusion(self) -> Term:
+        diffusion = cast(Problem, self.problem).diffusion
+        assert diffusion is not None
+        return diffusion
 
     def apply_noise(self, g: Tensor, dw: Tensor) -> Tensor:
         """Apply g to an increment dW, ``(batch, dim)``."""

@@ -11,6 +11,7 @@ from torch import Tensor
 from skneuralde.noise import Increments
 from skneuralde.solvers.adaptive import AdaptiveStepper
 from skneuralde.solvers.base import Step
+from skneuralde.solvers.combine import combine
 from skneuralde.solvers.equation import Equation
 from skneuralde.solvers.march import Dense
 
@@ -69,10 +70,10 @@ class RungeKutta(AdaptiveStepper, Dense):
         f = equation.drift(t, u) if state is None else state
         stages, u1 = [h * f], u
         for node, row in zip(self.tableau.nodes, self.tableau.matrix, strict=True):
-            u1 = _combine(row, stages, u)
+            u1 = combine(u, row, stages)
             f = equation.drift(t + node * h, u1)
             stages.append(h * f)
-        error = _combine(self.tableau.error, stages, torch.zeros_like(u))
+        error = combine(torch.zeros_like(u), self.tableau.error, stages)
         return Step(u1, error, f, tuple(stages))
 
     def inside(self, theta: Tensor, u0: Tensor, stages: tuple[Tensor, ...]) -> Tensor:
@@ -80,14 +81,6 @@ class RungeKutta(AdaptiveStepper, Dense):
         for weight, stage in zip(weights, stages, strict=True):
             u0 = u0 + weight * stage
         return u0
-
-
-def _combine(weights: tuple[float, ...], stages: list[Tensor], u: Tensor) -> Tensor:
-    """``u`` plus a weighted sum of the stages."""
-    for weight, stage in zip(weights, stages, strict=True):
-        if weight != 0.0:
-            u = torch.add(u, stage, alpha=weight)
-    return u
 
 
 def _polynomial(coefficients: tuple[float, ...], x: Tensor) -> Tensor:

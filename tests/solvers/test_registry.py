@@ -6,7 +6,7 @@ from skneuralde.solvers import choose_solver, get_solver, solver_names
 
 def test_every_name_gives_its_solver():
     names = solver_names()
-    assert {"euler", "bs3", "dopri5", "tsit5", "torchsde:srk", "torchdiffeq:dopri8"} <= set(names)
+    assert {"euler", "sosri", "sra1", "bs3", "dopri5", "tsit5", "torchsde:srk", "torchdiffeq:dopri8"} <= set(names)
     assert [get_solver(name).name for name in names] == names
 
 
@@ -30,7 +30,7 @@ def test_auto_suits_the_problem():
         (
             "tsit5",
             Problem(0.0, 1.0),
-            "cannot treat diagonal noise in the ito sense; these can: 'euler', 'torchsde:euler'",
+            "cannot treat diagonal noise in the ito sense; these can: 'euler', 'sosri', 'sosri2', 'sriw1'",
         ),
         ("euler", Problem(0.0, 1.0, calculus="stratonovich"), "stratonovich sense; these can: 'torchsde:euler_heun'"),
         ("torchsde:srk", Problem(0.0, lambda t, u: u[..., None], noise="general"), "cannot treat general noise"),
