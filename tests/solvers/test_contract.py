@@ -28,6 +28,8 @@ def brownian(n, *, dim=1, cell=1.0, seed=0):
 def settings(name, accuracy=1e-4):
     """Arguments under which a solver does something sensible."""
     solver = get_solver(name)
+    if solver.adaptive and not solver.handles(None):
+        accuracy = max(accuracy, 1e-3)  # a tolerance of 1e-6 takes 100,000 steps of order 1.5
     return {"solver": solver, "rtol": accuracy, "atol": accuracy, "dt": None if solver.adaptive else 0.05}
 
 
@@ -84,7 +86,7 @@ def test_strong_order(name):
     exact = case.exact(1.0, 1.0, noise.cells(0, 1).w[:, 0])
     u0, times = torch.ones(n, 1, dtype=torch.float64), torch.tensor([0.0, 1.0], dtype=torch.float64)
     errors = [
-        (integrate(case.problem, u0, times, solver=solver, noise=noise, dt=dt).values[:, -1] - exact)
+        (integrate(case.problem, u0, times, solver=solver, noise=noise, rtol=None, dt=dt).values[:, -1] - exact)
         .square()
         .mean()
         .sqrt()
@@ -101,7 +103,7 @@ def test_additive_noise_has_its_exact_variance_at_every_time(name, dt):
     case.problem.check(torch.zeros(1, 1, dtype=torch.float64), case.u0)
     times = torch.tensor([0.0, 0.05, 0.3, 0.77, 1.0], dtype=torch.float64)
     u0 = case.u0.repeat(n, 1)
-    values = integrate(case.problem, u0, times, solver=get_solver(name), noise=brownian(n), dt=dt).values
+    values = integrate(case.problem, u0, times, solver=get_solver(name), noise=brownian(n), rtol=None, dt=dt).values
     spread = values[:, 1:, 0].var(0) / times[1:]
     assert (spread / 0.49 - 1).abs().max() < 5 * (2 / n) ** 0.5
 
@@ -114,7 +116,7 @@ def test_general_noise_is_the_same_as_diagonal_with_one_component(name):
     for kind in ("diagonal", "general"):
         problem = geometric(calculus, kind).problem
         problem.check(torch.zeros(1, 1, dtype=torch.float64), u0[:1])
-        values.append(integrate(problem, u0, times, solver=get_solver(name), noise=brownian(4), dt=0.1).values)
+        values.append(integrate(problem, u0, times, solver=get_solver(name), noise=brownian(4), rtol=None, dt=0.1).values)
     torch.testing.assert_close(values[0], values[1])
 
 
@@ -128,6 +130,8 @@ def test_gradient_is_that_of_finite_differences(name):
         noise = brownian(2) if noisy else None
         # So tight that the mesh's dependence on the parameters does not show.
         arguments = settings(name, 1e-9 if name in ("tsit5", "dopri5") else tight(name))
+        if noisy:
+            arguments |= {"rtol": None, "dt": 0.05}
         u0 = start * torch.tensor([[1.0], [2.0]], dtype=torch.float64)
         return integrate(problem, u0, TIMES, noise=noise, **arguments).values.square().sum()
 
@@ -139,7 +143,7 @@ def test_gradient_is_that_of_finite_differences(name):
         (value(rate + eps, start) - value(rate - eps, start)) / (2 * eps),
         (value(rate, start + eps) - value(rate, start - eps)) / (2 * eps),
     ]
-    tolerance = 2e-3 if get_solver(name).adaptive else 1e-6
+    tolerance = 2e-3 if get_solver(name).adaptive and not noisy else 1e-6
     torch.testing.assert_close(torch.stack(gradient), torch.stack(expected), rtol=tolerance, atol=tolerance)
 
 
