@@ -119,9 +119,12 @@ class Solver(ABC):
     order : int or None
         Order of convergence without noise; None where the method needs noise.
     strong_order, weak_order : float or None
-        Orders of convergence with the least convenient noise it treats.
+        Orders of convergence with the least convenient noise it treats; None where single paths do not converge.
     levy_area : str or None
         What it needs to know of the noise besides increments: "space-time".
+    increments : str
+        What the increments of the noise are drawn from: "gaussian", or "three-point" for methods of which only the law
+        counts (0 with probability 2/3, else +-sqrt(3 h)).
     adaptive : bool
         Whether it chooses its steps from rtol and atol; else it needs dt.
     handles_stiffness : bool
@@ -135,6 +138,7 @@ class Solver(ABC):
     strong_order: float | None = None
     weak_order: float | None = None
     levy_area: str | None = None
+    increments: str = "gaussian"
     adaptive: bool = False
     handles_stiffness: bool = False
     reference: str = ""

@@ -6,7 +6,19 @@ from skneuralde.solvers import choose_solver, get_solver, solver_names
 
 def test_every_name_gives_its_solver():
     names = solver_names()
-    assert {"euler", "sosri", "sra1", "bs3", "dopri5", "tsit5", "torchsde:srk", "torchdiffeq:dopri8"} <= set(names)
+    assert {
+        "euler",
+        "milstein",
+        "platen",
+        "ees25",
+        "sosri",
+        "sra1",
+        "bs3",
+        "dopri5",
+        "tsit5",
+        "torchsde:srk",
+        "torchdiffeq:dopri8",
+    } <= set(names)
     assert [get_solver(name).name for name in names] == names
 
 
@@ -30,11 +42,11 @@ def test_auto_suits_the_problem():
         (
             "tsit5",
             Problem(0.0, 1.0),
-            "cannot treat diagonal noise in the ito sense; these can: 'euler', 'sosri', 'sosri2', 'sriw1'",
+            "cannot treat diagonal noise in the ito sense; these can: 'euler', 'milstein', 'platen', 'sosri'",
         ),
-        ("euler", Problem(0.0, 1.0, calculus="stratonovich"), "stratonovich sense; these can: 'torchsde:euler_heun'"),
+        ("euler", Problem(0.0, 1.0, calculus="stratonovich"), "stratonovich sense; these can: 'ees25', 'milstein'"),
         ("torchsde:srk", Problem(0.0, lambda t, u: u[..., None], noise="general"), "cannot treat general noise"),
-        ("torchsde:euler", Problem(0.0), "cannot treat equations without noise; these can: 'bs3', 'dopri5', 'euler'"),
+        ("torchsde:euler", Problem(0.0), "cannot treat equations without noise; these can: 'bs3', 'dopri5', 'ees25'"),
     ],
 )
 def test_a_solver_that_cannot_treat_the_noise_names_those_that_can(solver, problem, able):
