@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from skneuralde.problems import Problem
+from skneuralde.problems import Problem, stratonovich_form
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,10 @@ class ClosedForm:
     u0: Tensor
     end: float
     exact: Callable[[Tensor, float, Tensor], Tensor]
+
+    def in_stratonovich(self):
+        """The same solutions, from the other reading of the integral."""
+        return replace(self, problem=stratonovich_form(self.problem))
 
     def at_end(self, u0, noise):
         """The state at the end of a mesh of increments (steps, batch, m)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import Any
 
@@ -12,17 +13,25 @@ from skneuralde.data import Panel, Roles
 from skneuralde.data.timeline import complete, first_position, previous
 from skneuralde.estimators._coefficients import TermFactory
 from skneuralde.estimators._forecast import simulate
-from skneuralde.estimators._objectives import CURVE_LOSSES, TRANSITION_LOSSES, is_uncertain, transitions_to
+from skneuralde.estimators._objectives import (
+    CURVE_LOSSES,
+    LOSSES_OF_LAW,
+    TRANSITION_LOSSES,
+    is_uncertain,
+    transitions_to,
+)
 from skneuralde.estimators._scales import Scales
-from skneuralde.estimators._setup import Setup
+from skneuralde.estimators._setup import Methods, Setup
 from skneuralde.inference import LocalLinearisation, Method, Model
 from skneuralde.losses import LeastSquares, Objective
-from skneuralde.problems import Problem, ito_form
+from skneuralde.problems import Problem
 from skneuralde.solvers import Solver, choose_solver, get_solver
 from skneuralde.training import LBFGS, Adam, EvaluateOnly, Optimizer, StoppingRule, trainable
 
-#: Fixed steps per median gap between observations, where dt is not given.
-_STEPS_PER_GAP = 10
+#: Fixed steps per median gap between observations, where dt is not given; fewer for methods of order two in law.
+_STEPS_PER_GAP, _FEW_STEPS_PER_GAP = 10, 4
+#: Length of the noise's cells, beyond which no adaptive step with noise can grow, in median gaps.
+_GAPS_PER_CELL = 16
 #: Up to so many parameters a loss without noise is minimised by L-BFGS, to this precision.
 _FEW_PARAMETERS, _NEWTON_TOL = 64, 1e-10
 #: Panels with at least so many series are split by series for validation; smaller ones by time.
@@ -121,14 +130,6 @@ def choose_setup(
     interpolation = estimator.control_interpolation
     if interpolation == "auto":
         interpolation = "next" if is_transition else "linear"
-    dt = estimator.dt if estimator.dt is not None else scales.spacing / _STEPS_PER_GAP
-    atol = torch.as_tensor(estimator.atol * scales.state[1], dtype=dtype).to(device)
-    tolerances = {"rtol": estimator.rtol, "atol": atol, "max_steps": estimator.max_steps}
-    path_solver, moment_solver = choose_solvers(estimator.solver, problem, is_transition)
-
-    def method(solver: Solver) -> Method:
-        return Method(solver, dt=None if solver.adaptive else dt, **tolerances)
-
     start_time = 0.0 if roles.layout == "flow" else float(panel.times.min())
     return Setup(
         layout=roles.layout,
@@ -136,8 +137,8 @@ def choose_setup(
         loss=loss,
         origin=origin,
         interpolation=interpolation,
-        method=method(path_solver),
-        moment_method=None if moment_solver is None else method(moment_solver),
+        rtol=estimator.rtol,
+        methods=choose_methods(estimator, problem, scales, loss, dtype, device),
         start_time=start_time,
         longest=_longest_transition(panel),
         seed=seed,
@@ -147,22 +148,57 @@ def choose_setup(
     )
 
 
-def choose_solvers(name: str, problem: Problem, is_transition: bool) -> tuple[Solver, Solver | None]:
-    """Solvers of paths and of moments; None for the latter is the local linearisation.
+def choose_methods(
+    estimator: Any, problem: Problem, scales: Scales, loss: str, dtype: torch.dtype, device: torch.device
+) -> Methods:
+    """The solvers of curves in training, of paths and of moments, at their tolerances.
 
-    One name serves both where it can: an equation's moments are an equation without noise. Where it serves only one,
-    "auto" chooses the other, and ``solver_stats_`` says so.
+    With noise the local error of an adaptive method may be as large as that of a prediction whose divergence from the
+    exact one is ``rtol`` nats, in standard deviations of y, wherever the state is.
     """
-    equation = ito_form(problem)
-    fallback = get_solver(choose_solver(equation))
+    training, paths, moments = choose_solvers(estimator.solver, problem, loss)
+    scale = torch.as_tensor(scales.state[1], dtype=dtype).to(device)
+    smallest = 10.0 * torch.finfo(dtype).eps
+    with_noise = problem.diffusion is not None
+
+    def method(solver: Solver, on_paths: bool) -> Method:
+        dt = estimator.dt
+        if dt is None and not solver.adaptive:
+            dt = scales.spacing / (_FEW_STEPS_PER_GAP if (solver.weak_order or 0.0) >= 2.0 else _STEPS_PER_GAP)
+        by_noise = with_noise and on_paths
+        return Method(
+            solver,
+            rtol=smallest if by_noise else estimator.rtol,
+            atol=(estimator.atol + (math.sqrt(2.0 * estimator.rtol) if by_noise else 0.0)) * scale,
+            dt=dt,
+            max_steps=estimator.max_steps,
+            cell=_GAPS_PER_CELL * scales.spacing if solver.adaptive or dt is None else dt,
+        )
+
+    return Methods(
+        training=method(training, True),
+        paths=method(paths, True),
+        moments=None if moments is None else method(moments, False),
+    )
+
+
+def choose_solvers(name: str, problem: Problem, loss: str) -> tuple[Solver, Solver, Solver | None]:
+    """Solvers of curves in training, of paths, and of moments; None for the latter is the local linearisation.
+
+    One name serves where it can: an equation's moments are an equation without noise, and paths that somebody looks at
+    need a method that converges path by path. Elsewhere "auto" chooses, and ``solver_stats_`` says so.
+    """
+    path_by_path = get_solver(choose_solver(problem))
+    is_transition = loss in TRANSITION_LOSSES
+    in_law = get_solver("platen")
     if name == "auto":
-        return fallback, None
+        suits = loss in LOSSES_OF_LAW and problem.diffusion is not None and in_law.handles(problem.noise)
+        return (in_law if suits else path_by_path), path_by_path, None
     solver = get_solver(name)
     if problem.diffusion is None:
         solver.check(problem)
-        return solver, solver
-    without_noise = solver.handles(None)
-    with_noise = any(solver.handles(form.noise, form.calculus) for form in (problem, equation))
+        return solver, solver, solver
+    without_noise, with_noise = solver.handles(None), solver.handles(problem.noise)
     if is_transition and not without_noise:
         raise ValueError(
             f"solver={name!r} cannot propagate moments, which loss='nll' needs: moments are an equation without noise. "
@@ -170,7 +206,12 @@ def choose_solvers(name: str, problem: Problem, is_transition: bool) -> tuple[So
         )
     if not is_transition and not with_noise:
         solver.check(problem)
-    return (solver if with_noise else fallback), (solver if without_noise else None)
+    converges = with_noise and solver.strong_order is not None
+    return (
+        solver if with_noise else path_by_path,
+        solver if converges else path_by_path,
+        solver if without_noise else None,
+    )
 
 
 def _longest_transition(panel: Panel) -> float:
@@ -263,9 +304,12 @@ def measure_residual_noise(model: Model, panel: Panel, setup: Setup) -> None:
 
 def describe_solvers(model: Model, setup: Setup) -> dict[str, object]:
     """What "auto" chose."""
-    stats: dict[str, object] = {"paths": setup.method.solver.name, "dt": setup.method.dt}
+    methods = setup.methods
+    stats: dict[str, object] = {"paths": methods.paths.solver.name, "dt": methods.paths.dt}
+    if setup.loss not in TRANSITION_LOSSES:
+        stats.update(training=methods.training.solver.name, training_dt=methods.training.dt)
     if isinstance(model.propagator, LocalLinearisation):
         stats.update(moments="local_linearisation", substep=model.propagator.substep)
-    elif setup.moment_method is not None:
-        stats["moments"] = setup.moment_method.solver.name
+    elif methods.moments is not None:
+        stats["moments"] = methods.moments.solver.name
     return stats

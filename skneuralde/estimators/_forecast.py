@@ -240,7 +240,12 @@ def _solve_rows(
             series_keys(panel, series, origins.time[chunk] if origins.own_key else None, setup),
         )
         values, _ = curves.solve(
-            model.problem, setup.tensor(origins.state[chunk]), setup.method, n_paths=n_paths, seed=seed, aside=True
+            model.problem,
+            setup.tensor(origins.state[chunk]),
+            setup.methods.paths,
+            n_paths=n_paths,
+            seed=seed,
+            aside=True,
         )
         out[:, rows[inside]] = values[:, setup.index(group[inside] - first), setup.index(column[inside])].cpu().numpy()
 

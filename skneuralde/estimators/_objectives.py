@@ -32,6 +32,8 @@ CURVE_LOSSES: dict[str, type[CurveObjective]] = {
     "mean": MeanMatching,
     "path_mse": PathSquaredError,
 }
+#: Losses that only ask for the law of the paths.
+LOSSES_OF_LAW = ("mean",)
 
 
 def make_objective(
@@ -72,7 +74,7 @@ def make_objective(
         setup.tensor(weight),
         setup.tensor(scale),
         start=start,
-        method=setup.method,
+        method=setup.methods.training,
         n_paths=n_paths,
     )
     _refuse_empty(float(objective.weight.sum()))

@@ -18,6 +18,33 @@ _CALIBRATION_SIZE = 1024
 
 
 @dataclass(frozen=True)
+class Methods:
+    """How the parts of an estimator solve its equation.
+
+    Attributes
+    ----------
+    training : Method
+        Curves in the loss.
+    paths : Method
+        Paths and curves of a fitted model.
+    moments : Method or None
+        Moments; None is the local linearisation.
+    """
+
+    training: Method
+    paths: Method
+    moments: Method | None
+
+    def to(self, device: torch.device) -> Methods:
+        """The same methods on another device."""
+
+        def moved(method: Method) -> Method:
+            return replace(method, atol=method.atol.to(device))
+
+        return Methods(moved(self.training), moved(self.paths), None if self.moments is None else moved(self.moments))
+
+
+@dataclass(frozen=True)
 class Setup:
     """The choices of one fit.
 
@@ -29,10 +56,9 @@ class Setup:
     origin : {"start", "last"}
     interpolation : str
         How controls act between rows.
-    method : Method
-        How paths and curves are solved.
-    moment_method : Method or None
-        How moments are propagated; None is the local linearisation at ``method``'s tolerance.
+    rtol : float
+        Of the local linearisation.
+    methods : Methods
     start_time : float
         Fit's earliest time, at which learned and context states hold (0 for flow maps).
     longest : float
@@ -48,8 +74,8 @@ class Setup:
     loss: str
     origin: str
     interpolation: str
-    method: Method
-    moment_method: Method | None
+    rtol: float
+    methods: Methods
     start_time: float
     longest: float
     seed: int
@@ -59,12 +85,7 @@ class Setup:
 
     def to(self, device: torch.device) -> Setup:
         """The same choices on another device."""
-
-        def moved(method: Method) -> Method:
-            return replace(method, atol=method.atol.to(device))
-
-        moments = None if self.moment_method is None else moved(self.moment_method)
-        return replace(self, method=moved(self.method), moment_method=moments, device=device)
+        return replace(self, methods=self.methods.to(device), device=device)
 
     @property
     def encodes(self) -> bool:
@@ -88,10 +109,11 @@ class Setup:
         sample = random_subset(transitions, _CALIBRATION_SIZE, torch.Generator().manual_seed(self.seed))
 
         def calibrate(model: Model) -> Propagator:
-            if self.moment_method is not None:
-                return SolverPropagation(**vars(self.moment_method))
+            if self.methods.moments is not None:
+                moments = self.methods.moments
+                return SolverPropagation(moments.solver, moments.rtol, moments.atol, moments.dt, moments.max_steps)
             with torch.no_grad():
                 begun = started(sample, model) if self.encodes else sample
-            return LocalLinearisation(calibrate_substep(model, begun, rtol=self.method.rtol))
+            return LocalLinearisation(calibrate_substep(model, begun, rtol=self.rtol))
 
         return calibrate

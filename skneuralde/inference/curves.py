@@ -9,20 +9,21 @@ from torch import Tensor
 
 from skneuralde.inference.input_path import InputPath, RepeatedInputs
 from skneuralde.noise import Brownian
-from skneuralde.problems import Problem, ito_form
+from skneuralde.problems import Problem
 from skneuralde.solvers import Solver, Trajectory, integrate
 from skneuralde.solvers.integrate import Context
 
 
 @dataclass(frozen=True)
 class Method:
-    """How an equation is solved: what every call of ``integrate`` shares."""
+    """How an equation is solved: what every call of ``integrate`` shares, and the length of the noise's cells."""
 
     solver: Solver
     rtol: float
     atol: Tensor
     dt: float | None
     max_steps: int
+    cell: float
 
 
 @dataclass(frozen=True)
@@ -68,9 +69,6 @@ class Curves:
         values : Tensor of shape (n_paths, series, n_times, dim)
         trajectory : Trajectory
         """
-        n_noises = problem.noise_dim(start.shape[-1])  # known since the check, which the Ito form has not had
-        if not method.solver.handles(problem.noise, problem.calculus):
-            problem = ito_form(problem)
         n_series, n_times = self.times.shape
         order = torch.arange(n_series, device=self.times.device).repeat(n_paths)
         if n_paths == 1 or self.inputs.controls.shape[-1] == 0 or method.solver.adaptive:
@@ -82,17 +80,15 @@ class Curves:
             times = self.times[0]
         noise = None
         if problem.diffusion is not None:
-            if method.dt is None:
-                raise ValueError(f"solver {method.solver.name!r} needs dt to simulate an equation with noise")
             path = torch.arange(n_paths, device=self.times.device).repeat_interleave(n_series)
             noise = Brownian(
                 seed,
                 path // 2 if antithetic else path,
                 self.keys[order],
-                n_noises,
+                problem.noise_dim(start.shape[-1]),
                 origin=self.times[order, 0],
                 sign=1.0 - 2.0 * (path % 2).double() if antithetic else None,
-                cell=method.dt,
+                cell=method.cell,
             )
         trajectory = integrate(
             problem,

@@ -1,6 +1,6 @@
 """Equations, put together from their coefficients."""
 
-from skneuralde.problems.calculus import ito_form
+from skneuralde.problems.calculus import in_calculus, ito_form, stratonovich_form
 from skneuralde.problems.problem import Problem
 
-__all__ = ["Problem", "ito_form"]
+__all__ = ["Problem", "in_calculus", "ito_form", "stratonovich_form"]

@@ -66,6 +66,12 @@ class Problem(nn.Module):
             self.diffusion.state_dependent = False
         self._noise_dim: int | None = None
 
+    def reinterpreted(self, drift: Term, calculus: str) -> Problem:
+        """The equation with the same noise, another drift and another reading of the integral."""
+        other = Problem(drift, self.diffusion, noise=self.noise, calculus=calculus)
+        other._noise_dim = self._noise_dim
+        return other
+
     def noise_dim(self, dim: int) -> int:
         """Count the Brownian motions that drive a state of dimension ``dim``.
 

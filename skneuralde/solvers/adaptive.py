@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -69,15 +70,12 @@ class _Solution:
             raise ValueError(f"solver {method.name!r} needs noise whose origin is where the paths start")
         self.elapsed = task.elapsed if task.noise is None else snap(task.elapsed / task.noise.cell)
         self.strides = self._strides(self.elapsed, None)
-        f0 = task.equation.drift(self.start, task.u0)
-        self.differentiate = torch.is_grad_enabled() and (task.u0.requires_grad or self._has_gradient(f0))
+        f0, g0 = task.equation.coefficients(self.start, task.u0)
+        self.differentiate = torch.is_grad_enabled() and any(
+            x is not None and x.requires_grad for x in (task.u0, f0, g0)
+        )
         end = torch.where(self.elapsed.isfinite(), self.elapsed, 0.0).amax(1, keepdim=True).expand(batch, 1)
-        self.front = self._begin(task.u0.detach(), f0.detach(), end)
-
-    def _has_gradient(self, f0: Tensor) -> bool:
-        if f0.requires_grad or self.task.noise is None:
-            return f0.requires_grad
-        return self.task.equation.diffusion(self.start, self.task.u0).requires_grad
+        self.front = self._begin(task.u0.detach(), f0.detach(), None if g0 is None else g0.detach(), end)
 
     def _strides(self, stops: Tensor, rows: Tensor | None) -> Strides:
         noise = self.task.noise
@@ -87,7 +85,7 @@ class _Solution:
         return Dyadic(chosen, stops, area=self.method.levy_area is not None, dtype=self.task.u0.dtype)
 
     @torch.no_grad()
-    def _begin(self, u0: Tensor, f0: Tensor, end: Tensor) -> Front:
+    def _begin(self, u0: Tensor, f0: Tensor, g0: Tensor | None, end: Tensor) -> Front:
         if self.task.dt is None:
             h = first_step(
                 lambda u: self.task.equation.drift(self.start, u), u0, f0, self.tolerance, self.method.error_order
@@ -96,7 +94,11 @@ class _Solution:
             h = torch.full_like(end, self.task.dt)
         h = torch.maximum(h / self.strides.unit, self.strides.smallest(self.start, end))
         carry = f0 if self.method.first_same_as_last else None
-        return Front.begin(u0, carry, self.start, self.direction, torch.zeros_like(end), end, h)
+        floor = None
+        if g0 is not None:
+            # A state that noise drives through zero has no relative error: at least as far as it goes in one cell.
+            floor = math.sqrt(self.strides.unit) * (g0.abs() if g0.ndim == 2 else g0.square().sum(-1).sqrt())
+        return Front.begin(u0, carry, floor, self.start, self.direction, torch.zeros_like(end), end, h)
 
     def solve(self) -> Trajectory:
         """Values at the times wanted."""
@@ -149,7 +151,8 @@ class _Solution:
         path, save, (step, elapsed, u) = branches.result()
         wanted = self.elapsed.expand(len(task.u0), -1)[path, save][:, None]
         equation = task.equation.select(path)
-        front = Front.begin(u, None, self.start[path], self.direction[path], elapsed, wanted, wanted - elapsed)
+        floor = None if self.front.floor is None else self.front.floor[path]
+        front = Front.begin(u, None, floor, self.start[path], self.direction[path], elapsed, wanted, wanted - elapsed)
         steps = AcceptedSteps()
         strides = self._strides(wanted, path)
         side = self._search(strides, equation, front, [steps] if self.differentiate else [])

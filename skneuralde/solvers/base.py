@@ -117,13 +117,14 @@ class Solver(ABC):
     ----------
     name : str
     calculus : tuple of str
-        The readings of the stochastic integral that it solves: "ito", "stratonovich".
+        The readings of the stochastic integral that it solves: "ito", "stratonovich". Equations in another one are
+        converted to the first.
     noise_kinds : tuple of str
         The kinds of noise it treats, with "none" for equations without noise.
     order : int or None
         Order of convergence without noise; None where the method needs noise.
     strong_order, weak_order : float or None
-        Orders of convergence with the least convenient noise it treats.
+        Orders of convergence with the least convenient noise it treats; None where single paths do not converge.
     levy_area : str or None
         What it needs to know of the noise besides increments: "space-time".
     increments : {"gaussian", "three-point"}
@@ -154,12 +155,9 @@ class Solver(ABC):
     def solve(self, task: Task) -> Trajectory:
         """Solve; failures are told by the status of each path, never raised."""
 
-    def handles(self, noise: str | None, calculus: str = "ito") -> bool:
-        """Whether the method can treat this kind of noise (None: no noise) under this calculus."""
-        if noise is None:
-            return "none" in self.noise_kinds
-        # Without dependence on the state the two readings of the integral are the same.
-        return noise in self.noise_kinds and (noise == "additive" or calculus in self.calculus)
+    def handles(self, noise: str | None) -> bool:
+        """Whether the method can treat this kind of noise (None: no noise)."""
+        return ("none" if noise is None else noise) in self.noise_kinds
 
     def check(self, problem: ProblemLike) -> None:
         """Refuse a problem whose noise the method cannot treat.
@@ -170,10 +168,10 @@ class Solver(ABC):
             It names the methods that can.
         """
         noise = None if problem.diffusion is None else problem.noise
-        if self.handles(noise, problem.calculus):
+        if self.handles(noise):
             return
-        able = sorted(solver.name for solver in SOLVERS.values() if solver.handles(noise, problem.calculus))
-        kind = "equations without noise" if noise is None else f"{noise} noise in the {problem.calculus} sense"
+        able = sorted(solver.name for solver in SOLVERS.values() if solver.handles(noise))
+        kind = "equations without noise" if noise is None else f"{noise} noise"
         raise ValueError(f"solver {self.name!r} cannot treat {kind}; these can: {', '.join(map(repr, able))}")
 
 

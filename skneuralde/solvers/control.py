@@ -19,9 +19,14 @@ class Tolerance:
     rtol: float
     atol: Tensor
 
-    def ratio(self, error: Tensor, u0: Tensor, u1: Tensor) -> Tensor:
-        """Error over allowance, float64 (batch, 1); a step is good enough up to 1."""
+    def ratio(self, error: Tensor, u0: Tensor, u1: Tensor, floor: Tensor | None = None) -> Tensor:
+        """Error over allowance, float64 (batch, 1); a step is good enough up to 1.
+
+        ``floor (batch, dim)`` is a size that stands in for that of smaller states.
+        """
         size = torch.maximum(u0.abs(), u1.abs())
+        if floor is not None:
+            size = torch.maximum(size, floor)
         scaled = error / torch.add(self.atol, size, alpha=self.rtol)
         return scaled.square_().mean(-1, keepdim=True).sqrt_().double()
 

@@ -106,6 +106,12 @@ class Equation:
         self.counter.diffusion += len(u)
         return f, self.problem.diffusion(t, u, c)
 
+    def linearized_diffusion(self, t: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+        """g(t, u) and its Jacobian with respect to u, whose directions count as evaluations."""
+        t, c = self.inputs(t, u.dtype)
+        self.counter.diffusion += u.numel()
+        return self._diffusion.linearize(t, u, c)
+
     @property
     def has_additive_noise(self) -> bool:
         """Whether g does not depend on the state."""

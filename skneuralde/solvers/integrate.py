@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from skneuralde.noise import Brownian
+from skneuralde.problems import Problem, in_calculus
 from skneuralde.solvers.base import SOLVERS, Solver, Status, Task, Trajectory
 from skneuralde.solvers.equation import Equation, InputsOverTime, ProblemLike
 from skneuralde.solvers.errors import SolverError
@@ -75,6 +76,9 @@ def integrate(
         If a path fails.
     """
     check_numbers(solver, u0.dtype, rtol, atol, dt, max_steps, gradient, on_error)
+    solver.check(problem)
+    if isinstance(problem, Problem):
+        problem = in_calculus(problem, solver.calculus)
     task = _prepare(problem, u0, times, context, noise, rtol, atol, dt, max_steps, aside, gradient)
     trajectory = solver.solve(task)
     if on_error == "raise" and bool((trajectory.status != Status.SUCCESS).any()):

@@ -34,6 +34,8 @@ class Front:
     u : Tensor of shape (n, dim)
     carry : Tensor or None
         What the method can reuse.
+    floor : Tensor of shape (n, dim) or None
+        The size that stands in for that of smaller states in the tolerance.
     fresh : bool Tensor of shape (n, 1)
         Whether the proposal is the first one from this point.
     status, steps, rejections : int64 Tensor of shape (n, 1)
@@ -50,6 +52,7 @@ class Front:
     memory: Tensor
     u: Tensor
     carry: Tensor | None
+    floor: Tensor | None
     fresh: Tensor
     status: Tensor
     steps: Tensor
@@ -61,6 +64,7 @@ class Front:
         cls,
         u0: Tensor,
         carry: Tensor | None,
+        floor: Tensor | None,
         start: Tensor,
         direction: Tensor,
         elapsed: Tensor,
@@ -79,6 +83,7 @@ class Front:
             memory=torch.full_like(end, Controller.least_memory),
             u=u0,
             carry=carry,
+            floor=floor,
             fresh=torch.ones_like(end, dtype=torch.bool),
             status=torch.where(end > elapsed, RUNNING, int(Status.SUCCESS)),
             steps=none,
@@ -188,7 +193,7 @@ def _try(
     noise = strides.noise(front.rows, front.elapsed, target)
     step = stepper.step(equation, t, h, front.u, noise, front.carry)
     assert step.error is not None
-    ratio = tolerance.ratio(step.error, front.u, step.u1)
+    ratio = tolerance.ratio(step.error, front.u, step.u1, front.floor)
     accepted = running & (ratio <= 1.0)
     return Attempt(front, target, length, step, ratio, accepted, torch.where(accepted, target, front.elapsed))
 
@@ -212,6 +217,7 @@ def _advance(controller: Controller, strides: Strides, attempt: Attempt) -> Fron
         memory=torch.where(accepted, controller.remember(ratio), front.memory),
         u=torch.where(accepted, step.u1, front.u),
         carry=None if step.state is None or front.carry is None else torch.where(accepted, step.state, front.carry),
+        floor=front.floor,
         fresh=accepted,
         status=torch.where(stuck, reason, status),
         steps=front.steps + accepted,

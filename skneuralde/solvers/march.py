@@ -77,7 +77,7 @@ class Mesh:
 class Marcher(Stepper):
     """A method that can follow a mesh."""
 
-    gradients = ("direct", "checkpoint", "forward")
+    gradients: tuple[str, ...] = ("direct", "checkpoint", "forward")
 
     def march(
         self, equation: Equation, u: Tensor, mesh: Mesh, first: int, last: int, carry: Tensor | None

@@ -5,15 +5,19 @@ from __future__ import annotations
 import difflib
 
 from skneuralde.solvers.base import SOLVERS, Solver
+from skneuralde.solvers.ees25 import EES25
 from skneuralde.solvers.equation import ProblemLike
 from skneuralde.solvers.euler import Euler
 from skneuralde.solvers.explicit import BogackiShampine, DormandPrince, Tsitouras
+from skneuralde.solvers.milstein import Milstein
+from skneuralde.solvers.platen import Platen
 from skneuralde.solvers.rossler import SOSRA, SOSRI, SOSRI2, SRA1, SRIW1
 from skneuralde.solvers.torchdiffeq import torchdiffeq_solvers
 from skneuralde.solvers.torchsde import torchsde_solvers
 
 _OURS = [
-    *(Euler(), SRIW1(), SOSRI(), SOSRI2(), SRA1(), SOSRA()),
+    *(Euler(), Milstein(), Platen(), EES25()),
+    *(SRIW1(), SOSRI(), SOSRI2(), SRA1(), SOSRA()),
     *(BogackiShampine(), DormandPrince(), Tsitouras()),
 ]
 SOLVERS.update({solver.name: solver for solver in [*_OURS, *torchsde_solvers(), *torchdiffeq_solvers()]})
@@ -40,5 +44,9 @@ def get_solver(name: str) -> Solver:
 
 
 def choose_solver(problem: ProblemLike) -> str:
-    """What ``solver="auto"`` means for this problem."""
-    return "tsit5" if problem.diffusion is None else "euler"
+    """What ``solver="auto"`` means for this problem: a method that converges path by path."""
+    if problem.diffusion is None:
+        return "tsit5"
+    if problem.noise == "general":
+        return "euler" if problem.calculus == "ito" else "ees25"
+    return "sosra" if problem.noise == "additive" else "sosri"

@@ -20,9 +20,6 @@ from skneuralde.solvers.frame import DataFrame, to_frame
 from skneuralde.solvers.integrate import check_numbers, integrate
 from skneuralde.solvers.registry import choose_solver, get_solver
 
-#: Cells of the noise are at least this long, so that halving dt refines the same path.
-_LEAST_CELL_EXPONENT = 4
-
 
 @dataclass(frozen=True)
 class Solution:
@@ -153,7 +150,7 @@ def solve(
     if problem.diffusion is not None:
         path, series = torch.meshgrid(torch.arange(copies), torch.arange(size), indexing="ij")
         keys = (path.flatten().to(u.device), series.flatten().to(u.device))
-        cell = 1.0 if dt is None else _cell(dt)
+        cell = _cell(times, dt)
         noise = Brownian(_seed(random_state), *keys, problem.noise_dim(dim), origin=start, cell=cell)
     trajectory = integrate(
         problem,
@@ -182,10 +179,16 @@ def solve(
     return Solution(times, shaped(trajectory.values), shaped(trajectory.status), stats, method.name)
 
 
-def _cell(dt: float) -> float:
-    """A length that is dt doubled some times, and the same for all dt that differ by such doublings."""
-    mantissa, exponent = math.frexp(dt)
-    return math.ldexp(mantissa, max(exponent, _LEAST_CELL_EXPONENT))
+def _cell(times: Tensor, dt: float | None) -> float:
+    """Length of the noise's cells: the usual distance of two times, or the nearest one that dt goes into by halving.
+
+    So steps can end on regular times, a smaller dt refines the same path, and so does an adaptive method that is asked
+    for the same times.
+    """
+    gaps = times.diff(dim=-1)
+    gaps = gaps[gaps > 0]
+    usual = float(gaps.median()) if len(gaps) else 1.0
+    return usual if dt is None else math.ldexp(dt, round(math.log2(usual / dt)))
 
 
 def _check_n_paths(n_paths: int) -> int:

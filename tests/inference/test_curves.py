@@ -13,8 +13,8 @@ from skneuralde.solvers import get_solver
 from tests.learnable_equations import checked, column, geometric_matrix, nonlinear, pendulum
 
 NAN = math.nan
-EULER = Method(get_solver("euler"), 1e-3, torch.tensor(1e-6).double(), 0.05, 100_000)
-TSIT5 = Method(get_solver("tsit5"), 1e-8, torch.tensor(1e-10).double(), None, 100_000)
+EULER = Method(get_solver("euler"), 1e-3, torch.tensor(1e-6).double(), 0.05, 100_000, 0.05)
+TSIT5 = Method(get_solver("tsit5"), 1e-8, torch.tensor(1e-10).double(), None, 100_000, 1.0)
 RAGGED = torch.tensor([[0.0, 0.33, 1.0, 2.0], [1.0, 1.2, NAN, NAN], [5.0, 5.5, 6.77, NAN]], dtype=torch.float64)
 SHARED = torch.tensor([[0.0, 0.5, 1.0]], dtype=torch.float64).repeat(3, 1)
 

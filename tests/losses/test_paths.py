@@ -17,7 +17,7 @@ from tests.learnable_equations import Level, column
 
 NAN = math.nan
 SIGMA = 0.7
-EULER = Method(get_solver("euler"), 1e-3, torch.tensor(1e-6).double(), 0.5, 100_000)
+EULER = Method(get_solver("euler"), 1e-3, torch.tensor(1e-6).double(), 0.5, 100_000, 0.5)
 
 
 def given(states):

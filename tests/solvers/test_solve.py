@@ -20,7 +20,7 @@ def test_shapes_without_and_with_batches():
     assert solution.status.shape == solution.stats.steps.shape == (7, 4, 5)
     assert solution.mean().shape == solution.std().shape == solution.quantile(0.5).shape == (4, 5, 3, 2)
     assert solution.quantile([0.1, 0.9]).shape == (2, 4, 5, 3, 2)
-    assert solution.solver == "euler"
+    assert solution.solver == "sosri"
 
 
 def test_the_batch_is_solved_as_one_by_one():
@@ -187,7 +187,10 @@ def test_decreasing_times_run_backwards():
         ({"solver": "torchsde:srk", "dt": 0.1}, "cannot treat equations without noise"),
         ({"dt": -1.0}, "dt must be a positive number"),
         ({"rtol": 1e-17}, "ten machine epsilons"),
-        ({"problem": Problem(0.0, 1.0)}, "give dt"),
+        ({"rtol": None}, "give dt"),
+        ({"rtol": None, "dt": 0.1, "solver": "torchdiffeq:dopri5"}, "no steps of a fixed size: give rtol"),
+        ({"gradient": "adjoint"}, "gradient must be one of 'direct', 'checkpoint', 'reversible', 'forward'"),
+        ({"gradient": "reversible"}, "solver 'tsit5' has no gradient='reversible'; these have: 'ees25'"),
         ({"problem": Problem(0.0, 1.0), "dt": 0.1, "ts": [1.0, 0.0]}, "must not decrease .* got 0.0 at index 1"),
         ({"problem": Problem(0.0, 1.0), "dt": 0.1, "random_state": "x"}, "random_state must be None, an int"),
         ({"context": np.ones((2, 3, 1))}, "context must have shape"),

@@ -1,0 +1,53 @@
+"""Platen's method of weak order 2."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from skneuralde.noise import Increments
+from skneuralde.solvers.base import Step
+from skneuralde.solvers.equation import Equation
+from skneuralde.solvers.fixed import FixedStepper
+
+
+class Platen(FixedStepper):
+    """For expectations: the law of the solution is right to second order, single paths are not.
+
+    Two evaluations of the drift and three of the diffusion a step, and increments that only take the values 0 and
+    +-sqrt(3 h). The order is reached where each component of g depends on its own component of the state alone.
+
+    References
+    ----------
+    .. [1] P. E. Kloeden and E. Platen, *Numerical Solution of Stochastic Differential Equations* (1992), section 15.1.
+    """
+
+    name = "platen"
+    calculus = ("ito",)
+    noise_kinds = ("diagonal", "additive")
+    weak_order = 2.0
+    increments = "three-point"
+    reference = "Kloeden & Platen (1992)"
+
+    def step(
+        self,
+        equation: Equation,
+        t: Tensor,
+        h: Tensor | float,
+        u: Tensor,
+        noise: Increments | None,
+        state: Tensor | None,
+    ) -> Step:
+        assert noise is not None
+        w, end = noise.w, t + h
+        f, g = equation.coefficients(t, u)
+        assert g is not None
+        k, kick = h * f, equation.apply_noise(g, w)
+        drifted = u + k
+        mean_drift = 0.5 * (k + h * equation.drift(end, drifted + kick))
+        if equation.has_additive_noise:
+            return Step(u + mean_drift + 0.5 * (kick + equation.apply_noise(equation.diffusion(end, u), w)))
+        root = h**0.5
+        swing = root * g
+        above, below = equation.diffusion(end, drifted + swing), equation.diffusion(end, drifted - swing)
+        spread = (above - below) * ((w * w - h) / root)
+        return Step(u + mean_drift + 0.25 * ((above + below) * w + spread) + 0.5 * kick)
