@@ -3,5 +3,6 @@
 from skneuralde.noise.brownian import DEPTH, Brownian, Increments
 from skneuralde.noise.dyadic import floor_log2, power_of_two
 from skneuralde.noise.keys import keyed_normals, series_key
+from skneuralde.noise.table import Table
 
-__all__ = ["DEPTH", "Brownian", "Increments", "floor_log2", "keyed_normals", "power_of_two", "series_key"]
+__all__ = ["DEPTH", "Brownian", "Increments", "Table", "floor_log2", "keyed_normals", "power_of_two", "series_key"]

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from skneuralde.noise.dyadic import floor_log2, power_of_two
 from skneuralde.noise.keys import absorb, mix, to_normal_pair, to_uniform
-from skneuralde.noise.tree import AREA_STD, MIDDLE_STD, from_start, inside_half, inside_leaf, root_inside, split
+from skneuralde.noise.tree import AREA_STD, MIDDLE_STD, descend, from_start, inside_leaf, inside_node, split
 
 #: Halvings of a cell before a time is placed inside a leaf; no shorter dyadic part of a cell can be asked for.
 DEPTH = 40
@@ -128,23 +128,21 @@ class Brownian:
         Dyadic parts of a cell cost as many normal numbers as they are halvings deep, others as many as the whole tree.
         """
         cell = begin.floor()
-        begin, end = begin - cell, end - cell
-        some = end > begin
-        level = torch.where(some, _level_of_node(begin, end), 0)
+        begin, end, cell = begin - cell, end - cell, cell.long()
+        level = level_of_node(begin, end)
+        parts = power_of_two(level)
+        w, area = self._nodes(cell, level, (begin * parts).floor().long())
         # To sort the intervals would have to wait for the device: there, all are treated alike.
-        on_cpu = begin.device.type == "cpu"
-        deepest = (int(level.max()) if len(level) else 0) if on_cpu else DEPTH
-        w, area = self._from_above(cell, begin, end, level, deepest)
-        divided = some & (end - begin != power_of_two(-level))
-        if not on_cpu:
-            inside = self._from_inside(cell, begin, end, level)
-            w, area = w + inside[0], area + inside[1]
-        elif bool(divided.any()):
+        if begin.device.type != "cpu":
+            return self._part(w, area, cell, level, begin, end)
+        empty = begin == end
+        w, area = w.masked_fill_(empty[:, None], 0.0), area.masked_fill_(empty[:, None], 0.0)
+        divided = ((end - begin) * parts != 1.0) & ~empty
+        if bool(divided.any()):
             for rows in divided.nonzero()[:, 0].split(max(1, _BLOCK // (2 * DEPTH * self.dim))):
-                inside = self.select(rows)._from_inside(cell[rows], begin[rows], end[rows], level[rows])
-                w, area = w.index_add(0, rows, inside[0]), area.index_add(0, rows, inside[1])
-        scale = math.sqrt(self.cell)
-        return w.mul_(scale), area.mul_(scale)
+                place = (x[rows] for x in (w, area, cell, level, begin, end))
+                w[rows], area[rows] = self.select(rows)._part(*place)
+        return w, area
 
     def between(self, begin: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
         """Increment and area over one interval of any length per row, (batch,) to (batch, dim) each."""
@@ -175,30 +173,47 @@ class Brownian:
         point = (uniform > 5.0 / 6.0).double() - (uniform < 1.0 / 6.0).double()
         return self._mirrored(point * (3.0 * self.cell * length).sqrt()[:, :, None])
 
-    def _from_above(self, cell: Tensor, begin: Tensor, end: Tensor, level: Tensor, depth: int) -> tuple[Tensor, Tensor]:
-        """Increment and area that come from the nodes with the whole interval in one half; a cell has length 1."""
-        middle, length = 0.5 * (begin + end)[:, None], (end - begin)[:, None]
-        levels, parts = _levels(depth, begin.device)
-        scaled = middle * parts
-        node = scaled.floor()
-        used = (levels < level[:, None]) / parts.sqrt()
-        weights = (
-            torch.cat([root, own * used], 2)
-            for root, own in zip(
-                root_inside(middle, length), inside_half(scaled - node, 2.0 * length * parts), strict=True
-            )
-        )
-        cell_key = self._cell_key(cell.long()[:, None])
-        normals = self._normals(torch.cat([cell_key, self._node_keys(cell_key, node, levels)], 1))
-        w, area = (_weighted_sum(weight, *normals) for weight in weights)
+    def _nodes(self, cell: Tensor, level: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Increment and area of one dyadic part of a cell per row; all arguments are int64 of shape (batch,)."""
+        on_cpu = cell.device.type == "cpu"
+        deepest = (int(level.max()) if len(level) else 0) if on_cpu else DEPTH
+        levels = torch.arange(deepest, device=cell.device)
+        # The part's ancestors; below it, what is drawn is not used.
+        ancestor = index[:, None] >> (level[:, None] - levels).clamp_min(0)
+        right = (index[:, None] >> (level[:, None] - levels - 1).clamp_min(0)) & 1 == 1
+        cell_key = self._cell_key(cell[:, None])
+        keys = torch.cat([cell_key, self._node_keys(cell_key, ancestor, levels)], 1)
+        first, second = self._normals(keys).mul_(math.sqrt(self.cell))
+        w, area = first[:, 0], AREA_STD * second[:, 0]
+        for depth in range(deepest):
+            scale = 2.0 ** (-0.5 * depth)
+            z, n = (MIDDLE_STD * scale) * first[:, depth + 1], (AREA_STD * scale) * second[:, depth + 1]
+            below = (level > depth)[:, None]
+            new_w, new_area = descend(w, area, z, n, right[:, depth, None])
+            w, area = torch.where(below, new_w, w), torch.where(below, new_area, area)
         return w, area
 
-    def _from_inside(self, cell: Tensor, begin: Tensor, end: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
-        """Increment and area that come from nodes and leaves which the interval's ends divide; a cell has length 1."""
-        levels, parts = _levels(DEPTH + 1, begin.device)
-        used = (levels >= level[:, None]) / parts.sqrt()
+    def _part(
+        self, w: Tensor, area: Tensor, cell: Tensor, level: Tensor, begin: Tensor, end: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Increment and area over part of a node whose own are known, at this level of a cell.
+
+        What they say of the path is a quadratic polynomial; its halves of halves add the rest.
+        """
+        parts = power_of_two(level)
+        middle, length = (0.5 * (begin + end) * parts)[:, None], ((end - begin) * parts)[:, None]
+        of_w, of_area = inside_node(middle - (begin * parts).floor()[:, None], length)
+        detail_w, detail_area = self._detail(cell, level, begin, end)
+        known = w[:, None], area[:, None]
+        return _weighted_sum(of_w, *known) + detail_w, _weighted_sum(of_area, *known) + detail_area
+
+    def _detail(self, cell: Tensor, level: Tensor, begin: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
+        """Increment and area that come from the nodes and leaves, of this level or deeper, that the ends divide."""
+        levels = torch.arange(DEPTH + 1, device=begin.device)
+        parts = power_of_two(levels)
+        used = math.sqrt(self.cell) * (levels >= level[:, None]) / parts.sqrt()
         length = (end - begin)[:, None]
-        cell_key = self._cell_key(cell.long()[:, None])
+        cell_key = self._cell_key(cell[:, None])
         w, integral = torch.zeros((2, len(begin), self.dim), dtype=torch.float64, device=begin.device).unbind(0)
         for x, sign in ((begin, -1.0), (end, 1.0)):
             scaled = x[:, None] * parts
@@ -210,7 +225,7 @@ class Brownian:
             if sign < 0:
                 # The rest of the node after its integral up to here, less the value here all along the interval.
                 total = total + value * length
-            normals = self._normals(self._node_keys(cell_key, node, levels))
+            normals = self._normals(self._node_keys(cell_key, node.long(), levels))
             w = w + sign * _weighted_sum(value, *normals)
             integral = integral + sign * _weighted_sum(total, *normals)
         mean = integral / torch.where(length > 0.0, length, 1.0)
@@ -241,22 +256,15 @@ class Brownian:
 
     def _node_keys(self, cell_key: Tensor, node: Tensor, levels: Tensor) -> Tensor:
         """Keys (batch, n_levels, dim) of nodes (batch, n_levels) of a cell, counted from the left at each level."""
-        return absorb(cell_key, (node.long() + (1 << levels))[:, :, None])
+        return absorb(cell_key, (node + (1 << levels))[:, :, None])
 
 
-def _levels(count: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """The levels 0 to ``count - 1`` and how many nodes each has."""
-    levels = torch.arange(count, device=device)
-    return levels, (1 << levels).double()
-
-
-def _level_of_node(begin: Tensor, end: Tensor) -> Tensor:
-    """Level of the smallest dyadic part of a cell that contains an interval, at most the tree's depth."""
+def level_of_node(begin: Tensor, end: Tensor) -> Tensor:
+    """Level of the smallest dyadic part of a cell that contains an interval; 0 for one of no length."""
     parts = 2.0**DEPTH
-    first = (begin * parts).floor()
-    last = ((end * parts).ceil() - 1.0).maximum(first)
-    differing_bits = floor_log2((first.long() ^ last.long()).double()) + 1
-    return DEPTH - differing_bits.clamp_min(0)
+    first, last = (begin * parts).floor().long(), (end * parts).ceil().long() - 1
+    differing_bits = floor_log2((first ^ last).double()) + 1
+    return torch.where(end > begin, DEPTH - differing_bits.clamp_min(0), 0)
 
 
 def _weighted_sum(weights: Tensor, *numbers: Tensor) -> Tensor:

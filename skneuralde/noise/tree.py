@@ -26,49 +26,44 @@ AREA_STD, MIDDLE_STD = math.sqrt(1 / 12), 0.25
 
 def split(w: Tensor, area: Tensor, z: Tensor, n: Tensor | None) -> tuple[Tensor, Tensor | None]:
     """Increments and areas of the halves of intervals, (batch, k, dim) to (batch, 2 k, dim); no areas without ``n``."""
-    left = torch.add(z, w, alpha=0.5).add_(area, alpha=1.5)
+    left = first_half(w, area, z)
     halves = torch.stack([left, w - left], 2).flatten(1, 2)
     if n is None:
         return halves, None
-    mean = 0.25 * area - 0.5 * z
+    mean = mean_area(area, z)
     return halves, torch.stack([torch.add(mean, n, alpha=0.5), torch.sub(mean, n, alpha=0.5)], 2).flatten(1, 2)
 
 
-def root_inside(middle: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
-    """Weights of a cell's two normals in the increment and in the area over an interval inside the cell.
-
-    Returns
-    -------
-    increment, area : Tensor of shape (2, ...)
-    """
-    area_slope = (6.0 * AREA_STD) * (1.0 - 2.0 * middle)
-    return torch.stack([length, length * area_slope]), torch.stack(
-        [torch.zeros_like(length), AREA_STD * length * length]
-    )
+def descend(w: Tensor, area: Tensor, z: Tensor, n: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+    """Increment and area of one half: of the second where ``right``."""
+    left = first_half(w, area, z)
+    return torch.where(right, w - left, left), torch.add(mean_area(area, z), torch.where(right, -n, n), alpha=0.5)
 
 
-def inside_half(position: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
-    """Weights of a node's two normals in the increment and in the area over an interval that lies in one half of it.
+def first_half(w: Tensor, area: Tensor, z: Tensor) -> Tensor:
+    """Increment of the first half."""
+    return torch.add(z, w, alpha=0.5).add_(area, alpha=1.5)
+
+
+def mean_area(area: Tensor, z: Tensor) -> Tensor:
+    """Mean of the areas of both halves."""
+    return 0.25 * area - 0.5 * z
+
+
+def inside_node(middle: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights of a node's (W, H) in the increment and in the area over an interval inside it.
 
     Parameters
     ----------
-    position, length : Tensor
-        Middle of the interval within the node, from 0 to 1, and its length in units of the half.
+    middle, length : Tensor
+        Of the interval, for a node that reaches from 0 to 1.
 
     Returns
     -------
     increment, area : Tensor of shape (2, ...)
-        For a node of length 1.
     """
-    right = (position >= 0.5).to(position.dtype)
-    y = 2.0 * position - right
-    sign = 1.0 - 2.0 * right
-    bend = 0.5 * length * length
-    slope_z, slope_n = 6.0 * y - 2.0 - 2.0 * right, sign * (3.0 - 6.0 * y)
-    return (
-        torch.stack([MIDDLE_STD * length * slope_z, AREA_STD * length * slope_n]),
-        torch.stack([-MIDDLE_STD * bend, AREA_STD * sign * bend]),
-    )
+    increment = torch.stack([length, length * (6.0 - 12.0 * middle)])
+    return increment, torch.stack([torch.zeros_like(length), length * length])
 
 
 def from_start(position: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,8 +8,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from skneuralde.solvers.base import check_interval
 from skneuralde.solvers.loop import Attempt, Front, Watcher
+
+#: Steps that are looked through at once.
+_INTERVAL = 8
 
 
 class Harvest(Watcher):
@@ -25,7 +27,6 @@ class Harvest(Watcher):
     def __init__(self, wanted: Tensor, batch: int):
         self.wanted = wanted.contiguous()
         self.next = (wanted <= 0).sum(1).expand(batch).clone()
-        self.interval = check_interval(wanted.device)
         self.pending: list[tuple[Tensor, tuple[Tensor, ...]]] = []
         self.rows = torch.empty(0, dtype=torch.int64)
         self.paths: list[Tensor] = []
@@ -34,11 +35,11 @@ class Harvest(Watcher):
 
     def add(self, rows: Tensor, reached: Tensor, payload: tuple[Tensor, ...]) -> None:
         """A step of paths ``rows`` passes over all times up to ``reached (n, 1)``."""
-        if self.pending and (rows is not self.rows or len(self.pending) >= self.interval):
+        if self.pending and (rows is not self.rows or len(self.pending) >= _INTERVAL):
             self.flush()
         self.rows = rows
         self.pending.append((reached, payload))
-        if len(self.pending) >= self.interval:
+        if len(self.pending) >= _INTERVAL:
             self.flush()
 
     @abstractmethod

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
-from skneuralde.noise import DEPTH, Brownian, Increments, floor_log2, power_of_two
+from skneuralde.noise import DEPTH, Brownian, Increments, Table, floor_log2, power_of_two
 from skneuralde.solvers.control import smallest_step
 
 #: Times this close to a coarse dyadic part of a cell, in cells, lie on it.
@@ -81,6 +81,7 @@ class Dyadic(Strides):
         furthest = float(torch.where(stops.isfinite(), stops, 0.0).max()) if stops.numel() else 0.0
         # So deep that every dyadic time up to the last stop is an exact floating-point number.
         self.depth = max(0, min(DEPTH, 51 - math.frexp(furthest)[1]))
+        self.table = Table(noise, max(1, math.ceil(furthest)))
         self.rows: Tensor | None = None
 
     def target(self, rows: Tensor, elapsed: Tensor, proposal: Tensor, end: Tensor) -> Tensor:
@@ -104,7 +105,7 @@ class Dyadic(Strides):
 
     def noise(self, rows: Tensor, elapsed: Tensor, target: Tensor) -> Increments:
         self._select(rows)
-        w, area = self.noises.over(elapsed[:, 0], target[:, 0])
+        w, area = self.table.over(rows, self.noises, elapsed[:, 0], target[:, 0])
         return Increments(w.to(self.dtype), area.to(self.dtype) if self.area else None)
 
     def smallest(self, start: Tensor, end: Tensor) -> Tensor:
