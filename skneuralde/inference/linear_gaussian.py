@@ -60,8 +60,10 @@ def _scalar_flow(matrix: Tensor, offset: Tensor, density: Tensor | None, h: Tens
     transition = exponent.exp()
     growth = _expm1_over(exponent)
     mean = offset * (h[:, None] * growth[..., 0])
-    # (exp(2x) - 1) / 2x is (exp(x) - 1) / x times the mean of exp(x) and one.
-    covariance = None if density is None else density * (h.abs()[:, None, None] * growth * (0.5 + 0.5 * transition))
+    covariance = None
+    if density is not None:
+        # (exp(2x) - 1) / 2x is (exp(x) - 1) / x times the mean of exp(x) and one.
+        covariance = density * (growth * ((0.5 * h.abs())[:, None, None] * (1.0 + transition)))
     return transition, mean, covariance
 
 

@@ -49,15 +49,16 @@ def noise_matrix(diffusion: Term, t: Tensor, u: Tensor, c: Tensor) -> tuple[Tens
     return torch.diag_embed(g), None if slope is None else torch.diag_embed(slope.mT).movedim(1, -1)
 
 
-def mean_noise_covariance(g: Tensor, slope: Tensor | None, cov: Tensor | None) -> Tensor:
-    """E[g g'] over a state of covariance ``cov`` (None: none), for a g that is linear around the mean."""
-    one_dimensional = g.shape[-2] == 1
-    density = g.square().sum(-1, keepdim=True) if one_dimensional else g @ g.mT
-    if slope is None or cov is None:
-        return density
-    if one_dimensional:
-        return density + slope.square().sum((-1, -2))[..., None] * cov
-    return density + torch.einsum("bimk,bjmk->bij", slope @ cov[:, None], slope)
+def noise_covariance(g: Tensor) -> Tensor:
+    """The covariance g g' of the noise per unit of time."""
+    return g.square().sum(-1, keepdim=True) if g.shape[-2] == 1 else g @ g.mT
+
+
+def excess_noise(slope: Tensor, cov: Tensor) -> Tensor:
+    """What E[g g'] over a state of covariance ``cov`` has more than g g', for a g that is linear around the mean."""
+    if cov.shape[-1] == 1:
+        return slope.square().sum((-1, -2))[..., None] * cov
+    return torch.einsum("bimk,bjmk->bij", slope @ cov[:, None], slope)
 
 
 @dataclass(frozen=True)
@@ -110,19 +111,19 @@ def _substep(
     now = (t + 0.5 * h).to(mean.dtype)[:, None]
     step = h.to(mean.dtype)
     c = c0 if c0 is c1 else torch.lerp(c0, c1, 0.5)
-    halfway = mean + 0.5 * step[:, None] * problem.drift(now, mean, c)
+    half = 0.5 * step
+    halfway = torch.addcmul(mean, half[:, None], problem.drift(now, mean, c))
     f, jacobian = problem.drift.linearize(now, halfway, c)
     density = None
     if problem.diffusion is not None:
         g, slope = noise_matrix(problem.diffusion, now, halfway, c)
-        density = mean_noise_covariance(g, None, cov)
+        density = noise_covariance(g)
         if slope is not None:
-            half_length = 0.5 * step.abs()[:, None, None]
-            between = half_length * density
+            between = half.abs()[:, None, None] * density
             if cov is not None:
-                half, _, _ = linear_gaussian_flow(jacobian, f, None, 0.5 * step)
-                between = sandwich(half, cov) + half_length * mean_noise_covariance(g, slope, cov)
-            density = mean_noise_covariance(g, slope, between)
+                transition, _, _ = linear_gaussian_flow(jacobian, f, None, half)
+                between = sandwich(transition, cov) + half.abs()[:, None, None] * (density + excess_noise(slope, cov))
+            density = density + excess_noise(slope, between)
     transition, shift, spread = linear_gaussian_flow(jacobian, f + transform(jacobian, mean - halfway), density, step)
     if cov is not None and spread is not None:
         spread = spread + sandwich(transition, cov)
@@ -172,7 +173,8 @@ class MomentEquations(nn.Module):
         assert self.problem.diffusion is not None  # else there is no covariance
         g, slope = noise_matrix(self.problem.diffusion, now, mean, c)
         change = direction[..., None] * (jacobian @ cov)
-        return self.pack(direction * f, change + change.mT + mean_noise_covariance(g, slope, cov))
+        growth = change + change.mT + noise_covariance(g)
+        return self.pack(direction * f, growth if slope is None else growth + excess_noise(slope, cov))
 
 
 @dataclass(frozen=True)

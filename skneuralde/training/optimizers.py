@@ -67,7 +67,7 @@ class Adam(Optimizer):
         for number, items in enumerate(self._batches(objective.items, epoch, seed)):
             values = objective.values(model, items, seed=batch_seed(seed, epoch, number))
             weight = objective.weight.index_select(0, items)
-            weighted = (weight * values).sum()
+            weighted = weight @ values
             self._step(weighted / weight.sum(), self.learning_rate * factor)
             total += weighted.detach()
         return float(total / objective.weight.sum())
