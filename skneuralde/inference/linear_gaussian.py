@@ -36,7 +36,7 @@ def linear_gaussian_flow(matrix: Tensor, offset: Tensor, density: Tensor | None,
     density : Tensor of shape (batch, dim, dim) or None
         Q, the noise's covariance per unit of time; None without noise.
     h : Tensor of shape (batch,)
-        Length of the interval, not negative.
+        Length of the interval; where it is negative, ``m' = -a - F m`` and ``P' = -F P - P F' + Q`` over ``-h``.
 
     Returns
     -------
@@ -58,10 +58,12 @@ def linear_gaussian_flow(matrix: Tensor, offset: Tensor, density: Tensor | None,
 def _scalar_flow(matrix: Tensor, offset: Tensor, density: Tensor | None, h: Tensor) -> Flow:
     exponent = matrix * h[:, None, None]
     transition = exponent.exp()
-    duration = h[:, None, None] * _expm1_over(exponent)
-    mean = offset * duration[..., 0]
-    # (exp(2x) - 1) / 2x is (exp(x) - 1) / x times the mean of exp(x) and one.
-    covariance = None if density is None else density * (duration * (0.5 + 0.5 * transition))
+    growth = _expm1_over(exponent)
+    mean = offset * (h[:, None] * growth[..., 0])
+    covariance = None
+    if density is not None:
+        # (exp(2x) - 1) / 2x is (exp(x) - 1) / x times the mean of exp(x) and one.
+        covariance = density * (growth * ((0.5 * h.abs())[:, None, None] * (1.0 + transition)))
     return transition, mean, covariance
 
 
@@ -73,9 +75,8 @@ def _expm1_over(x: Tensor) -> Tensor:
 
 
 def _doubling_flow(matrix: Tensor, offset: Tensor, density: Tensor | None, h: Tensor) -> Flow:
-    norm = (
-        float((matrix.detach().abs().sum(-1).amax(-1) * h.detach()).nan_to_num(0.0, 0.0, 0.0).amax()) if len(h) else 0.0
-    )
+    size = matrix.detach().abs().sum(-1).amax(-1) * h.detach().abs()
+    norm = float(size.nan_to_num(0.0, 0.0, 0.0).amax()) if len(h) else 0.0
     doublings = max(0, math.ceil(math.log2(max(norm, _RADIUS) / _RADIUS)))
     scaled = matrix * (h * 2.0**-doublings)[:, None, None]
     unit = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device).expand_as(matrix)
@@ -91,7 +92,7 @@ def _doubling_flow(matrix: Tensor, offset: Tensor, density: Tensor | None, h: Te
     mean = short[:, None] * transform(mean_factor, offset)
     covariance = None
     if density is not None:
-        term = short[:, None, None] * density
+        term = short.abs()[:, None, None] * density
         covariance = term
         for k in range(2, _DEGREE + 1):
             product = scaled @ term

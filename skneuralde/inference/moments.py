@@ -49,15 +49,16 @@ def noise_matrix(diffusion: Term, t: Tensor, u: Tensor, c: Tensor) -> tuple[Tens
     return torch.diag_embed(g), None if slope is None else torch.diag_embed(slope.mT).movedim(1, -1)
 
 
-def mean_noise_covariance(g: Tensor, slope: Tensor | None, cov: Tensor | None) -> Tensor:
-    """E[g g'] over a state of covariance ``cov`` (None: none), for a g that is linear around the mean."""
-    one_dimensional = g.shape[-2] == 1
-    density = g.square().sum(-1, keepdim=True) if one_dimensional else g @ g.mT
-    if slope is None or cov is None:
-        return density
-    if one_dimensional:
-        return density + slope.square().sum((-1, -2))[..., None] * cov
-    return density + torch.einsum("bimk,bjmk->bij", slope @ cov[:, None], slope)
+def noise_covariance(g: Tensor) -> Tensor:
+    """The covariance g g' of the noise per unit of time."""
+    return g.square().sum(-1, keepdim=True) if g.shape[-2] == 1 else g @ g.mT
+
+
+def excess_noise(slope: Tensor, cov: Tensor) -> Tensor:
+    """What E[g g'] over a state of covariance ``cov`` has more than g g', for a g that is linear around the mean."""
+    if cov.shape[-1] == 1:
+        return slope.square().sum((-1, -2))[..., None] * cov
+    return torch.einsum("bimk,bjmk->bij", slope @ cov[:, None], slope)
 
 
 @dataclass(frozen=True)
@@ -73,21 +74,19 @@ class LocalLinearisation:
     def advance(
         self, problem: Problem, mean: Tensor, cov: Tensor | None, t: Tensor, h: Tensor, c0: Tensor, c1: Tensor
     ) -> tuple[Tensor, Tensor | None]:
-        backwards = h < 0
-        sign = torch.where(backwards, -1.0, 1.0).to(mean.dtype)[:, None] if bool(backwards.any()) else None
         problem = ito_form(problem)
         if math.isinf(self.substep):
-            return _substep(problem, mean, cov, t, h, c0, c1, sign, 0, torch.ones_like(h))
+            return _substep(problem, mean, cov, t, h, c0, c1)
         count = (h.abs() / self.substep).ceil().clamp(1, _MAX_SUBSTEPS)
         for k in range(int(count.max()) if len(h) else 0):
-            active = count > k
-            if bool(active.all()):
-                mean, cov = _substep(problem, mean, cov, t, h, c0, c1, sign, k, count)
+            begin, end = k / count, (k + 1) / count
+            interval = t + begin * h, h / count, _between(c0, c1, begin), _between(c0, c1, end)
+            rows = (count > k).nonzero()[:, 0]
+            if len(rows) == len(h):
+                mean, cov = _substep(problem, mean, cov, *interval)
                 continue
-            rows = active.nonzero()[:, 0]
             part = None if cov is None else cov[rows]
-            direction = None if sign is None else sign[rows]
-            moved = _substep(problem, mean[rows], part, t[rows], h[rows], c0[rows], c1[rows], direction, k, count[rows])
+            moved = _substep(problem, mean[rows], part, *(x[rows] for x in interval))
             mean, cov = put_rows(mean, cov, rows, moved)
         return mean, cov
 
@@ -100,45 +99,32 @@ def put_rows(
     return mean, cov if cov is None or moments[1] is None else cov.index_copy(0, rows, moments[1])
 
 
+def _between(c0: Tensor, c1: Tensor, fraction: Tensor) -> Tensor:
+    """Inputs part of the way from ``c0`` to ``c1``."""
+    return c0 if c0 is c1 else torch.lerp(c0, c1, fraction.to(c0.dtype)[:, None])
+
+
 def _substep(
-    problem: Problem,
-    mean: Tensor,
-    cov: Tensor | None,
-    t: Tensor,
-    h: Tensor,
-    c0: Tensor,
-    c1: Tensor,
-    sign: Tensor | None,
-    k: int,
-    count: Tensor,
+    problem: Problem, mean: Tensor, cov: Tensor | None, t: Tensor, h: Tensor, c0: Tensor, c1: Tensor
 ) -> tuple[Tensor, Tensor | None]:
-    """Substep ``k`` of ``count`` of the local linearisation; ``sign (batch, 1)`` is -1 where time runs backwards.
-
-    The coefficients are linearised where Euler's method sees the middle of the substep.
-    """
-    step = h / count
-    dtype = mean.dtype
-    middle = (k + 0.5) / count
-    c = c0 if c0 is c1 else torch.lerp(c0, c1, middle.to(dtype)[:, None])
-    now = (t + middle * h).to(dtype)[:, None]
-    half_step = (0.5 * step).to(dtype)[:, None]
-    halfway = mean + half_step * problem.drift(now, mean, c)
-    length = step.abs().to(dtype)
-
+    """One step of the local linearisation, with coefficients linearised where Euler's method sees its middle."""
+    now = (t + 0.5 * h).to(mean.dtype)[:, None]
+    step = h.to(mean.dtype)
+    c = c0 if c0 is c1 else torch.lerp(c0, c1, 0.5)
+    half = 0.5 * step
+    halfway = torch.addcmul(mean, half[:, None], problem.drift(now, mean, c))
     f, jacobian = problem.drift.linearize(now, halfway, c)
-    if sign is not None:
-        f, jacobian = f * sign, jacobian * sign[..., None]
     density = None
     if problem.diffusion is not None:
         g, slope = noise_matrix(problem.diffusion, now, halfway, c)
-        density = mean_noise_covariance(g, None, cov)
+        density = noise_covariance(g)
         if slope is not None:
-            between = 0.5 * length[:, None, None] * density
+            between = half.abs()[:, None, None] * density
             if cov is not None:
-                half, _, _ = linear_gaussian_flow(jacobian, f, None, 0.5 * length)
-                between = sandwich(half, cov) + 0.5 * length[:, None, None] * mean_noise_covariance(g, slope, cov)
-            density = mean_noise_covariance(g, slope, between)
-    transition, shift, spread = linear_gaussian_flow(jacobian, f + transform(jacobian, mean - halfway), density, length)
+                transition, _, _ = linear_gaussian_flow(jacobian, f, None, half)
+                between = sandwich(transition, cov) + half.abs()[:, None, None] * (density + excess_noise(slope, cov))
+            density = density + excess_noise(slope, between)
+    transition, shift, spread = linear_gaussian_flow(jacobian, f + transform(jacobian, mean - halfway), density, step)
     if cov is not None and spread is not None:
         spread = spread + sandwich(transition, cov)
     return mean + shift, spread
@@ -187,7 +173,8 @@ class MomentEquations(nn.Module):
         assert self.problem.diffusion is not None  # else there is no covariance
         g, slope = noise_matrix(self.problem.diffusion, now, mean, c)
         change = direction[..., None] * (jacobian @ cov)
-        return self.pack(direction * f, change + change.mT + mean_noise_covariance(g, slope, cov))
+        growth = change + change.mT + noise_covariance(g)
+        return self.pack(direction * f, growth if slope is None else growth + excess_noise(slope, cov))
 
 
 @dataclass(frozen=True)

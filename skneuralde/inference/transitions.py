@@ -49,10 +49,10 @@ class Transitions:
         """The transitions at these positions, in this order."""
         if self.is_direct:
             return Transitions(
-                self.state[items],
-                self.time[items],
+                self.state.index_select(0, items),
+                self.time.index_select(0, items),
                 torch.arange(len(items) + 1, device=items.device),
-                self.lengths[items],
+                self.lengths.index_select(0, items),
                 *self._inputs_at(items),
             )
         counts = self.offsets[items + 1] - self.offsets[items]
@@ -69,8 +69,8 @@ class Transitions:
         return len(self.lengths) == len(self)
 
     def _inputs_at(self, segments: Tensor) -> tuple[Tensor, Tensor]:
-        c0 = self.c0[segments]
-        return c0, c0 if self.c1 is self.c0 else self.c1[segments]
+        c0 = self.c0.index_select(0, segments)
+        return c0, c0 if self.c1 is self.c0 else self.c1.index_select(0, segments)
 
     def moments(self, problem: Problem, propagator: Propagator) -> tuple[Tensor, Tensor | None]:
         """Mean (n, dim) and covariance (n, dim, dim) at each transition's end; no covariance without diffusion."""

@@ -61,7 +61,7 @@ class TransitionLikelihood(Objective):
         transitions = self.transitions.select(items)
         if self.encode:
             transitions = started(transitions, model)
-        return -gaussian_log_density(self.targets[items], *model.observed_moments(transitions))
+        return -gaussian_log_density(self.targets.index_select(0, items), *model.observed_moments(transitions))
 
 
 def started(transitions: Transitions, model: Model) -> Transitions:

@@ -96,8 +96,7 @@ class Network(Term):
         if not rest:
             return pre, shared.expand(len(x), -1, -1)
         for depth, layer in enumerate(rest):
-            post = activation.function(pre)
-            gain = activation.slope(pre, post)
+            post, gain = activation.with_slope(pre)
             if depth == 0:
                 product = shared[:, :, None] * layer.weight.T[:, None, :]
                 tangents = (gain @ product.flatten(1)).view(len(x), self.columns.n_state, -1)

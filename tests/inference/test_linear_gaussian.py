@@ -55,6 +55,14 @@ def test_zero_matrix_is_brownian_motion_with_drift(dim):
 
 
 @pytest.mark.parametrize("dim", [1, 2, 3])
+def test_against_time_only_the_noise_goes_on(dim):
+    matrix, offset, density = system(dim)
+    reversed_in_time = linear_gaussian_flow(-matrix, -offset, density, H)
+    for got, wanted in zip(linear_gaussian_flow(matrix, offset, density, -H), reversed_in_time, strict=True):
+        torch.testing.assert_close(got, wanted, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("dim", [1, 2, 3])
 def test_stiff_system_reaches_its_stationary_law(dim):
     rates = torch.tensor([1.0, 1e3, 1e6], dtype=torch.float64)[-dim:]
     mix = torch.randn(dim, dim, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
@@ -71,7 +79,7 @@ def test_stiff_system_reaches_its_stationary_law(dim):
 @pytest.mark.parametrize("dim", [1, 2])
 def test_gradients(dim):
     matrix, offset, density = system(dim)
-    h = H.clone()
+    h = torch.tensor([-0.5, 0.3, 2.0, 1e-3], dtype=torch.float64)
 
     def flow(matrix, offset, density, h):
         return linear_gaussian_flow(matrix, offset, density, h)

@@ -42,6 +42,25 @@ def test_adam_is_adam():
     assert objective.epochs == [1, 2, 3, 4, 5]
 
 
+def test_adam_moves_parameters_of_every_shape_that_the_loss_uses():
+    models = []
+    for _ in range(2):
+        model = Point(0.0, 0.0)
+        model.matrix = torch.nn.Parameter(torch.arange(1.0, 7.0, dtype=torch.float64).view(2, 3))
+        model.unused = torch.nn.Parameter(torch.ones(4, dtype=torch.float64))
+        models.append(model)
+    model, twin = models
+    objective = ToldLoss(lambda w, i: bowl(w, i) + (model.matrix**3).sum(), [1.0])
+    epochs(Adam(model, learning_rate=0.1, batch_size=10), model, objective, 3)
+    adam = torch.optim.Adam(twin.parameters(), lr=0.1)
+    for _ in range(3):
+        adam.zero_grad()
+        (bowl(twin.w, 0) + (twin.matrix**3).sum()).backward()
+        adam.step()
+    for ours, theirs in zip(model.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=0)
+
+
 def test_every_item_once_an_epoch_in_a_new_order():
     def orders(seed):
         model, objective = Point(0.0, 0.0), ToldLoss(bowl, [1.0] * 5)
