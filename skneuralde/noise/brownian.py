@@ -104,16 +104,17 @@ class Brownian:
         """
         start, stop = first >> level, -(-last >> level)
         index = torch.arange(start, stop, device=self.path.device)
-        w, *others = self._normals(self._cell_key(index), 2 if area or level else 1).mul_(math.sqrt(self.cell))
-        areas = others[0].mul_(AREA_STD) if others else None
+        w, *others = self._normals(self._cell_key(index), 2 if area or level else 1)
+        w, areas = w.mul_(math.sqrt(self.cell)), others[0].mul_(self._area_std(0)) if others else None
         for depth in range(level):
             index = torch.arange(start, stop, device=self.path.device)
             node = (1 << depth) + (index & ((1 << depth) - 1))
             keys = absorb(self._cell_key(index >> depth), node[:, None])
             count = 2 if area or depth < level - 1 else 1
-            z, *others = self._normals(keys, count).mul_(math.sqrt(self.cell / 2**depth))
+            z, *others = self._normals(keys, count)
             assert areas is not None  # only the last halving goes without
-            w, areas = split(w, areas, z.mul_(MIDDLE_STD), others[0].mul_(AREA_STD) if others else None)
+            n = others[0].mul_(self._area_std(depth)) if others else None
+            w, areas = split(w, areas, z.mul_(self._middle_std(depth)), n)
             # Only the part that covers what was asked for is refined further.
             shift = level - depth - 1
             new_start, new_stop = first >> shift, -(-last >> shift)
@@ -183,11 +184,10 @@ class Brownian:
         right = (index[:, None] >> (level[:, None] - levels - 1).clamp_min(0)) & 1 == 1
         cell_key = self._cell_key(cell[:, None])
         keys = torch.cat([cell_key, self._node_keys(cell_key, ancestor, levels)], 1)
-        first, second = self._normals(keys).mul_(math.sqrt(self.cell))
-        w, area = first[:, 0], AREA_STD * second[:, 0]
+        first, second = self._normals(keys)
+        w, area = math.sqrt(self.cell) * first[:, 0], self._area_std(0) * second[:, 0]
         for depth in range(deepest):
-            scale = 2.0 ** (-0.5 * depth)
-            z, n = (MIDDLE_STD * scale) * first[:, depth + 1], (AREA_STD * scale) * second[:, depth + 1]
+            z, n = self._middle_std(depth) * first[:, depth + 1], self._area_std(depth) * second[:, depth + 1]
             below = (level > depth)[:, None]
             new_w, new_area = descend(w, area, z, n, right[:, depth, None])
             w, area = torch.where(below, new_w, w), torch.where(below, new_area, area)
@@ -241,6 +241,14 @@ class Brownian:
         total = _weighted_sum(used[None], w)
         integral = _weighted_sum(torch.stack([used * (0.5 + after), AREA_STD * used]), w, area)
         return total, integral / count[:, None].clamp_min(1) - 0.5 * total
+
+    def _area_std(self, depth: int) -> float:
+        """Standard deviation of H, and of N, at a depth of the tree."""
+        return AREA_STD * math.sqrt(self.cell / 2**depth)
+
+    def _middle_std(self, depth: int) -> float:
+        """Standard deviation of Z at a depth of the tree."""
+        return MIDDLE_STD * math.sqrt(self.cell / 2**depth)
 
     def _normals(self, keys: Tensor, count: int = 2) -> Tensor:
         """Pairs of standard normal numbers (count, batch, n, dim) of keys (batch, n, dim), or the first of each."""

@@ -45,7 +45,7 @@ class Table:
         self._draw_for(level)
         parts = power_of_two(level)
         empty = begin == end
-        known = empty | (level < self.levels) & ((end - begin) * parts == 1.0)
+        known = empty | (level < self.levels) & ((end - begin) * parts == 1.0) & (cell < self.n_cells)
         # The levels above hold n, 2 n, 4 n, ... nodes.
         node = (parts - 1.0) * self.n_cells + (begin * parts).floor()
         place = torch.where(known & ~empty, node.long() * self.w.shape[1] + rows, 0)

@@ -41,8 +41,11 @@ def descend(w: Tensor, area: Tensor, z: Tensor, n: Tensor, right: Tensor) -> tup
 
 
 def first_half(w: Tensor, area: Tensor, z: Tensor) -> Tensor:
-    """Increment of the first half."""
-    return torch.add(z, w, alpha=0.5).add_(area, alpha=1.5)
+    """Increment of the first half, w/2 + 3/2 area + z.
+
+    Only halves are multiplied, which is exact: the result does not depend on how a processor rounds.
+    """
+    return torch.add(z, w + area, alpha=0.5).add_(area)
 
 
 def mean_area(area: Tensor, z: Tensor) -> Tensor:

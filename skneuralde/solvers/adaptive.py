@@ -69,12 +69,13 @@ class _Solution:
         if task.noise is not None and not bool((task.noise.origin[:, None] == self.start).all()):
             raise ValueError(f"solver {method.name!r} needs noise whose origin is where the paths start")
         self.elapsed = task.elapsed if task.noise is None else snap(task.elapsed / task.noise.cell)
+        end = torch.where(self.elapsed.isfinite(), self.elapsed, 0.0).amax(1, keepdim=True).expand(batch, 1)
+        self.furthest = float(end.max()) if batch else 0.0
         self.strides = self._strides(self.elapsed, None)
         f0, g0 = task.equation.coefficients(self.start, task.u0)
         self.differentiate = torch.is_grad_enabled() and any(
             x is not None and x.requires_grad for x in (task.u0, f0, g0)
         )
-        end = torch.where(self.elapsed.isfinite(), self.elapsed, 0.0).amax(1, keepdim=True).expand(batch, 1)
         self.front = self._begin(task.u0.detach(), f0.detach(), None if g0 is None else g0.detach(), end)
 
     def _strides(self, stops: Tensor, rows: Tensor | None) -> Strides:
@@ -82,7 +83,14 @@ class _Solution:
         if noise is None:
             return Free()
         chosen = noise if rows is None else noise.select(rows)
-        return Dyadic(chosen, stops, area=self.method.levy_area is not None, dtype=self.task.u0.dtype)
+        return Dyadic(
+            chosen,
+            stops,
+            furthest=self.furthest,
+            table=rows is None,
+            area=self.method.levy_area is not None,
+            dtype=self.task.u0.dtype,
+        )
 
     @torch.no_grad()
     def _begin(self, u0: Tensor, f0: Tensor, g0: Tensor | None, end: Tensor) -> Front:

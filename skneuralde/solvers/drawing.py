@@ -13,8 +13,8 @@ from skneuralde.noise import Brownian, Increments
 from skneuralde.solvers.base import Solver
 from skneuralde.solvers.march import Mesh, MeshNoise
 
-#: Normal numbers drawn at once.
-_BLOCK = 2**20
+#: Normal numbers, and steps, drawn at once.
+_BLOCK, _MOST_STEPS = 2**20, 512
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Source:
 
     def along(self, points: Tensor, mesh: Mesh) -> MeshNoise:
         """Noise of a mesh, from its points (batch, n_points) padded with infinity, or (1, n_points) for all paths."""
-        block = max(1, _BLOCK // max(1, len(self.noise.path) * self.noise.dim))
+        block = min(_MOST_STEPS, max(1, _BLOCK // max(1, len(self.noise.path) * self.noise.dim)))
 
         def noise(first: int, last: int) -> Iterator[Increments]:
             for begin in range(first, last, block):

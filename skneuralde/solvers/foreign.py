@@ -72,10 +72,11 @@ class ForeignStepper(FixedStepper):
         self, equation: Equation, u: Tensor, mesh: Mesh, first: int, last: int, carry: Tensor | None
     ) -> Iterator[tuple[int, Tensor, Step]]:
         noise = None if mesh.noise is None else mesh.noise(first, last)
-        for begin, end in pairwise(_changes(mesh, first, last)):
+        times = list(mesh.times(first, last))
+        for begin, end in pairwise(_changes(times, first)):
             active = mesh.active[begin]
             drawn = [] if noise is None else [next(noise) for _ in range(begin, end)]
-            stretch = Stretch(mesh.part(equation, active), mesh.t[begin], mesh.h[begin], drawn, end - begin)
+            stretch = Stretch(mesh.part(equation, active), *times[begin - first], drawn, end - begin)
             states, carry = self.run(stretch, u[:active], None if carry is None else carry[:active])
             for k, state in enumerate(states, begin):
                 # What is remembered belongs to the stretch's end.
@@ -83,15 +84,14 @@ class ForeignStepper(FixedStepper):
                 u = state
 
 
-def _changes(mesh: Mesh, first: int, last: int) -> list[int]:
+def _changes(times: list[tuple[Tensor, Tensor | float]], first: int) -> list[int]:
     """The steps at which the length or the number of paths changes, with the first and the end."""
-    changes = [k for k in range(first + 1, last) if not _continues(mesh, k)]
-    return [first, *changes, last] if last > first else [first]
+    changes = [k for k, (before, now) in enumerate(pairwise(h for _, h in times), 1) if not _is_same(before, now)]
+    return [first + k for k in (0, *changes, len(times))] if times else [first]
 
 
-def _continues(mesh: Mesh, k: int) -> bool:
-    """Whether step k is as long as the one before, for the same paths."""
-    before, now = mesh.h[k - 1], mesh.h[k]
+def _is_same(before: Tensor | float, now: Tensor | float) -> bool:
+    """Whether a step is as long as the one before, for the same paths."""
     if isinstance(before, Tensor) and isinstance(now, Tensor):
-        return mesh.active[k] == mesh.active[k - 1] and torch.equal(before, now)
+        return torch.equal(before, now)
     return bool(before == now)

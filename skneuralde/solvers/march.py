@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +17,10 @@ from skneuralde.solvers.equation import Equation
 MeshNoise = Callable[[int, int], Iterator[Increments]]
 
 
+#: Steps whose times are taken apart at once.
+_CHUNK = 512
+
+
 @dataclass(frozen=True)
 class Mesh:
     """The steps of every path.
@@ -25,9 +29,9 @@ class Mesh:
 
     Attributes
     ----------
-    t : sequence of float64 Tensor of shape (active[k], 1)
-        Where step k starts.
-    h : sequence of float, or of Tensor of shape (active[k], 1)
+    t : float64 Tensor of shape (batch, n_steps)
+        Where step k of each path starts, in the mesh's order of paths.
+    h : Tensor of shape (batch, n_steps), or of shape (n_steps,) for all paths
         Its signed length.
     active : list of int
         Number of paths that make step k.
@@ -37,8 +41,8 @@ class Mesh:
         Gives the noise of some steps, the same at every call.
     """
 
-    t: Sequence[Tensor]
-    h: Sequence[Tensor | float]
+    t: Tensor
+    h: Tensor
     active: list[int]
     order: Tensor | None
     noise: MeshNoise | None = None
@@ -46,8 +50,7 @@ class Mesh:
     @classmethod
     def shared(cls, t: Tensor, h: Tensor, batch: int) -> Mesh:
         """The same steps for all paths, from ``t`` and ``h`` of shape (n_steps,)."""
-        columns = t[:, None, None].expand(-1, batch, 1).unbind(0)
-        return cls(columns, h.tolist(), [batch] * len(t), None)
+        return cls(t.expand(batch, -1), h, [batch] * len(t), None)
 
     @classmethod
     def ragged(cls, t: Tensor, h: Tensor, count: Tensor, dtype: torch.dtype) -> Mesh:
@@ -56,14 +59,21 @@ class Mesh:
         n_steps = int(count.max()) if len(count) else 0
         steps = torch.arange(n_steps, device=t.device)
         active = (count[:, None] > steps).sum(0).tolist()
-        t, h = t[order], h[order].to(dtype)
-        columns = range(n_steps)
-        return cls(
-            [t[: active[k], k : k + 1] for k in columns], [h[: active[k], k : k + 1] for k in columns], active, order
-        )
+        return cls(t[order, :n_steps], h[order, :n_steps].to(dtype), active, order)
 
     def __len__(self) -> int:
         return len(self.active)
+
+    def times(self, first: int, last: int) -> Iterator[tuple[Tensor, Tensor | float]]:
+        """Start and length of the steps ``first`` to ``last - 1``: (active[k], 1) each, or one length for all."""
+        for begin in range(first, last, _CHUNK):
+            part = slice(begin, min(begin + _CHUNK, last))
+            starts = self.t[:, part, None].unbind(1)
+            if self.h.ndim == 1:
+                yield from zip(starts, self.h[part].tolist(), strict=True)
+                continue
+            for active, t, h in zip(self.active[part], starts, self.h[:, part, None].unbind(1), strict=True):
+                yield t[:active], h[:active]
 
     def sorted(self, rows: Tensor) -> Tensor:
         """Rows of the batch in the mesh's order of paths."""
@@ -88,12 +98,12 @@ class Marcher(Stepper):
         """
         noise = None if mesh.noise is None else mesh.noise(first, last)
         rows = -1
-        for k in range(first, last):
+        for k, (t, h) in enumerate(mesh.times(first, last), first):
             active = mesh.active[k]
             if active != rows:
                 rows, u, part = active, u[:active], mesh.part(equation, active)
                 carry = None if carry is None else carry[:active]
-            step = self.step(part, mesh.t[k], mesh.h[k], u, None if noise is None else next(noise), carry)
+            step = self.step(part, t, h, u, None if noise is None else next(noise), carry)
             yield k, u, step
             u, carry = step.u1, step.state
 

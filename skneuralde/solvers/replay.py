@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
-
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
+from skneuralde.solvers.checkpoints import checkpointed
 from skneuralde.solvers.equation import Equation
 from skneuralde.solvers.march import Marcher, Mesh
 from skneuralde.solvers.reversal import reversible
@@ -38,24 +36,6 @@ def replay(
 def direct(marcher: Marcher, equation: Equation, u: Tensor, mesh: Mesh, wanted: Wanted) -> list[Tensor]:
     """Reverse mode through everything."""
     return run(marcher, equation, u, mesh, wanted)[0]
-
-
-def checkpointed(marcher: Marcher, equation: Equation, u: Tensor, mesh: Mesh, wanted: Wanted) -> list[Tensor]:
-    """Reverse mode through one segment of the mesh at a time, which is made again for it; its noise, too."""
-    size = math.ceil(math.sqrt(len(mesh)))
-    kept: list[Tensor] = []
-    carry = None
-    for first in range(0, len(mesh), size):
-        last = min(first + size, len(mesh))
-
-        def segment(
-            u: Tensor, carry: Tensor | None, first: int = first, last: int = last
-        ) -> tuple[list[Tensor], Tensor, Tensor | None]:
-            return run(marcher, equation, u, mesh, wanted, first=first, last=last, carry=carry)
-
-        states, u, carry = checkpoint(segment, u, carry, use_reentrant=False, preserve_rng_state=False)
-        kept += states
-    return kept
 
 
 #: Ways to differentiate a solution.

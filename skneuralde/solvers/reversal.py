@@ -9,6 +9,7 @@ from torch import Tensor
 
 from skneuralde.noise import Increments
 from skneuralde.solvers.equation import Equation
+from skneuralde.solvers.leaves import leaves_of
 from skneuralde.solvers.march import Marcher, Mesh
 from skneuralde.solvers.wanted import Wanted
 
@@ -20,23 +21,7 @@ def reversible(marcher: Marcher, equation: Equation, u: Tensor, mesh: Mesh, want
     """Reverse mode that steps back from the last states, by steps of negative length and noise."""
     if len(mesh) == 0:
         return []
-    return list(_Reversed.apply(marcher, equation, mesh, wanted, u, *leaves_of_step(marcher, equation, u, mesh)))
-
-
-def leaves_of_step(marcher: Marcher, equation: Equation, u: Tensor, mesh: Mesh) -> list[Tensor]:
-    """The tensors that a step depends on and that a gradient is wanted for: parameters, and what callables captured."""
-    with torch.enable_grad():
-        _, _, step = next(marcher.march(equation, u.detach(), mesh, 0, 1, None))
-    leaves, seen, todo = [], set(), [step.u1.grad_fn]
-    while todo:
-        node = todo.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        if hasattr(node, "variable"):
-            leaves.append(node.variable)
-        todo += [parent for parent, _ in node.next_functions]
-    return leaves
+    return list(_Reversed.apply(marcher, equation, mesh, wanted, u, *leaves_of(marcher, equation, u, mesh)))
 
 
 class _Reversed(torch.autograd.Function):
@@ -62,13 +47,13 @@ class _Reversed(torch.autograd.Function):
         slope_of = dict(zip(wanted.places, slopes, strict=True))
         u = slope = next(iter(ctx.ends.values()))[:0]
         totals: list[Tensor | None] = [None] * len(leaves)
-        for k, noise in _backwards(mesh):
+        for k, t, h, noise in _backwards(mesh):
             if k in ctx.ends:
                 u, slope = torch.cat([u, ctx.ends[k]]), torch.cat([slope, torch.zeros_like(ctx.ends[k])])
             if k in slope_of:
                 rows = wanted.places[k].rows
                 slope = slope + slope_of[k] if rows is None else slope.index_add(0, rows, slope_of[k])
-            part, t, h = mesh.part(equation, mesh.active[k]), mesh.t[k], mesh.h[k]
+            part = mesh.part(equation, mesh.active[k])
             undone = None if noise is None else Increments(-noise.w, None if noise.area is None else -noise.area)
             u = marcher.step(part, t + h, -h, u, undone, None).u1
             with torch.enable_grad():
@@ -82,9 +67,10 @@ class _Reversed(torch.autograd.Function):
         return None, None, None, None, torch.cat([slope, rest]), *totals
 
 
-def _backwards(mesh: Mesh) -> Iterator[tuple[int, Increments | None]]:
-    """The steps of a mesh from the last to the first, with their noise."""
+def _backwards(mesh: Mesh) -> Iterator[tuple[int, Tensor, Tensor | float, Increments | None]]:
+    """The steps of a mesh from the last to the first: number, start, length and noise."""
     for last in range(len(mesh), 0, -_BLOCK):
         first = max(0, last - _BLOCK)
         noise = [None] * (last - first) if mesh.noise is None else list(mesh.noise(first, last))
-        yield from zip(range(last - 1, first - 1, -1), reversed(noise), strict=True)
+        for k, (t, h) in reversed(list(enumerate(mesh.times(first, last), first))):
+            yield k, t, h, noise[k - first]

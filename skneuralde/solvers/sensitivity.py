@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from skneuralde.solvers.equation import Equation
+from skneuralde.solvers.leaves import leaves_of
 from skneuralde.solvers.march import Marcher, Mesh
-from skneuralde.solvers.reversal import leaves_of_step
 from skneuralde.solvers.wanted import Wanted, run
 
 
@@ -25,7 +25,7 @@ def forward(marcher: Marcher, equation: Equation, u: Tensor, mesh: Mesh, wanted:
         return []
     problem = cast(nn.Module, equation.problem)
     parameters = {name: p for name, p in problem.named_parameters() if p.requires_grad}
-    for leaf in leaves_of_step(marcher, equation, u, mesh):
+    for leaf in leaves_of(marcher, equation, u, mesh):
         if not any(leaf is parameter for parameter in parameters.values()):
             raise ValueError(
                 "gradient='forward' differentiates with respect to y0 and the parameters of the problem, but a "

@@ -64,6 +64,10 @@ class Dyadic(Strides):
         Its cells are the unit of time; the paths start at its origin.
     stops : float64 Tensor of shape (batch, n) or (1, n)
         Where steps must end, non-decreasing, in cells.
+    furthest : float
+        The last time that any path goes to, in cells.
+    table : bool
+        Whether paths come by all of the way, so that it pays to draw their noise together.
     area : bool
         Whether areas are asked for.
     dtype : torch.dtype
@@ -75,13 +79,12 @@ class Dyadic(Strides):
        arXiv:2311.14201 (2023).
     """
 
-    def __init__(self, noise: Brownian, stops: Tensor, *, area: bool, dtype: torch.dtype):
+    def __init__(self, noise: Brownian, stops: Tensor, *, furthest: float, table: bool, area: bool, dtype: torch.dtype):
         self.source, self.stops, self.area, self.dtype = noise, stops.contiguous(), area, dtype
         self.unit = noise.cell
-        furthest = float(torch.where(stops.isfinite(), stops, 0.0).max()) if stops.numel() else 0.0
         # So deep that every dyadic time up to the last stop is an exact floating-point number.
         self.depth = max(0, min(DEPTH, 51 - math.frexp(furthest)[1]))
-        self.table = Table(noise, max(1, math.ceil(furthest)))
+        self.table = Table(noise, math.ceil(furthest)) if table else None
         self.rows: Tensor | None = None
 
     def target(self, rows: Tensor, elapsed: Tensor, proposal: Tensor, end: Tensor) -> Tensor:
@@ -105,7 +108,11 @@ class Dyadic(Strides):
 
     def noise(self, rows: Tensor, elapsed: Tensor, target: Tensor) -> Increments:
         self._select(rows)
-        w, area = self.table.over(rows, self.noises, elapsed[:, 0], target[:, 0])
+        begin, end = elapsed[:, 0], target[:, 0]
+        if self.table is None:
+            w, area = self.noises.over(begin, end)
+        else:
+            w, area = self.table.over(rows, self.noises, begin, end)
         return Increments(w.to(self.dtype), area.to(self.dtype) if self.area else None)
 
     def smallest(self, start: Tensor, end: Tensor) -> Tensor:

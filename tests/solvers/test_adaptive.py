@@ -194,13 +194,12 @@ def test_a_state_at_zero_and_at_rest_gets_going():
 
 def test_device_is_asked_rarely(monkeypatch):
     """Off the CPU a question waits for the device: the loop asks once in eight steps."""
-    from skneuralde.solvers import harvest, loop
+    from skneuralde.solvers import loop
 
     asked = []
     original = torch.Tensor.__int__
     monkeypatch.setattr(torch.Tensor, "__int__", lambda self: (asked.append(1), original(self))[1])
     monkeypatch.setattr(loop, "check_interval", lambda device: 8)
-    monkeypatch.setattr(harvest, "check_interval", lambda device: 8)
     ts = torch.linspace(0, 2, 50, dtype=torch.float64)
     rare = integrate(STEEP, ONE, ts, solver=get_solver("tsit5"))
     n_rare = len(asked)

@@ -1,0 +1,35 @@
+"""What a solution depends on, for gradients that are put together by hand."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from skneuralde.solvers.equation import Equation
+from skneuralde.solvers.march import Marcher, Mesh
+
+
+def leaves_of(marcher: Marcher, equation: Equation, u: Tensor, mesh: Mesh) -> list[Tensor]:
+    """The tensors that steps depend on and that a gradient is wanted for.
+
+    The parameters of the problem, and what the graph of a first step leads to besides: what callables have captured.
+    """
+    with torch.enable_grad():
+        _, _, step = next(marcher.march(equation, u.detach(), mesh, 0, 1, None))
+    found = list(_leaves_of_graph(step.u1))
+    if isinstance(equation.problem, nn.Module):
+        found += [p for p in equation.problem.parameters() if p.requires_grad]
+    return list({id(leaf): leaf for leaf in found}.values())
+
+
+def _leaves_of_graph(tensor: Tensor) -> list[Tensor]:
+    leaves, seen, todo = [], set(), [tensor.grad_fn]
+    while todo:
+        node = todo.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):
+            leaves.append(node.variable)
+        todo += [parent for parent, _ in node.next_functions]
+    return leaves
