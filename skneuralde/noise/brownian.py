@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from copy import copy
 from functools import reduce
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -29,6 +29,13 @@ class Increments(NamedTuple):
 
     w: Tensor
     area: Tensor | None = None
+
+
+class Ancestors(Protocol):
+    """Increment and area of dyadic parts of cells, or of parts that contain them, and the level of those."""
+
+    def __call__(self, cell: Tensor, level: Tensor, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """From (batch,) int64 each to (batch, dim), (batch, dim) and (batch,), which the caller may change."""
 
 
 class Brownian:
@@ -123,16 +130,19 @@ class Brownian:
             start, stop = new_start, new_stop
         return Increments(w, areas if area else None)
 
-    def over(self, begin: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
+    def over(self, begin: Tensor, end: Tensor, ancestors: Ancestors | None = None) -> tuple[Tensor, Tensor]:
         """Increment and area over one interval per row that lies inside one cell, (batch,) to (batch, dim) each.
 
         Dyadic parts of a cell cost as many normal numbers as they are halvings deep, others as many as the whole tree.
+        ``ancestors`` may know where to start.
         """
         cell = begin.floor()
         begin, end, cell = begin - cell, end - cell, cell.long()
         level = level_of_node(begin, end)
         parts = power_of_two(level)
-        w, area = self._nodes(cell, level, (begin * parts).floor().long())
+        index = (begin * parts).floor().long()
+        w, area, known = (ancestors or self._cell)(cell, level, index)
+        w, area = self._descend(w, area, known, cell, level, index)
         # To sort the intervals would have to wait for the device: there, all are treated alike.
         if begin.device.type != "cpu":
             return self._part(w, area, cell, level, begin, end)
@@ -174,23 +184,39 @@ class Brownian:
         point = (uniform > 5.0 / 6.0).double() - (uniform < 1.0 / 6.0).double()
         return self._mirrored(point * (3.0 * self.cell * length).sqrt()[:, :, None])
 
-    def _nodes(self, cell: Tensor, level: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Increment and area of one dyadic part of a cell per row; all arguments are int64 of shape (batch,)."""
-        on_cpu = cell.device.type == "cpu"
-        deepest = (int(level.max()) if len(level) else 0) if on_cpu else DEPTH
-        levels = torch.arange(deepest, device=cell.device)
-        # The part's ancestors; below it, what is drawn is not used.
-        ancestor = index[:, None] >> (level[:, None] - levels).clamp_min(0)
-        right = (index[:, None] >> (level[:, None] - levels - 1).clamp_min(0)) & 1 == 1
-        cell_key = self._cell_key(cell[:, None])
-        keys = torch.cat([cell_key, self._node_keys(cell_key, ancestor, levels)], 1)
-        first, second = self._normals(keys)
-        w, area = math.sqrt(self.cell) * first[:, 0], self._area_std(0) * second[:, 0]
-        for depth in range(deepest):
-            z, n = self._middle_std(depth) * first[:, depth + 1], self._area_std(depth) * second[:, depth + 1]
-            below = (level > depth)[:, None]
-            new_w, new_area = descend(w, area, z, n, right[:, depth, None])
-            w, area = torch.where(below, new_w, w), torch.where(below, new_area, area)
+    def _cell(self, cell: Tensor, level: Tensor, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Increments and areas of whole cells, which are of level zero."""
+        w, area = self._normals(self._cell_key(cell[:, None]))
+        return w[:, 0].mul_(math.sqrt(self.cell)), area[:, 0].mul_(self._area_std(0)), torch.zeros_like(level)
+
+    def _descend(
+        self, w: Tensor, area: Tensor, known: Tensor, cell: Tensor, level: Tensor, index: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Increment and area of one dyadic part of a cell per row, from those of its ancestor of level ``known``."""
+        if cell.device.type != "cpu":
+            return self._halved(DEPTH, w, area, known, cell, level, index)
+        rows = (level > known).nonzero()[:, 0]
+        if len(rows):
+            deepest = int((level - known).max())
+            place = (x[rows] for x in (w, area, known, cell, level, index))
+            w[rows], area[rows] = self.select(rows)._halved(deepest, *place)
+        return w, area
+
+    def _halved(
+        self, halvings: int, w: Tensor, area: Tensor, known: Tensor, cell: Tensor, level: Tensor, index: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Halve what is known as often as each row asks for, at most so many times."""
+        depth = known[:, None] + torch.arange(halvings, device=cell.device)
+        below = level[:, None] > depth
+        # What a row does not ask for is drawn and not used.
+        node = index[:, None] >> (level[:, None] - depth).clamp_min(0)
+        right = (index[:, None] >> (level[:, None] - depth - 1).clamp_min(0)) & 1 == 1
+        z, n = self._normals(self._node_keys(self._cell_key(cell[:, None]), node, depth))
+        scale = (self.cell * power_of_two(-depth)).sqrt()[:, :, None]
+        z, n = z * (MIDDLE_STD * scale), n * (AREA_STD * scale)
+        for k in range(halvings):
+            new_w, new_area = descend(w, area, z[:, k], n[:, k], right[:, k, None])
+            w, area = torch.where(below[:, k, None], new_w, w), torch.where(below[:, k, None], new_area, area)
         return w, area
 
     def _part(

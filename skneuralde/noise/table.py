@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from skneuralde.noise.brownian import Brownian, level_of_node
-from skneuralde.noise.dyadic import power_of_two
+from skneuralde.noise.brownian import Brownian
 
 #: Increments that are kept at most, and the share of paths that must look for a level before it is drawn for all.
 _MOST_KEPT, _SHARE = 2**21, 0.25
@@ -15,23 +14,24 @@ _MOST_KEPT, _SHARE = 2**21, 0.25
 class Table:
     """Increments and areas of dyadic parts of the first cells, which are looked up instead of drawn one by one.
 
-    A level of the trees is drawn once enough paths ask for it; what lies deeper, or is no dyadic part, is asked of the
-    noise itself. The numbers are the same.
+    A level of the trees is drawn once enough paths ask for it; what lies deeper is halved from there. The numbers are
+    those of the noise itself.
 
     Parameters
     ----------
     noise : Brownian
     n_cells : int
-        Cells of interest, from the origin.
+        Cells that will be asked for, from the origin on.
     """
 
     def __init__(self, noise: Brownian, n_cells: int):
         self.noise, self.n_cells = noise, n_cells
         batch = len(noise.path)
         self.w, self.area = noise.origin.new_zeros(2, 0, batch, noise.dim).unbind(0)
-        self.levels = 0
+        self.levels = self.asked = 0
         # On another device a look at how many paths ask for a level would have to wait for it.
-        self.room = _MOST_KEPT if noise.path.device.type == "cpu" else 0
+        self.per_node = batch * noise.dim
+        self.room = noise.path.device.type == "cpu" and self.per_node * n_cells <= _MOST_KEPT
 
     def over(self, rows: Tensor, noise: Brownian, begin: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
         """Increment and area (n, dim) over one interval (n,) inside one cell of each of the paths ``rows``.
@@ -40,28 +40,28 @@ class Table:
         """
         if not self.room:
             return noise.over(begin, end)
-        cell = begin.floor()
-        level = level_of_node(begin - cell, end - cell)
-        self._draw_for(level)
-        parts = power_of_two(level)
-        empty = begin == end
-        known = empty | (level < self.levels) & ((end - begin) * parts == 1.0) & (cell < self.n_cells)
-        # The levels above hold n, 2 n, 4 n, ... nodes.
-        node = (parts - 1.0) * self.n_cells + (begin * parts).floor()
-        place = torch.where(known & ~empty, node.long() * self.w.shape[1] + rows, 0)
-        w, area = (part.view(-1, self.noise.dim).index_select(0, place) for part in (self.w, self.area))
-        w, area = w.masked_fill_(empty[:, None], 0.0), area.masked_fill_(empty[:, None], 0.0)
-        if not bool(known.all()):
-            others = (~known).nonzero()[:, 0]
-            w[others], area[others] = noise.select(others).over(begin[others], end[others])
-        return w, area
+
+        def ancestors(cell: Tensor, level: Tensor, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            self._draw_for(level)
+            known = level.clamp_max(self.levels - 1)
+            # The levels above hold n, 2 n, 4 n, ... nodes; paths that have arrived stand where the last cell ends.
+            node = (
+                ((1 << known) - 1) * self.n_cells
+                + (cell.clamp_max(self.n_cells - 1) << known)
+                + (index >> (level - known))
+            )
+            place = node * self.w.shape[1] + rows
+            w, area = (part.view(-1, self.noise.dim).index_select(0, place) for part in (self.w, self.area))
+            return w, area, known
+
+        return noise.over(begin, end, ancestors)
 
     def _draw_for(self, level: Tensor) -> None:
-        """Draw one more level where enough paths look for it and there is room."""
-        size = self.noise.path.numel() * self.noise.dim * self.n_cells
+        """Draw one more level while enough paths look for it, there is room, and so much was asked for already."""
+        self.asked += 1
         while self.levels == 0 or int((level >= self.levels).sum()) > _SHARE * len(level):
-            if size * 2 ** (self.levels + 1) > self.room:
-                self.room = self.room if self.levels else 0
+            size = self.n_cells << self.levels
+            if self.levels and (size > 4 * (self.n_cells + self.asked) or size * self.per_node > _MOST_KEPT):
                 return
             w, area = self.noise.cells(0, self.n_cells << self.levels, self.levels, area=True)
             assert area is not None  # asked for

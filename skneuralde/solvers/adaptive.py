@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from skneuralde.solvers.base import Stats, Status, Task, Trajectory
-from skneuralde.solvers.control import Controller, Tolerance, first_step
+from skneuralde.solvers.control import Averaging, Controller, ProportionalIntegral, Tolerance, first_step
 from skneuralde.solvers.drawing import Source
 from skneuralde.solvers.equation import Equation
 from skneuralde.solvers.fixed import FixedStepper
@@ -37,10 +37,6 @@ class AdaptiveStepper(FixedStepper):
     error_order: float
     first_same_as_last: bool = False
 
-    def controller(self) -> Controller:
-        """What chooses the steps."""
-        return Controller(self.error_order)
-
     def solve(self, task: Task) -> Trajectory:
         return super().solve(task) if task.rtol is None else _Solution(self, task, task.rtol).solve()
 
@@ -64,6 +60,8 @@ class _Solution:
     def __init__(self, method: AdaptiveStepper, task: Task, rtol: float):
         self.method, self.task = method, task
         self.tolerance = Tolerance(rtol, task.atol)
+        order = method.error_order
+        self.controller: Controller = ProportionalIntegral(order) if task.noise is None else Averaging(order)
         batch = len(task.u0)
         self.start, self.direction = task.start.expand(batch, 1), task.direction.expand(batch, 1)
         if task.noise is not None and not bool((task.noise.origin[:, None] == self.start).all()):
@@ -106,7 +104,9 @@ class _Solution:
         if g0 is not None:
             # A state that noise drives through zero has no relative error: at least as far as it goes in one cell.
             floor = math.sqrt(self.strides.unit) * (g0.abs() if g0.ndim == 2 else g0.square().sum(-1).sqrt())
-        return Front.begin(u0, carry, floor, self.start, self.direction, torch.zeros_like(end), end, h)
+        return Front.begin(
+            u0, carry, floor, self.start, self.direction, torch.zeros_like(end), end, h, self.controller.first_memory
+        )
 
     def solve(self) -> Trajectory:
         """Values at the times wanted."""
@@ -160,7 +160,17 @@ class _Solution:
         wanted = self.elapsed.expand(len(task.u0), -1)[path, save][:, None]
         equation = task.equation.select(path)
         floor = None if self.front.floor is None else self.front.floor[path]
-        front = Front.begin(u, None, floor, self.start[path], self.direction[path], elapsed, wanted, wanted - elapsed)
+        front = Front.begin(
+            u,
+            None,
+            floor,
+            self.start[path],
+            self.direction[path],
+            elapsed,
+            wanted,
+            wanted - elapsed,
+            self.controller.first_memory,
+        )
         steps = AcceptedSteps()
         strides = self._strides(wanted, path)
         side = self._search(strides, equation, front, [steps] if self.differentiate else [])
@@ -183,7 +193,7 @@ class _Solution:
     ) -> Front:
         return search(
             self.method,
-            self.method.controller(),
+            self.controller,
             strides,
             equation,
             front,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -31,9 +32,33 @@ class Tolerance:
         return scaled.square_().mean(-1, keepdim=True).sqrt_().double()
 
 
+class Controller(ABC):
+    """Chooses the length of the next step of each path.
+
+    Attributes
+    ----------
+    first_memory : float
+        What a path remembers before its first step.
+    """
+
+    first_memory: float
+
+    @abstractmethod
+    def remember(self, length: Tensor, ratio: Tensor, memory: Tensor) -> Tensor:
+        """What a later step needs to know of one of this length and error ratio, good enough (up to 1) or not."""
+
+    @abstractmethod
+    def next_step(self, length: Tensor, proposal: Tensor, ratio: Tensor, before: Tensor, now: Tensor) -> Tensor:
+        """The step to propose next, from the memory before and after; errors that are not finite shrink it.
+
+        Where a step was shorter than proposed, for reasons of its own, the proposal still stands as far as the error
+        allows.
+        """
+
+
 @dataclass(frozen=True)
-class Controller:
-    """A proportional-integral controller, which also looks at the last accepted step's error.
+class ProportionalIntegral(Controller):
+    """For equations without noise: looks at this step's error and at the last accepted one's.
 
     References
     ----------
@@ -47,25 +72,52 @@ class Controller:
     shrink: float = 0.2
     growth: float = 10.0
 
-    #: What stands for the error before the first step, and the least that is remembered.
-    least_memory = 1e-4
+    first_memory = 1e-4
 
-    def next_step(self, length: Tensor, proposal: Tensor, ratio: Tensor, memory: Tensor) -> Tensor:
-        """The step to propose after one of this length; errors that are not finite shrink it.
+    def remember(self, length: Tensor, ratio: Tensor, memory: Tensor) -> Tensor:
+        return torch.where(ratio <= 1.0, ratio.clamp_min(self.first_memory), memory)
 
-        Where the step was shorter than proposed, for reasons of its own, the proposal still stands as far as the error
-        allows.
-        """
-        floored = ratio.nan_to_num(nan=torch.inf).clamp_min(1e-10)
-        proportional = self.safety * floored ** (-0.7 / self.order)
-        accepted = ratio <= 1.0
-        factor = torch.where(accepted, proportional * memory ** (0.4 / self.order), proportional.clamp_max(1.0))
-        most = torch.where(accepted, torch.maximum(self.growth * length, proposal), length)
+    def next_step(self, length: Tensor, proposal: Tensor, ratio: Tensor, before: Tensor, now: Tensor) -> Tensor:
+        proportional = self.safety * _finite(ratio) ** (-0.7 / self.order)
+        good = ratio <= 1.0
+        factor = torch.where(good, proportional * before ** (0.4 / self.order), proportional.clamp_max(1.0))
+        most = torch.where(good, torch.maximum(self.growth * length, proposal), length)
         return torch.minimum(length * factor.clamp_min(self.shrink), most)
 
-    def remember(self, ratio: Tensor) -> Tensor:
-        """What a later step needs to know of this one's error."""
-        return ratio.clamp_min(self.least_memory)
+
+@dataclass(frozen=True)
+class Averaging(Controller):
+    """For equations with noise: looks at the mean square of the errors so far.
+
+    The error of one step is random and sometimes vanishes by chance. If steps grew whenever that happens, and were
+    accepted whenever it happens once more, the method would lose its order. So the square of ``ratio / length^order``
+    is averaged, rejected steps included, and the next step is such that ``target`` is to be expected.
+    """
+
+    order: float
+    target: float = 0.3
+    share: float = 0.2
+    safety: float = 0.9
+    shrink: float = 0.2
+    growth: float = 1.5
+
+    first_memory = 0.0
+
+    def remember(self, length: Tensor, ratio: Tensor, memory: Tensor) -> Tensor:
+        now = (_finite(ratio) / torch.where(length > 0.0, length, 1.0) ** self.order).square()
+        return torch.where(memory > 0.0, torch.lerp(memory, now, self.share), now)
+
+    def next_step(self, length: Tensor, proposal: Tensor, ratio: Tensor, before: Tensor, now: Tensor) -> Tensor:
+        expected = (self.target / now.sqrt()) ** (1.0 / self.order)
+        smaller = self.safety * _finite(ratio) ** (-1.0 / self.order)
+        good = ratio <= 1.0
+        most = torch.where(good, self.growth * torch.maximum(length, proposal), length * smaller.clamp_max(self.safety))
+        return torch.minimum(expected, most).maximum(self.shrink * length)
+
+
+def _finite(ratio: Tensor) -> Tensor:
+    """Error ratios that can be computed with."""
+    return ratio.nan_to_num(nan=torch.inf).clamp(1e-10, 1e10)
 
 
 def first_step(drift: Callable[[Tensor], Tensor], u0: Tensor, f0: Tensor, tolerance: Tolerance, order: float) -> Tensor:

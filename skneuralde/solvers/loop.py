@@ -70,6 +70,7 @@ class Front:
         elapsed: Tensor,
         end: Tensor,
         h: Tensor,
+        memory: float,
     ) -> Front:
         """All paths of a batch where they begin; those with no way to go have arrived."""
         none = torch.zeros_like(end, dtype=torch.int64)
@@ -80,7 +81,7 @@ class Front:
             end=end,
             elapsed=elapsed,
             proposal=h,
-            memory=torch.full_like(end, Controller.least_memory),
+            memory=torch.full_like(end, memory),
             u=u0,
             carry=carry,
             floor=floor,
@@ -203,7 +204,8 @@ def _advance(controller: Controller, strides: Strides, attempt: Attempt) -> Fron
     front, accepted, ratio, step = attempt.front, attempt.accepted, attempt.ratio, attempt.step
     running = front.status == RUNNING
     rejected = running & ~accepted
-    proposal = controller.next_step(attempt.length, front.proposal, ratio, front.memory)
+    memory = controller.remember(attempt.length, ratio, front.memory)
+    proposal = controller.next_step(attempt.length, front.proposal, ratio, front.memory, memory)
     stuck = rejected & (proposal < strides.smallest(front.start, front.end))
     reason = torch.where(ratio.isfinite(), int(Status.STEP_TOO_SMALL), int(Status.NON_FINITE))
     status = torch.where(accepted & (attempt.reached >= front.end), int(Status.SUCCESS), front.status)
@@ -214,7 +216,7 @@ def _advance(controller: Controller, strides: Strides, attempt: Attempt) -> Fron
         end=front.end,
         elapsed=attempt.reached,
         proposal=proposal,
-        memory=torch.where(accepted, controller.remember(ratio), front.memory),
+        memory=memory,
         u=torch.where(accepted, step.u1, front.u),
         carry=None if step.state is None or front.carry is None else torch.where(accepted, step.state, front.carry),
         floor=front.floor,
