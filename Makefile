@@ -2,6 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 STAMP := .venv/.installed
+DIFFRAX := .venv-diffrax
 # One thread each: the work is many small tensors, and two test workers share the machine.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
@@ -43,9 +44,16 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(STAMP)
+bench: $(STAMP) $(DIFFRAX)/.installed
 	$(ONE_THREAD) $(BIN)/python benchmarks/gradient_step.py
 	$(ONE_THREAD) $(BIN)/python benchmarks/nll_epoch.py
+	$(ONE_THREAD) $(BIN)/python benchmarks/work_precision.py --diffrax-python $(DIFFRAX)/bin/python
+
+# diffrax needs jax, which has an environment of its own.
+$(DIFFRAX)/.installed: benchmarks/requirements-diffrax.txt
+	$(PYTHON) -m venv $(DIFFRAX)
+	$(DIFFRAX)/bin/python -m pip install --quiet --requirement $<
+	touch $@
 
 recovery: $(STAMP)
 	$(ONE_THREAD) $(BIN)/python benchmarks/recovery.py
@@ -54,6 +62,6 @@ docs: $(STAMP)
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
 
 clean:
-	rm -rf .venv build dist demo_output docs/_build docs/generated .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf .venv $(DIFFRAX) build dist demo_output docs/_build docs/generated .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	rm -f .coverage
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

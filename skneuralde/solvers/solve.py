@@ -91,15 +91,20 @@ def solve(
         Where the solution is wanted, in order. Without noise they may decrease: then time runs backwards.
     solver : str, default="auto"
         A name of `solver_names`, or "torchsde:..." and "torchdiffeq:..." for a method of these packages. "auto" takes
-        "euler" with noise and "tsit5" without.
-    rtol, atol : float
-        Adaptive methods keep the local error of each path below ``atol + rtol * abs(u)``.
+        "tsit5" without noise, "sosri" with diagonal and "sosra" with additive noise, and "euler" or "ees25" with
+        general noise, Ito's or Stratonovich's, which need dt.
+    rtol, atol : float; rtol also None
+        Adaptive methods keep the local error of each path below ``atol + rtol * abs(u)``. With noise a state counts as
+        no smaller than what the noise at the start moves it from one time to the next. With ``rtol=None`` an adaptive
+        method, too, takes steps of size dt.
     dt : float, optional
         Step of a fixed-step method, which needs it; first step of an adaptive one.
     n_paths : int, default=1
         Number of independent solutions from each initial state. Without noise they are the same.
     random_state : int, RandomState, Generator or None
-        An int gives the same paths again, and with half the dt the same Brownian paths on a finer mesh.
+        An int gives the same Brownian paths at the same times ``ts``, whatever the tolerance or the method, and for
+        fixed steps that divide the usual distance of two times in halves of halves; for other steps, with half the dt
+        the same paths on a finer mesh.
     context : array-like of shape (batch..., k) or callable, optional
         What the coefficients see as ``c``. A callable gets float64 times of shape (n_paths, batch...) and returns
         (n_paths, batch..., k), or something that broadcasts to it.
@@ -109,6 +114,10 @@ def solve(
         Default: that of y0 if it is a floating array or tensor, else of the problem's parameters, else float64.
     max_steps : int, default=100_000
         Bound on the steps of one path.
+    gradient : {"direct", "checkpoint", "reversible", "forward"}, default="direct"
+        How gradients are found. "direct" remembers every step. "checkpoint" remembers the square root of their number
+        and makes the others once more. "reversible" remembers the ends alone and steps back from them ("ees25" only).
+        "forward" carries the derivatives with respect to y0 and all parameters along: for few parameters.
     on_error : {"raise", "mask"}, default="raise"
         Whether a path that fails raises, or is NaN from there on and told by ``status``.
 
@@ -130,6 +139,12 @@ def solve(
     >>> decay = Problem(lambda t, u: -u)
     >>> solve(decay, [1.0], [0.0, 1.0], rtol=1e-8, atol=1e-8).ys[0, -1].round(decimals=4)
     tensor([0.3679], dtype=torch.float64)
+
+    A thousand paths of geometric Brownian motion, each with steps of its own:
+
+    >>> asset = Problem(lambda t, u: 0.05 * u, lambda t, u: 0.2 * u)
+    >>> solve(asset, [1.0], [0.0, 0.5, 1.0], n_paths=1000, random_state=0).mean().shape
+    torch.Size([3, 1])
     """
     method = get_solver(choose_solver(problem) if solver == "auto" else solver)
     method.check(problem)
@@ -150,7 +165,7 @@ def solve(
     if problem.diffusion is not None:
         path, series = torch.meshgrid(torch.arange(copies), torch.arange(size), indexing="ij")
         keys = (path.flatten().to(u.device), series.flatten().to(u.device))
-        cell = _cell(times, dt)
+        cell = _cell(times, dt if rtol is None or not method.adaptive else None)
         noise = Brownian(_seed(random_state), *keys, problem.noise_dim(dim), origin=start, cell=cell)
     trajectory = integrate(
         problem,
