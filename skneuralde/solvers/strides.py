@@ -89,22 +89,28 @@ class Dyadic(Strides):
 
     def target(self, rows: Tensor, elapsed: Tensor, proposal: Tensor, end: Tensor) -> Tensor:
         self._select(rows)
-        proposed = floor_log2(proposal).clamp(-self.depth, 0)
+        stop = self._next_stop(elapsed)
         scaled = elapsed * 2.0**self.depth
         place = scaled.floor()
         on_tree = place == scaled
         lowest_bit = place.long() & -place.long()
         aligned = (floor_log2(lowest_bit.double()) - self.depth).clamp_max(0)
         aligned = torch.where(on_tree & (lowest_bit > 0), aligned, 0)
-        length = power_of_two(torch.minimum(proposed, aligned))
-        onwards = ((elapsed / length).floor() + 1.0) * length
+        # What ends on a coarse part is reached by parts: their noise is cheaper than that of what is cut.
+        in_parts = on_tree & ((stop * _COARSE).floor() == stop * _COARSE)
+        aligned = torch.where(in_parts, torch.minimum(aligned, floor_log2(stop - elapsed)), aligned)
+        length = power_of_two(torch.minimum(floor_log2(proposal), aligned).clamp_min(-self.depth))
+        return torch.minimum(((elapsed / length).floor() + 1.0) * length, stop)
+
+    def _next_stop(self, elapsed: Tensor) -> Tensor:
+        """The first stop after each path's time, (n, 1); infinite where there is none."""
         if len(self.here) == 1:
             index = torch.searchsorted(self.here[0], elapsed, right=True)
             stop = self.here[0][index.clamp_max(self.here.shape[1] - 1)]
         else:
             index = torch.searchsorted(self.here, elapsed, right=True)
             stop = self.here.gather(1, index.clamp_max(self.here.shape[1] - 1))
-        return torch.where(stop > elapsed, torch.minimum(onwards, stop), onwards)
+        return torch.where(stop > elapsed, stop, torch.inf)
 
     def noise(self, rows: Tensor, elapsed: Tensor, target: Tensor) -> Increments:
         self._select(rows)
