@@ -15,7 +15,7 @@ from skneuralde.noise.keys import absorb, mix, to_normal_pair, to_uniform
 from skneuralde.noise.tree import AREA_STD, MIDDLE_STD, descend, from_start, inside_leaf, inside_node, split
 
 #: Halvings of a cell before a time is placed inside a leaf; no shorter dyadic part of a cell can be asked for.
-DEPTH = 40
+DEPTH = 32
 #: Normal numbers drawn at once.
 _BLOCK = 2**22
 
@@ -62,7 +62,7 @@ class Brownian:
 
     Notes
     -----
-    See `skneuralde.noise.tree` for the mathematics. A time inside a leaf, ``2**-40`` of a cell, is conditioned on that
+    See `skneuralde.noise.tree` for the mathematics. A time inside a leaf, ``2**-32`` of a cell, is conditioned on that
     leaf alone.
     """
 
@@ -235,27 +235,34 @@ class Brownian:
 
     def _detail(self, cell: Tensor, level: Tensor, begin: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
         """Increment and area that come from the nodes and leaves, of this level or deeper, that the ends divide."""
-        levels = torch.arange(DEPTH + 1, device=begin.device)
-        parts = power_of_two(levels)
-        used = math.sqrt(self.cell) * (levels >= level[:, None]) / parts.sqrt()
+        first, first_integral = self._remainder(cell, level, begin)
+        last, last_integral = self._remainder(cell, level, end)
         length = (end - begin)[:, None]
-        cell_key = self._cell_key(cell[:, None])
-        w, integral = torch.zeros((2, len(begin), self.dim), dtype=torch.float64, device=begin.device).unbind(0)
-        for x, sign in ((begin, -1.0), (end, 1.0)):
-            scaled = x[:, None] * parts
-            node = scaled.floor()
-            position = scaled - node
-            pairs = zip(from_start(position[:, :-1]), inside_leaf(position[:, -1:]), strict=True)
-            value, total = (torch.cat(pair, 2) * used for pair in pairs)
-            total = total / parts
-            if sign < 0:
-                # The rest of the node after its integral up to here, less the value here all along the interval.
-                total = total + value * length
-            normals = self._normals(self._node_keys(cell_key, node.long(), levels))
-            w = w + sign * _weighted_sum(value, *normals)
-            integral = integral + sign * _weighted_sum(total, *normals)
+        w, integral = last - first, last_integral - first_integral - first * length
         mean = integral / torch.where(length > 0.0, length, 1.0)
         return w, torch.where(length > 0.0, mean - 0.5 * w, 0.0)
+
+    def _remainder(self, cell: Tensor, level: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """What the path has at ``x`` besides what a node of this level knows of it, and the integral up to there."""
+        if x.device.type != "cpu":
+            return self._sum_of_levels(cell, level, x)
+        scaled = x * power_of_two(level)
+        rows = (scaled != scaled.floor()).nonzero()[:, 0]  # elsewhere a node begins, and there is nothing
+        value, integral = torch.zeros((2, len(x), self.dim), dtype=torch.float64).unbind(0)
+        value[rows], integral[rows] = self.select(rows)._sum_of_levels(cell[rows], level[rows], x[rows])
+        return value, integral
+
+    def _sum_of_levels(self, cell: Tensor, level: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        levels = torch.arange(DEPTH + 1, device=x.device)
+        parts = power_of_two(levels)
+        used = math.sqrt(self.cell) * (levels >= level[:, None]) / parts.sqrt()
+        scaled = x[:, None] * parts
+        node = scaled.floor()
+        position = scaled - node
+        pairs = zip(from_start(position[:, :-1]), inside_leaf(position[:, -1:]), strict=True)
+        value, total = (torch.cat(pair, 2) * used for pair in pairs)
+        normals = self._normals(self._node_keys(self._cell_key(cell[:, None]), node.long(), levels))
+        return _weighted_sum(value, *normals), _weighted_sum(total / parts, *normals)
 
     def _whole(self, first: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
         """Increment and area over the cells ``first`` to ``last - 1`` of each row, which may be none."""
