@@ -1,8 +1,18 @@
 """Noise as a pure function of its keys."""
 
 from skneuralde.noise.brownian import DEPTH, Brownian, Increments
-from skneuralde.noise.dyadic import floor_log2, power_of_two
+from skneuralde.noise.dyadic import floor_log2, floor_power_of_two, power_of_two
 from skneuralde.noise.keys import keyed_normals, series_key
 from skneuralde.noise.table import Table
 
-__all__ = ["DEPTH", "Brownian", "Increments", "Table", "floor_log2", "keyed_normals", "power_of_two", "series_key"]
+__all__ = [
+    "DEPTH",
+    "Brownian",
+    "Increments",
+    "Table",
+    "floor_log2",
+    "floor_power_of_two",
+    "keyed_normals",
+    "power_of_two",
+    "series_key",
+]

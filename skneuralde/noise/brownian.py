@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from skneuralde.noise.dyadic import floor_log2, power_of_two
+from skneuralde.noise.dyadic import floor_log2, floor_power_of_two, power_of_two
 from skneuralde.noise.keys import absorb, mix, to_normal_pair, to_uniform
 from skneuralde.noise.tree import AREA_STD, MIDDLE_STD, descend, from_start, inside_leaf, inside_node, split
 
@@ -146,9 +146,10 @@ class Brownian:
         # To sort the intervals would have to wait for the device: there, all are treated alike.
         if begin.device.type != "cpu":
             return self._part(w, area, cell, level, begin, end)
-        empty = begin == end
-        w, area = w.masked_fill_(empty[:, None], 0.0), area.masked_fill_(empty[:, None], 0.0)
-        divided = ((end - begin) * parts != 1.0) & ~empty
+        length = (end - begin) * parts
+        empty = (length == 0.0)[:, None]
+        w, area = w.masked_fill_(empty, 0.0), area.masked_fill_(empty, 0.0)
+        divided = (length > 0.0) & (length < 1.0)
         if bool(divided.any()):
             for rows in divided.nonzero()[:, 0].split(max(1, _BLOCK // (2 * DEPTH * self.dim))):
                 place = (x[rows] for x in (w, area, cell, level, begin, end))
@@ -302,10 +303,16 @@ class Brownian:
 
 def level_of_node(begin: Tensor, end: Tensor) -> Tensor:
     """Level of the smallest dyadic part of a cell that contains an interval; 0 for one of no length."""
+    length = end - begin
+    length = torch.where(length > 0.0, length, 1.0)
+    is_node = (floor_power_of_two(length) == length) & ((begin / length).floor() * length == begin)
+    level = -floor_log2(length)
+    if begin.device.type == "cpu" and bool(is_node.all()):
+        return level
     parts = 2.0**DEPTH
     first, last = (begin * parts).floor().long(), (end * parts).ceil().long() - 1
     differing_bits = floor_log2((first ^ last).double()) + 1
-    return torch.where(end > begin, DEPTH - differing_bits.clamp_min(0), 0)
+    return torch.where(is_node | (end <= begin), level, DEPTH - differing_bits.clamp_min(0))
 
 
 def _weighted_sum(weights: Tensor, *numbers: Tensor) -> Tensor:

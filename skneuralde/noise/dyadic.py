@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 _BIAS, _MANTISSA = 1023, 52
+_EXPONENT = 0x7FF << _MANTISSA
 
 
 def power_of_two(exponent: Tensor) -> Tensor:
@@ -16,3 +17,8 @@ def power_of_two(exponent: Tensor) -> Tensor:
 def floor_log2(x: Tensor) -> Tensor:
     """The largest integer power of two up to a positive float64 number; below -1000 for zero."""
     return (x.view(torch.int64) >> _MANTISSA) - _BIAS
+
+
+def floor_power_of_two(x: Tensor) -> Tensor:
+    """The largest power of two up to a positive float64 number, as float64; 0 for 0."""
+    return (x.view(torch.int64) & _EXPONENT).view(torch.float64)

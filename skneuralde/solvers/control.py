@@ -104,14 +104,13 @@ class Averaging(Controller):
     first_memory = 0.0
 
     def remember(self, length: Tensor, ratio: Tensor, memory: Tensor) -> Tensor:
-        now = (_finite(ratio) / torch.where(length > 0.0, length, 1.0) ** self.order).square()
+        now = _finite(ratio).square() * torch.where(length > 0.0, length, 1.0) ** (-2.0 * self.order)
         return torch.where(memory > 0.0, torch.lerp(memory, now, self.share), now)
 
     def next_step(self, length: Tensor, proposal: Tensor, ratio: Tensor, before: Tensor, now: Tensor) -> Tensor:
-        expected = (self.target / now.sqrt()) ** (1.0 / self.order)
-        smaller = self.safety * _finite(ratio) ** (-1.0 / self.order)
-        good = ratio <= 1.0
-        most = torch.where(good, self.growth * torch.maximum(length, proposal), length * smaller.clamp_max(self.safety))
+        expected = self.target ** (1.0 / self.order) * now ** (-0.5 / self.order)
+        smaller = (self.safety * _finite(ratio) ** (-1.0 / self.order)).clamp(self.shrink, self.safety)
+        most = torch.where(ratio <= 1.0, self.growth * torch.maximum(length, proposal), smaller * length)
         return torch.minimum(expected, most).maximum(self.shrink * length)
 
 

@@ -202,13 +202,14 @@ def _try(
 def _advance(controller: Controller, strides: Strides, attempt: Attempt) -> Front:
     """Move on where the step was good enough, propose the next one everywhere."""
     front, accepted, ratio, step = attempt.front, attempt.accepted, attempt.ratio, attempt.step
-    running = front.status == RUNNING
-    rejected = running & ~accepted
+    rejected = (front.status == RUNNING) & ~accepted
     memory = controller.remember(attempt.length, ratio, front.memory)
     proposal = controller.next_step(attempt.length, front.proposal, ratio, front.memory, memory)
     stuck = rejected & (proposal < strides.smallest(front.start, front.end))
-    reason = torch.where(ratio.isfinite(), int(Status.STEP_TOO_SMALL), int(Status.NON_FINITE))
-    status = torch.where(accepted & (attempt.reached >= front.end), int(Status.SUCCESS), front.status)
+    status = front.status.masked_fill(accepted & (attempt.reached >= front.end), int(Status.SUCCESS))
+    status = status.masked_fill_(stuck, int(Status.STEP_TOO_SMALL))
+    status = status.masked_fill_(stuck & ~ratio.isfinite(), int(Status.NON_FINITE))
+    tried = torch.where(attempt.length > 0.0, strides.unit * attempt.length, torch.inf)
     return Front(
         rows=front.rows,
         start=front.start,
@@ -221,8 +222,8 @@ def _advance(controller: Controller, strides: Strides, attempt: Attempt) -> Fron
         carry=None if step.state is None or front.carry is None else torch.where(accepted, step.state, front.carry),
         floor=front.floor,
         fresh=accepted,
-        status=torch.where(stuck, reason, status),
+        status=status,
         steps=front.steps + accepted,
         rejections=front.rejections + rejected,
-        smallest=torch.where(running, torch.minimum(front.smallest, strides.unit * attempt.length), front.smallest),
+        smallest=torch.minimum(front.smallest, tried),
     )

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
-from skneuralde.noise import DEPTH, Brownian, Increments, Table, floor_log2, power_of_two
+from skneuralde.noise import DEPTH, Brownian, Increments, Table, floor_power_of_two
 from skneuralde.solvers.control import smallest_step
 
 #: Times this close to a coarse dyadic part of a cell, in cells, lie on it.
@@ -80,7 +80,11 @@ class Dyadic(Strides):
     """
 
     def __init__(self, noise: Brownian, stops: Tensor, *, furthest: float, table: bool, area: bool, dtype: torch.dtype):
-        self.source, self.stops, self.area, self.dtype = noise, stops.contiguous(), area, dtype
+        self.source, self.area, self.dtype = noise, area, dtype
+        beyond = torch.full_like(stops[:, :1], torch.inf)
+        self.stops = torch.cat([stops, beyond], 1)
+        # Stops on coarse parts are reached by parts: their noise is cheaper than that of what is cut.
+        self.in_parts = bool((stops == snap(stops)).all() & ((stops * _COARSE).floor() == stops * _COARSE).all())
         self.unit = noise.cell
         # So deep that every dyadic time up to the last stop is an exact floating-point number.
         self.depth = max(0, min(DEPTH, 51 - math.frexp(furthest)[1]))
@@ -92,25 +96,20 @@ class Dyadic(Strides):
         stop = self._next_stop(elapsed)
         scaled = elapsed * 2.0**self.depth
         place = scaled.floor()
-        on_tree = place == scaled
-        lowest_bit = place.long() & -place.long()
-        aligned = (floor_log2(lowest_bit.double()) - self.depth).clamp_max(0)
-        aligned = torch.where(on_tree & (lowest_bit > 0), aligned, 0)
-        # What ends on a coarse part is reached by parts: their noise is cheaper than that of what is cut.
-        in_parts = on_tree & ((stop * _COARSE).floor() == stop * _COARSE)
-        aligned = torch.where(in_parts, torch.minimum(aligned, floor_log2(stop - elapsed)), aligned)
-        length = power_of_two(torch.minimum(floor_log2(proposal), aligned).clamp_min(-self.depth))
+        whole = place.long()
+        aligned = (whole & -whole).double() * 2.0**-self.depth
+        on_tree = (place == scaled) & (aligned > 0.0)
+        length = torch.minimum(floor_power_of_two(proposal), torch.where(on_tree, aligned, 1.0))
+        if self.in_parts:
+            length = torch.minimum(length, floor_power_of_two(stop - elapsed))
+        length = length.clamp(2.0**-self.depth, 1.0)
         return torch.minimum(((elapsed / length).floor() + 1.0) * length, stop)
 
     def _next_stop(self, elapsed: Tensor) -> Tensor:
         """The first stop after each path's time, (n, 1); infinite where there is none."""
         if len(self.here) == 1:
-            index = torch.searchsorted(self.here[0], elapsed, right=True)
-            stop = self.here[0][index.clamp_max(self.here.shape[1] - 1)]
-        else:
-            index = torch.searchsorted(self.here, elapsed, right=True)
-            stop = self.here.gather(1, index.clamp_max(self.here.shape[1] - 1))
-        return torch.where(stop > elapsed, stop, torch.inf)
+            return self.here[0][torch.searchsorted(self.here[0], elapsed, right=True)]
+        return self.here.gather(1, torch.searchsorted(self.here, elapsed, right=True))
 
     def noise(self, rows: Tensor, elapsed: Tensor, target: Tensor) -> Increments:
         self._select(rows)
