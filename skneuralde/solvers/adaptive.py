@@ -94,7 +94,12 @@ class _Solution:
     def _begin(self, u0: Tensor, f0: Tensor, g0: Tensor | None, end: Tensor) -> Front:
         if self.task.dt is None:
             h = first_step(
-                lambda u: self.task.equation.drift(self.start, u), u0, f0, self.tolerance, self.method.error_order
+                lambda u: self.task.equation.drift(self.start, u),
+                u0,
+                f0,
+                self.tolerance,
+                self.method.error_order,
+                self.controller.first_error,
             )
         else:
             h = torch.full_like(end, self.task.dt)

@@ -39,9 +39,12 @@ class Controller(ABC):
     ----------
     first_memory : float
         What a path remembers before its first step.
+    first_error : float
+        The error ratio that the first step aims at.
     """
 
     first_memory: float
+    first_error: float
 
     @abstractmethod
     def remember(self, length: Tensor, ratio: Tensor, memory: Tensor) -> Tensor:
@@ -72,7 +75,7 @@ class ProportionalIntegral(Controller):
     shrink: float = 0.2
     growth: float = 10.0
 
-    first_memory = 1e-4
+    first_memory, first_error = 1e-4, 0.01
 
     def remember(self, length: Tensor, ratio: Tensor, memory: Tensor) -> Tensor:
         return torch.where(ratio <= 1.0, ratio.clamp_min(self.first_memory), memory)
@@ -101,7 +104,8 @@ class Averaging(Controller):
     shrink: float = 0.2
     growth: float = 1.5
 
-    first_memory = 0.0
+    # A rejected step costs less than many that grow.
+    first_memory, first_error = 0.0, 3.0
 
     def remember(self, length: Tensor, ratio: Tensor, memory: Tensor) -> Tensor:
         now = _finite(ratio).square() * torch.where(length > 0.0, length, 1.0) ** (-2.0 * self.order)
@@ -119,11 +123,13 @@ def _finite(ratio: Tensor) -> Tensor:
     return ratio.nan_to_num(nan=torch.inf).clamp(1e-10, 1e10)
 
 
-def first_step(drift: Callable[[Tensor], Tensor], u0: Tensor, f0: Tensor, tolerance: Tolerance, order: float) -> Tensor:
+def first_step(
+    drift: Callable[[Tensor], Tensor], u0: Tensor, f0: Tensor, tolerance: Tolerance, order: float, error: float
+) -> Tensor:
     """A first step for each path, float64 (batch, 1), from the scales of u, u' and u''.
 
     ``drift`` is the drift at the starting time as a function of the state, differentiated along the solution by one
-    probe. Nothing is asked of later times.
+    probe. Nothing is asked of later times. ``error`` is what to aim at, in units of what is allowed.
 
     References
     ----------
@@ -136,7 +142,7 @@ def first_step(drift: Callable[[Tensor], Tensor], u0: Tensor, f0: Tensor, tolera
     probe = torch.where(probe.isfinite(), probe, 1e-6)
     change = drift(u0 + probe.to(u0.dtype) * f0) - f0
     steepest = torch.maximum(tolerance.ratio(change, u0, u0) / probe, speed)
-    step = torch.minimum((0.01 / steepest) ** (1.0 / order), 100.0 * probe)
+    step = torch.minimum((error / steepest) ** (1.0 / order), 1e4 * error * probe)
     return torch.where(step.isfinite() & (step > 0), step, 1e-6)
 
 
