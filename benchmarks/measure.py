@@ -67,7 +67,7 @@ def _peak_megabytes() -> float:
 
 def _print_table(title: str, results: Mapping[str, list[dict]], unit: float) -> None:
     print(f"\n{title}")
-    print(f"{_machine()}; one thread; medians of {sum(len(r['seconds']) for r in next(iter(results.values())))}")
+    print(f"{machine()}; one thread; medians of {sum(len(r['seconds']) for r in next(iter(results.values())))}")
     width = max(map(len, results))
     label = {1.0: "s", 1e3: "ms"}[unit]
     print(f"{'':{width}}  {'time':>9}     {'ratio':>6}  {'peak memory':>12}  {'of it for the work':>18}")
@@ -80,7 +80,7 @@ def _print_table(title: str, results: Mapping[str, list[dict]], unit: float) -> 
         print(f"{name:{width}}  {timing}  {peak:9.0f} MB  {growth:15.0f} MB")
 
 
-def _machine() -> str:
+def machine() -> str:
     cores = torch.multiprocessing.cpu_count()
     return f"{_cpu_model()}, {cores} cores, Python {platform.python_version()}, torch {torch.__version__}"
 

@@ -80,7 +80,7 @@ def spiral_ratio(seed):
         spiral.simulate(100, np.random.default_rng(seed)).mean(axis=0),
         spiral.true_mean(),
     )
-    model = example.make_regressor(seed, optimizer="lbfgs", max_iter=25).fit(X, y)
+    model = example.make_regressor(seed, optimizer="lbfgs", max_iter=15).fit(X, y)
     return example.distance(model.predict(X), truth) / example.distance(y, truth)
 
 

@@ -162,9 +162,10 @@ def choose_methods(
     with_noise = problem.diffusion is not None
 
     def method(solver: Solver, on_paths: bool) -> Method:
-        dt = estimator.dt
-        if dt is None and not solver.adaptive:
-            dt = scales.spacing / (_FEW_STEPS_PER_GAP if (solver.weak_order or 0.0) >= 2.0 else _STEPS_PER_GAP)
+        dt = None
+        if not solver.adaptive:
+            steps = _FEW_STEPS_PER_GAP if (solver.weak_order or 0.0) >= 2.0 else _STEPS_PER_GAP
+            dt = scales.spacing / steps if estimator.dt is None else estimator.dt
         by_noise = with_noise and on_paths
         return Method(
             solver,
@@ -172,7 +173,7 @@ def choose_methods(
             atol=(estimator.atol + (math.sqrt(2.0 * estimator.rtol) if by_noise else 0.0)) * scale,
             dt=dt,
             max_steps=estimator.max_steps,
-            cell=_GAPS_PER_CELL * scales.spacing if solver.adaptive or dt is None else dt,
+            cell=_GAPS_PER_CELL * scales.spacing if dt is None else dt,
         )
 
     return Methods(

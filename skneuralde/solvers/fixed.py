@@ -14,7 +14,7 @@ from skneuralde.solvers.replay import replay
 from skneuralde.solvers.wanted import Everywhere, OnePerRow, Wanted
 
 #: A time this close to the boundary of a cell, in cells, lies on it.
-SNAP = 1e-6
+SNAP = 1e-9
 
 
 class FixedStepper(Marcher):

@@ -49,4 +49,4 @@ def choose_solver(problem: ProblemLike) -> str:
         return "tsit5"
     if problem.noise == "general":
         return "euler" if problem.calculus == "ito" else "ees25"
-    return "sosra" if problem.noise == "additive" else "sosri"
+    return "sosra" if problem.noise == "additive" else "sosri2"

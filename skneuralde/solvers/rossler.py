@@ -35,9 +35,10 @@ class SRIW1(SRI):
 
 
 class SOSRI(SRI):
-    """Stable for steps twice as long as those of ``sriw1``: for diagonal noise, the usual choice.
+    """Stable for steps twice as long as those of ``sriw1``.
 
-    Its drift is asked outside the step, at t - 0.04 h and t + 3.75 h.
+    Its drift is asked outside the step, at t - 0.04 h and t + 3.75 h: for equations that do not know the time. In
+    others it looks ahead, and close to the end of the interval it asks for the end instead.
 
     References
     ----------
@@ -79,7 +80,7 @@ class SOSRI(SRI):
 
 
 class SOSRI2(SRI):
-    """Stable where ``sosri`` is not, at a larger error; its nodes stay in the step.
+    """Stable where ``sosri`` is not, and its nodes stay in the step: for diagonal noise, the usual choice.
 
     References
     ----------

@@ -20,6 +20,9 @@ from skneuralde.solvers.frame import DataFrame, to_frame
 from skneuralde.solvers.integrate import check_numbers, integrate
 from skneuralde.solvers.registry import choose_solver, get_solver
 
+#: Cells of the noise between two times that follow each other.
+_MOST_CELLS_PER_GAP = 256
+
 
 @dataclass(frozen=True)
 class Solution:
@@ -91,7 +94,7 @@ def solve(
         Where the solution is wanted, in order. Without noise they may decrease: then time runs backwards.
     solver : str, default="auto"
         A name of `solver_names`, or "torchsde:..." and "torchdiffeq:..." for a method of these packages. "auto" takes
-        "tsit5" without noise, "sosri" with diagonal and "sosra" with additive noise, and "euler" or "ees25" with
+        "tsit5" without noise, "sosri2" with diagonal and "sosra" with additive noise, and "euler" or "ees25" with
         general noise, Ito's or Stratonovich's, which need dt.
     rtol, atol : float; rtol also None
         Adaptive methods keep the local error of each path below ``atol + rtol * abs(u)``. With noise a state counts as
@@ -202,7 +205,8 @@ def _cell(times: Tensor, dt: float | None) -> float:
     """
     gaps = times.diff(dim=-1)
     gaps = gaps[gaps > 0]
-    usual = float(gaps.median()) if len(gaps) else 1.0
+    # No step with noise is longer than a cell: the longest gap must not need too many of them.
+    usual = max(float(gaps.median()), float(gaps.max()) / _MOST_CELLS_PER_GAP) if len(gaps) else 1.0
     return usual if dt is None else math.ldexp(dt, round(math.log2(usual / dt)))
 
 

@@ -12,7 +12,7 @@ from skneuralde.noise import DEPTH, Brownian, Increments, Table, floor_power_of_
 from skneuralde.solvers.control import smallest_step
 
 #: Times this close to a coarse dyadic part of a cell, in cells, lie on it.
-_SNAP, _COARSE = 1e-9, 2.0**10
+_SNAP, _COARSE = 1e-13, 2.0**10
 
 
 class Strides(ABC):

@@ -20,7 +20,7 @@ def test_shapes_without_and_with_batches():
     assert solution.status.shape == solution.stats.steps.shape == (7, 4, 5)
     assert solution.mean().shape == solution.std().shape == solution.quantile(0.5).shape == (4, 5, 3, 2)
     assert solution.quantile([0.1, 0.9]).shape == (2, 4, 5, 3, 2)
-    assert solution.solver == "sosri"
+    assert solution.solver == "sosri2"
 
 
 def test_the_batch_is_solved_as_one_by_one():

@@ -1,0 +1,166 @@
+"""Strong error against time for skneuralde, torchsde and diffrax, one thread each, in turns.
+
+The error of a library is measured against its own fine solution on the same Brownian paths, over all saved times; times
+are medians. Comparisons are made at equal error, by interpolation between the settings of each method. diffrax needs an
+interpreter of its own, with what requirements-diffrax.txt lists; without ``--diffrax-python`` it is left out.
+"""
+
+import argparse
+import json
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Iterable
+from itertools import pairwise
+from pathlib import Path
+
+import measure
+from equations import EQUATIONS
+from measured import Row
+
+HERE = Path(__file__).parent
+ERRORS = (3e-2, 1e-2, 3e-3, 1e-3)
+ONE_THREAD = {
+    "OMP_NUM_THREADS": "1",
+    "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
+}
+#: The settings of diffrax that are ever the best; a search through all of them takes an hour.
+DIFFRAX = {
+    False: ("SPaRK", "GeneralShARK", "SPaRK, I, step", "SPaRK, PI, step", "SPaRK, PI, interpolate"),
+    True: ("ShARK", "SRA1", "ShARK, I, step", "ShARK, PI, step", "ShARK, PI, interpolate", "SRA1, PI, step"),
+}
+NAMES = ("skneuralde", "torchsde", "diffrax")
+EXPLANATION = """Measured by `make bench`: {machine}; one thread.
+
+Errors are strong ones, root mean square over 30 saved times and 200 paths, against the library's own fine solution on
+the same Brownian paths. Times are medians for 100 paths, of each library's best method at that error (interpolated
+between its settings); ratios are to ours. An adaptive step of torchsde is shared by all paths; diffrax steps to each
+saved time or interpolates, whichever is faster, and its compile time of several seconds is not counted."""
+
+
+def measure_all(task: list[str], problem: str, diffrax_python: str | None) -> list[Row]:
+    """The rows of every competitor for one task."""
+    rows = []
+    for name, python in (("ours", sys.executable), ("torchsde", sys.executable), ("diffrax", diffrax_python)):
+        if python is None:
+            continue
+        methods = ["--methods", *DIFFRAX[EQUATIONS[problem].additive]] if name == "diffrax" else []
+        command = [python, str(HERE / f"competitor_{name}.py"), "--problem", problem, *task, *methods]
+        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **ONE_THREAD})
+        if done.returncode:
+            print(f"{name} stopped early on {problem}: {done.stderr.strip().splitlines()[-1]}", file=sys.stderr)
+        rows += [Row(**json.loads(line)) for line in done.stdout.splitlines()]
+    return rows
+
+
+def at_error(rows: Iterable[Row], error: float, what: str) -> float | None:
+    """A method's ``seconds`` or ``drift_evaluations`` at an error, between two of its settings; None outside them.
+
+    A method whose least accurate setting is better than asked for takes what that one takes.
+    """
+    points = sorted((r.strong_error, getattr(r, what)) for r in rows if math.isfinite(r.strong_error))
+    if not points or points[0][0] > error:
+        return None
+    for (low, at_low), (high, at_high) in pairwise(points):
+        if low <= error <= high:
+            share = math.log(error / low) / math.log(high / low)
+            return at_low ** (1.0 - share) * at_high**share
+    return points[-1][1]
+
+
+def best(rows: list[Row], competitor: str, adaptive: bool, error: float) -> tuple[float, str] | None:
+    """The fastest method of a competitor at an error: seconds and name."""
+    own = [r for r in rows if r.competitor == competitor and r.setting.startswith("tol") == adaptive]
+    times = [(at_error([r for r in own if r.method == m], error, "seconds"), m) for m in {r.method for r in own}]
+    return min(((t, m) for t, m in times if t is not None), default=None)
+
+
+def comparison(rows: list[Row], competitors: list[str]) -> list[str]:
+    """Lines of a table: the best times of each competitor at equal errors."""
+    lines = [
+        "| steps | error | " + " | ".join(competitors) + " |",
+        "|---|---|" + "---|" * len(competitors),
+    ]
+    for adaptive in (False, True):
+        for error in ERRORS:
+            cells, ours = [], best(rows, "skneuralde", adaptive, error)
+            for name in competitors:
+                found = best(rows, name, adaptive, error)
+                ratio = "" if ours is None or found is None or name == "skneuralde" else f", {found[0] / ours[0]:.1f}x"
+                cells.append("–" if found is None else f"{found[0] * 1e3:.3g} ms ({found[1].split(', ad')[0]}){ratio}")
+            lines.append(f"| {'adaptive' if adaptive else 'fixed'} | {error:.0e} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def tolerances(rows: list[Row]) -> list[str]:
+    """Lines of a table: what our adaptive methods do with a tolerance."""
+    own = [r for r in rows if r.competitor == "skneuralde" and r.setting.startswith("tol")]
+    methods = list(dict.fromkeys(r.method for r in own))
+    lines = ["| rtol = atol | " + " | ".join(m.removesuffix(", adaptive") for m in methods) + " |"]
+    lines.append("|---|" + "---|" * len(methods))
+    for setting in dict.fromkeys(r.setting for r in own):
+        cells = {r.method: f"{r.strong_error:.1e}, {r.drift_evaluations:.0f}" for r in own if r.setting == setting}
+        lines.append(f"| {setting.removeprefix('tol ')} | " + " | ".join(cells.get(m, "–") for m in methods) + " |")
+    return lines
+
+
+def fewer_evaluations(rows: list[Row], error: float) -> str:
+    """A sentence: evaluations of adaptive steps and of Euler's at an error, to which Euler's is extrapolated."""
+    own = [r for r in rows if r.competitor == "skneuralde"]
+    adaptive = min(
+        e
+        for m in {r.method for r in own if r.method.endswith("adaptive")}
+        if (e := at_error([r for r in own if r.method == m], error, "drift_evaluations")) is not None
+    )
+    euler = sorted((r.strong_error, r.drift_evaluations) for r in own if r.method == "euler")
+    (low, cost), (high, less) = euler[0], euler[-1]
+    order = math.log(high / low) / math.log(cost / less)
+    needed = cost * max(1.0, low / error) ** (1.0 / order)
+    return (
+        f"At an error of {error:.0e} adaptive steps evaluate the drift {adaptive:.0f} times, fixed steps of `euler` "
+        f"{needed:.0f} times (from its measured order, {order:.2f}): {needed / adaptive:.0f} times as often."
+    )
+
+
+def report(diffrax_python: str | None) -> str:
+    """The whole comparison as a page."""
+    competitors = [name for name in NAMES if name != "diffrax" or diffrax_python]
+    page = [__doc__.strip().splitlines()[0], ""]
+    page = [
+        "# Work and precision of the stochastic solvers",
+        "",
+        "Measured by `make bench`: "
+        + measure.machine()
+        + "; one thread. Errors are strong ones, root mean square over "
+        "30 saved times and 200 paths, against the library's own fine solution on the same Brownian paths. Times are "
+        "medians for 100 paths, of each library's best method at that error (interpolated between its settings); "
+        "ratios are to ours. An adaptive step of torchsde is shared by all paths; diffrax steps to each saved time or "
+        "interpolates, whichever is faster, and its compile time of several seconds is not counted.",
+    ]
+    for problem, equation in EQUATIONS.items():
+        print(f"{problem} ...", flush=True)
+        rows = measure_all(["--budget", "0.3"], problem, diffrax_python)
+        page += ["", f"## {problem.capitalize()}", "", f"{equation.formula}.", "", *comparison(rows, competitors)]
+        page += ["", "Strong error and drift evaluations per path at a tolerance:", "", *tolerances(rows)]
+        if problem in ("spiral", "transient"):
+            page += ["", fewer_evaluations(rows, 1e-2)]
+    for paths in (100, 10_000):
+        print(f"gradient step, {paths} paths ...", flush=True)
+        task = ["--gradient", "--budget", "0.5", "--paths", str(paths)]
+        rows = measure_all(task, "spiral", diffrax_python)
+        page += ["", f"## A gradient step through {paths:,} paths of the spiral", ""]
+        page += ["The drift is a 2-50-2 network of u^3: forward, backward, and a step of Adam.", ""]
+        page += comparison(rows, competitors)
+    return "\n".join(page) + "\n"
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--diffrax-python", help="an interpreter that has diffrax")
+    parser.add_argument("--output", type=Path, help="write the page to this file, too")
+    arguments = parser.parse_args()
+    page = report(arguments.diffrax_python)
+    print(page)
+    if arguments.output:
+        arguments.output.write_text(page)

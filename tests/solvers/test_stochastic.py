@@ -1,0 +1,243 @@
+"""Adaptive steps with noise."""
+
+import math
+import time
+from itertools import pairwise
+
+import pytest
+import torch
+
+from skneuralde.noise import Brownian
+from skneuralde.problems import Problem
+from skneuralde.solvers import SolverError, Status, get_solver, integrate, solve, solver_names
+from tests.stubs import times
+
+ADAPTIVE = [name for name in solver_names() if get_solver(name).adaptive and not get_solver(name).handles(None)]
+DIAGONAL = [name for name in ADAPTIVE if get_solver(name).handles("diagonal")]
+WIENER = Problem(lambda t, u: 0.0 * u, lambda t, u: torch.ones_like(u), noise="additive")
+#: Noise whose size changes fast, so that steps of all lengths are needed to follow it, though they are all exact in W.
+RESTLESS = Problem(lambda t, u: 3 * torch.sin(40 * t) * torch.cos(u), 1.0, noise="additive")
+IRREGULAR = times(0, 0.013, 0.3, 0.3, 0.300001, 1.7, 1.75, 4.0)
+
+
+def error(values, exact):
+    return (values - exact).square().mean().sqrt().item()
+
+
+@pytest.mark.parametrize("name", ADAPTIVE)
+def test_the_brownian_path_is_the_same_at_every_tolerance(name):
+    """With g = 1 and no drift the solution is W itself, however the steps were chosen."""
+    arguments = {"n_paths": 5, "random_state": 3}
+    gaps = IRREGULAR.diff()
+    exact = solve(WIENER, [0.0], IRREGULAR, solver="euler", dt=float(gaps[gaps > 0].median()), **arguments).ys
+    for tolerance in (1.0, 1e-2, 1e-4):
+        ys = solve(WIENER, [0.0], IRREGULAR, solver=name, rtol=tolerance, atol=tolerance, **arguments).ys
+        torch.testing.assert_close(ys, exact, rtol=0, atol=1e-7)
+
+
+def test_the_brownian_path_is_the_same_for_every_method_and_step():
+    ts = torch.linspace(0, 2, 6, dtype=torch.float64)
+    arguments = {"n_paths": 4, "random_state": 1}
+    paths = [
+        solve(WIENER, [0.0, 0.0], ts, solver=name, rtol=None, dt=0.4 / 2**k, **arguments).ys
+        for name in ("euler", "milstein", "sra1", "sosri", "torchsde:srk")
+        for k in (0, 3)
+    ]
+    for path in paths[1:]:
+        torch.testing.assert_close(path, paths[0], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ADAPTIVE)
+def test_aside_a_time_does_not_depend_on_the_others(name):
+    noise = Brownian(0, torch.arange(3), torch.arange(3), 1, cell=0.5)
+    u0 = torch.zeros(3, 1, dtype=torch.float64)
+    arguments = {"solver": get_solver(name), "noise": noise, "rtol": 1e-2, "atol": 1e-2, "aside": True}
+    # The drift nodes of sosri lie outside the step, where they meet the end of the interval.
+    problem = Problem(lambda t, u: 3 * torch.cos(u), 1.0, noise="additive") if name == "sosri" else RESTLESS
+    many = integrate(problem, u0, IRREGULAR, **arguments).values
+    few = integrate(problem, u0, times(0, 1.7), **arguments).values
+    assert torch.equal(many[:, 5], few[:, 1])
+    along = integrate(problem, u0, IRREGULAR, **(arguments | {"aside": False})).values
+    torch.testing.assert_close(many, along, rtol=0, atol=0.2)
+
+
+CASES = {
+    # Each with an exact solution as a function of time and W.
+    "geometric": (
+        lambda t, u: 0.5 * u,
+        lambda t, u: 0.7 * u,
+        1.0,
+        lambda t, w: torch.exp((0.5 - 0.245) * t + 0.7 * w),
+    ),
+    "bounded": (
+        lambda t, u: -0.64 * u * (1 - u**2),
+        lambda t, u: 0.8 * (1 - u**2),
+        0.2,
+        lambda t, w: torch.tanh(0.8 * w + math.atanh(0.2)),
+    ),
+    "stiff": (
+        lambda t, u: -20.0 * u,
+        lambda t, u: 2.0 * u,
+        1.0,
+        lambda t, w: torch.exp(-22.0 * t + 2.0 * w),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("name", DIAGONAL)
+def test_the_error_follows_the_tolerance(name, case):
+    drift, diffusion, start, exact = CASES[case]
+    ts, n = torch.linspace(0, 1, 6, dtype=torch.float64), 60
+    arguments = {"n_paths": n, "random_state": 5}
+    w = solve(WIENER, [0.0], ts, solver="euler", dt=0.2, **arguments).ys
+    truth = exact(ts[:, None], w)
+    errors = [
+        error(
+            solve(Problem(drift, diffusion), [start], ts, solver=name, rtol=tol, atol=1e-2 * tol, **arguments).ys, truth
+        )
+        for tol in (1e-1, 1e-2, 1e-3, 1e-4)
+    ]
+    assert all(finer < coarser for coarser, finer in pairwise(errors))
+    assert errors[-1] < 0.02 * errors[0]
+
+
+@pytest.mark.parametrize("rate", [1.0, 30.0])
+@pytest.mark.parametrize("name", ADAPTIVE)
+def test_the_error_follows_the_tolerance_with_additive_noise(name, rate):
+    """Against a fine solution on the same Brownian path."""
+    problem = Problem(lambda t, u: -rate * (torch.sin(u) - torch.cos(3 * t)), 0.5, noise="additive")
+    ts = torch.linspace(0, 1, 5, dtype=torch.float64)
+    arguments = {"solver": name, "n_paths": 40, "random_state": 5}
+    fine = solve(problem, [0.0], ts, rtol=None, dt=0.25 / 2**10, **arguments).ys
+    errors = [
+        error(solve(problem, [0.0], ts, rtol=tol, atol=tol, **arguments).ys, fine) for tol in (1.0, 1e-1, 1e-2, 1e-3)
+    ]
+    assert all(finer < coarser for coarser, finer in pairwise(errors))
+    assert errors[-1] < 0.02 * errors[0]
+
+
+def test_adaptive_steps_need_far_fewer_evaluations_than_eulers_for_a_fast_transient():
+    """From u = 20 the rate falls from 1200 to 2."""
+    problem, ts = Problem(lambda t, u: u - u**3, lambda t, u: 0.2 * u), torch.linspace(0, 2, 9, dtype=torch.float64)
+    arguments = {"n_paths": 50, "random_state": 0}
+    fine = solve(problem, [20.0], ts, solver="sriw1", rtol=None, dt=0.25 / 2**11, **arguments).ys
+    adaptive = solve(problem, [20.0], ts, solver="sosri", rtol=1e-1, atol=1e-1, **arguments)
+    euler = solve(problem, [20.0], ts, solver="euler", dt=0.25 / 2**9, **arguments)
+    assert error(adaptive.ys, fine) < error(euler.ys, fine)
+    assert adaptive.stats.drift_evaluations < euler.stats.drift_evaluations / 10
+
+
+def test_rejected_steps_leave_no_bias():
+    """An Ornstein-Uhlenbeck process whose steps start much too long."""
+    n, rate, size = 4000, 2.0, 1.5
+    problem = Problem(lambda t, u: -rate * u, size, noise="additive")
+    ts = times(0, 0.5, 3.0)
+    solution = solve(problem, [1.0], ts, solver="sosra", rtol=5e-2, atol=5e-2, dt=2.0, n_paths=n, random_state=1)
+    assert solution.stats.rejections.double().mean() > 1
+    mean, variance = torch.exp(-rate * ts), size**2 / (2 * rate) * -torch.expm1(-2 * rate * ts)
+    ys = solution.ys[..., 0]
+    assert ((ys.mean(0) - mean)[1:].abs() < 4 * (variance[1:] / n).sqrt() + 2e-3).all()
+    assert ((ys.var(0) / variance)[1:] - 1).abs().max() < 4 * (2 / n) ** 0.5 + 5e-3
+
+
+@pytest.mark.parametrize("name", ADAPTIVE)
+def test_saves_that_are_close_far_or_the_same(name):
+    """Most times lie close together; steps over the long gap are long nevertheless."""
+    ts = times(0, 1e-9, 2e-9, 2e-9, 1.0, 1e6, 1e6 + 1e-3)
+    solution = solve(Problem(lambda t, u: -1e-6 * u, 0.1, noise="additive"), [1.0], ts, solver=name, random_state=0)
+    ys = solution.ys[0, :, 0]
+    assert ys.isfinite().all()
+    assert ys[2] == ys[3]
+    assert 0 < abs(ys[1] - 1) < 1e-4
+    assert 0 < abs(ys[6] - ys[5]) < 0.05
+    assert solution.stats.steps.item() < 3000
+
+
+@pytest.mark.parametrize("name", ADAPTIVE)
+def test_a_stiff_mate_changes_no_bit(name):
+    rate = torch.tensor([[1.0], [1.0], [300.0]], dtype=torch.float64)
+    ts = times(0, 0.3, 0.77, 1.0)
+
+    def values(rows):
+        problem = Problem(lambda t, u, c: -c * (u - torch.cos(t)), 0.3, noise="additive")
+        noise = Brownian(2, rows, torch.zeros_like(rows), 1, cell=0.3)
+        return integrate(
+            problem, torch.ones(len(rows), 1, dtype=torch.float64), ts, solver=get_solver(name), noise=noise,
+            context=rate[rows], rtol=1e-2, atol=1e-2,
+        ).values  # fmt: skip
+
+    together = values(torch.arange(3))
+    for i in range(3):
+        assert torch.equal(values(torch.tensor([i]))[0], together[i])
+
+
+def jump(t, u):
+    return torch.where(t > 0.5, 1e3, -1.0) * torch.ones_like(u)
+
+
+def broken(t, u):
+    return torch.where(u > 1.05, torch.nan, 1.0 + 0 * u)
+
+
+BAD = {
+    "explosive": (lambda t, u: u**3, [3.0], times(0, 10.0)),
+    "discontinuous": (jump, [1.0], times(0, 1.0)),
+    "nan beyond a state": (broken, [1.0], times(0, 10.0)),
+    "tiny interval": (lambda t, u: -u, [1.0], times(0, 1e-12)),
+    "huge interval": (lambda t, u: -u, [1.0], times(0, 1e12)),
+    "tiny state": (lambda t, u: -u, [1e-30], times(0, 1.0)),
+    "huge state": (lambda t, u: -u, [1e30], times(0, 1.0)),
+    "negative infinity": (lambda t, u: -1.0 / u, [0.1], times(0, 1.0)),
+}
+
+
+@pytest.mark.parametrize("tolerance", [1e-2, 1e-12])
+@pytest.mark.parametrize("case", BAD)
+def test_nothing_hangs(case, tolerance):
+    drift, start, ts = BAD[case]
+    begin = time.perf_counter()
+    try:
+        solution = solve(
+            Problem(drift, lambda t, u: 0.1 * u), start, ts, solver="sosri", rtol=tolerance, atol=0.0, random_state=0,
+            max_steps=300,
+        )  # fmt: skip
+        assert solution.ys.isfinite().all()
+    except SolverError as failed:
+        assert failed.status != Status.SUCCESS  # noqa: PT017
+    assert time.perf_counter() - begin < 20
+
+
+def test_failing_paths_are_masked_and_differentiable():
+    problem = Problem(lambda t, u: u**3, lambda t, u: 0.1 * u)
+    y0 = torch.tensor([[0.1], [3.0]], dtype=torch.float64, requires_grad=True)
+    solution = solve(problem, y0, [0.0, 0.01, 5.0], solver="sriw1", random_state=0, on_error="mask", max_steps=500)
+    assert solution.status[0].tolist()[0] == Status.SUCCESS
+    assert solution.status[0].tolist()[1] != Status.SUCCESS
+    assert solution.ys[0, 1, 2].isnan().all()
+    solution.ys.nan_to_num().sum().backward()
+    assert y0.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("name", [n for n in solver_names() if get_solver(n).handles("diagonal") and ":" not in n])
+def test_both_readings_of_the_integral_agree(name):
+    """du = a u dt + b u dW in Ito's sense has the drift (a - b^2 / 2) u in Stratonovich's."""
+    ts = torch.linspace(0, 1, 5, dtype=torch.float64)
+    ito = Problem(lambda t, u: 0.3 * u, lambda t, u: 0.5 * u)
+    stratonovich = Problem(lambda t, u: (0.3 - 0.125) * u, lambda t, u: 0.5 * u, calculus="stratonovich")
+    arguments = {"solver": name, "rtol": None, "dt": 0.25 / 2**6, "n_paths": 20, "random_state": 0}
+    ys = [solve(problem, [1.0], ts, **arguments).ys for problem in (ito, stratonovich)]
+    torch.testing.assert_close(ys[0], ys[1], rtol=0, atol=1e-9 if name != "milstein" else 0.02)
+
+
+def test_additive_noise_may_be_a_matrix():
+    """Two Brownian motions drive three states: the same as three equations with their mixtures."""
+    g = torch.tensor([[0.5, 0.0], [0.3, 0.4], [0.0, -1.0]], dtype=torch.float64)
+    problem = Problem(lambda t, u: -u, lambda t, u: g.expand(len(u), 3, 2), noise="additive")
+    ts = times(0, 0.5, 1.0)
+    fine = solve(problem, [1.0, 0.0, 2.0], ts, solver="sra1", rtol=None, dt=0.5 / 2**9, n_paths=30, random_state=0).ys
+    for name in ("sosra", "sra1", "sosri", "sriw1", "sosri2"):
+        ys = solve(
+            problem, [1.0, 0.0, 2.0], ts, solver=name, rtol=1e-3, atol=1e-3, n_paths=30, random_state=0
+        ).ys  # fmt: skip
+        assert error(ys, fine) < 2e-3
