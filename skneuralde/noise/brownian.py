@@ -144,7 +144,7 @@ class Brownian:
         w, area, known = (ancestors or self._cell)(cell, level, index)
         w, area = self._descend(w, area, known, cell, level, index)
         # To sort the intervals would have to wait for the device: there, all are treated alike.
-        if begin.device.type != "cpu":
+        if not waits_for_nothing(begin.device):
             return self._part(w, area, cell, level, begin, end)
         length = (end - begin) * parts
         empty = (length == 0.0)[:, None]
@@ -194,7 +194,7 @@ class Brownian:
         self, w: Tensor, area: Tensor, known: Tensor, cell: Tensor, level: Tensor, index: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Increment and area of one dyadic part of a cell per row, from those of its ancestor of level ``known``."""
-        if cell.device.type != "cpu":
+        if not waits_for_nothing(cell.device):
             return self._halved(DEPTH, w, area, known, cell, level, index)
         rows = (level > known).nonzero()[:, 0]
         if len(rows):
@@ -245,11 +245,11 @@ class Brownian:
 
     def _remainder(self, cell: Tensor, level: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """What the path has at ``x`` besides what a node of this level knows of it, and the integral up to there."""
-        if x.device.type != "cpu":
+        if not waits_for_nothing(x.device):
             return self._sum_of_levels(cell, level, x)
         scaled = x * power_of_two(level)
         rows = (scaled != scaled.floor()).nonzero()[:, 0]  # elsewhere a node begins, and there is nothing
-        value, integral = torch.zeros((2, len(x), self.dim), dtype=torch.float64).unbind(0)
+        value, integral = torch.zeros((2, len(x), self.dim), dtype=torch.float64, device=x.device).unbind(0)
         value[rows], integral[rows] = self.select(rows)._sum_of_levels(cell[rows], level[rows], x[rows])
         return value, integral
 
@@ -301,13 +301,18 @@ class Brownian:
         return absorb(cell_key, (node + (1 << levels))[:, :, None])
 
 
+def waits_for_nothing(device: torch.device) -> bool:
+    """Whether a question to the device is free, so that rows may be sorted by what they need."""
+    return device.type == "cpu"
+
+
 def level_of_node(begin: Tensor, end: Tensor) -> Tensor:
     """Level of the smallest dyadic part of a cell that contains an interval; 0 for one of no length."""
     length = end - begin
     length = torch.where(length > 0.0, length, 1.0)
     is_node = (floor_power_of_two(length) == length) & ((begin / length).floor() * length == begin)
     level = -floor_log2(length)
-    if begin.device.type == "cpu" and bool(is_node.all()):
+    if waits_for_nothing(begin.device) and bool(is_node.all()):
         return level
     parts = 2.0**DEPTH
     first, last = (begin * parts).floor().long(), (end * parts).ceil().long() - 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from skneuralde.noise.brownian import Brownian
+from skneuralde.noise.brownian import Brownian, waits_for_nothing
 
 #: Increments that are kept at most, and the share of paths that must look for a level before it is drawn for all.
 _MOST_KEPT, _SHARE = 2**21, 0.25
@@ -31,7 +31,7 @@ class Table:
         self.levels = self.asked = 0
         # On another device a look at how many paths ask for a level would have to wait for it.
         self.per_node = batch * noise.dim
-        self.room = noise.path.device.type == "cpu" and self.per_node * n_cells <= _MOST_KEPT
+        self.room = waits_for_nothing(noise.path.device) and self.per_node * n_cells <= _MOST_KEPT
 
     def over(self, rows: Tensor, noise: Brownian, begin: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
         """Increment and area (n, dim) over one interval (n,) inside one cell of each of the paths ``rows``.

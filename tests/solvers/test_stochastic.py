@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from skneuralde.noise import Brownian
 from skneuralde.problems import Problem
@@ -241,3 +242,50 @@ def test_additive_noise_may_be_a_matrix():
             problem, [1.0, 0.0, 2.0], ts, solver=name, rtol=1e-3, atol=1e-3, n_paths=30, random_state=0
         ).ys  # fmt: skip
         assert error(ys, fine) < 2e-3
+
+
+@pytest.fixture
+def as_on_another_device(monkeypatch):
+    """Makes the CPU be treated as a device that must not be asked in every step."""
+    for module in ("brownian", "table"):
+        monkeypatch.setattr(f"skneuralde.noise.{module}.waits_for_nothing", lambda device: False)
+    monkeypatch.setattr("skneuralde.solvers.loop.check_interval", lambda device: 8)
+
+
+SPIRAL = torch.tensor([[-0.1, 2.0], [-2.0, -0.1]], dtype=torch.float64)
+SPIRALLING = Problem(lambda t, u: u**3 @ SPIRAL, lambda t, u: 0.2 * u)
+
+
+@pytest.mark.parametrize("ts", [torch.linspace(0, 1, 5, dtype=torch.float64), times(0, 0.1, 0.33, 1.0)])
+def test_treating_all_rows_alike_gives_the_same(ts, request):
+    arguments = {"solver": "sosri2", "rtol": 1e-2, "atol": 1e-2, "n_paths": 20, "random_state": 0}
+    sorted_rows = solve(SPIRALLING, [2.0, 0.0], ts, **arguments)
+    request.getfixturevalue("as_on_another_device")
+    alike = solve(SPIRALLING, [2.0, 0.0], ts, **arguments)
+    torch.testing.assert_close(alike.ys, sorted_rows.ys, rtol=1e-9, atol=1e-9)
+    assert torch.equal(alike.stats.steps, sorted_rows.stats.steps)
+
+
+class CountWaits(TorchDispatchMode):
+    """Counts the operations that would wait for a device."""
+
+    names = ("_local_scalar_dense", "nonzero", "is_nonzero", "equal", "masked_select", "unique", "_unique2")
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += func.overloadpacket.__name__ in self.names
+        return func(*args, **(kwargs or {}))
+
+
+def test_another_device_is_not_asked_in_every_step(as_on_another_device):
+    ts = torch.linspace(0, 1, 5, dtype=torch.float64)
+    with CountWaits() as waits:
+        solution = solve(
+            SPIRALLING, [2.0, 0.0], ts, solver="sosri2", rtol=3e-3, atol=3e-3, n_paths=20, random_state=0
+        )  # fmt: skip
+    turns = (solution.stats.steps + solution.stats.rejections).max().item()
+    assert turns > 100
+    assert waits.count < turns / 3 + 30
