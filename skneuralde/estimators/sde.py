@@ -61,16 +61,17 @@ class NeuralSDERegressor(BaseDifferentialEquation):
     n_predict_paths : int, default=1000
         Simulated paths behind a prediction that no closed form gives.
     solver : str, default="auto"
-        See `skneuralde.solvers.solver_names`. Auto: "euler" for noisy paths, "tsit5" for curves, and for "nll" the
-        local
-        linearisation. A method for ordinary equations propagates the moments of "nll".
+        See `skneuralde.solvers.solver_names`. Auto: "platen" to train losses of distributions, which are "mean"; for
+        simulated paths "sosri2", "sosra" with additive and "euler" or "ees25" with general noise; "tsit5" for curves
+        without noise; local linearisation for the moments of "nll". A method for ordinary equations propagates the
+        moments of "nll".
     rtol : float, default=1e-3
-        Relative tolerance of adaptive methods. For the local linearisation, the error of the predictive density in
-        nats.
+        With noise, the divergence of the predictive density in nats: of the moments of "nll", and, as a local error of
+        ``sqrt(2 * rtol)`` standard deviations of y, of adaptive steps. Without noise, the relative tolerance.
     atol : float, default=1e-6
         Absolute tolerance, in standard deviations of y.
     dt : float, optional
-        Step of fixed-step methods; by default a tenth of the median gap.
+        Step of fixed-step methods; by default a tenth of the median gap, a quarter for methods of weak order 2.
     max_steps : int, default=100_000
     optimizer : {"auto", "adam", "lbfgs"}, default="auto"
         L-BFGS keeps the noise of simulated paths fixed. Auto: without simulation, L-BFGS for at most 64 parameters
