@@ -311,6 +311,7 @@ def level_of_node(begin: Tensor, end: Tensor) -> Tensor:
     length = end - begin
     length = torch.where(length > 0.0, length, 1.0)
     is_node = (floor_power_of_two(length) == length) & ((begin / length).floor() * length == begin)
+    is_node &= length >= 2.0**-DEPTH  # inside a leaf there are none
     level = -floor_log2(length)
     if waits_for_nothing(begin.device) and bool(is_node.all()):
         return level

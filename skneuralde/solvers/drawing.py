@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from skneuralde.noise import Brownian, Increments
+from skneuralde.noise import DEPTH, Brownian, Increments
 from skneuralde.solvers.base import Solver
 from skneuralde.solvers.march import Mesh, MeshNoise
 
@@ -50,7 +50,7 @@ class Source:
         halvings = -round(math.log2(unit))
         fits = abs(unit * 2.0**halvings - 1.0) < 1e-9
         offset = (start[:, 0] - noise.origin) / noise.cell
-        level = halvings if fits and halvings >= 0 and bool((offset == 0.0).all()) else None
+        level = halvings if fits and 0 <= halvings <= DEPTH and bool((offset == 0.0).all()) else None
         return cls._for(solver, noise, offset, 2.0**-halvings if fits else unit, level, dtype)
 
     @classmethod

@@ -30,6 +30,21 @@ class FixedStepper(Marcher):
         assert dt is not None
         plan = Plan.make(task.elapsed / dt, aside=task.aside, max_steps=task.max_steps)
         mesh = plan.mesh(task, dt, self)
+        values = self._values(task, plan, mesh, dt)
+        reached = plan.state <= plan.count[:, None]
+        broken = plan.is_wanted & reached & ~values.detach().isfinite().all(-1)
+        counts, ceased = plan.count.expand(len(values)), broken.any(-1)
+        if bool((broken | (plan.is_wanted & ~reached)).any()):
+            counts = self._finite_steps(task, plan, mesh, dt)
+            ceased = ceased | (counts < plan.count)
+            plan = plan.without(broken | (plan.state > counts[:, None]))
+            if values.requires_grad and bool(ceased.any()):
+                # A gradient would not be finite if the graph led through what is not.
+                values = self._values(task, plan, plan.mesh(task, dt, self), dt)
+        return self._report(task, plan, dt, values, counts, ceased)
+
+    def _values(self, task: Task, plan: Plan, mesh: Mesh, dt: float) -> Tensor:
+        """States at the times wanted, (batch, n_times, dim)."""
         state = plan.state.minimum(plan.count[:, None])
         batch, n_times = len(task.u0), state.shape[1]
         if mesh.order is None:
@@ -39,38 +54,33 @@ class FixedStepper(Marcher):
             wanted = OnePerRow(state.flatten(), path, mesh)
         values = replay(self, task.equation, task.u0, mesh, wanted, gradient=task.gradient)
         values = values.view(batch, n_times, -1)
-        if task.aside:
-            values = self._step_aside(task, plan, dt, values)
-        return self._report(task, plan, mesh, dt, values)
+        return self._step_aside(task, plan, dt, values) if task.aside else values
 
     def _step_aside(self, task: Task, plan: Plan, dt: float, values: Tensor) -> Tensor:
         """From the state at the mesh point before each time to the state at that time, in one step of all together."""
         path, save = plan.rest.expand(len(task.u0), -1).nonzero(as_tuple=True)
         if len(path) == 0:
             return values
-        row = torch.zeros_like(path) if task.is_shared else path
-        direction = task.direction[row]
-        t = task.start[row] + direction * dt * plan.state[row, save, None]
-        h = direction * dt * plan.rest[row, save, None]
+        shared = torch.zeros_like(path)
+        row, planned = (shared if task.is_shared else path), (shared if len(plan.count) == 1 else path)
+        direction, begin, rest = task.direction[row], plan.state[planned, save], plan.rest[planned, save]
+        t = task.start[row] + direction * dt * begin[:, None]
+        h = direction * dt * rest[:, None]
         dtype, increments = values.dtype, None
         if task.noise is not None:
-            begin = plan.state[row, save].double()
             source = Source.of_steps(task.noise, task.start, dt, self, dtype)
-            increments = source.over(path, begin, begin + plan.rest[row, save])
+            increments = source.over(path, begin.double(), begin + rest)
         step = self.step(task.equation.select(path), t, h.to(dtype), values[path, save], increments, None)
         return values.index_put((path, save), step.u1)
 
-    def _report(self, task: Task, plan: Plan, mesh: Mesh, dt: float, values: Tensor) -> Trajectory:
-        """Tell from the values what went wrong, and leave NaN from there on."""
-        counts = plan.count.expand(len(values))
-        missed = plan.is_wanted & (plan.state > plan.count[:, None])
-        failed = missed | (plan.is_wanted & ~values.detach().isfinite().all(-1))
-        status = torch.zeros_like(counts)
-        if bool(failed.any()):
-            status = torch.where((failed & ~missed).any(-1), int(Status.NON_FINITE), int(Status.MAX_STEPS))
-            status = torch.where(failed.any(-1), status, int(Status.SUCCESS))
-            counts = self._finite_steps(task, plan, mesh, dt)
-            failed = failed | (plan.state > counts[:, None])
+    def _report(self, task: Task, plan: Plan, dt: float, values: Tensor, counts: Tensor, ceased: Tensor) -> Trajectory:
+        """Tell what went wrong, and leave NaN from there on.
+
+        ``counts`` are the steps of each path, and ``ceased`` the paths that are not finite to the end.
+        """
+        failed = plan.is_wanted & (plan.state > plan.count[:, None])
+        status = torch.where(failed.any(-1), int(Status.MAX_STEPS), int(Status.SUCCESS))
+        status = torch.where(ceased, int(Status.NON_FINITE), status)
         hidden = failed.long().cummax(-1).values.bool() | ~plan.is_wanted
         if bool(hidden.any()):
             values = torch.where(hidden[..., None], torch.nan, values)
@@ -141,12 +151,22 @@ class Plan:
         count = (points.isfinite().sum(-1) - 1).clamp_max(max_steps)
         return cls(points[:, : int(count.max()) + 1], count, state, rest, is_wanted)
 
+    def without(self, lost: Tensor) -> Plan:
+        """Without what is lost, ``(batch, n_times)``, and the steps that lead to nothing else."""
+        batch = len(lost)
+        is_wanted = self.is_wanted.expand(batch, -1)
+        count = torch.where(is_wanted & ~lost, self.state, 0).amax(-1)
+        state = torch.where(lost, torch.maximum(self.state, count[:, None] + 1), self.state)
+        rest = self.rest.expand(batch, -1).masked_fill(lost, 0.0)
+        return Plan(self.points.expand(batch, -1), count, state, rest, is_wanted)
+
     def mesh(self, task: Task, dt: float, solver: Solver) -> Mesh:
         """The steps in units of time, with their noise."""
         step = task.direction * dt
         t, h = task.start + step * self.points[:, :-1], step * self.points.diff(dim=-1)
         batch, dtype = len(task.u0), task.u0.dtype
-        mesh = Mesh.shared(t[0], h[0], batch) if task.is_shared else Mesh.ragged(t, h, self.count, dtype)
+        shared = len(self.count) == 1
+        mesh = Mesh.shared(t[0], h[0], batch) if shared and task.is_shared else Mesh.ragged(t, h, self.count, dtype)
         if task.noise is None:
             return mesh
         source = Source.of_steps(task.noise, task.start, dt, solver, dtype)

@@ -122,6 +122,17 @@ def test_the_finest_dyadic_interval_has_its_variance():
     assert (whitened(part, 2.0**-DEPTH).var(0) - 1).abs().max() < 5 * (2 / n) ** 0.5
 
 
+@pytest.mark.parametrize("place", [0.0, 0.5, 0.3])
+@pytest.mark.parametrize("halvings", [DEPTH - 1, DEPTH, DEPTH + 1, DEPTH + 4])
+def test_dyadic_intervals_add_up_where_the_tree_ends(place, halvings):
+    """Inside a leaf there are no nodes, even where a time is as round as a node's ends."""
+    noise, cut = brownian(20, cell=1.0), place + 2.0**-halvings
+    parts = joined([(over(noise, place, cut), cut - place), (over(noise, cut, 1.0), 1.0 - cut)])
+    whole = over(noise, place, 1.0)
+    torch.testing.assert_close(parts.w, whole.w, rtol=0, atol=1e-13)
+    torch.testing.assert_close(parts.area, whole.area, rtol=0, atol=1e-13)
+
+
 def test_no_interval_has_no_noise():
     noise = brownian(3)
     for place in (0.0, 0.3, 2.0):

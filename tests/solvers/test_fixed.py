@@ -112,6 +112,15 @@ def test_more_steps_than_allowed_leave_what_was_reached():
     torch.testing.assert_close(trajectory.values[0, :, 0], times(1, 1.45, torch.nan), equal_nan=True)
 
 
+def test_steps_far_below_the_distance_of_the_times_are_bounded_too():
+    """So many halvings that no integer holds them."""
+    noise = Brownian(0, torch.arange(1), torch.arange(1), 1, cell=2.0**70)
+    arguments = {"solver": get_solver("euler"), "noise": noise, "dt": 2.0**-10, "max_steps": 3, "on_error": "mask"}
+    trajectory = integrate(Problem(0.0, 1.0), ONE, times(0, 2.0**-10, 2.0**70), **arguments)
+    assert trajectory.status.tolist() == [Status.MAX_STEPS]
+    assert 0 < abs(trajectory.values[0, 1, 0] - 1) < 5 * 2.0**-5
+
+
 def test_gradients_do_not_see_padding_or_finished_paths():
     """A finished path's coefficient would have an infinite slope at its last state."""
     problem = Problem(lambda t, u: -torch.sqrt(u.clamp_min(0)))

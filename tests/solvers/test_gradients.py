@@ -1,5 +1,6 @@
 """All ways to differentiate a solution agree with each other and with finite differences."""
 
+import math
 import multiprocessing
 import resource
 
@@ -7,7 +8,7 @@ import pytest
 import torch
 
 from skneuralde.problems import Problem
-from skneuralde.solvers import get_solver, solve, solver_names
+from skneuralde.solvers import Status, get_solver, integrate, solve, solver_names
 from skneuralde.solvers.replay import GRADIENTS
 
 TS = torch.tensor([[0.0, 0.2, 0.2, 0.45], [0.0, 0.1, torch.nan, torch.nan]], dtype=torch.float64)
@@ -33,6 +34,15 @@ class Spread(torch.nn.Module):
 
     def forward(self, t, u):
         return self.size * (1 + 0.5 * torch.sin(u) if self.depends else torch.ones_like(u)) * (1 + t)
+
+
+class Cubic(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.rate = torch.nn.Parameter(torch.tensor(1.0, dtype=torch.float64))
+
+    def forward(self, t, u):
+        return self.rate * u**3
 
 
 def make_problem(name):
@@ -117,6 +127,34 @@ def test_nothing_to_do_has_a_gradient_too(mode):
     ys = solve(Problem(Pull(), None), y0.expand(2), [0.0, 0.0], solver="ees25", dt=0.1, gradient=mode).ys
     (gradient,) = torch.autograd.grad(ys.sum(), y0)
     assert gradient.item() == 4.0
+
+
+@pytest.mark.parametrize("mode", GRADIENTS)
+def test_a_path_that_ceases_to_be_finite_has_the_gradient_of_what_was_reached(mode):
+    """The loss does not see the times after it failed, and nor does the gradient."""
+    problem = Problem(Cubic(), 0.1, noise="additive")
+    inputs = [torch.tensor([[-0.1], [2.0]], dtype=torch.float64, requires_grad=True), *problem.parameters()]
+    arguments = {"solver": "ees25", "dt": 0.05, "random_state": 0, "gradient": mode, "on_error": "mask"}
+    failed = solve(problem, inputs[0], [[0.0, 0.05, 2.0], [0.0, 0.05, 2.0]], **arguments)
+    short = solve(problem, inputs[0], [[0.0, 0.05, 2.0], [0.0, 0.05, math.nan]], **arguments)
+    assert failed.status.tolist() == [[Status.SUCCESS, Status.NON_FINITE]]
+    assert torch.equal(failed.ys.isnan(), short.ys.isnan())
+    gradients = [torch.autograd.grad(solution.ys.nan_to_num().sum(), inputs) for solution in (failed, short)]
+    torch.testing.assert_close(*gradients)
+
+
+def test_aside_no_gradient_leads_through_a_side_step_that_is_not_finite():
+    start = torch.ones(2, 1, dtype=torch.float64, requires_grad=True)
+    problem = Problem(lambda t, u, c: torch.where(t >= c, torch.inf, -1.0) * u)
+    ends = torch.tensor([[0.2], [9.0]], dtype=torch.float64)
+    trajectory = integrate(
+        problem, start, torch.tensor([0.0, 0.15, 0.25], dtype=torch.float64), solver=get_solver("euler"), dt=0.1,
+        context=ends, aside=True, on_error="mask",
+    )  # fmt: skip
+    assert trajectory.status.tolist() == [Status.NON_FINITE, Status.SUCCESS]
+    assert trajectory.values.isnan().squeeze(-1).tolist() == [[False, False, True], [False, False, False]]
+    (gradient,) = torch.autograd.grad(trajectory.values.nan_to_num().sum(), start)
+    torch.testing.assert_close(gradient[:, 0], torch.tensor([1 + 0.9 * 0.95, 1 + 0.9 * 0.95 + 0.81 * 0.95]).double())
 
 
 def held_in_backward(mode, n_steps):
