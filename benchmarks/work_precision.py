@@ -123,18 +123,7 @@ def fewer_evaluations(rows: list[Row], error: float) -> str:
 def report(diffrax_python: str | None) -> Iterator[str]:
     """The whole comparison, part by part of a page."""
     competitors = [name for name in NAMES if name != "diffrax" or diffrax_python]
-    page = [__doc__.strip().splitlines()[0], ""]
-    page = [
-        "# Work and precision of the stochastic solvers",
-        "",
-        "Measured by `make bench`: "
-        + measure.machine()
-        + "; one thread. Errors are strong ones, root mean square over "
-        "30 saved times and 200 paths, against the library's own fine solution on the same Brownian paths. Times are "
-        "medians for 100 paths, of each library's best method at that error (interpolated between its settings); "
-        "ratios are to ours. An adaptive step of torchsde is shared by all paths; diffrax steps to each saved time or "
-        "interpolates, whichever is faster, and its compile time of several seconds is not counted.",
-    ]
+    yield "# Work and precision of the stochastic solvers\n\n" + EXPLANATION.format(machine=measure.machine())
     for problem, equation in EQUATIONS.items():
         rows = measure_all(["--budget", "0.2"], problem, diffrax_python)
         part = [f"## {problem.capitalize()}", "", f"{equation.formula}.", "", *comparison(rows, competitors)]
