@@ -84,7 +84,7 @@ class Dyadic(Strides):
         beyond = torch.full_like(stops[:, :1], torch.inf)
         self.stops = torch.cat([stops, beyond], 1)
         # Stops on coarse parts are reached by parts: their noise is cheaper than that of what is cut.
-        self.in_parts = bool((stops == snap(stops)).all() & ((stops * _COARSE).floor() == stops * _COARSE).all())
+        self.on_coarse = ((stops * _COARSE).floor() == stops * _COARSE).all(1, keepdim=True)
         self.unit = noise.cell
         # So deep that every dyadic time up to the last stop is an exact floating-point number.
         self.depth = max(0, min(DEPTH, 51 - math.frexp(furthest)[1]))
@@ -100,8 +100,7 @@ class Dyadic(Strides):
         aligned = (whole & -whole).double() * 2.0**-self.depth
         on_tree = (place == scaled) & (aligned > 0.0)
         length = torch.minimum(floor_power_of_two(proposal), torch.where(on_tree, aligned, 1.0))
-        if self.in_parts:
-            length = torch.minimum(length, floor_power_of_two(stop - elapsed))
+        length = torch.where(self.in_parts, torch.minimum(length, floor_power_of_two(stop - elapsed)), length)
         length = length.clamp(2.0**-self.depth, 1.0)
         return torch.minimum(((elapsed / length).floor() + 1.0) * length, stop)
 
@@ -127,7 +126,9 @@ class Dyadic(Strides):
         """Keep the noise and the stops of the paths that are under way until others are."""
         if rows is not self.rows:
             self.rows, self.noises = rows, self.source.select(rows)
-            self.here = self.stops if len(self.stops) == 1 else self.stops[rows]
+            shared = len(self.stops) == 1
+            self.here = self.stops if shared else self.stops[rows]
+            self.in_parts = self.on_coarse if shared else self.on_coarse[rows]
 
 
 def snap(elapsed: Tensor) -> Tensor:

@@ -58,6 +58,8 @@ def test_aside_a_time_does_not_depend_on_the_others(name):
     many = integrate(problem, u0, IRREGULAR, **arguments).values
     few = integrate(problem, u0, times(0, 1.7), **arguments).values
     assert torch.equal(many[:, 5], few[:, 1])
+    coarse = [integrate(problem, u0, ts, **arguments).values for ts in (times(0, 0.1875), times(0, 0.1875, 1.3))]
+    assert torch.equal(coarse[0][:, 1], coarse[1][:, 1])
     along = integrate(problem, u0, IRREGULAR, **(arguments | {"aside": False})).values
     torch.testing.assert_close(many, along, rtol=0, atol=0.2)
 
