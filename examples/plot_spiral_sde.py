@@ -102,7 +102,7 @@ def main(folder, seed=1):
     adaptive = solve(
         model.problem_, y[0], spiral.TIMES, solver="sosri2", rtol=1e-2, atol=1e-2, n_paths=10_000, random_state=2
     )
-    other = distance(adaptive.mean().numpy(), truth)
+    other = distance(adaptive.mean().detach().numpy(), truth)
     print(f"  the learned equation solved adaptively: distance {other:.4f}, ratio {other / given:.2f}")
     figure, axes = plt.subplots(2, 1, figsize=(7, 7), sharex=True, layout="constrained")
     draw_ensemble(axes[0], untrained, X, y, "Before training")
