@@ -87,6 +87,7 @@ def ours_fit():
         proportional,
         loss="mean",
         debiased=False,
+        solver="euler",
         dt=STEP,
         n_paths=N_PATHS,
         max_iter=epochs,
