@@ -112,8 +112,8 @@ def fewer_evaluations(rows: list[Row], error: float) -> str:
     order = math.log(high / low) / math.log(cost / less)
     needed = cost * max(1.0, low / error) ** (1.0 / order)
     return (
-        f"At an error of {error:.0e} adaptive steps of `sosri` evaluate the drift {adaptive:.0f} times, fixed steps of `euler` "
-        f"{needed:.0f} times (by its order, {order:.2f}): {needed / adaptive:.0f} times as often."
+        f"At an error of {error:.0e} adaptive steps of `sosri` evaluate the drift {adaptive:.0f} times, fixed steps of "
+        f"`euler` {needed:.0f} times (by its order, {order:.2f}): {needed / adaptive:.0f} times as often."
     )
 
 
