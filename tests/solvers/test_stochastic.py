@@ -1,7 +1,6 @@
 """Adaptive steps with noise."""
 
 import math
-import time
 from itertools import pairwise
 
 import pytest
@@ -10,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from skneuralde.noise import Brownian
 from skneuralde.problems import Problem
-from skneuralde.solvers import SolverError, Status, get_solver, integrate, solve, solver_names
+from skneuralde.solvers import get_solver, integrate, solve, solver_names
 from tests.stubs import times
 
 ADAPTIVE = [name for name in solver_names() if get_solver(name).adaptive and not get_solver(name).handles(None)]
@@ -175,77 +174,6 @@ def test_a_stiff_mate_changes_no_bit(name):
         assert torch.equal(values(torch.tensor([i]))[0], together[i])
 
 
-def jump(t, u):
-    return torch.where(t > 0.5, 1e3, -1.0) * torch.ones_like(u)
-
-
-def broken(t, u):
-    return torch.where(u > 1.05, torch.nan, 1.0 + 0 * u)
-
-
-BAD = {
-    "explosive": (lambda t, u: u**3, [3.0], times(0, 10.0)),
-    "discontinuous": (jump, [1.0], times(0, 1.0)),
-    "nan beyond a state": (broken, [1.0], times(0, 10.0)),
-    "tiny interval": (lambda t, u: -u, [1.0], times(0, 1e-12)),
-    "huge interval": (lambda t, u: -u, [1.0], times(0, 1e12)),
-    "tiny state": (lambda t, u: -u, [1e-30], times(0, 1.0)),
-    "huge state": (lambda t, u: -u, [1e30], times(0, 1.0)),
-    "negative infinity": (lambda t, u: -1.0 / u, [0.1], times(0, 1.0)),
-}
-
-
-@pytest.mark.parametrize("tolerance", [1e-2, 1e-12])
-@pytest.mark.parametrize("case", BAD)
-def test_nothing_hangs(case, tolerance):
-    drift, start, ts = BAD[case]
-    begin = time.perf_counter()
-    try:
-        solution = solve(
-            Problem(drift, lambda t, u: 0.1 * u), start, ts, solver="sosri", rtol=tolerance, atol=0.0, random_state=0,
-            max_steps=300,
-        )  # fmt: skip
-        assert solution.ys.isfinite().all()
-    except SolverError as failed:
-        assert failed.status != Status.SUCCESS  # noqa: PT017
-    assert time.perf_counter() - begin < 20
-
-
-def test_failing_paths_are_masked_and_differentiable():
-    problem = Problem(lambda t, u: u**3, lambda t, u: 0.1 * u)
-    y0 = torch.tensor([[0.1], [3.0]], dtype=torch.float64, requires_grad=True)
-    solution = solve(problem, y0, [0.0, 0.01, 5.0], solver="sriw1", random_state=0, on_error="mask", max_steps=500)
-    assert solution.status[0].tolist()[0] == Status.SUCCESS
-    assert solution.status[0].tolist()[1] != Status.SUCCESS
-    assert solution.ys[0, 1, 2].isnan().all()
-    solution.ys.nan_to_num().sum().backward()
-    assert y0.grad.isfinite().all()
-
-
-@pytest.mark.parametrize("name", [n for n in solver_names() if get_solver(n).handles("diagonal") and ":" not in n])
-def test_both_readings_of_the_integral_agree(name):
-    """du = a u dt + b u dW in Ito's sense has the drift (a - b^2 / 2) u in Stratonovich's."""
-    ts = torch.linspace(0, 1, 5, dtype=torch.float64)
-    ito = Problem(lambda t, u: 0.3 * u, lambda t, u: 0.5 * u)
-    stratonovich = Problem(lambda t, u: (0.3 - 0.125) * u, lambda t, u: 0.5 * u, calculus="stratonovich")
-    arguments = {"solver": name, "rtol": None, "dt": 0.25 / 2**6, "n_paths": 20, "random_state": 0}
-    ys = [solve(problem, [1.0], ts, **arguments).ys for problem in (ito, stratonovich)]
-    torch.testing.assert_close(ys[0], ys[1], rtol=0, atol=1e-9 if name != "milstein" else 0.02)
-
-
-def test_additive_noise_may_be_a_matrix():
-    """Two Brownian motions drive three states: the same as three equations with their mixtures."""
-    g = torch.tensor([[0.5, 0.0], [0.3, 0.4], [0.0, -1.0]], dtype=torch.float64)
-    problem = Problem(lambda t, u: -u, lambda t, u: g.expand(len(u), 3, 2), noise="additive")
-    ts = times(0, 0.5, 1.0)
-    fine = solve(problem, [1.0, 0.0, 2.0], ts, solver="sra1", rtol=None, dt=0.5 / 2**9, n_paths=30, random_state=0).ys
-    for name in ("sosra", "sra1", "sosri", "sriw1", "sosri2"):
-        ys = solve(
-            problem, [1.0, 0.0, 2.0], ts, solver=name, rtol=1e-3, atol=1e-3, n_paths=30, random_state=0
-        ).ys  # fmt: skip
-        assert error(ys, fine) < 2e-3
-
-
 @pytest.fixture
 def as_on_another_device(monkeypatch):
     """Makes the CPU be treated as a device that must not be asked in every step."""
@@ -286,8 +214,8 @@ def test_another_device_is_not_asked_in_every_step(as_on_another_device):
     ts = torch.linspace(0, 1, 5, dtype=torch.float64)
     with CountWaits() as waits:
         solution = solve(
-            SPIRALLING, [2.0, 0.0], ts, solver="sosri2", rtol=3e-3, atol=3e-3, n_paths=20, random_state=0
+            SPIRALLING, [2.0, 0.0], ts, solver="sosri2", rtol=1e-2, atol=1e-2, n_paths=4, random_state=0
         )  # fmt: skip
     turns = (solution.stats.steps + solution.stats.rejections).max().item()
-    assert turns > 100
+    assert turns > 60
     assert waits.count < turns / 3 + 30
