@@ -85,7 +85,7 @@ def test_adaptive_steps_have_the_same_gradient_in_every_way(name, mode):
     problem, start = make_problem(name), torch.tensor(1.1, dtype=torch.float64, requires_grad=True)
     inputs = [start, *problem.parameters()]
     direct, other = (
-        torch.autograd.grad(loss_of(problem, start, name, m, dt=None, rtol=2e-2), inputs) for m in ("direct", mode)
+        torch.autograd.grad(loss_of(problem, start, name, m, dt=None, rtol=1e-1), inputs) for m in ("direct", mode)
     )
     torch.testing.assert_close(other, direct, rtol=1e-10, atol=1e-12)
 
@@ -178,10 +178,10 @@ def held_in_backward(mode, n_steps):
 
 
 def test_memory_of_the_graph_grows_as_promised():
-    few, many = 36, 400
+    few, many = 16, 144
     growth = {mode: held_in_backward(mode, many) / max(1, held_in_backward(mode, few)) for mode in GRADIENTS}
-    assert growth["direct"] > 9
-    assert growth["checkpoint"] < 6
+    assert growth["direct"] > 7
+    assert growth["checkpoint"] < 5
     assert growth["reversible"] <= 1.5
     assert growth["forward"] <= 1.5
 

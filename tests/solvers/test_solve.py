@@ -68,7 +68,7 @@ def test_plain_numbers_take_the_type_of_the_parameters():
 
 def test_the_same_seed_gives_the_same_paths_and_none_gives_new_ones():
     def ys(random_state):
-        return solve(NOISY, [1.0], [0.0, 1.0], dt=0.1, n_paths=2, random_state=random_state).ys
+        return solve(NOISY, [1.0], [0.0, 1.0], solver="euler", dt=0.1, n_paths=2, random_state=random_state).ys
 
     assert torch.equal(ys(3), ys(3))
     assert torch.equal(ys(np.random.RandomState(3)), ys(np.random.RandomState(3)))
@@ -101,7 +101,7 @@ def test_half_the_step_refines_the_same_path(dt):
 
 
 def test_moments_of_the_ornstein_uhlenbeck_process():
-    solution = solve(NOISY, [1.0], [0.0, 1.0], dt=0.01, n_paths=20_000, random_state=0)
+    solution = solve(NOISY, [1.0], [0.0, 1.0], solver="euler", dt=0.01, n_paths=20_000, random_state=0)
     mean, std = math.exp(-1), 0.5 * math.sqrt((1 - math.exp(-2)) / 2)
     # Five standard errors, and the bias of the method at this step.
     assert abs(solution.mean()[1, 0] - mean) < 5 * std / 20_000**0.5 + 0.005
