@@ -21,7 +21,7 @@ class ExactLine(FixedStepper):
 
     def step(self, equation, t, h, u, noise, state):
         self.calls.append((t.flatten().tolist(), h if isinstance(h, float) else h.flatten().tolist()))
-        return Step(u + h * equation.drift(t, u))
+        return Step(u + h * equation.drift(equation.at(t, u.dtype), u))
 
 
 class ToldError(AdaptiveStepper, Dense):
@@ -36,7 +36,7 @@ class ToldError(AdaptiveStepper, Dense):
 
     def step(self, equation, t, h, u, noise, state):
         self.tried.append((t.flatten().tolist(), h.flatten().tolist()))
-        u1 = u + h * equation.drift(t, u)
+        u1 = u + h * equation.drift(equation.at(t, u.dtype), u)
         return Step(u1, self.error(t, h).expand_as(u).to(u.dtype), None, (u1 - u,))
 
     def inside(self, theta, u0, stages):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from copy import copy
 from functools import reduce
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -31,11 +32,8 @@ class Increments(NamedTuple):
     area: Tensor | None = None
 
 
-class Ancestors(Protocol):
-    """Increment and area of dyadic parts of cells, or of parts that contain them, and the level of those."""
-
-    def __call__(self, cell: Tensor, level: Tensor, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """From (batch,) int64 each to (batch, dim), (batch, dim) and (batch,), which the caller may change."""
+#: Increment and area of one dyadic part of a cell per row, as `Brownian.part` gives them.
+Part = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 class Brownian:
@@ -130,19 +128,17 @@ class Brownian:
             start, stop = new_start, new_stop
         return Increments(w, areas if area else None)
 
-    def over(self, begin: Tensor, end: Tensor, ancestors: Ancestors | None = None) -> tuple[Tensor, Tensor]:
+    def over(self, begin: Tensor, end: Tensor, part: Part | None = None) -> tuple[Tensor, Tensor]:
         """Increment and area over one interval per row that lies inside one cell, (batch,) to (batch, dim) each.
 
         Dyadic parts of a cell cost as many normal numbers as they are halvings deep, others as many as the whole tree.
-        ``ancestors`` may know where to start.
+        ``part`` may know a shorter way to what `part` gives, which it lets the caller change.
         """
         cell = begin.floor()
         begin, end, cell = begin - cell, end - cell, cell.long()
         level = level_of_node(begin, end)
         parts = power_of_two(level)
-        index = (begin * parts).floor().long()
-        w, area, known = (ancestors or self._cell)(cell, level, index)
-        w, area = self._descend(w, area, known, cell, level, index)
+        w, area = (part or self.part)(cell + (begin * parts).floor() / parts, 1.0 / parts)
         # To sort the intervals would have to wait for the device: there, all are treated alike.
         if not waits_for_nothing(begin.device):
             return self._part(w, area, cell, level, begin, end)
@@ -155,6 +151,27 @@ class Brownian:
                 place = (x[rows] for x in (w, area, cell, level, begin, end))
                 w[rows], area[rows] = self.select(rows)._part(*place)
         return w, area
+
+    def part(self, begin: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
+        """Increment and area of one dyadic part of a cell per row, (batch,) to (batch, dim) each.
+
+        Lengths are powers of two, up to 1, and divide where the part begins.
+        """
+        level, index = number_of(begin, length)
+        w, area = self._normals(self._cell_key((index >> level)[:, None]))
+        w, area = w[:, 0].mul_(math.sqrt(self.cell)), area[:, 0].mul_(self._area_std(0))
+        if not waits_for_nothing(index.device):
+            return self._halved(w, area, 0, DEPTH, level, index)
+        rows = level.nonzero()[:, 0]
+        if len(rows):
+            some = w[rows], area[rows], 0, begin[rows], length[rows]
+            w[rows], area[rows] = self.select(rows).descend(*some)
+        return w, area
+
+    def descend(self, w: Tensor, area: Tensor, known: int, begin: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
+        """The same as `part`, from increment and area of the part of length ``2**-known`` that contains it."""
+        level, index = number_of(begin, length)
+        return self._halved(w, area, known, int(level.max()), level, index)
 
     def between(self, begin: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
         """Increment and area over one interval of any length per row, (batch,) to (batch, dim) each."""
@@ -185,37 +202,20 @@ class Brownian:
         point = (uniform > 5.0 / 6.0).double() - (uniform < 1.0 / 6.0).double()
         return self._mirrored(point * (3.0 * self.cell * length).sqrt()[:, :, None])
 
-    def _cell(self, cell: Tensor, level: Tensor, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Increments and areas of whole cells, which are of level zero."""
-        w, area = self._normals(self._cell_key(cell[:, None]))
-        return w[:, 0].mul_(math.sqrt(self.cell)), area[:, 0].mul_(self._area_std(0)), torch.zeros_like(level)
-
-    def _descend(
-        self, w: Tensor, area: Tensor, known: Tensor, cell: Tensor, level: Tensor, index: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Increment and area of one dyadic part of a cell per row, from those of its ancestor of level ``known``."""
-        if not waits_for_nothing(cell.device):
-            return self._halved(DEPTH, w, area, known, cell, level, index)
-        rows = (level > known).nonzero()[:, 0]
-        if len(rows):
-            deepest = int((level - known).max())
-            place = (x[rows] for x in (w, area, known, cell, level, index))
-            w[rows], area[rows] = self.select(rows)._halved(deepest, *place)
-        return w, area
-
     def _halved(
-        self, halvings: int, w: Tensor, area: Tensor, known: Tensor, cell: Tensor, level: Tensor, index: Tensor
+        self, w: Tensor, area: Tensor, known: int, deepest: int, level: Tensor, index: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Halve what is known as often as each row asks for, at most so many times."""
-        depth = known[:, None] + torch.arange(halvings, device=cell.device)
-        below = level[:, None] > depth
+        """Halve parts of level ``known``, at most down to ``deepest``, as far as each row asks for."""
+        depths = torch.arange(known, deepest, device=index.device)
+        below = level[:, None] > depths
         # What a row does not ask for is drawn and not used.
-        node = index[:, None] >> (level[:, None] - depth).clamp_min(0)
-        right = (index[:, None] >> (level[:, None] - depth - 1).clamp_min(0)) & 1 == 1
-        z, n = self._normals(self._node_keys(self._cell_key(cell[:, None]), node, depth))
-        scale = (self.cell * power_of_two(-depth)).sqrt()[:, :, None]
+        halvings = (level[:, None] - depths).clamp_min(1)
+        node = (index[:, None] >> halvings) & ((1 << depths) - 1)
+        right = (index[:, None] >> (halvings - 1)) & 1 == 1
+        z, n = self._normals(self._node_keys(self._cell_key((index >> level)[:, None]), node, depths))
+        scale = (self.cell * power_of_two(-depths)).sqrt()[:, None]
         z, n = z * (MIDDLE_STD * scale), n * (AREA_STD * scale)
-        for k in range(halvings):
+        for k in range(deepest - known):
             new_w, new_area = descend(w, area, z[:, k], n[:, k], right[:, k, None])
             w, area = torch.where(below[:, k, None], new_w, w), torch.where(below[:, k, None], new_area, area)
         return w, area
@@ -304,6 +304,11 @@ class Brownian:
 def waits_for_nothing(device: torch.device) -> bool:
     """Whether a question to the device is free, so that rows may be sorted by what they need."""
     return device.type == "cpu"
+
+
+def number_of(begin: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
+    """Level of a dyadic part of a cell, and its number on that level, counted from the origin."""
+    return -floor_log2(length), (begin / length).long()
 
 
 def level_of_node(begin: Tensor, end: Tensor) -> Tensor:

@@ -7,15 +7,17 @@ from torch import Tensor
 
 from skneuralde.noise.brownian import Brownian, waits_for_nothing
 
-#: Increments that are kept at most, and the share of paths that must look for a level before it is drawn for all.
-_MOST_KEPT, _SHARE = 2**21, 0.25
+#: Increments that are kept at most.
+_MOST_KEPT = 2**21
+#: To halve what is kept for some paths takes as long as to draw so many increments.
+_OVERHEAD = 2**12
 
 
 class Table:
     """Increments and areas of dyadic parts of the first cells, which are looked up instead of drawn one by one.
 
-    A level of the trees is drawn once enough paths ask for it; what lies deeper is halved from there. The numbers are
-    those of the noise itself.
+    What lies deeper than the levels that are kept is halved from there; once that has taken as long as to draw the next
+    level for all paths, it is drawn. The numbers are those of the noise itself.
 
     Parameters
     ----------
@@ -26,45 +28,49 @@ class Table:
 
     def __init__(self, noise: Brownian, n_cells: int):
         self.noise, self.n_cells = noise, n_cells
-        batch = len(noise.path)
-        self.w, self.area = noise.origin.new_zeros(2, 0, batch, noise.dim).unbind(0)
-        self.levels = self.asked = 0
+        self.n_paths = len(noise.path)
         # On another device a look at how many paths ask for a level would have to wait for it.
-        self.per_node = batch * noise.dim
-        self.room = waits_for_nothing(noise.path.device) and self.per_node * n_cells <= _MOST_KEPT
+        self.room = waits_for_nothing(noise.path.device) and 2 * self._size(0) <= _MOST_KEPT
+        self.levels = self.work = 0
+        # Levels hold n, 2 n, 4 n, ... parts; with n empty places before them, part i of level l is the (2^l n + i)-th.
+        self.kept = noise.origin.new_zeros(n_cells * self.n_paths if self.room else 0, 2, noise.dim)
+        if self.room:
+            self._draw_level()
 
-    def over(self, rows: Tensor, noise: Brownian, begin: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
-        """Increment and area (n, dim) over one interval (n,) inside one cell of each of the paths ``rows``.
+    def part(self, rows: Tensor, noise: Brownian, begin: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
+        """What `Brownian.part` gives for the paths ``rows``, whose noise is ``noise``.
 
-        ``noise`` is that of the rows alone.
+        Of parts beyond the last cell, for which only paths ask that have arrived, nothing is known.
         """
         if not self.room:
-            return noise.over(begin, end)
+            return noise.part(begin, length)
+        finest = 2.0 ** (1 - self.levels)
+        deeper = (length < finest).nonzero()[:, 0]
+        if len(deeper) and self._pays(len(deeper)):
+            self._draw_level()
+            return self.part(rows, noise, begin, length)
+        place = (begin + self.n_cells) / (length.clamp_min(finest) if len(deeper) else length)
+        place = (place.long() * self.n_paths + rows).clamp_max_(len(self.kept) - 1)
+        w, area = self.kept[place].unbind(1)
+        if len(deeper):
+            some = w[deeper], area[deeper], self.levels - 1, begin[deeper], length[deeper]
+            w[deeper], area[deeper] = noise.select(deeper).descend(*some)
+        return w, area
 
-        def ancestors(cell: Tensor, level: Tensor, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-            self._draw_for(level)
-            known = level.clamp_max(self.levels - 1)
-            # The levels above hold n, 2 n, 4 n, ... nodes; paths that have arrived stand where the last cell ends.
-            node = (
-                ((1 << known) - 1) * self.n_cells
-                + (cell.clamp_max(self.n_cells - 1) << known)
-                + (index >> (level - known))
-            )
-            place = node * self.w.shape[1] + rows
-            w, area = (part.view(-1, self.noise.dim).index_select(0, place) for part in (self.w, self.area))
-            return w, area, known
+    def _pays(self, n_rows: int) -> bool:
+        """Whether to draw the next level now, of which some rows ask for a part."""
+        self.work += _OVERHEAD + n_rows * self.noise.dim
+        size = self._size(self.levels)
+        return self.work >= size and len(self.kept) * self.noise.dim + size <= _MOST_KEPT
 
-        return noise.over(begin, end, ancestors)
+    def _size(self, level: int) -> int:
+        """Increments of a level."""
+        return (self.n_cells << level) * self.n_paths * self.noise.dim
 
-    def _draw_for(self, level: Tensor) -> None:
-        """Draw one more level while enough paths look for it, there is room, and so much was asked for already."""
-        self.asked += 1
-        while self.levels == 0 or int((level >= self.levels).sum()) > _SHARE * len(level):
-            size = self.n_cells << self.levels
-            if self.levels and (size > 4 * (self.n_cells + self.asked) or size * self.per_node > _MOST_KEPT):
-                return
-            w, area = self.noise.cells(0, self.n_cells << self.levels, self.levels, area=True)
-            assert area is not None  # asked for
-            self.w = torch.cat([self.w, w.transpose(0, 1)])
-            self.area = torch.cat([self.area, area.transpose(0, 1)])
-            self.levels += 1
+    def _draw_level(self) -> None:
+        w, area = self.noise.cells(0, self.n_cells << self.levels, self.levels, area=True)
+        assert area is not None  # asked for
+        level = torch.stack([w, area], 2).transpose(0, 1).flatten(0, 1)
+        self.kept = torch.cat([self.kept, level])
+        self.levels += 1
+        self.work = 0

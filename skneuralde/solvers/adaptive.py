@@ -21,6 +21,9 @@ from skneuralde.solvers.replay import replay
 from skneuralde.solvers.strides import Dyadic, Free, Strides, snap
 from skneuralde.solvers.wanted import OnePerRow
 
+#: The first step without noise where the state does not move at first, in units of time.
+_FIRST = 1e-6
+
 
 class AdaptiveStepper(FixedStepper):
     """A method whose steps come with an estimate of their error.
@@ -70,7 +73,8 @@ class _Solution:
         end = torch.where(self.elapsed.isfinite(), self.elapsed, 0.0).amax(1, keepdim=True).expand(batch, 1)
         self.furthest = float(end.max()) if batch else 0.0
         self.strides = self._strides(self.elapsed, None)
-        f0, g0 = task.equation.coefficients(self.start, task.u0)
+        now = task.equation.at(self.start, task.u0.dtype)
+        f0, g0 = task.equation.coefficients(now, task.u0)
         self.differentiate = torch.is_grad_enabled() and any(
             x is not None and x.requires_grad for x in (task.u0, f0, g0)
         )
@@ -93,25 +97,28 @@ class _Solution:
     @torch.no_grad()
     def _begin(self, u0: Tensor, f0: Tensor, g0: Tensor | None, end: Tensor) -> Front:
         if self.task.dt is None:
+            now = self.task.equation.at(self.start, u0.dtype)
             h = first_step(
-                lambda u: self.task.equation.drift(self.start, u),
+                lambda u: self.task.equation.drift(now, u),
                 u0,
                 f0,
                 self.tolerance,
                 self.method.error_order,
                 self.controller.first_error,
+                _FIRST if self.task.noise is None else self.strides.unit,
             )
         else:
             h = torch.full_like(end, self.task.dt)
-        h = torch.maximum(h / self.strides.unit, self.strides.smallest(self.start, end))
+        shortest = self.strides.smallest(self.start, end)
+        h = torch.maximum(h / self.strides.unit, shortest)
         carry = f0 if self.method.first_same_as_last else None
         floor = None
         if g0 is not None:
             # A state that noise drives through zero has no relative error: at least as far as it goes in one cell.
             floor = math.sqrt(self.strides.unit) * (g0.abs() if g0.ndim == 2 else g0.square().sum(-1).sqrt())
-        return Front.begin(
-            u0, carry, floor, self.start, self.direction, torch.zeros_like(end), end, h, self.controller.first_memory
-        )
+        pace = self.direction * self.strides.unit
+        memory = torch.full_like(end, self.controller.first_memory)
+        return Front.begin(u0, carry, floor, self.start, pace, torch.zeros_like(end), end, h, memory, shortest)
 
     def solve(self) -> Trajectory:
         """Values at the times wanted."""
@@ -121,9 +128,10 @@ class _Solution:
         if bool((front.end > 0.0).any()):
             front, status, path, save, states = self._by_side_steps() if task.aside else self._inside_steps()
             values = values.index_put((path, save), states)
-        stats = Stats(front.steps[:, 0], front.rejections[:, 0], front.smallest[:, 0], counter.drift, counter.diffusion)
+        smallest = self.strides.unit * front.smallest[:, 0]
+        stats = Stats(front.steps[:, 0], front.rejections[:, 0], smallest, counter.drift, counter.diffusion)
         reached = torch.where(status[:, None] == Status.SUCCESS, front.end, front.elapsed)
-        return Trajectory(values, status, (self.start + self.direction * self.strides.unit * reached)[:, 0], stats)
+        return Trajectory(values, status, (self.start + front.pace * reached)[:, 0], stats)
 
     def _inside_steps(self) -> _Reached:
         """Wanted times from the dense output, or, with noise, from steps that end on them."""
@@ -163,18 +171,18 @@ class _Solution:
         main = self._search(self._strides(nowhere, None), task.equation, self.front, watchers, overshoot=True)
         path, save, (step, elapsed, u) = branches.result()
         wanted = self.elapsed.expand(len(task.u0), -1)[path, save][:, None]
-        equation = task.equation.select(path)
-        floor = None if self.front.floor is None else self.front.floor[path]
+        equation, origin = task.equation.select(path), self.front.select(path)
         front = Front.begin(
             u,
             None,
-            floor,
-            self.start[path],
-            self.direction[path],
+            origin.floor,
+            origin.start,
+            origin.pace,
             elapsed,
             wanted,
             wanted - elapsed,
-            self.controller.first_memory,
+            origin.memory,
+            origin.shortest,
         )
         steps = AcceptedSteps()
         strides = self._strides(wanted, path)
@@ -210,10 +218,10 @@ class _Solution:
 
     def _mesh(self, accepted: AcceptedSteps, front: Front, count: Tensor, rows: Tensor | None) -> Mesh:
         """The accepted steps, with their noise; ``rows`` are the paths, None for all of them once."""
-        task, unit = self.task, self.strides.unit
+        task = self.task
         points = accepted.points(front.elapsed, count)
-        t = front.start + front.direction * unit * points[:, :-1]
-        mesh = Mesh.ragged(t, front.direction * unit * points.diff(dim=1), count, task.u0.dtype)
+        t = front.start + front.pace * points[:, :-1]
+        mesh = Mesh.ragged(t, front.pace * points.diff(dim=1), count, task.u0.dtype)
         if task.noise is None:
             return mesh
         noise = task.noise if rows is None else task.noise.select(rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -16,6 +17,13 @@ def combine(base: Tensor, weights: Sequence[float], stages: Sequence[Tensor]) ->
     return base
 
 
-def weighted_sum(weights: Sequence[float], stages: Sequence[Tensor]) -> Tensor:
-    """``sum(weight * stage)``."""
-    return combine(weights[0] * stages[0], weights[1:], stages[1:])
+def weighted_sums(rows: tuple[tuple[float, ...], ...], stages: Sequence[Tensor]) -> Sequence[Tensor]:
+    """``sum(weight * stage)`` for several rows of weights at once."""
+    stacked = torch.stack(tuple(stages))
+    matrix = _matrix(rows, stacked.dtype, stacked.device)
+    return (matrix @ stacked.flatten(1)).unflatten(1, stages[0].shape).unbind()
+
+
+@cache
+def _matrix(rows: tuple[tuple[float, ...], ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.tensor(rows, dtype=dtype, device=device)

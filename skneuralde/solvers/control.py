@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+#: The largest ratio of an error to what is allowed.
+FAR_OFF = 1e10
 #: A step cannot be shorter than this many spacings of the floating-point times around it.
 _SPACINGS = 16.0
 
@@ -23,12 +25,20 @@ class Tolerance:
     def ratio(self, error: Tensor, u0: Tensor, u1: Tensor, floor: Tensor | None = None) -> Tensor:
         """Error over allowance, float64 (batch, 1); a step is good enough up to 1.
 
-        ``floor (batch, dim)`` is a size that stands in for that of smaller states.
+        It stays between 1e-10 and `FAR_OFF`, which also stands for errors that are not finite. ``floor (batch, dim)``
+        is a size that stands in for that of smaller states.
         """
         size = torch.maximum(u0.abs(), u1.abs())
         if floor is not None:
             size = torch.maximum(size, floor)
-        scaled = error / torch.add(self.atol, size, alpha=self.rtol)
+        return self._compare(error, size).nan_to_num_(nan=FAR_OFF).clamp_(1e-10, FAR_OFF)
+
+    def measure(self, vector: Tensor, u: Tensor) -> Tensor:
+        """Size of a vector over what is allowed at u, float64 (batch, 1)."""
+        return self._compare(vector, u.abs())
+
+    def _compare(self, vector: Tensor, size: Tensor) -> Tensor:
+        scaled = vector / torch.add(self.atol, size, alpha=self.rtol)
         return scaled.square_().mean(-1, keepdim=True).sqrt_().double()
 
 
@@ -47,12 +57,8 @@ class Controller(ABC):
     first_error: float
 
     @abstractmethod
-    def remember(self, length: Tensor, ratio: Tensor, memory: Tensor) -> Tensor:
-        """What a later step needs to know of one of this length and error ratio, good enough (up to 1) or not."""
-
-    @abstractmethod
-    def next_step(self, length: Tensor, proposal: Tensor, ratio: Tensor, before: Tensor, now: Tensor) -> Tensor:
-        """The step to propose next, from the memory before and after; errors that are not finite shrink it.
+    def update(self, length: Tensor, proposal: Tensor, ratio: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """The step to propose after one of this length and error ratio, and what to remember; (n, 1) each.
 
         Where a step was shorter than proposed, for reasons of its own, the proposal still stands as far as the error
         allows.
@@ -77,15 +83,13 @@ class ProportionalIntegral(Controller):
 
     first_memory, first_error = 1e-4, 0.01
 
-    def remember(self, length: Tensor, ratio: Tensor, memory: Tensor) -> Tensor:
-        return torch.where(ratio <= 1.0, ratio.clamp_min(self.first_memory), memory)
-
-    def next_step(self, length: Tensor, proposal: Tensor, ratio: Tensor, before: Tensor, now: Tensor) -> Tensor:
-        proportional = self.safety * _finite(ratio) ** (-0.7 / self.order)
+    def update(self, length: Tensor, proposal: Tensor, ratio: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
         good = ratio <= 1.0
-        factor = torch.where(good, proportional * before ** (0.4 / self.order), proportional.clamp_max(1.0))
+        proportional = self.safety * ratio ** (-0.7 / self.order)
+        factor = torch.where(good, proportional * memory ** (0.4 / self.order), proportional.clamp_max(1.0))
         most = torch.where(good, torch.maximum(self.growth * length, proposal), length)
-        return torch.minimum(length * factor.clamp_min(self.shrink), most)
+        memory = torch.where(good, ratio.clamp_min(self.first_memory), memory)
+        return torch.minimum(length * factor.clamp_min(self.shrink), most), memory
 
 
 @dataclass(frozen=True)
@@ -107,43 +111,48 @@ class Averaging(Controller):
     # A rejected step costs less than many that grow.
     first_memory, first_error = 0.0, 3.0
 
-    def remember(self, length: Tensor, ratio: Tensor, memory: Tensor) -> Tensor:
-        now = _finite(ratio).square() * torch.where(length > 0.0, length, 1.0) ** (-2.0 * self.order)
-        return torch.where(memory > 0.0, torch.lerp(memory, now, self.share), now)
-
-    def next_step(self, length: Tensor, proposal: Tensor, ratio: Tensor, before: Tensor, now: Tensor) -> Tensor:
-        expected = self.target ** (1.0 / self.order) * now ** (-0.5 / self.order)
-        smaller = (self.safety * _finite(ratio) ** (-1.0 / self.order)).clamp(self.shrink, self.safety)
-        most = torch.where(ratio <= 1.0, self.growth * torch.maximum(length, proposal), smaller * length)
-        return torch.minimum(expected, most).maximum(self.shrink * length)
-
-
-def _finite(ratio: Tensor) -> Tensor:
-    """Error ratios that can be computed with."""
-    return ratio.nan_to_num(nan=torch.inf).clamp(1e-10, 1e10)
+    def update(self, length: Tensor, proposal: Tensor, ratio: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+        just = length * ratio ** (-1.0 / self.order)  # as long as this, the step would have been just good enough
+        now = just ** (-2.0 * self.order)
+        memory = torch.where(memory > 0.0, torch.lerp(memory, now, self.share), now)
+        expected = (memory * self.target**-2.0) ** (-0.5 / self.order)
+        most = torch.where(ratio <= 1.0, self.growth * torch.maximum(length, proposal), self.safety * just)
+        return torch.minimum(expected, most).maximum(self.shrink * length), memory
 
 
 def first_step(
-    drift: Callable[[Tensor], Tensor], u0: Tensor, f0: Tensor, tolerance: Tolerance, order: float, error: float
+    drift: Callable[[Tensor], Tensor],
+    u0: Tensor,
+    f0: Tensor,
+    tolerance: Tolerance,
+    order: float,
+    error: float,
+    otherwise: float,
 ) -> Tensor:
     """A first step for each path, float64 (batch, 1), from the scales of u, u' and u''.
 
     ``drift`` is the drift at the starting time as a function of the state, differentiated along the solution by one
-    probe. Nothing is asked of later times. ``error`` is what to aim at, in units of what is allowed.
+    probe. Nothing is asked of later times. ``error`` is what to aim at, in units of what is allowed, and ``otherwise``
+    is the step where the state does not move at first.
+
+    Notes
+    -----
+    As in [1]_, but for the rate at which derivatives grow: it is that from the first one to the second, so that the
+    step does not depend on the unit of time.
 
     References
     ----------
     .. [1] E. Hairer, S. Norsett and G. Wanner, *Solving Ordinary Differential Equations I* (1993), section II.4.
     """
-    size = tolerance.ratio(u0, u0, u0)
-    speed = tolerance.ratio(f0, u0, u0)
+    speed = tolerance.measure(f0, u0)
     # Where the state starts at zero, a hundredth of the tolerance stands for its size.
-    probe = 0.01 * size.clamp_min(1.0) / speed
-    probe = torch.where(probe.isfinite(), probe, 1e-6)
+    probe = 0.01 * tolerance.measure(u0, u0).clamp_min(1.0) / speed
+    probe = torch.where(probe.isfinite(), probe, otherwise)
     change = drift(u0 + probe.to(u0.dtype) * f0) - f0
-    steepest = torch.maximum(tolerance.ratio(change, u0, u0) / probe, speed)
-    step = torch.minimum((error / steepest) ** (1.0 / order), 1e4 * error * probe)
-    return torch.where(step.isfinite() & (step > 0), step, 1e-6)
+    rate = tolerance.measure(change, u0) / (probe * speed)
+    step = (error / (speed * rate ** (order - 1.0))) ** (1.0 / order)
+    step = torch.minimum(step, 1e4 * error * probe)
+    return torch.where(step.isfinite() & (step > 0), step, otherwise)
 
 
 def smallest_step(start: Tensor, end: Tensor) -> Tensor:

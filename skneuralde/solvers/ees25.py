@@ -6,7 +6,7 @@ from torch import Tensor
 
 from skneuralde.noise import Increments
 from skneuralde.solvers.base import Step
-from skneuralde.solvers.equation import Equation
+from skneuralde.solvers.equation import Equation, Moment
 from skneuralde.solvers.fixed import FixedStepper
 
 _NODES = (0.0, 1 / 3, 5 / 6)
@@ -51,15 +51,16 @@ class EES25(FixedStepper):
         state: Tensor | None,
     ) -> Step:
         change: Tensor | float = 0.0
-        for node, decay, weight in zip(_NODES, _DECAYS, _WEIGHTS, strict=True):
-            change = decay * change + _push(equation, t + node * h, h, u, noise)
+        moments = equation.along(t, h, _NODES, u.dtype)
+        for moment, decay, weight in zip(moments, _DECAYS, _WEIGHTS, strict=True):
+            change = decay * change + _push(equation, moment, h, u, noise)
             u = u + weight * change
         return Step(u)
 
 
-def _push(equation: Equation, t: Tensor, h: Tensor | float, u: Tensor, noise: Increments | None) -> Tensor:
+def _push(equation: Equation, moment: Moment, h: Tensor | float, u: Tensor, noise: Increments | None) -> Tensor:
     """Evaluate f h + g dW."""
-    f, g = equation.coefficients(t, u)
+    f, g = equation.coefficients(moment, u)
     if g is None or noise is None:
         return h * f
     return h * f + equation.apply_noise(g, noise.w)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol, cast, runtime_checkable
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import NamedTuple, Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -41,6 +42,13 @@ class Counter:
         self.diffusion = 0
 
 
+class Moment(NamedTuple):
+    """What the coefficients of each path see besides its state: a time (batch, 1), and the inputs there."""
+
+    t: Tensor
+    context: Tensor | None
+
+
 class Equation:
     """Coefficients as functions of time and state alone, for some paths of a batch.
 
@@ -76,41 +84,40 @@ class Equation:
         lower, upper = (self.lower, self.upper) if shared else (self.lower[rows], self.upper[rows])
         return Equation(self.problem, context, lower, upper, self.counter)
 
-    def inputs(self, t: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
-        """What the coefficients see besides the state at times ``t (batch, 1)``."""
+    def at(self, t: Tensor, dtype: torch.dtype) -> Moment:
+        """The moment of each path's float64 time ``(batch, 1)``, for states of a dtype."""
+        return self._moments(t, dtype)[0]
+
+    def along(self, t: Tensor, h: Tensor | float, nodes: tuple[float, ...], dtype: torch.dtype) -> list[Moment]:
+        """The moments of all nodes of a step: each is a share of its length ``h (batch, 1)`` from its start ``t``."""
+        return self._moments(t + _row(nodes, t.device) * h, dtype)
+
+    def _moments(self, t: Tensor, dtype: torch.dtype) -> list[Moment]:
         t = t.clamp(self.lower, self.upper)
-        context = self.context
-        c = context if context is None or isinstance(context, Tensor) else context(t[:, 0])
-        return t.to(dtype), c
+        times = t.to(dtype).split(1, 1)
+        if self.context is None or isinstance(self.context, Tensor):
+            return [Moment(time, self.context) for time in times]
+        return list(map(Moment, times, self.context.along(t)))
 
-    def drift(self, t: Tensor, u: Tensor) -> Tensor:
+    def drift(self, now: Moment, u: Tensor) -> Tensor:
         """f(t, u), ``(batch, dim)``."""
-        t, c = self.inputs(t, u.dtype)
-        self.counter.drift += len(u)
-        return self.problem.drift(t, u, c)
+        self.counter.drift += u.shape[0]
+        return self.problem.drift(now.t, u, now.context)
 
-    def diffusion(self, t: Tensor, u: Tensor) -> Tensor:
+    def diffusion(self, now: Moment, u: Tensor) -> Tensor:
         """Value of g(t, u), shaped as the problem's noise asks."""
-        t, c = self.inputs(t, u.dtype)
-        self.counter.diffusion += len(u)
+        self.counter.diffusion += u.shape[0]
         assert self.problem.diffusion is not None
-        return self.problem.diffusion(t, u, c)
+        return self.problem.diffusion(now.t, u, now.context)
 
-    def coefficients(self, t: Tensor, u: Tensor) -> tuple[Tensor, Tensor | None]:
+    def coefficients(self, now: Moment, u: Tensor) -> tuple[Tensor, Tensor | None]:
         """f(t, u) and g(t, u); g is None in an equation without noise."""
-        t, c = self.inputs(t, u.dtype)
-        self.counter.drift += len(u)
-        f = self.problem.drift(t, u, c)
-        if self.problem.diffusion is None:
-            return f, None
-        self.counter.diffusion += len(u)
-        return f, self.problem.diffusion(t, u, c)
+        return self.drift(now, u), None if self.problem.diffusion is None else self.diffusion(now, u)
 
-    def linearized_diffusion(self, t: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+    def linearized_diffusion(self, now: Moment, u: Tensor) -> tuple[Tensor, Tensor]:
         """g(t, u) and its Jacobian with respect to u, whose directions count as evaluations."""
-        t, c = self.inputs(t, u.dtype)
         self.counter.diffusion += u.numel()
-        return self._diffusion.linearize(t, u, c)
+        return self._diffusion.linearize(now.t, u, now.context)
 
     @property
     def has_additive_noise(self) -> bool:
@@ -126,6 +133,12 @@ class Equation:
     def apply_noise(self, g: Tensor, dw: Tensor) -> Tensor:
         """Apply g to an increment dW, ``(batch, dim)``."""
         return cast(Problem, self.problem).apply_noise(g, dw)
+
+
+@cache
+def _row(nodes: tuple[float, ...], device: torch.device) -> Tensor:
+    """Nodes as a float64 Tensor of shape (1, n)."""
+    return torch.tensor([nodes], dtype=torch.float64, device=device)
 
 
 class InputsOverTime:
@@ -153,6 +166,12 @@ class InputsOverTime:
     def select(self, rows: Tensor) -> InputsOverTime:
         """The inputs of these rows of the present ones."""
         return InputsOverTime(self.function, self.home, rows if self.rows is None else self.rows[rows])
+
+    def along(self, t: Tensor) -> Sequence[Tensor]:
+        """Inputs at several times of each row, ``(n, m)`` to m times ``(n, k)``."""
+        if self.rows is None and t.shape[1] > 1 and isinstance(self.function, GridContext):
+            return self.function.on_grid(t).unbind(1)
+        return [self(column) for column in t.unbind(1)]
 
     def __call__(self, t: Tensor) -> Tensor:
         """Inputs at one time per row, ``(n,)`` to ``(n, k)``."""

@@ -38,7 +38,7 @@ class Euler(FixedStepper):
         noise: Increments | None,
         state: Tensor | None,
     ) -> Step:
-        f, g = equation.coefficients(t, u)
+        f, g = equation.coefficients(equation.at(t, u.dtype), u)
         u1 = u + h * f
         if g is not None and noise is not None:
             u1 = u1 + equation.apply_noise(g, noise.w)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from skneuralde.noise import Increments
 from skneuralde.solvers.base import Step
-from skneuralde.solvers.equation import Equation
+from skneuralde.solvers.equation import Equation, Moment
 from skneuralde.solvers.fixed import FixedStepper
 from skneuralde.solvers.march import Mesh
 
@@ -40,9 +40,9 @@ class Stretch:
     noise: list[Increments]
     n_steps: int
 
-    def time(self, s: Tensor) -> Tensor:
-        """Each path's own time at the count ``s``, a scalar."""
-        return self.t + s.double() * self.h
+    def moment(self, s: Tensor) -> Moment:
+        """Each path's own time at the count ``s``, a scalar in the dtype of the state."""
+        return self.equation.at(self.t + s.double() * self.h, s.dtype)
 
 
 class ForeignStepper(FixedStepper):

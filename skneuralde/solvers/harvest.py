@@ -11,7 +11,7 @@ from torch import Tensor
 from skneuralde.solvers.loop import Attempt, Front, Watcher
 
 #: Steps that are looked through at once.
-_INTERVAL = 8
+_INTERVAL = 32
 
 
 class Harvest(Watcher):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from skneuralde.solvers.base import Status, Step, Stepper, check_interval
-from skneuralde.solvers.control import Controller, Tolerance
+from skneuralde.solvers.control import FAR_OFF, Controller, Tolerance
 from skneuralde.solvers.equation import Equation
 from skneuralde.solvers.strides import Strides
 
@@ -26,11 +26,11 @@ class Front:
     ----------
     rows : int64 Tensor of shape (n,)
         Positions in the batch.
-    start, direction, end : float64 Tensor of shape (n, 1)
-        First time, 1 or -1, and the elapsed time at which to stop.
+    start, pace, end, shortest : float64 Tensor of shape (n, 1)
+        First time, signed unit of the strides, elapsed time at which to stop, length below which a step is too small.
+        Elapsed times and lengths are counted in the unit of the strides.
     elapsed, proposal, memory : float64 Tensor of shape (n, 1)
-        Time since the start, length of the step to try next, what the controller remembers. Elapsed times and lengths
-        are counted in the unit of the strides.
+        Time since the start, length of the step to try next, what the controller remembers.
     u : Tensor of shape (n, dim)
     carry : Tensor or None
         What the method can reuse.
@@ -45,8 +45,9 @@ class Front:
 
     rows: Tensor
     start: Tensor
-    direction: Tensor
+    pace: Tensor
     end: Tensor
+    shortest: Tensor
     elapsed: Tensor
     proposal: Tensor
     memory: Tensor
@@ -66,22 +67,24 @@ class Front:
         carry: Tensor | None,
         floor: Tensor | None,
         start: Tensor,
-        direction: Tensor,
+        pace: Tensor,
         elapsed: Tensor,
         end: Tensor,
         h: Tensor,
-        memory: float,
+        memory: Tensor,
+        shortest: Tensor,
     ) -> Front:
         """All paths of a batch where they begin; those with no way to go have arrived."""
         none = torch.zeros_like(end, dtype=torch.int64)
         return cls(
             rows=torch.arange(len(u0), device=u0.device),
             start=start,
-            direction=direction,
+            pace=pace,
             end=end,
+            shortest=shortest,
             elapsed=elapsed,
             proposal=h,
-            memory=torch.full_like(end, memory),
+            memory=memory,
             u=u0,
             carry=carry,
             floor=floor,
@@ -111,8 +114,8 @@ class Front:
 class Attempt:
     """One step tried by all paths of a front.
 
-    ``target`` is where it ends, ``length`` is 0 for paths that have stopped, ``ratio`` is the error over what is
-    allowed, ``accepted`` whether that was good enough, ``reached`` the elapsed time after it; (n, 1) each.
+    ``target`` is where it ends, ``ratio`` is the error over what is allowed, ``accepted`` whether that was good enough
+    and the path under way, ``reached`` the elapsed time after it; (n, 1) each.
     """
 
     front: Front
@@ -159,12 +162,6 @@ def search(
     interval = check_interval(front.u.device)
     beyond = torch.full_like(front.end, torch.inf)
     for turn in range(max_steps):
-        target = strides.target(front.rows, front.elapsed, front.proposal, beyond if overshoot else front.end)
-        if overshoot:
-            passes = front.fresh & (target >= front.end) & (front.status == RUNNING)
-            front = replace(front, status=torch.where(passes, int(Status.SUCCESS), front.status))
-        for watcher in watchers:
-            watcher.proposed(front, target)
         if turn % interval == 0:
             running = front.status[:, 0] == RUNNING
             n_running = int(running.sum())
@@ -172,49 +169,53 @@ def search(
                 done = done.update(front)
                 if n_running == 0:
                     return done
-                front, target, beyond = front.select(running), target[running], beyond[running]
+                front, beyond = front.select(running), beyond[running]
                 part = equation.select(front.rows)
+        target = strides.target(front.rows, front.elapsed, front.proposal, beyond if overshoot else front.end)
+        if overshoot:
+            passes = front.fresh & (target >= front.end) & (front.status == RUNNING)
+            front = replace(front, status=front.status.masked_fill(passes, int(Status.SUCCESS)))
+        for watcher in watchers:
+            watcher.proposed(front, target)
         attempt = _try(stepper, strides, part, front, target, tolerance)
         for watcher in watchers:
             watcher.attempted(attempt)
-        front = _advance(controller, strides, attempt)
-    front = replace(front, status=torch.where(front.status == RUNNING, int(Status.MAX_STEPS), front.status))
+        front = _advance(controller, attempt)
+    front = replace(front, status=front.status.masked_fill(front.status == RUNNING, int(Status.MAX_STEPS)))
     return done.update(front)
 
 
 def _try(
     stepper: Stepper, strides: Strides, equation: Equation, front: Front, target: Tensor, tolerance: Tolerance
 ) -> Attempt:
-    """Make one step with every path that is under way."""
-    running = front.status == RUNNING
-    target = torch.where(running, target, front.elapsed)
-    length = target - front.elapsed
-    t = front.start + front.direction * strides.unit * front.elapsed
-    h = (front.direction * strides.unit * length).to(front.u.dtype)
+    """Make one step with every path, which nothing comes of where one has stopped."""
     noise = strides.noise(front.rows, front.elapsed, target)
+    length = target - front.elapsed
+    t = torch.addcmul(front.start, front.pace, front.elapsed)
+    h = (front.pace * length).to(front.u.dtype)
     step = stepper.step(equation, t, h, front.u, noise, front.carry)
     assert step.error is not None
     ratio = tolerance.ratio(step.error, front.u, step.u1, front.floor)
-    accepted = running & (ratio <= 1.0)
+    accepted = (front.status == RUNNING) & (ratio <= 1.0)
     return Attempt(front, target, length, step, ratio, accepted, torch.where(accepted, target, front.elapsed))
 
 
-def _advance(controller: Controller, strides: Strides, attempt: Attempt) -> Front:
+def _advance(controller: Controller, attempt: Attempt) -> Front:
     """Move on where the step was good enough, propose the next one everywhere."""
     front, accepted, ratio, step = attempt.front, attempt.accepted, attempt.ratio, attempt.step
     rejected = (front.status == RUNNING) & ~accepted
-    memory = controller.remember(attempt.length, ratio, front.memory)
-    proposal = controller.next_step(attempt.length, front.proposal, ratio, front.memory, memory)
-    stuck = rejected & (proposal < strides.smallest(front.start, front.end))
-    status = front.status.masked_fill(accepted & (attempt.reached >= front.end), int(Status.SUCCESS))
-    status = status.masked_fill_(stuck, int(Status.STEP_TOO_SMALL))
-    status = status.masked_fill_(stuck & ~ratio.isfinite(), int(Status.NON_FINITE))
-    tried = torch.where(attempt.length > 0.0, strides.unit * attempt.length, torch.inf)
+    proposal, memory = controller.update(attempt.length, front.proposal, ratio, front.memory)
+    stuck = rejected & (proposal < front.shortest)
+    status = front.status.masked_fill(accepted & (attempt.target >= front.end), int(Status.SUCCESS))
+    status.masked_fill_(stuck, int(Status.STEP_TOO_SMALL))
+    status.masked_fill_(stuck & (ratio >= FAR_OFF), int(Status.NON_FINITE))
+    proposal.masked_fill_(stuck, torch.inf)  # the noise of long steps is the cheapest
     return Front(
         rows=front.rows,
         start=front.start,
-        direction=front.direction,
+        pace=front.pace,
         end=front.end,
+        shortest=front.shortest,
         elapsed=attempt.reached,
         proposal=proposal,
         memory=memory,
@@ -225,5 +226,5 @@ def _advance(controller: Controller, strides: Strides, attempt: Attempt) -> Fron
         status=status,
         steps=front.steps + accepted,
         rejections=front.rejections + rejected,
-        smallest=torch.minimum(front.smallest, tried),
+        smallest=torch.where(accepted | rejected, torch.minimum(front.smallest, attempt.length), front.smallest),
     )

@@ -41,13 +41,13 @@ class Milstein(FixedStepper):
         state: Tensor | None,
     ) -> Step:
         assert noise is not None
-        w = noise.w
+        w, now = noise.w, equation.at(t, u.dtype)
         if equation.has_additive_noise:
-            f, g = equation.coefficients(t, u)
+            f, g = equation.coefficients(now, u)
             assert g is not None
             return Step(u + h * f + equation.apply_noise(g, w))
-        f = equation.drift(t, u)
-        g, jacobian = equation.linearized_diffusion(t, u)
+        f = equation.drift(now, u)
+        g, jacobian = equation.linearized_diffusion(now, u)
         along_itself = g * jacobian.diagonal(dim1=-2, dim2=-1)
         square = w * w - h if equation.problem.calculus == "ito" else w * w
         return Step(torch.add(u + h * f + g * w, along_itself * square, alpha=0.5))

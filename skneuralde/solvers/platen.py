@@ -38,8 +38,9 @@ class Platen(FixedStepper):
         state: Tensor | None,
     ) -> Step:
         assert noise is not None
-        w, end = noise.w, t + h
-        f, g = equation.coefficients(t, u)
+        w = noise.w
+        start, end = equation.along(t, h, (0.0, 1.0), u.dtype)
+        f, g = equation.coefficients(start, u)
         assert g is not None
         k, kick = h * f, equation.apply_noise(g, w)
         drifted = u + k

@@ -67,11 +67,12 @@ class RungeKutta(AdaptiveStepper, Dense):
         noise: Increments | None,
         state: Tensor | None,
     ) -> Step:
-        f = equation.drift(t, u) if state is None else state
+        f = equation.drift(equation.at(t, u.dtype), u) if state is None else state
         stages, u1 = [h * f], u
-        for node, row in zip(self.tableau.nodes, self.tableau.matrix, strict=True):
+        moments = equation.along(t, h, self.tableau.nodes, u.dtype)
+        for moment, row in zip(moments, self.tableau.matrix, strict=True):
             u1 = combine(u, row, stages)
-            f = equation.drift(t + node * h, u1)
+            f = equation.drift(moment, u1)
             stages.append(h * f)
         error = combine(torch.zeros_like(u), self.tableau.error, stages)
         return Step(u1, error, f, tuple(stages))

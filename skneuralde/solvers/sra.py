@@ -50,6 +50,11 @@ class SRATableau:
         check_weights("beta2", self.beta2, stages=len(self.c1), total=0.0)
 
     @cached_property
+    def nodes(self) -> tuple[float, ...]:
+        """Of all stages of the drift, then of the diffusion."""
+        return (0.0, *self.c0, *self.c1)
+
+    @cached_property
     def alpha_correction(self) -> tuple[float, ...]:
         """Alpha less the weights of Euler's method."""
         return less_first(self.alpha)
@@ -93,28 +98,17 @@ def additive_step(
 ) -> Step:
     """Make Euler's step and a correction of order h^1.5, which is also what is told as the error."""
     w, mean = noise.w, path_mean(noise)
-    f, g = _evaluate_start(tableau, equation, t, h, u)
-    k = [h * f]
+    moments = equation.along(t, h, tableau.nodes, u.dtype)
+    of_drift, of_diffusion = moments[: len(tableau.alpha)], moments[len(tableau.alpha) :]
+    k, g = [h * equation.drift(of_drift[0], u)], [equation.diffusion(moment, u) for moment in of_diffusion]
     kicks = [equation.apply_noise(value, mean) for value in g[: len(tableau.c0)]]
-    for i, (node, drifts, diffusions) in enumerate(zip(tableau.c0, tableau.A0, tableau.B0, strict=True), 1):
+    for i, (moment, drifts, diffusions) in enumerate(zip(of_drift[1:], tableau.A0, tableau.B0, strict=True), 1):
         inner = combine(combine(u, drifts, k), diffusions, kicks[:i])
-        k.append(h * equation.drift(t + node * h, inner))
+        k.append(h * equation.drift(moment, inner))
     correction = combine(torch.zeros_like(u), tableau.alpha_correction, k)
     for value, (of_w, of_mean) in zip(g, tableau.beta_correction, strict=True):
         correction = correction + equation.apply_noise(value, torch.add(of_w * w, mean, alpha=of_mean))
     return Step(u + k[0] + equation.apply_noise(g[0], w) + correction, correction)
-
-
-def _evaluate_start(
-    tableau: SRATableau, equation: Equation, t: Tensor, h: Tensor | float, u: Tensor
-) -> tuple[Tensor, list[Tensor]]:
-    """The first drift, and the diffusion at all its nodes: it does not depend on the state."""
-    nodes = tableau.c1
-    if nodes[0] != 0.0:
-        return equation.drift(t, u), [equation.diffusion(t + node * h, u) for node in nodes]
-    f, g = equation.coefficients(t, u)
-    assert g is not None
-    return f, [g, *(equation.diffusion(t + node * h, u) for node in nodes[1:])]
 
 
 class SRA(AdaptiveStepper):

@@ -12,7 +12,7 @@ from torch import Tensor
 from skneuralde.noise import Increments
 from skneuralde.solvers.adaptive import AdaptiveStepper
 from skneuralde.solvers.base import Step
-from skneuralde.solvers.combine import combine, weighted_sum
+from skneuralde.solvers.combine import combine, weighted_sums
 from skneuralde.solvers.equation import Equation
 from skneuralde.solvers.sra import SRATableau, additive_step, check_rows, check_weights, less_first, path_mean
 
@@ -61,6 +61,11 @@ class SRITableau:
             raise ValueError(f"beta1 + beta3 must be the first unit vector, got {self.beta1} and {self.beta3}")
 
     @cached_property
+    def nodes(self) -> tuple[float, ...]:
+        """Of the first stages, then of the other ones of the drift, then of the diffusion."""
+        return (0.0, *self.c0, *self.c1)
+
+    @cached_property
     def alpha_correction(self) -> tuple[float, ...]:
         """Alpha less the weights of Euler's method."""
         return less_first(self.alpha)
@@ -107,11 +112,10 @@ class SRI(AdaptiveStepper):
         w, mean, root = noise.w, path_mean(noise), h**0.5
         k, g = self._evaluate_stages(equation, t, h, u, mean, root)
         square = w * w
-        embedded = u + k[0] + w * g[0]
-        embedded = torch.addcmul(embedded, (square - h) / (2.0 * root), weighted_sum(self.tableau.beta2, g))
+        sum2, sum3, sum4 = weighted_sums((self.tableau.beta2, self.tableau.beta3, self.tableau.beta4), g)
+        embedded = torch.addcmul(u + k[0] + w * g[0], (square - h) / (2.0 * root), sum2)
         # beta1 is beta3 with the sign changed, but for the first stage, which Euler's step has.
-        correction = (mean - w) * weighted_sum(self.tableau.beta3, g)
-        correction = torch.addcmul(correction, w * (square / (6.0 * h) - 0.5), weighted_sum(self.tableau.beta4, g))
+        correction = torch.addcmul((mean - w) * sum3, w * (square / (6.0 * h) - 0.5), sum4)
         correction = combine(correction, self.tableau.alpha_correction, k)
         return Step(embedded + correction, correction)
 
@@ -120,19 +124,21 @@ class SRI(AdaptiveStepper):
     ) -> tuple[list[Tensor], list[Tensor]]:
         """The drifts times h, and the diffusions."""
         tableau = self.tableau
-        f, value = equation.coefficients(t, u)
+        start, *moments = equation.along(t, h, tableau.nodes, u.dtype)
+        of_drift, of_diffusion = moments[: len(tableau.c0)], moments[len(tableau.c0) :]
+        f, value = equation.coefficients(start, u)
         assert value is not None
         k, g = [h * f], [value]
         kicks: list[Tensor] = []
         swings: list[Tensor] = []
-        drift_stages = zip(tableau.c0, tableau.A0, tableau.B0, strict=True)
-        diffusion_stages = zip(tableau.c1, tableau.A1, tableau.B1, strict=True)
-        for drift_stage, (node, drifts, diffusions) in zip_longest(drift_stages, diffusion_stages):
+        drift_stages = zip(of_drift, tableau.A0, tableau.B0, strict=True)
+        diffusion_stages = zip(of_diffusion, tableau.A1, tableau.B1, strict=True)
+        for drift_stage, (moment, drifts, diffusions) in zip_longest(drift_stages, diffusion_stages):
             swings.append(root * g[-1])
-            value = equation.diffusion(t + node * h, combine(combine(u, drifts, k), diffusions, swings))
+            value = equation.diffusion(moment, combine(combine(u, drifts, k), diffusions, swings))
             if drift_stage is not None:
-                node, drifts, diffusions = drift_stage
+                moment, drifts, diffusions = drift_stage
                 kicks.append(mean * g[-1])
-                k.append(h * equation.drift(t + node * h, combine(combine(u, drifts, k), diffusions, kicks)))
+                k.append(h * equation.drift(moment, combine(combine(u, drifts, k), diffusions, kicks)))
             g.append(value)
         return k, g

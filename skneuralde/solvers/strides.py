@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -85,6 +86,7 @@ class Dyadic(Strides):
         self.stops = torch.cat([stops, beyond], 1)
         # Stops on coarse parts are reached by parts: their noise is cheaper than that of what is cut.
         self.on_coarse = ((stops * _COARSE).floor() == stops * _COARSE).all(1, keepdim=True)
+        self.never_cuts = bool(self.on_coarse.all())
         self.unit = noise.cell
         # So deep that every dyadic time up to the last stop is an exact floating-point number.
         self.depth = max(0, min(DEPTH, 51 - math.frexp(furthest)[1]))
@@ -94,14 +96,17 @@ class Dyadic(Strides):
     def target(self, rows: Tensor, elapsed: Tensor, proposal: Tensor, end: Tensor) -> Tensor:
         self._select(rows)
         stop = self._next_stop(elapsed)
+        finest = 2.0**-self.depth
         scaled = elapsed * 2.0**self.depth
-        place = scaled.floor()
-        whole = place.long()
-        aligned = (whole & -whole).double() * 2.0**-self.depth
-        on_tree = (place == scaled) & (aligned > 0.0)
-        length = torch.minimum(floor_power_of_two(proposal), torch.where(on_tree, aligned, 1.0))
-        length = torch.where(self.in_parts, torch.minimum(length, floor_power_of_two(stop - elapsed)), length)
-        length = length.clamp(2.0**-self.depth, 1.0)
+        whole = scaled.long()
+        whole |= 1 << self.depth  # no part is longer than a cell
+        aligned = (whole & -whole).double() * finest
+        if self.never_cuts:
+            length = torch.minimum(floor_power_of_two(torch.minimum(proposal, stop - elapsed)), aligned)
+            return elapsed + length.clamp_min_(finest)
+        aligned = torch.where(scaled == scaled.floor(), aligned, 1.0)
+        length = torch.where(self.in_parts, torch.minimum(proposal, stop - elapsed), proposal)
+        length = torch.minimum(floor_power_of_two(length), aligned).clamp_min_(finest)
         return torch.minimum(((elapsed / length).floor() + 1.0) * length, stop)
 
     def _next_stop(self, elapsed: Tensor) -> Tensor:
@@ -113,10 +118,10 @@ class Dyadic(Strides):
     def noise(self, rows: Tensor, elapsed: Tensor, target: Tensor) -> Increments:
         self._select(rows)
         begin, end = elapsed[:, 0], target[:, 0]
-        if self.table is None:
-            w, area = self.noises.over(begin, end)
+        if self.never_cuts:
+            w, area = self.part(begin, end - begin)
         else:
-            w, area = self.table.over(rows, self.noises, begin, end)
+            w, area = self.noises.over(begin, end, self.part)
         return Increments(w.to(self.dtype), area.to(self.dtype) if self.area else None)
 
     def smallest(self, start: Tensor, end: Tensor) -> Tensor:
@@ -126,6 +131,7 @@ class Dyadic(Strides):
         """Keep the noise and the stops of the paths that are under way until others are."""
         if rows is not self.rows:
             self.rows, self.noises = rows, self.source.select(rows)
+            self.part = self.noises.part if self.table is None else partial(self.table.part, rows, self.noises)
             shared = len(self.stops) == 1
             self.here = self.stops if shared else self.stops[rows]
             self.in_parts = self.on_coarse if shared else self.on_coarse[rows]

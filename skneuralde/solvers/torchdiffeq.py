@@ -32,7 +32,7 @@ class TorchDiffEqFixed(ForeignStepper):
 
     def run(self, stretch: Stretch, u: Tensor, memory: Tensor | None) -> tuple[Tensor, Tensor | None]:
         def right_hand_side(s: Tensor, u: Tensor) -> Tensor:
-            return stretch.h * stretch.equation.drift(stretch.time(s), u)
+            return stretch.h * stretch.equation.drift(stretch.moment(s), u)
 
         s = torch.arange(stretch.n_steps + 1, dtype=torch.float64, device=u.device)
         return torchdiffeq.odeint(right_hand_side, u, s, method=self.method)[1:], None
@@ -121,7 +121,8 @@ class _Run:
         self.status = Status.SUCCESS
 
     def __call__(self, s: Tensor, u: Tensor) -> Tensor:
-        return self.scale * self.task.equation.drift((self.task.start + self.step * s).expand(len(u), 1), u)
+        equation, t = self.task.equation, self.task.start + self.step * s
+        return self.scale * equation.drift(equation.at(t.expand(len(u), 1), u.dtype), u)
 
     def callback_step(self, s: Tensor, u: Tensor, ds: Tensor) -> None:
         """Look at a step that is about to be tried."""

@@ -87,13 +87,13 @@ class _SDE:
         self.spread = stretch.h**0.5
 
     def f(self, s: Tensor, u: Tensor) -> Tensor:
-        return self.stretch.h * self.stretch.equation.drift(self.stretch.time(s), u)
+        return self.stretch.h * self.stretch.equation.drift(self.stretch.moment(s), u)
 
     def g(self, s: Tensor, u: Tensor) -> Tensor:
-        return self._spread(self.stretch.equation.diffusion(self.stretch.time(s), u))
+        return self._spread(self.stretch.equation.diffusion(self.stretch.moment(s), u))
 
     def f_and_g(self, s: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
-        f, g = self.stretch.equation.coefficients(self.stretch.time(s), u)
+        f, g = self.stretch.equation.coefficients(self.stretch.moment(s), u)
         assert g is not None
         return self.stretch.h * f, self._spread(g)
 

@@ -1,3 +1,5 @@
+from functools import partial
+
 import pytest
 import torch
 
@@ -31,11 +33,12 @@ def test_looking_up_is_the_same_as_asking(room, levels, monkeypatch):
         if turn == 30:
             rows = torch.tensor([3, 3, 17, 40])
         begin, end = intervals(len(rows), generator)
-        found, asked = table.over(rows, noise.select(rows), begin, end), noise.select(rows).over(begin, end)
+        chosen = noise.select(rows)
+        found, asked = chosen.over(begin, end, partial(table.part, rows, chosen)), chosen.over(begin, end)
         assert torch.equal(found[0], asked[0])
         assert torch.equal(found[1], asked[1])
     assert table.levels >= levels
-    assert table.w.numel() <= 2 * room
+    assert table.kept.numel() <= 2 * room
 
 
 def test_a_batch_of_one_has_the_same_noise():
@@ -44,10 +47,11 @@ def test_a_batch_of_one_has_the_same_noise():
     together = Table(noise, 5)
     begin, end = intervals(n, generator)
     for _ in range(10):
-        w, area = together.over(torch.arange(n), noise, begin, end)
+        w, area = noise.over(begin, end, partial(together.part, torch.arange(n), noise))
     for i in range(0, n, 7):
         one = noise.select(torch.tensor([i]))
-        alone = Table(one, 5).over(torch.tensor([0]), one, begin[i : i + 1], end[i : i + 1])
+        part = partial(Table(one, 5).part, torch.tensor([0]), one)
+        alone = one.over(begin[i : i + 1], end[i : i + 1], part)
         assert torch.equal(alone[0][0], w[i])
         assert torch.equal(alone[1][0], area[i])
 
@@ -55,6 +59,6 @@ def test_a_batch_of_one_has_the_same_noise():
 def test_paths_that_have_arrived_ask_for_nothing():
     noise = brownian(3)
     end = torch.full((3,), 5.0, dtype=torch.float64)
-    w, area = Table(noise, 5).over(torch.arange(3), noise, end, end)
+    w, area = noise.over(end, end, partial(Table(noise, 5).part, torch.arange(3), noise))
     assert not w.any()
     assert not area.any()

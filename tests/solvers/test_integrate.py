@@ -78,7 +78,7 @@ def test_inputs_over_time_follow_their_path(solver, aside):
     for context in (lambda t: rate * t[:, None], OnGrid()):
         values = integrate(problem, u0, ts, context=context, **arguments).values
         torch.testing.assert_close(values, exact, rtol=0, atol=5e-3, equal_nan=True)
-    assert OnGrid.calls == 0 or aside
+    assert OnGrid.calls > 0 or solver is not TSIT5
 
     constant = integrate(Problem(lambda t, u, c: c + 0 * u), u0, ts, context=rate, **arguments).values
     torch.testing.assert_close(constant, (rate * (ts - ts[:, :1]))[..., None], rtol=0, atol=1e-9, equal_nan=True)
