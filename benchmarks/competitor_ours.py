@@ -5,7 +5,7 @@ import itertools
 
 import measured
 import torch
-from measured import ERROR_PATHS, REFINEMENT, Curve, FailedError, Task, Work, strong_error
+from measured import ERROR_PATHS, REFINEMENT, SUBSTEPS, Curve, FailedError, Task, Work, strong_error
 from torch_training import CubicNetwork, training_step
 
 from skneuralde import Problem, solve
@@ -49,7 +49,9 @@ def curves(task: Task):
         run = training_step(problem, forward) if task.gradient else torch.no_grad()(forward)
         return Work(run, error)
 
-    for method in ("euler", "milstein", *methods):
+    # How many steps of Euler's method are worth one of the others' takes many of them to tell.
+    yield Curve("euler", False, functools.partial(prepare, "euler", False), substeps=(*SUBSTEPS, 64, 256, 1024))
+    for method in ("milstein", *methods):
         yield Curve(method, False, functools.partial(prepare, method, False))
     for method in methods:
         yield Curve(f"{method}, adaptive", True, functools.partial(prepare, method, True))

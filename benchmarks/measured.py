@@ -15,7 +15,7 @@ from equations import EQUATIONS, Equation
 ERROR_PATHS = 200
 #: The fine solution has steps of the saves' spacing divided by this.
 REFINEMENT = 2**8
-TOLERANCES = (3e-1, 1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5)
+TOLERANCES = (3e-1, 1e-1, 3e-2, 1e-2, 3e-3, 1e-3)
 #: Steps per spacing of the saves.
 SUBSTEPS = (1, 2, 4, 8, 16)
 #: A curve ends after a setting of which one unit of work takes longer.
@@ -51,9 +51,11 @@ class Curve:
     method: str
     adaptive: bool
     prepare: Callable[[float], Work]
+    tolerances: tuple[float, ...] = TOLERANCES
+    substeps: tuple[int, ...] = SUBSTEPS
 
     def settings(self, equation: Equation) -> Iterable[float]:
-        return TOLERANCES if self.adaptive else [equation.spacing / n for n in SUBSTEPS]
+        return self.tolerances if self.adaptive else [equation.spacing / n for n in self.substeps]
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ from skneuralde.solvers.base import Status, Trajectory
 
 _ADVICE = {
     Status.MAX_STEPS: "raise max_steps, loosen rtol and atol or raise dt",
-    Status.STEP_TOO_SMALL: "the equation may be stiff or its coefficients discontinuous: loosen rtol and atol",
+    Status.STEP_TOO_SMALL: "the equation may be stiff, its coefficients discontinuous, or all of it far too fast for "
+    "times so far apart: loosen rtol and atol, or ask for closer times",
     Status.NON_FINITE: "the solution or a coefficient became infinite or NaN: check the coefficients there, "
     "or take smaller steps",
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Callable
 
 import torch
@@ -134,14 +135,17 @@ def check_numbers(
     on_error: str,
 ) -> None:
     """Refuse what would make a solver hang or lie."""
+    for name, value in (("dt", dt), ("rtol", rtol)):
+        if value is not None and not isinstance(value, numbers.Real):
+            raise ValueError(f"{name} must be a number or None, got {value!r}")
     if dt is not None and not (dt > 0 and math.isfinite(dt)):
         raise ValueError(f"dt must be a positive number, got {dt!r}")
     if dt is None and (rtol is None or not solver.adaptive):
         raise ValueError(f"solver {solver.name!r} takes steps of a fixed size: give dt, in units of time")
     if rtol is None and not isinstance(solver, Marcher):
         raise ValueError(f"solver {solver.name!r} has no steps of a fixed size: give rtol")
-    if max_steps < 1:
-        raise ValueError(f"max_steps must be at least 1, got {max_steps!r}")
+    if not isinstance(max_steps, numbers.Integral) or max_steps < 1:
+        raise ValueError(f"max_steps must be an integer of at least 1, got {max_steps!r}")
     smallest = 10 * torch.finfo(dtype).eps
     if solver.adaptive and rtol is not None and not smallest <= rtol < math.inf:
         raise ValueError(f"rtol must be at least ten machine epsilons of {dtype}, {smallest:.1e}, got {rtol!r}")

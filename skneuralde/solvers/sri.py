@@ -113,7 +113,7 @@ class SRI(AdaptiveStepper):
         k, g = self._evaluate_stages(equation, t, h, u, mean, root)
         square = w * w
         sum2, sum3, sum4 = weighted_sums((self.tableau.beta2, self.tableau.beta3, self.tableau.beta4), g)
-        embedded = torch.addcmul(u + k[0] + w * g[0], (square - h) / (2.0 * root), sum2)
+        embedded = torch.addcmul(torch.addcmul(u + k[0], w, g[0]), (square - h) / (2.0 * root), sum2)
         # beta1 is beta3 with the sign changed, but for the first stage, which Euler's step has.
         correction = torch.addcmul((mean - w) * sum3, w * (square / (6.0 * h) - 0.5), sum4)
         correction = combine(correction, self.tableau.alpha_correction, k)
