@@ -53,9 +53,14 @@ class Setup:
     layout : {"series", "table", "flow"}
     initial_state : {"first", "context", "learn", "columns"}
     loss : str
-    origin : {"start", "last"}
+    origin : {"start", "last", "smooth"}
     interpolation : str
         How controls act between rows.
+    n_states : int
+    components : tuple of int or None
+        The components of the state that y shows; None where it shows functions of it.
+    is_hidden : bool
+        Whether observations leave the state uncertain, by their noise or because they show a part of it.
     rtol : float
         Of the local linearisation.
     methods : Methods
@@ -74,6 +79,9 @@ class Setup:
     loss: str
     origin: str
     interpolation: str
+    n_states: int
+    components: tuple[int, ...] | None
+    is_hidden: bool
     rtol: float
     methods: Methods
     start_time: float

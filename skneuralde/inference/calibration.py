@@ -45,8 +45,8 @@ def calibrate_substep(model: Model, transitions: Transitions, *, rtol: float) ->
 
 
 def _densities(model: Model, transitions: Transitions, substep: float) -> tuple[Tensor, Tensor]:
-    mean, cov = transitions.moments(model.problem, LocalLinearisation(substep))
-    return mean, model.add_noise(cov, mean).diagonal(dim1=-2, dim2=-1).sqrt()
+    mean, cov = model.observed(*transitions.moments(model.problem, LocalLinearisation(substep)))
+    return mean, cov.diagonal(dim1=-2, dim2=-1).sqrt()
 
 
 def _divergence(coarse: tuple[Tensor, Tensor], fine: tuple[Tensor, Tensor]) -> float:

@@ -10,6 +10,7 @@ exact variance:
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -28,12 +29,18 @@ _MAX_SUBSTEPS = 1024
 class Propagator(Protocol):
     """Carries mean and covariance across one interval; the inputs c move linearly from ``c0`` to ``c1``.
 
-    A covariance of None going in is zero: the state is known exactly. None comes out where there is no diffusion.
+    A covariance of None going in is zero: the state is known exactly. None comes out where there is no diffusion,
+    either.
     """
 
     def advance(
         self, problem: Problem, mean: Tensor, cov: Tensor | None, t: Tensor, h: Tensor, c0: Tensor, c1: Tensor
     ) -> tuple[Tensor, Tensor | None]: ...
+
+    def flow(
+        self, problem: Problem, mean: Tensor, cov: Tensor, t: Tensor, h: Tensor, c0: Tensor, c1: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean, covariance, and the matrix (batch, dim, dim) by which the covariance is carried."""
 
 
 def noise_matrix(diffusion: Term, t: Tensor, u: Tensor, c: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -75,20 +82,46 @@ class LocalLinearisation:
         self, problem: Problem, mean: Tensor, cov: Tensor | None, t: Tensor, h: Tensor, c0: Tensor, c1: Tensor
     ) -> tuple[Tensor, Tensor | None]:
         problem = ito_form(problem)
+        for rows, interval in self._substeps(t, h, c0, c1):
+            if rows is None:
+                mean, cov, _ = _substep(problem, mean, cov, *interval)
+                continue
+            part = None if cov is None else cov[rows]
+            moved = _substep(problem, mean[rows], part, *interval)[:2]
+            mean, cov = put_rows(mean, cov, rows, moved)
+        return mean, cov
+
+    def flow(
+        self, problem: Problem, mean: Tensor, cov: Tensor, t: Tensor, h: Tensor, c0: Tensor, c1: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        problem = ito_form(problem)
+        transition = torch.eye(mean.shape[-1], dtype=mean.dtype, device=mean.device).expand_as(cov)
+        for rows, interval in self._substeps(t, h, c0, c1):
+            rows = torch.arange(len(mean), device=mean.device) if rows is None else rows
+            new_mean, new_cov, carried = _substep(problem, mean[rows], cov[rows], *interval)
+            assert new_cov is not None  # there was one before
+            mean, cov = mean.index_copy(0, rows, new_mean), cov.index_copy(0, rows, new_cov)
+            transition = transition.index_copy(0, rows, carried @ transition[rows])
+        return mean, cov, transition
+
+    def _substeps(
+        self, t: Tensor, h: Tensor, c0: Tensor, c1: Tensor
+    ) -> Iterator[tuple[Tensor | None, tuple[Tensor, Tensor, Tensor, Tensor]]]:
+        """Start, length and inputs at both ends of each substep, and the rows that make it; None for all of them."""
         if math.isinf(self.substep):
-            return _substep(problem, mean, cov, t, h, c0, c1)
+            yield None, (t, h, c0, c1)
+            return
         count = (h.abs() / self.substep).ceil().clamp(1, _MAX_SUBSTEPS)
         for k in range(int(count.max()) if len(h) else 0):
             begin, end = k / count, (k + 1) / count
             interval = t + begin * h, h / count, _between(c0, c1, begin), _between(c0, c1, end)
             rows = (count > k).nonzero()[:, 0]
             if len(rows) == len(h):
-                mean, cov = _substep(problem, mean, cov, *interval)
-                continue
-            part = None if cov is None else cov[rows]
-            moved = _substep(problem, mean[rows], part, *(x[rows] for x in interval))
-            mean, cov = put_rows(mean, cov, rows, moved)
-        return mean, cov
+                yield None, interval
+            else:
+                start, length, left, right = interval
+                inputs = left[rows]
+                yield rows, (start[rows], length[rows], inputs, inputs if left is right else right[rows])
 
 
 def put_rows(
@@ -106,8 +139,11 @@ def _between(c0: Tensor, c1: Tensor, fraction: Tensor) -> Tensor:
 
 def _substep(
     problem: Problem, mean: Tensor, cov: Tensor | None, t: Tensor, h: Tensor, c0: Tensor, c1: Tensor
-) -> tuple[Tensor, Tensor | None]:
-    """One step of the local linearisation, with coefficients linearised where Euler's method sees its middle."""
+) -> tuple[Tensor, Tensor | None, Tensor]:
+    """One step of the local linearisation, with coefficients linearised where Euler's method sees its middle.
+
+    The last tensor is the matrix by which a covariance is carried.
+    """
     now = (t + 0.5 * h).to(mean.dtype)[:, None]
     step = h.to(mean.dtype)
     c = c0 if c0 is c1 else torch.lerp(c0, c1, 0.5)
@@ -125,13 +161,14 @@ def _substep(
                 between = sandwich(transition, cov) + half.abs()[:, None, None] * (density + excess_noise(slope, cov))
             density = density + excess_noise(slope, between)
     transition, shift, spread = linear_gaussian_flow(jacobian, f + transform(jacobian, mean - halfway), density, step)
-    if cov is not None and spread is not None:
-        spread = spread + sandwich(transition, cov)
-    return mean + shift, spread
+    if cov is not None:
+        carried = sandwich(transition, cov)
+        spread = carried if spread is None else spread + carried
+    return mean + shift, spread, transition
 
 
 class MomentEquations(nn.Module):
-    """The moment equations as an ordinary differential equation in (m, upper triangle of P).
+    """The moment equations as an ordinary differential equation in (m, upper triangle of P[, transition matrix]).
 
     Its own time starts at zero. The first two inputs of a path are where it starts and its direction, 1 or -1; its
     coefficients see ``start + direction * time`` and the other inputs. Against time, the drift changes its sign and the
@@ -143,25 +180,33 @@ class MomentEquations(nn.Module):
     calculus = "ito"
     state_ndim = 1
 
-    def __init__(self, problem: Problem, dim: int):
+    def __init__(self, problem: Problem, dim: int, *, with_transition: bool = False):
         super().__init__()
         self.problem = problem
         self.dim = dim
+        self.with_transition = with_transition
         self.rows, self.columns = torch.triu_indices(dim, dim)
 
     def check(self, t: Tensor, u: Tensor, c: Tensor | None = None) -> None:
         """The coefficients were checked when the problem was built."""
 
-    def pack(self, mean: Tensor, cov: Tensor | None) -> Tensor:
-        return mean if cov is None else torch.cat([mean, cov[:, self.rows, self.columns]], -1)
+    def pack(self, mean: Tensor, cov: Tensor | None, transition: Tensor | None = None) -> Tensor:
+        if cov is None:
+            return mean
+        parts = [mean, cov[:, self.rows, self.columns]]
+        return torch.cat(parts if transition is None else [*parts, transition.flatten(1)], -1)
 
     def unpack(self, state: Tensor) -> tuple[Tensor, Tensor | None]:
         mean = state[:, : self.dim]
         if state.shape[-1] == self.dim:
             return mean, None
         upper = state.new_zeros(len(state), self.dim, self.dim)
-        upper[:, self.rows, self.columns] = state[:, self.dim :]
+        upper[:, self.rows, self.columns] = state[:, self.dim : self.dim + len(self.rows)]
         return mean, upper + upper.triu(1).mT
+
+    def transition(self, state: Tensor) -> Tensor:
+        """The matrix by which a covariance is carried, the last part of the state."""
+        return state[:, -(self.dim**2) :].unflatten(1, (self.dim, self.dim))
 
     def drift(self, t: Tensor, state: Tensor, c: Tensor) -> Tensor:
         start, direction, c = c[:, :1], c[:, 1:2], c[:, 2:]
@@ -170,11 +215,14 @@ class MomentEquations(nn.Module):
         if cov is None:
             return direction * self.problem.drift(now, mean, c)
         f, jacobian = self.problem.drift.linearize(now, mean, c)
-        assert self.problem.diffusion is not None  # else there is no covariance
-        g, slope = noise_matrix(self.problem.diffusion, now, mean, c)
         change = direction[..., None] * (jacobian @ cov)
-        growth = change + change.mT + noise_covariance(g)
-        return self.pack(direction * f, growth if slope is None else growth + excess_noise(slope, cov))
+        growth = change + change.mT
+        if self.problem.diffusion is not None:
+            g, slope = noise_matrix(self.problem.diffusion, now, mean, c)
+            growth = growth + noise_covariance(g)
+            growth = growth if slope is None else growth + excess_noise(slope, cov)
+        carried = direction[..., None] * (jacobian @ self.transition(state)) if self.with_transition else None
+        return self.pack(direction * f, growth, carried)
 
 
 @dataclass(frozen=True)
@@ -193,19 +241,34 @@ class SolverPropagation:
         if cov is None and problem.diffusion is not None:
             cov = mean.new_zeros(len(mean), mean.shape[-1], mean.shape[-1])
         equations = MomentEquations(ito_form(problem), mean.shape[-1])
-        frame = torch.stack([t, torch.where(h < 0, -1.0, 1.0).to(t)], -1).to(mean.dtype)
+        return equations.unpack(self._solve(equations, equations.pack(mean, cov), t, h, c0, c1))
+
+    def flow(
+        self, problem: Problem, mean: Tensor, cov: Tensor, t: Tensor, h: Tensor, c0: Tensor, c1: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        equations = MomentEquations(ito_form(problem), mean.shape[-1], with_transition=True)
+        unit = torch.eye(mean.shape[-1], dtype=mean.dtype, device=mean.device).expand_as(cov)
+        state = self._solve(equations, equations.pack(mean, cov, unit), t, h, c0, c1)
+        mean, new_cov = equations.unpack(state)
+        assert new_cov is not None  # there was one before
+        return mean, new_cov, equations.transition(state)
+
+    def _solve(self, equations: MomentEquations, start: Tensor, t: Tensor, h: Tensor, c0: Tensor, c1: Tensor) -> Tensor:
+        frame = torch.stack([t, torch.where(h < 0, -1.0, 1.0).to(t)], -1).to(start.dtype)
         length = h.abs()
 
         def context(elapsed: Tensor) -> Tensor:
             fraction = (elapsed / length.clamp_min(torch.finfo(length.dtype).tiny)).clamp(0, 1)
             return torch.cat([frame, torch.lerp(c0, c1, fraction.to(c0.dtype)[:, None])], -1)
 
-        atol = self.atol.to(mean)
-        if cov is not None:
+        atol = self.atol.to(start)
+        if start.shape[-1] > equations.dim:
             atol = torch.cat([atol, (atol[:, None] * atol)[equations.rows, equations.columns]])
+        if equations.with_transition:
+            atol = torch.cat([atol, torch.full((equations.dim**2,), self.rtol).to(start)])
         trajectory = integrate(
             equations,
-            equations.pack(mean, cov),
+            start,
             torch.stack([torch.zeros_like(length), length], -1),
             solver=self.solver,
             context=torch.cat([frame, c0], -1) if c0 is c1 else context,
@@ -214,4 +277,4 @@ class SolverPropagation:
             dt=self.dt,
             max_steps=self.max_steps,
         )
-        return equations.unpack(trajectory.values[:, -1])
+        return trajectory.values[:, -1]

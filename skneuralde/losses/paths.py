@@ -33,6 +33,7 @@ class CurveObjective(Objective):
         The number of simulated paths as a function of the epoch.
     """
 
+    is_sequential = True
     #: Whether paths come in pairs of mirrored noise, which makes the error of a mean much smaller.
     antithetic: bool = False
 
