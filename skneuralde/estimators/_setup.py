@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skneuralde.inference import LocalLinearisation, Method, Propagator, SolverPropagation, calibrate_substep
+from skneuralde.inference import Method, Propagator, SolverPropagation, calibrate_moments
 from skneuralde.inference.model import Model
 from skneuralde.inference.transitions import Transitions, random_subset
 from skneuralde.losses import Calibration, started
@@ -122,6 +122,6 @@ class Setup:
                 return SolverPropagation(moments.solver, moments.rtol, moments.atol, moments.dt, moments.max_steps)
             with torch.no_grad():
                 begun = started(sample, model) if self.encodes else sample
-            return LocalLinearisation(calibrate_substep(model, begun, rtol=self.rtol))
+            return calibrate_moments(model, begun, rtol=self.rtol)
 
         return calibrate

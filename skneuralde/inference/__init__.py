@@ -1,6 +1,6 @@
 """From an equation and data to means, covariances, densities and curves."""
 
-from skneuralde.inference.calibration import calibrate_substep
+from skneuralde.inference.calibration import calibrate_moments
 from skneuralde.inference.curves import Curves, Method
 from skneuralde.inference.gaussian import gaussian_log_density
 from skneuralde.inference.input_path import InputPath
@@ -35,7 +35,7 @@ __all__ = [
     "Selection",
     "SolverPropagation",
     "Transitions",
-    "calibrate_substep",
+    "calibrate_moments",
     "check_observation",
     "condition",
     "expect",

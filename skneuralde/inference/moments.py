@@ -1,10 +1,9 @@
 """Mean and covariance of the state after an interval: the moment equations of a diffusion and two ways to solve them.
 
 The equations are those of S. Sarkka and A. Solin, *Applied Stochastic Differential Equations* (2019), section 9.1, with
-the mean noise covariance E[g g'] of a g that is linear around the mean, so that geometric Brownian motion, too, has its
-exact variance:
+the mean noise covariance over a Gaussian state, so that geometric Brownian motion, too, has its exact variance:
 
-    m' = f(m),    P' = F P + P F' + g g' + sum_kl P_kl (dg/du_k) (dg/du_l)'.
+    m' = f(m),    P' = F P + P F' + E[g g'].
 """
 
 from __future__ import annotations
@@ -22,6 +21,8 @@ from skneuralde.problems import Problem, ito_form
 from skneuralde.solvers import Solver, integrate
 from skneuralde.terms import Term
 
+#: Distance of sigma points from the mean, in standard deviations.
+_SPREAD = 0.1
 #: The finest division of an interval that the local linearisation will use.
 _MAX_SUBSTEPS = 1024
 
@@ -43,17 +44,77 @@ class Propagator(Protocol):
         """Mean, covariance, and the matrix (batch, dim, dim) by which the covariance is carried."""
 
 
-def noise_matrix(diffusion: Term, t: Tensor, u: Tensor, c: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Diffusion matrix g (batch, dim, m) at u and its derivative (batch, dim, m, dim); None where it has none."""
-    if not diffusion.state_dependent:
-        g, slope = diffusion(t, u, c), None
-    else:
-        g, slope = diffusion.linearize(t, u, c)
+def as_matrix(g: Tensor) -> Tensor:
+    """Values of a diffusion, ``(batch, dim)`` or ``(batch, dim, m)``, as matrices."""
     if g.ndim == 3:
-        return g, slope
-    if g.shape[-1] == 1:
-        return g[..., None], None if slope is None else slope[:, :, None]
-    return torch.diag_embed(g), None if slope is None else torch.diag_embed(slope.mT).movedim(1, -1)
+        return g
+    return g[..., None] if g.shape[-1] == 1 else torch.diag_embed(g)
+
+
+@dataclass(frozen=True)
+class LinearNoise:
+    """A diffusion around a state, taken as linear: its matrix g (batch, dim, m) and derivative (batch, dim, m, dim)."""
+
+    g: Tensor
+    slope: Tensor
+
+    @classmethod
+    def at(cls, diffusion: Term, t: Tensor, u: Tensor, c: Tensor) -> LinearNoise:
+        """The diffusion around the states ``u (batch, dim)``."""
+        g, slope = diffusion.linearize(t, u, c)
+        if g.ndim == 3:
+            return cls(g, slope)
+        if g.shape[-1] == 1:
+            return cls(g[..., None], slope[:, :, None])
+        return cls(torch.diag_embed(g), torch.diag_embed(slope.mT).movedim(1, -1))
+
+    def expected(self, factor: Tensor) -> Tensor:
+        """E[g g'] over states of covariance L L', ``factor (batch, dim, r)`` being L; (batch, dim, dim)."""
+        change = self.slope @ factor[:, None]
+        if change.shape[1:3] == (1, 1):
+            return noise_covariance(self.g) + noise_covariance(change[:, 0])
+        return noise_covariance(self.g) + torch.einsum("bimr,bjmr->bij", change, change)
+
+
+@dataclass(frozen=True)
+class CurvedNoise:
+    """A diffusion around a state to second order, by sigma points close to it.
+
+    Where coefficients end, as roots do at zero, the points stay inside.
+    """
+
+    g: Tensor
+    diffusion: Term
+    t: Tensor
+    u: Tensor
+    c: Tensor
+
+    @classmethod
+    def at(cls, diffusion: Term, t: Tensor, u: Tensor, c: Tensor) -> CurvedNoise:
+        """The diffusion around the states ``u (batch, dim)``."""
+        return cls(as_matrix(diffusion(t, u, c)), diffusion, t, u, c)
+
+    def expected(self, factor: Tensor) -> Tensor:
+        """The same as `LinearNoise.expected`: exact for linear g, close to exact for the root of a linear function."""
+        batch, dim, r = factor.shape
+        around = (_SPREAD * factor).mT  # one row per column of the factor
+        points = torch.cat([self.u[:, None] + around, self.u[:, None] - around], 1).flatten(0, 1)
+        times, inputs = self.t.repeat_interleave(2 * r, 0), self.c.repeat_interleave(2 * r, 0)
+        above, below = as_matrix(self.diffusion(times, points, inputs)).view(batch, 2, r, dim, -1).unbind(1)
+        slopes = (above - below) / (2.0 * _SPREAD)
+        mean = self.g + (above + below - 2.0 * self.g[:, None]).sum(1) / (2.0 * _SPREAD**2)
+        return noise_covariance(mean) + noise_covariance(slopes).sum(1)
+
+
+def square_root(cov: Tensor) -> Tensor:
+    """A matrix L with ``L L' = cov``, which may be singular, differentiable."""
+    if cov.shape[-1] == 1:
+        return cov.clamp_min(torch.finfo(cov.dtype).tiny).sqrt()
+    size = cov.diagonal(dim1=-2, dim2=-1)
+    jitter = torch.diag_embed(
+        100.0 * torch.finfo(cov.dtype).eps * (size + size.mean(-1, keepdim=True)) + torch.finfo(cov.dtype).tiny
+    )
+    return torch.linalg.cholesky_ex(cov + jitter)[0]
 
 
 def noise_covariance(g: Tensor) -> Tensor:
@@ -61,22 +122,18 @@ def noise_covariance(g: Tensor) -> Tensor:
     return g.square().sum(-1, keepdim=True) if g.shape[-2] == 1 else g @ g.mT
 
 
-def excess_noise(slope: Tensor, cov: Tensor) -> Tensor:
-    """What E[g g'] over a state of covariance ``cov`` has more than g g', for a g that is linear around the mean."""
-    if cov.shape[-1] == 1:
-        return slope.square().sum((-1, -2))[..., None] * cov
-    return torch.einsum("bimk,bjmk->bij", slope @ cov[:, None], slope)
-
-
 @dataclass(frozen=True)
 class LocalLinearisation:
     """Exact moments of the equation linearised at the mean, on substeps no longer than ``substep``.
+
+    The mean noise covariance takes the diffusion as curved, or else as linear, which is cheaper.
 
     Exact for a linear drift with additive noise at any spacing; of second order in the substep otherwise (T. Ozaki,
     Statistica Sinica 2, 1992; I. Shoji and T. Ozaki, Stochastic Analysis and Applications 16, 1998).
     """
 
     substep: float = math.inf
+    curved: bool = True
 
     def advance(
         self, problem: Problem, mean: Tensor, cov: Tensor | None, t: Tensor, h: Tensor, c0: Tensor, c1: Tensor
@@ -84,10 +141,10 @@ class LocalLinearisation:
         problem = ito_form(problem)
         for rows, interval in self._substeps(t, h, c0, c1):
             if rows is None:
-                mean, cov, _ = _substep(problem, mean, cov, *interval)
+                mean, cov, _ = _substep(problem, mean, cov, *interval, curved=self.curved)
                 continue
             part = None if cov is None else cov[rows]
-            moved = _substep(problem, mean[rows], part, *interval)[:2]
+            moved = _substep(problem, mean[rows], part, *interval, curved=self.curved)[:2]
             mean, cov = put_rows(mean, cov, rows, moved)
         return mean, cov
 
@@ -98,7 +155,7 @@ class LocalLinearisation:
         transition = torch.eye(mean.shape[-1], dtype=mean.dtype, device=mean.device).expand_as(cov)
         for rows, interval in self._substeps(t, h, c0, c1):
             rows = torch.arange(len(mean), device=mean.device) if rows is None else rows
-            new_mean, new_cov, carried = _substep(problem, mean[rows], cov[rows], *interval)
+            new_mean, new_cov, carried = _substep(problem, mean[rows], cov[rows], *interval, curved=self.curved)
             assert new_cov is not None  # there was one before
             mean, cov = mean.index_copy(0, rows, new_mean), cov.index_copy(0, rows, new_cov)
             transition = transition.index_copy(0, rows, carried @ transition[rows])
@@ -138,7 +195,15 @@ def _between(c0: Tensor, c1: Tensor, fraction: Tensor) -> Tensor:
 
 
 def _substep(
-    problem: Problem, mean: Tensor, cov: Tensor | None, t: Tensor, h: Tensor, c0: Tensor, c1: Tensor
+    problem: Problem,
+    mean: Tensor,
+    cov: Tensor | None,
+    t: Tensor,
+    h: Tensor,
+    c0: Tensor,
+    c1: Tensor,
+    *,
+    curved: bool,
 ) -> tuple[Tensor, Tensor | None, Tensor]:
     """One step of the local linearisation, with coefficients linearised where Euler's method sees its middle.
 
@@ -152,14 +217,18 @@ def _substep(
     f, jacobian = problem.drift.linearize(now, halfway, c)
     density = None
     if problem.diffusion is not None:
-        g, slope = noise_matrix(problem.diffusion, now, halfway, c)
-        density = noise_covariance(g)
-        if slope is not None:
-            between = half.abs()[:, None, None] * density
-            if cov is not None:
+        varies = problem.diffusion.state_dependent
+        noise = (LinearNoise if varies and not curved else CurvedNoise).at(problem.diffusion, now, halfway, c)
+        density = noise_covariance(noise.g)
+        if varies:
+            # Over the spread of the state half way.
+            if cov is None:
+                factor = half.abs().sqrt()[:, None, None] * noise.g
+            else:
                 transition, _, _ = linear_gaussian_flow(jacobian, f, None, half)
-                between = sandwich(transition, cov) + half.abs()[:, None, None] * (density + excess_noise(slope, cov))
-            density = density + excess_noise(slope, between)
+                mixed = noise.expected(square_root(cov))
+                factor = square_root(sandwich(transition, cov) + half.abs()[:, None, None] * mixed)
+            density = noise.expected(factor)
     transition, shift, spread = linear_gaussian_flow(jacobian, f + transform(jacobian, mean - halfway), density, step)
     if cov is not None:
         carried = sandwich(transition, cov)
@@ -218,9 +287,9 @@ class MomentEquations(nn.Module):
         change = direction[..., None] * (jacobian @ cov)
         growth = change + change.mT
         if self.problem.diffusion is not None:
-            g, slope = noise_matrix(self.problem.diffusion, now, mean, c)
-            growth = growth + noise_covariance(g)
-            growth = growth if slope is None else growth + excess_noise(slope, cov)
+            noise = CurvedNoise.at(self.problem.diffusion, now, mean, c)
+            varies = self.problem.diffusion.state_dependent
+            growth = growth + (noise.expected(square_root(cov)) if varies else noise_covariance(noise.g))
         carried = direction[..., None] * (jacobian @ self.transition(state)) if self.with_transition else None
         return self.pack(direction * f, growth, carried)
 
