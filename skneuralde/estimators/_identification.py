@@ -15,7 +15,7 @@ from skneuralde.terms import Term
 #: Changes below so many machine epsilons of an output's size are rounding.
 _EPSILONS = 64
 #: Fewer pairs of observations than this say nothing for sure.
-ENOUGH = 30
+ENOUGH = 50
 #: Noise that falls by more than this when the observations are twice as close is none: Brownian motion gives 1, its
 #: integral 4, the integral of that 16, a smooth curve 128.
 SMOOTH = 40.0

@@ -22,6 +22,7 @@ from skneuralde.estimators._setup import Setup
 from skneuralde.estimators.epoch import EpochState
 from skneuralde.estimators.fitted import FittedEquation
 from skneuralde.inference import Model, SolverPropagation
+from skneuralde.inference.uncertainty import Uncertainty
 from skneuralde.losses import Objective
 from skneuralde.problems import Problem
 from skneuralde.terms import MLP, has_known_units
@@ -78,6 +79,7 @@ class BaseDifferentialEquation(FittedEquation):
     clock_: Clock
     series_: list[Any]
     _setup: Setup
+    _uncertainty: Uncertainty | None
 
     @abstractmethod
     def _build_problem(self, factory: TermFactory) -> Problem:

@@ -121,7 +121,8 @@ class CoefficientFields:
         )
         flat = np.ndim(U) == 1
         with torch.no_grad():
-            value = self._as_array(function({}), flat, f"{name} is", states)
+            learned = function({})
+        value = self._as_array(learned, flat, f"{name} is", states)
         if not return_std:
             return value
         if self._uncertainty is None:
@@ -129,12 +130,14 @@ class CoefficientFields:
                 "return_std=True needs standard errors of the parameters, which fit did not leave. Fit with "
                 "uncertainty='laplace' or 'ensemble'; where training finds no minimum, 'laplace' warns and leaves none."
             )
+        if name == "diffusion":
+            function = _up_to_sign(function, learned)
         with torch.no_grad():
-            std = self._uncertainty.std(function, _Coefficient(self.model_, name))
+            std = self._uncertainty.std(function, self.model_)
         return value, self._as_array(std, flat, f"standard error of the {name} is", states)
 
     def _as_array(self, value: Tensor, flat: bool, what: str, states: np.ndarray) -> np.ndarray:
-        array = value.cpu().numpy().astype(self._output.dtype, copy=False)
+        array = value.detach().cpu().numpy().astype(self._output.dtype, copy=False)
         finite = np.isfinite(array).reshape(len(array), -1).all(axis=1)
         if not finite.all():
             row = int(np.argmin(finite))
@@ -173,16 +176,28 @@ def _on_parameters(coefficient: _Coefficient, *at: Tensor) -> Callable[[Paramete
     """The coefficient's value there as a function of its parameters; those that are not given stay as they are."""
 
     def value(parameters: Parameters) -> Tensor:
-        return torch.func.functional_call(coefficient, parameters, at)
+        named = {f"model.{name}": parameter for name, parameter in parameters.items()}
+        return torch.func.functional_call(coefficient, named, at)
+
+    return value
+
+
+def _up_to_sign(diffusion: Callable[[Parameters], Tensor], like: Tensor) -> Callable[[Parameters], Tensor]:
+    """The diffusion with the sign of every noise as in ``like``: the data do not tell the one from the other."""
+
+    def value(parameters: Parameters) -> Tensor:
+        g = diffusion(parameters)
+        agreement = g * like if g.ndim == 2 else (g * like).sum(-2, keepdim=True)
+        return torch.where(agreement < 0, -g, g)
 
     return value
 
 
 def _read_states(U: Any, dim: int) -> np.ndarray:
-    states = check_array(U, ensure_2d=False, dtype=np.float64, input_name="U")
-    if states.ndim == 1 and dim == 1:
+    states = check_array(np.atleast_1d(U), ensure_2d=False, allow_nd=True, dtype=np.float64, input_name="U")
+    if np.ndim(U) == 1 and dim == 1:
         return states[:, None]
-    if states.ndim != 2 or states.shape[1] != dim:
+    if np.ndim(U) != 2 or states.shape[1] != dim:
         also = " or (n,)" if dim == 1 else ""
-        raise ValueError(f"U has shape {states.shape}, but (n, {dim}){also} is expected: one row per state.")
+        raise ValueError(f"U has shape {np.shape(U)}, but (n, {dim}){also} is expected: one row per state.")
     return states

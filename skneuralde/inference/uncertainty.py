@@ -71,7 +71,7 @@ class GaussianUncertainty(Uncertainty):
         here = {name: p.detach() for name, p in trainable_parameters(model).items()}
         variance = torch.zeros_like(function(here))
         for column in self.factor.mT:
-            _, change = torch.func.jvp(function, (here,), (split(column, here),))
+            _, change, *_ = torch.func.jvp(function, (here,), (split(column, here),))
             variance = variance + change.square()
         return variance.sqrt()
 
