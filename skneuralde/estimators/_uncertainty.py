@@ -49,7 +49,7 @@ def laplace_uncertainty(estimator: Any, panel: Panel, X_val: Any, y_val: Any, se
     try:
         return laplace(model, objective, seed=seed)
     except NoMinimumError as error:
-        warnings.warn(f"There are no standard errors: {error}", UserWarning, stacklevel=4)
+        warnings.warn(f"There are no standard errors: {error}", UserWarning, stacklevel=3)
         return None
 
 
