@@ -50,8 +50,8 @@ def ornstein_uhlenbeck(n, spacing, seed):
 def exact_standard_errors(n, spacing):
     """Of rate, mean and volatility, from the Fisher information of n transitions of the stationary process.
 
-    With ``a = exp(-r h)`` a transition is normal with mean ``m + a (x - m)`` and variance ``v = s^2 (1 - a^2) / (2 r)``,
-    and x has the variance ``s^2 / (2 r)`` about m.
+    With ``a = exp(-r h)`` a transition is normal with mean ``m + a (x - m)`` and variance
+    ``v = s^2 (1 - a^2) / (2 r)``, and x has the variance ``s^2 / (2 r)`` about m.
     """
     a, h = np.exp(-RATE * spacing), spacing
     v, spread = VOLATILITY**2 * (1 - a**2) / (2 * RATE), VOLATILITY**2 / (2 * RATE)
