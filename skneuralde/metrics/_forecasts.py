@@ -59,7 +59,14 @@ class Inner:
             )
         return cls(estimator, X, transformers)
 
-    def target(self, y: Any) -> Any:
+    def started(self, y: Any) -> tuple[Any, np.ndarray, np.ndarray]:
+        """The estimator with a state of every series; the rows it can be asked for; those that count."""
+        if hasattr(self.estimator, "_started"):
+            return self.estimator._started(self.X, self._target(y))
+        every = np.ones(len(read_observed(y)), dtype=bool)
+        return self.estimator, every, every
+
+    def _target(self, y: Any) -> Any:
         """The caller's y in the units of the estimator."""
         if not self.transformers:
             return y
@@ -100,10 +107,7 @@ def draw_forecasts(
     """Samples at the rows of X, where series that `fit` did not see start at their first y."""
     observed = read_observed(y)
     inner = Inner.of(estimator, X, "sample", asked_by)
-    fitted = inner.estimator
-    asked = scored = np.ones(len(observed), dtype=bool)
-    if hasattr(fitted, "_started"):
-        fitted, asked, scored = fitted._started(inner.X, inner.target(y))
+    fitted, asked, scored = inner.started(y)
     samples = np.asarray(fitted.sample(take_rows(inner.X, asked), n_samples, random_state=random_state))
     return Forecasts(
         np.where(scored[:, None], observed, np.nan)[asked],

@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.metadata_routing import UNUSED
 
+from skneuralde.data import take_rows
 from skneuralde.metrics._arrays import average_rows, read_observed
 from skneuralde.metrics._forecasts import Forecasts, Inner, draw_forecasts
 from skneuralde.metrics.scores import crps, energy_score, interval_coverage
@@ -232,9 +233,11 @@ class LogLikelihoodScorer(_Scorer):
                 "LogLikelihoodScorer cannot score a TransformedTargetRegressor: the density of y needs the derivative "
                 "of the transformation, which is not known. Use CRPSScorer, or score the regressor on transformed y."
             )
-        density = np.asarray(inner.estimator.log_likelihood(inner.X, y), dtype=np.float64)
-        observed = ~np.isnan(read_observed(y)).all(axis=1)
-        return float(average_rows(np.where(observed, density, np.nan)[:, None], sample_weight)[0])
+        asked = inner.started(y)[1]
+        density = np.full(len(asked), np.nan)
+        density[asked] = inner.estimator.log_likelihood(take_rows(inner.X, asked), take_rows(y, asked))
+        density[np.isnan(read_observed(y)).all(axis=1)] = np.nan
+        return float(average_rows(density[:, None], sample_weight)[0])
 
 
 neg_crps_scorer = CRPSScorer()

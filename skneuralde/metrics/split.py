@@ -111,8 +111,8 @@ class PanelTimeSeriesSplit(BaseCrossValidator):
             for part, rows in (("training", train), ("test", test)):
                 if not rows.any():
                     raise ValueError(
-                        f"The {part} part of split {k} has no rows (cut at {clock.to_user(np.array([cut]))[0]}). Take "
-                        "fewer splits, a shorter gap, or another test_size."
+                        f"The {part} part of split {k} has no rows (cut at {clock.to_user(np.array([cut]))[0]}). "
+                        "Change n_splits, test_size, gap or max_train_size."
                     )
             yield np.flatnonzero(train), np.flatnonzero(test)
 
@@ -145,7 +145,7 @@ def _length(value: Any, parameter: str, clock: Clock) -> float:
     """A length of time in model time."""
     if clock.unit is not None:
         return parse_unit(value, parameter) / clock.unit
-    if not isinstance(value, Real) or isinstance(value, bool) or not 0 < value < np.inf:
+    if not isinstance(value, Real) or isinstance(value, bool) or not 0 < float(value) < np.inf:
         raise ValueError(
             f"{parameter}={value!r} must be a positive number, in the unit of the times, which are numbers."
         )
