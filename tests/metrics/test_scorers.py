@@ -290,9 +290,9 @@ def test_what_cannot_be_scored_names_what_is_missing(walk_model, walk, walks):
 def test_parameters_that_make_no_score_are_refused(walk_model, walk):
     t, y = walk
     model = walk_model().fit(t, y)
-    with pytest.raises(ValueError, match=r"level must lie strictly between 0 and 1, got 95"):
+    with pytest.raises(ValueError, match="level must lie strictly between 0 and 1, got 95"):
         CoverageScorer(95)(model, t, y)
-    with pytest.raises(ValueError, match="level 0.99 needs at least 199 samples, got n_samples=100"):
+    with pytest.raises(ValueError, match=r"level 0\.99 needs at least 199 samples, got n_samples=100"):
         CoverageScorer(0.99, n_samples=100)(model, t, y)
     with pytest.raises(ValueError, match="gives no single score"):
         CRPSScorer(multioutput="raw_values")(model, t, y)
