@@ -94,10 +94,10 @@ class CRPSScorer(_SampleScorer):
 
     Notes
     -----
-    A row is forecast from the last observation that the estimator has kept before it: its series' last row in
-    training, for rows after it. A series that `fit` did not see starts at its first complete y, and that row does not
-    count. Rows before the first observation of a series that `fit` saw are refused by `sample` where there is noise:
-    split with `PanelTimeSeriesSplit` or by series.
+    A row is forecast from the last observation before it that the estimator has kept, which for rows after training is
+    the last one of training; with ``origin="start"`` from the initial state of its series. A series without a state
+    starts at its first complete y, and that row does not count. Rows before the first observation of a series that has
+    one are refused by `sample` where there is noise: split with `PanelTimeSeriesSplit` or by series.
 
     Examples
     --------

@@ -78,6 +78,13 @@ def test_coverage_is_how_far_the_share_is_from_its_level_on_either_side(walk_mod
     assert wide == pytest.approx(-0.2, abs=0.01)
 
 
+def test_an_output_that_is_too_wide_does_not_make_up_for_one_that_is_too_narrow(walk_model):
+    rng = np.random.default_rng(7)
+    t, y = np.arange(200.0)[:, None], 0.3 * rng.normal(size=(200, 2)).cumsum(axis=0)
+    model = walk_model([1e-3, 30.0]).fit(t, y)
+    assert CoverageScorer(0.5)(model, t[1:], y[1:]) == pytest.approx(-0.5, abs=0.01)
+
+
 def test_intervals_of_few_samples_keep_their_level(walk_model):
     rng = np.random.default_rng(8)
     t, y = np.arange(2000.0)[:, None], 0.3 * rng.normal(size=2000).cumsum()
@@ -205,9 +212,10 @@ def test_a_transformed_target_is_scored_in_its_own_units(outputs, walk_model, wa
     model = TransformedTargetRegressor(walk_model(), func=np.log, inverse_func=np.exp).fit(t[:40], np.exp(logs[:40]))
     samples = np.exp(walk_model().fit(t[:40], logs[:40]).sample(t[40:], 50, random_state=0))
     assert CRPSScorer(50)(model, t[40:], np.exp(logs[40:])) == pytest.approx(-crps(np.exp(logs[40:]), samples))
-    inside = make_pipeline(StandardScaler(), model.regressor)
-    nested = TransformedTargetRegressor(inside, transformer=StandardScaler()).fit(t, logs)
-    assert neg_energy_score_scorer(nested, t, logs) < 0
+    inside = make_pipeline(FunctionTransformer(), model)
+    nested = TransformedTargetRegressor(inside, func=np.sqrt, inverse_func=np.square).fit(t[:40], np.exp(2 * logs[:40]))
+    expected = -crps(np.exp(2 * logs[40:]), samples**2)
+    assert CRPSScorer(50)(nested, t[40:], np.exp(2 * logs[40:])) == pytest.approx(expected)
 
 
 def test_a_transformed_target_starts_unseen_series_in_its_own_units(walk_model, walks):
