@@ -42,8 +42,7 @@ def probability_integral_transform(y_true: Any, samples: Any, random_state: Any 
     References
     ----------
     .. [1] T. Gneiting, F. Balabdaoui and A. E. Raftery, "Probabilistic forecasts, calibration and sharpness", Journal
-    of
-       the Royal Statistical Society B 69 (2007).
+       of the Royal Statistical Society B 69 (2007).
 
     Examples
     --------
