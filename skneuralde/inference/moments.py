@@ -20,9 +20,8 @@ from skneuralde.inference.linear_gaussian import linear_gaussian_flow, sandwich,
 from skneuralde.problems import Problem, ito_form
 from skneuralde.solvers import Solver, integrate
 from skneuralde.terms import Term
+from skneuralde.terms.base import Around
 
-#: Distance of sigma points from the mean, in standard deviations.
-_SPREAD = 0.1
 #: The finest division of an interval that the local linearisation will use.
 _MAX_SUBSTEPS = 1024
 
@@ -78,32 +77,24 @@ class LinearNoise:
 
 @dataclass(frozen=True)
 class CurvedNoise:
-    """A diffusion around a state to second order, by sigma points close to it.
-
-    Where coefficients end, as roots do at zero, the points stay inside.
-    """
+    """A diffusion around a state to second order."""
 
     g: Tensor
-    diffusion: Term
-    t: Tensor
-    u: Tensor
-    c: Tensor
+    around: Around
 
     @classmethod
     def at(cls, diffusion: Term, t: Tensor, u: Tensor, c: Tensor) -> CurvedNoise:
         """The diffusion around the states ``u (batch, dim)``."""
-        return cls(as_matrix(diffusion(t, u, c)), diffusion, t, u, c)
+        around = diffusion.around(t, u, c)
+        return cls(as_matrix(around.value), around)
 
     def expected(self, factor: Tensor) -> Tensor:
         """The same as `LinearNoise.expected`: exact for linear g, close to exact for the root of a linear function."""
-        batch, dim, r = factor.shape
-        around = (_SPREAD * factor).mT  # one row per column of the factor
-        points = torch.cat([self.u[:, None] + around, self.u[:, None] - around], 1).flatten(0, 1)
-        times, inputs = self.t.repeat_interleave(2 * r, 0), self.c.repeat_interleave(2 * r, 0)
-        above, below = as_matrix(self.diffusion(times, points, inputs)).view(batch, 2, r, dim, -1).unbind(1)
-        slopes = (above - below) / (2.0 * _SPREAD)
-        mean = self.g + (above + below - 2.0 * self.g[:, None]).sum(1) / (2.0 * _SPREAD**2)
-        return noise_covariance(mean) + noise_covariance(slopes).sum(1)
+        slopes, bend = self.around.along(factor.mT)
+        mean = torch.add(self.g, as_matrix(bend), alpha=0.5)
+        return noise_covariance(mean) + noise_covariance(as_matrix(slopes.flatten(0, 1))).unflatten(
+            0, slopes.shape[:2]
+        ).sum(1)
 
 
 def square_root(cov: Tensor) -> Tensor:

@@ -181,4 +181,8 @@ def _apply(matrix: Tensor, vector: Tensor) -> Tensor:
 
 
 def _inverse(matrix: Tensor) -> Tensor:
-    return matrix.reciprocal() if matrix.shape[-1] == 1 else torch.linalg.inv(matrix)
+    """The inverse; NaN where there is none, as after a step of training that went too far."""
+    if matrix.shape[-1] == 1:
+        return matrix.reciprocal()
+    inverse, info = torch.linalg.inv_ex(matrix)
+    return torch.where((info == 0)[..., None, None], inverse, torch.nan)

@@ -14,15 +14,22 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Activation:
-    """A function of the pre-activation, the same together with its derivative, and the gain that keeps variance."""
+    """A function of the pre-activation, its derivatives, and the gain that keeps variance.
+
+    ``with_slope`` is the function together with its first derivative, ``curvature(pre, post, slope)`` the second one.
+    """
 
     function: Callable[[Tensor], Tensor]
     with_slope: Callable[[Tensor], tuple[Tensor, Tensor]]
+    curvature: Callable[[Tensor, Tensor, Tensor], Tensor]
     gain: float = 1.0
 
 
 def _activation(
-    function: Callable[[Tensor], Tensor], slope: Callable[[Tensor, Tensor], Tensor], gain: float = 1.0
+    function: Callable[[Tensor], Tensor],
+    slope: Callable[[Tensor, Tensor], Tensor],
+    curvature: Callable[[Tensor, Tensor, Tensor], Tensor],
+    gain: float = 1.0,
 ) -> Activation:
     """An activation whose derivative is ``slope(pre, post)``."""
 
@@ -30,12 +37,21 @@ def _activation(
         post = function(pre)
         return post, slope(pre, post)
 
-    return Activation(function, with_slope, gain)
+    return Activation(function, with_slope, curvature, gain)
 
 
 def _silu_slope(pre: Tensor, post: Tensor) -> Tensor:
     gate = torch.sigmoid(pre)
     return gate + post * (1 - gate)
+
+
+def _silu_curvature(pre: Tensor, post: Tensor, slope: Tensor) -> Tensor:
+    gate = torch.sigmoid(pre)
+    return gate * (1 - gate) * (2 + pre * (1 - 2 * gate))
+
+
+def _none(pre: Tensor, post: Tensor, slope: Tensor) -> Tensor:
+    return torch.zeros_like(pre)
 
 
 def _tanh(pre: Tensor) -> Tensor:
@@ -92,10 +108,14 @@ class _TanhWithSlope(torch.autograd.Function):
 
 
 ACTIVATIONS = {
-    "identity": _activation(lambda pre: pre, lambda pre, post: torch.ones_like(pre)),
-    "logistic": _activation(torch.sigmoid, lambda pre, post: post * (1 - post)),
-    "tanh": Activation(_Tanh.apply, _TanhWithSlope.apply),
-    "relu": _activation(torch.relu, lambda pre, post: (pre > 0).to(pre.dtype), math.sqrt(2)),
-    "silu": _activation(F.silu, _silu_slope, math.sqrt(2)),
-    "softplus": _activation(F.softplus, lambda pre, post: torch.sigmoid(pre)),
+    "identity": _activation(lambda pre: pre, lambda pre, post: torch.ones_like(pre), _none),
+    "logistic": _activation(
+        torch.sigmoid, lambda pre, post: post * (1 - post), lambda pre, post, slope: slope * (1 - 2 * post)
+    ),
+    "tanh": Activation(_Tanh.apply, _TanhWithSlope.apply, lambda pre, post, slope: -2 * post * slope),
+    "relu": _activation(torch.relu, lambda pre, post: (pre > 0).to(pre.dtype), _none, math.sqrt(2)),
+    "silu": _activation(F.silu, _silu_slope, _silu_curvature, math.sqrt(2)),
+    "softplus": _activation(
+        F.softplus, lambda pre, post: torch.sigmoid(pre), lambda pre, post, slope: slope * (1 - slope)
+    ),
 }

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from skneuralde._typing import Coefficient, Context, Jacobian, State, Time
+
+#: Distance of sigma points from the mean, in standard deviations.
+_SPREAD = 0.1
 
 
 def value_and_jacobian(function: Callable[..., Tensor], u: Tensor, *others: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -21,6 +26,42 @@ def value_and_jacobian(function: Callable[..., Tensor], u: Tensor, *others: Tens
     copies = [x if x is None or dim == 1 else x.repeat(dim, 1) for x in (u, *others)]
     value, slope, *_ = torch.func.jvp(lambda v: function(v, *copies[1:]), (copies[0],), (directions,))
     return value[:batch], slope.view(dim, batch, *value.shape[1:]).movedim(0, -1)
+
+
+class Around(Protocol):
+    """A coefficient around states, to second order."""
+
+    @property
+    def value(self) -> Tensor: ...
+
+    def along(self, directions: Tensor) -> tuple[Tensor, Tensor]:
+        """First derivatives ``(batch, r, *shape)`` along directions ``(batch, r, dim)``, and the sum of the second.
+
+        The sum is ``(batch, *shape)``.
+        """
+
+
+@dataclass(frozen=True)
+class SigmaPoints:
+    """A coefficient around states by values close to them: where it ends, as roots do at zero, they stay inside."""
+
+    term: Term
+    t: Tensor
+    u: Tensor
+    c: Tensor | None
+    value: Tensor
+
+    def along(self, directions: Tensor) -> tuple[Tensor, Tensor]:
+        """Derivatives along directions ``(batch, r, dim)``, as central differences of steps of a tenth of them."""
+        batch, r, _ = directions.shape
+        around = _SPREAD * directions
+        points = torch.cat([self.u[:, None] + around, self.u[:, None] - around], 1).flatten(0, 1)
+        times = self.t.repeat_interleave(2 * r, 0)
+        inputs = None if self.c is None else self.c.repeat_interleave(2 * r, 0)
+        values = self.term(times, points, inputs)
+        above, below = values.view(batch, 2, r, *values.shape[1:]).unbind(1)
+        bend = (above + below - 2.0 * self.value[:, None]).sum(1) / _SPREAD**2
+        return (above - below) / (2.0 * _SPREAD), bend
 
 
 class Term(nn.Module):
@@ -43,6 +84,10 @@ class Term(nn.Module):
             return self._linearize(t, u, c)
         value = self(t, u, c)
         return value, value.new_zeros(*value.shape, u.shape[-1])
+
+    def around(self, t: Time, u: State, c: Context | None = None) -> Around:
+        """The coefficient around the states, to second order."""
+        return SigmaPoints(self, t, u, c, self(t, u, c))
 
     def _linearize(self, t: Tensor, u: Tensor, c: Tensor | None) -> tuple[Tensor, Tensor]:
         """Value and Jacobian of a term that depends on the state."""

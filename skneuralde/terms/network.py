@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from skneuralde._typing import Coefficient, Context, State, Time
 from skneuralde.terms.activations import ACTIVATIONS
-from skneuralde.terms.base import Term, value_and_jacobian
+from skneuralde.terms.base import Around, Term, value_and_jacobian
 from skneuralde.terms.columns import Columns
 from skneuralde.terms.inputs import Inputs
 from skneuralde.terms.mlp import MLP
@@ -85,6 +86,30 @@ class Network(Term):
         flat = slope.reshape(len(u), -1, self.columns.n_state) @ features_slope
         return value, flat.view(*value.shape, u.shape[-1])
 
+    def around(self, t: Time, u: State, c: Context | None = None) -> Around:
+        """The coefficient around the states, to second order: exact derivatives where the state has one dimension."""
+        if self.columns.n_state != 1 or u.shape[-1] != 1 or self.columns.features is not None:
+            return super().around(t, u, c)
+        return Curve(*self.output.curve(*self._curve(self.columns(t, u, c))))
+
+    def _curve(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Last layer and its first two derivatives with respect to a state of one dimension, ``(batch, width)``."""
+        activation = ACTIVATIONS[self.activation]
+        first, *rest = self.layers
+        pre, shared = first(x), self.columns.state_weights(first.weight)
+        slope, bend = shared.T.expand(len(x), -1), torch.zeros_like(pre)
+        for depth, layer in enumerate(rest):
+            post, gain = activation.with_slope(pre)
+            curvature = activation.curvature(pre, post, gain)
+            weight = layer.weight.T
+            if depth == 0:  # the same slope at every path: one product of weights is shared
+                slope, bend = gain @ (shared * weight), curvature @ (shared.square() * weight)
+            else:
+                bend = torch.addcmul(bend * gain, curvature, slope.square()) @ weight
+                slope = (slope * gain) @ weight
+            pre = layer(post)
+        return pre, slope, bend
+
     def _last_layer(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Last layer ``(batch, width)`` and its derivative ``(batch, width, n_state)``, from the hidden activations."""
         activation = ACTIVATIONS[self.activation]
@@ -104,6 +129,20 @@ class Network(Term):
                 tangents = (tangents * gain[:, None, :]) @ layer.weight.T
             pre = layer(post)
         return pre, tangents.mT
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A coefficient around states of one dimension: value and two derivatives, ``(batch, *shape)``."""
+
+    value: Tensor
+    slope: Tensor
+    bend: Tensor
+
+    def along(self, directions: Tensor) -> tuple[Tensor, Tensor]:
+        """See `skneuralde.terms.base.Around`."""
+        steps = directions.view(*directions.shape[:2], *[1] * (self.value.ndim - 1))
+        return self.slope[:, None] * steps, self.bend * steps.square().sum(1)
 
 
 class Layer(nn.Module):

@@ -9,7 +9,7 @@ import torch
 
 from skneuralde.terms import MLP, Inputs, Network
 from skneuralde.terms.activations import ACTIVATIONS
-from skneuralde.terms.base import value_and_jacobian
+from skneuralde.terms.base import SigmaPoints, Term, value_and_jacobian
 
 BATCH = 7
 POSITIVE = [(None, (2,)), ("softplus", (2,)), ("cholesky", (2, 2)), (None, ()), (None, (3,))]
@@ -315,3 +315,25 @@ def test_linearizes_without_gradients(mode):
 def test_mlp_is_a_parameter_object():
     mlp = MLP((5,)).set_params(activation="relu")
     assert mlp.get_params() == {"hidden_layer_sizes": (5,), "activation": "relu", "features": None}
+
+
+@pytest.mark.parametrize("activation", ["identity", "logistic", "tanh", "relu", "silu", "softplus"])
+@pytest.mark.parametrize("hidden", [(), (7,), (6, 5)])
+@pytest.mark.parametrize("positive", [None, "softplus", "cholesky"])
+def test_second_order_against_sigma_points(activation, hidden, positive):
+    """In one dimension networks know two derivatives; the general way takes differences of values."""
+    generator = torch.Generator().manual_seed(3)
+    scale = torch.full((1, 1) if positive == "cholesky" else (1,), 1.7, dtype=torch.float64)
+    mlp = MLP(hidden or (1,), activation if hidden else "identity")
+    network = Network(mlp, Inputs.unit(1), scale, positive=positive, generator=generator, name="g")
+    with torch.no_grad():
+        network.layers[-1].weight.mul_(30)
+    u = torch.linspace(-1.3, 1.4, 9, dtype=torch.float64)[:, None]
+    t = torch.zeros_like(u)
+    directions = torch.tensor([0.02, -0.01], dtype=torch.float64).expand(9, 2)[..., None]
+    exact = network.around(t, u)
+    assert not isinstance(exact, SigmaPoints)
+    rough = Term.around(network, t, u)
+    torch.testing.assert_close(exact.value, rough.value)
+    for known, found in zip(exact.along(directions), rough.along(directions), strict=True):
+        torch.testing.assert_close(known, found, rtol=1e-3, atol=2e-7)
