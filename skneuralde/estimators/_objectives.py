@@ -14,12 +14,18 @@ from skneuralde.data.timeline import complete, first_position, previous, segment
 from skneuralde.estimators._setup import Setup
 from skneuralde.inference import Curves, InputPath, Model, Transitions
 from skneuralde.losses import (
-    CurveObjective,
+    GrowingPaths,
     LeastSquares,
     MeanMatching,
+    MomentMatching,
     Objective,
+    PairedEnergy,
+    PathObjective,
     PathSquaredError,
     PlainMeanMatching,
+    PlainMomentMatching,
+    RankedProbability,
+    SnapshotEnergy,
     TransitionLikelihood,
 )
 from skneuralde.noise import series_key
@@ -27,13 +33,24 @@ from skneuralde.noise import series_key
 #: Losses of neighbouring observations, without simulation.
 TRANSITION_LOSSES = ("nll",)
 #: Losses of whole curves.
-CURVE_LOSSES: dict[str, type[CurveObjective]] = {
+CURVE_LOSSES: dict[str, type[PathObjective]] = {
     "least_squares": LeastSquares,
     "mean": MeanMatching,
+    "moments": MomentMatching,
+    "crps": RankedProbability,
+    "energy": PairedEnergy,
     "path_mse": PathSquaredError,
 }
-#: Losses that only ask for the law of the paths.
-LOSSES_OF_LAW = ("mean",)
+#: What the losses are with ``debiased=False``.
+_PLAIN: dict[str, type[PathObjective]] = {"mean": PlainMeanMatching, "moments": PlainMomentMatching}
+#: Losses of means of smooth functions, for which increments of three values do: they make distances of paths too short.
+LOSSES_OF_LAW = ("mean", "moments")
+#: Losses of distances of paths, which need normal increments, but no single path at a tolerance.
+LOSSES_OF_DISTANCE = ("crps", "energy")
+#: The number of paths for n_paths="auto": to start with, at most, for validation, and the values of a batch at most.
+_FEW_PATHS, _MOST_PATHS, _VALIDATION_PATHS, _MOST_VALUES = 16, 1024, 256, 4_000_000
+#: Looks at the noise of the gradient over a training.
+_LOOKS = 20
 
 
 def make_objective(
@@ -61,24 +78,31 @@ def make_objective(
     """
     if setup.loss in TRANSITION_LOSSES:
         return _likelihood(panel, rows, setup)
+    if setup.snapshots:
+        return _snapshots(panel, rows, setup, scale, n_paths)
     targets = np.where(rows[:, None], panel.values, np.nan)
     curves, padded, weight, states = _curves(panel, targets, setup)
 
     def start(model: Model, items: Tensor) -> Tensor:
         return start_states(model, setup, states, curves.inputs.context, curves.times[:, 0], items)
 
-    loss = PlainMeanMatching if setup.loss == "mean" and not debiased else CURVE_LOSSES[setup.loss]
-    objective = loss(
-        curves,
-        setup.tensor(padded),
-        setup.tensor(weight),
-        setup.tensor(scale),
-        start=start,
-        method=setup.methods.training,
-        n_paths=n_paths,
-    )
-    _refuse_empty(float(objective.weight.sum()))
-    return objective
+    loss = loss_class(setup, debiased)
+    _refuse_empty(float((weight[..., None] * ~np.isnan(padded)).sum()))
+    data = [curves, setup.tensor(padded), setup.tensor(weight)]
+    if not issubclass(loss, MomentMatching):  # which measures in standard errors of its own
+        data.append(setup.tensor(scale))
+    return loss(*data, start=start, method=setup.methods.training, n_paths=n_paths if loss.stochastic else _one)
+
+
+def loss_class(setup: Setup, debiased: bool) -> type[PathObjective]:
+    """The class of a loss of paths."""
+    if setup.snapshots:
+        return SnapshotEnergy
+    return CURVE_LOSSES[setup.loss] if debiased else _PLAIN.get(setup.loss, CURVE_LOSSES[setup.loss])
+
+
+def _one(epoch: int) -> int:
+    return 1
 
 
 def start_states(model: Model, setup: Setup, states: Tensor, context: Tensor, times: Tensor, items: Tensor) -> Tensor:
@@ -94,7 +118,8 @@ def _refuse_empty(weight: float) -> None:
     if weight == 0.0:
         raise ValueError(
             "There is nothing to learn from: no observation follows another one in any series. Give at least two rows "
-            "of one series (does series= name the right column?)."
+            "of one series (does series= name the right column?), or loss='energy' for snapshots of different "
+            "individuals."
         )
 
 
@@ -147,6 +172,73 @@ def transitions_to(panel: Panel, stop: np.ndarray, setup: Setup) -> tuple[np.nda
         setup.times(lengths),
         inputs,
         inputs if c1 is c0 else setup.tensor(c1),
+    )
+
+
+def are_snapshots(panel: Panel, layout: str, initial_state: str) -> bool:
+    """Whether every series has a single observation, so that only populations can be compared."""
+    observed = np.bincount(panel.series_of[~np.isnan(panel.values).all(axis=1)], minlength=len(panel.labels))
+    return layout == "series" and initial_state == "first" and int(observed.max(initial=0)) == 1
+
+
+def first_snapshot(panel: Panel) -> np.ndarray:
+    """The positions of the individuals that a population starts from: those of the earliest time.
+
+    Raises
+    ------
+    ValueError
+        When an individual is not observed completely, or there are controls, whose values between snapshots nobody
+        knows.
+    """
+    positions = np.flatnonzero(~np.isnan(panel.values).all(axis=1))
+    partly = positions[np.isnan(panel.values[positions]).any(axis=1)]
+    if len(partly):
+        label = panel.labels[panel.series_of[partly[0]]]
+        raise ValueError(f"Snapshots need all outputs of an individual, but some of those of {label!r} are missing.")
+    if panel.controls.shape[1]:
+        raise ValueError(
+            "Snapshots of different individuals cannot have controls: nobody knows them between the snapshots. Give "
+            "controls=[] to take these columns as static context, or use series with several rows each."
+        )
+    return positions[panel.times[positions] == panel.times[positions].min()]
+
+
+def _snapshots(
+    panel: Panel, rows: np.ndarray, setup: Setup, scale: np.ndarray, n_paths: Callable[[int], int]
+) -> SnapshotEnergy:
+    first = first_snapshot(panel)
+    later = np.flatnonzero(rows & (panel.times > panel.times[first[0]]) & ~np.isnan(panel.values).any(axis=1))
+    _refuse_empty(len(later))
+    times, place = np.unique(panel.times[later], return_inverse=True)
+    series = panel.series_of[first]
+    grid = np.tile(np.concatenate([panel.times[first[:1]], times]), (len(first), 1))
+    states = setup.tensor(panel.values[first])
+    return SnapshotEnergy(
+        Curves(setup.times(grid), input_path(panel, series, setup), series_keys(panel, series, None, setup)),
+        setup.tensor(panel.weight[first]),
+        setup.tensor(panel.values[later]),
+        setup.index(place + 1),
+        setup.tensor(panel.weight[later]),
+        setup.tensor(scale),
+        start=lambda model, items: states[items],
+        method=setup.methods.training,
+        n_paths=n_paths,
+    )
+
+
+def snapshot_transitions(panel: Panel, setup: Setup) -> Transitions:
+    """From the individuals of the earliest snapshot to the time of the next one."""
+    first = first_snapshot(panel)
+    times = np.unique(panel.times)
+    n, inputs = len(first), setup.tensor(panel.context[first])
+    gap = times[times > times[0]][:1].sum()
+    return Transitions(
+        setup.tensor(panel.values[first]),
+        setup.times(panel.times[first]),
+        setup.index(np.arange(n + 1)),
+        setup.times(np.full(n, gap)),
+        inputs,
+        inputs,
     )
 
 
@@ -213,16 +305,37 @@ def series_keys(panel: Panel, series: np.ndarray, origin: np.ndarray | None, set
     return setup.index(np.array(keys, dtype=np.int64))
 
 
+def most_paths(panel: Panel, setup: Setup, least: int) -> int:
+    """The most paths that n_paths="auto" takes: a batch of them, with their distances, must fit into memory."""
+    size = panel.values.size
+    if setup.snapshots:
+        first = first_snapshot(panel)
+        size = len(first) * (len(first) * len(np.unique(panel.times)) + len(panel.times))
+    return int(np.clip(_MOST_VALUES // max(1, size), least, _MOST_PATHS))
+
+
+def validation_schedule(schedule: Callable[[int], int], least: int) -> Callable[[int], int]:
+    """The number of paths behind validation losses: one that grows would make them incomparable."""
+    if not isinstance(schedule, GrowingPaths):
+        return schedule
+    number = max(least, min(schedule.most, _VALIDATION_PATHS))
+    return lambda epoch: number
+
+
 def path_schedule(
-    n_paths: int | Sequence[int] | Callable[[int], int], max_iter: int, *, least: int
+    n_paths: int | str | Sequence[int] | Callable[[int], int], max_iter: int, *, least: int, most: int
 ) -> Callable[[int], int]:
-    """The number of paths as a function of the epoch: constant, stages of equal length, or the caller's own.
+    """The number of paths as a function of the epoch.
+
+    Constant, stages of equal length, the caller's own, or for "auto" from a few up to ``most`` as the noise asks for.
 
     Raises
     ------
     ValueError
         When an epoch would have fewer than ``least`` paths.
     """
+    if isinstance(n_paths, str):
+        return GrowingPaths(max(least, min(_FEW_PATHS, most)), most, every=max(1, max_iter // _LOOKS))
     numbers: list[int]
     if callable(n_paths):
         numbers = [n_paths(epoch) for epoch in range(1, max_iter + 1)]

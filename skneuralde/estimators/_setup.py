@@ -67,6 +67,8 @@ class Setup:
     n_predict_paths : int
     dtype, device
         Of everything in torch.
+    snapshots : bool
+        Whether every series has a single observation and the loss compares populations.
     """
 
     layout: str
@@ -82,6 +84,7 @@ class Setup:
     n_predict_paths: int
     dtype: torch.dtype
     device: torch.device
+    snapshots: bool = False
 
     def to(self, device: torch.device) -> Setup:
         """The same choices on another device."""

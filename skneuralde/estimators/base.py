@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, ClassVar
@@ -16,13 +17,21 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from skneuralde.data import Clock, Panel, Roles, as_panel, check_features, read_targets
 from skneuralde.estimators import _fit
 from skneuralde.estimators._coefficients import TermFactory
-from skneuralde.estimators._objectives import CURVE_LOSSES, TRANSITION_LOSSES, make_objective, path_schedule
+from skneuralde.estimators._objectives import (
+    CURVE_LOSSES,
+    TRANSITION_LOSSES,
+    loss_class,
+    make_objective,
+    most_paths,
+    path_schedule,
+    validation_schedule,
+)
 from skneuralde.estimators._scales import Scales
 from skneuralde.estimators._setup import Setup
 from skneuralde.estimators.epoch import EpochState
 from skneuralde.estimators.fitted import FittedEquation
 from skneuralde.inference import Model, SolverPropagation
-from skneuralde.losses import Objective
+from skneuralde.losses import Objective, PathObjective
 from skneuralde.problems import Problem
 from skneuralde.terms import MLP, has_known_units
 from skneuralde.training import History, Progress, run_training
@@ -45,7 +54,7 @@ class BaseDifferentialEquation(FittedEquation):
         "inputs": ["array-like"],
         "loss": [StrOptions(set(_LOSSES))],
         "debiased": ["boolean"],
-        "n_paths": [Interval(Integral, 1, None, closed="left"), "array-like", callable],
+        "n_paths": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left"), "array-like", callable],
         "n_predict_paths": [Interval(Integral, 2, None, closed="left")],
         "solver": [str],
         "rtol": [Interval(Real, 0, None, closed="neither")],
@@ -212,25 +221,31 @@ class BaseDifferentialEquation(FittedEquation):
             self, panel, self.roles_, problem, scales, seed=seed, dtype=dtype, device=device
         )
         _fit.warn_of_collapse(self._setup.loss, self.debiased, problem)
+        _fit.warn_of_snapshots(self._setup)
         self._scale = scales.state[1]
         self.model_ = _fit.build_model(factory, problem, panel, self.roles_, self._setup.loss).to(device)
         self.problem_ = self.model_.problem
         self.device_ = device
         self.loss_name_ = self._setup.loss
+        self.loss_reason_ = _fit.explain_loss(self.loss, self._setup, problem)
+        if self.verbose:
+            print(f"loss {self.loss_name_!r}: {self.loss_reason_}")
 
     def _objectives(self, panel: Panel, X_val: Any, y_val: Any, seed: int) -> tuple[Objective, Objective | None]:
         """What training minimises, and what it is validated on."""
-        least = 4 if self._setup.loss == "mean" and self.debiased else 1
-        schedule = path_schedule(self.n_paths, self.max_iter, least=least)
+        setup = self._setup
+        least = 1 if setup.loss in TRANSITION_LOSSES else loss_class(setup, self.debiased).least_paths
+        schedule = path_schedule(self.n_paths, self.max_iter, least=least, most=most_paths(panel, setup, least))
+        held_schedule = validation_schedule(schedule, least)
 
-        def make(of: Panel, rows: np.ndarray) -> Objective:
+        def make(of: Panel, rows: np.ndarray, n_paths: Callable[[int], int] = schedule) -> Objective:
             return make_objective(
                 of,
                 rows,
                 self._setup,
                 scale=self._scale,
                 debiased=self.debiased,
-                n_paths=schedule,
+                n_paths=n_paths,
             )
 
         everything = np.ones(len(panel.times), dtype=bool)
@@ -240,11 +255,11 @@ class BaseDifferentialEquation(FittedEquation):
             held, positions = self._read_rows(X_val, y_val)
             asked = np.zeros(len(held.times), dtype=bool)
             asked[positions] = True
-            return make(panel, everything), make(held, asked)
+            return make(panel, everything), make(held, asked, held_schedule)
         if not self.early_stopping:
             return make(panel, everything), None
         rows, held_rows = _fit.validation_split(panel, self._setup, self.validation_fraction, seed)
-        return make(panel, rows), make(panel, held_rows)
+        return make(panel, rows), make(panel, held_rows, held_schedule)
 
     def _train(self, panel: Panel, objective: Objective, validation: Objective | None, seed: int) -> None:
         optimizer, stopping = _fit.choose_optimizer(self, self.model_, objective, validation is not None)
@@ -269,6 +284,8 @@ class BaseDifferentialEquation(FittedEquation):
             self.best_loss_ = history.best_loss
             self.validation_scores_ = [-v for v in history.validation_curve]
             self._finish(panel)
+            if isinstance(objective, PathObjective) and objective.stochastic:
+                self.solver_stats_["n_paths"] = objective.paths
 
     def _finish(self, panel: Panel) -> None:
         """Everything that is measured with the final weights."""
