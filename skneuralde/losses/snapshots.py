@@ -40,8 +40,9 @@ class SnapshotEnergy(PathObjective):
     """
 
     stochastic = True
-    #: The two halves of the paths are independent of each other.
-    least_paths = 2
+    antithetic = True
+    #: Two halves that are independent of each other, of mirrored pairs.
+    least_paths = 4
 
     def __init__(
         self,
@@ -54,7 +55,7 @@ class SnapshotEnergy(PathObjective):
         *,
         start: Start,
         method: Method,
-        n_paths: Callable[[int], int] = lambda epoch: 2,
+        n_paths: Callable[[int], int] = lambda epoch: 4,
     ):
         super().__init__(curves, start=start, method=method, n_paths=n_paths)
         self.share = start_weight / start_weight.sum()
@@ -71,7 +72,7 @@ class SnapshotEnergy(PathObjective):
 
     def values(self, model: Model, items: Tensor, *, seed: int) -> Tensor:
         paths = self.simulate(model, self.all_starts, seed=seed) / self.scale
-        half = len(paths) // 2
+        half = 2 * (len(paths) // 4)  # a pair of mirrored paths stays together
         values = paths.new_zeros(len(items))
         for time in self.place[items].unique():
             rows = (self.place[items] == time).nonzero()[:, 0]
