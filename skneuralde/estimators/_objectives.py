@@ -14,6 +14,7 @@ from skneuralde.data.timeline import complete, first_position, previous, segment
 from skneuralde.estimators._setup import Setup
 from skneuralde.inference import Curves, InputPath, Model, Transitions
 from skneuralde.losses import (
+    CurveObjective,
     GrowingPaths,
     LeastSquares,
     MeanMatching,
@@ -88,10 +89,13 @@ def make_objective(
 
     loss = loss_class(setup, debiased)
     _refuse_empty(float((weight[..., None] * ~np.isnan(padded)).sum()))
-    data = [curves, setup.tensor(padded), setup.tensor(weight)]
-    if not issubclass(loss, MomentMatching):  # which measures in standard errors of its own
-        data.append(setup.tensor(scale))
-    return loss(*data, start=start, method=setup.methods.training, n_paths=n_paths if loss.stochastic else _one)
+    data = curves, setup.tensor(padded), setup.tensor(weight)
+    method = setup.methods.training
+    if issubclass(loss, MomentMatching):
+        return loss(*data, start=start, method=method, n_paths=n_paths)
+    assert issubclass(loss, CurveObjective)
+    number = n_paths if loss.stochastic else _one
+    return loss(*data, setup.tensor(scale), start=start, method=method, n_paths=number)
 
 
 def loss_class(setup: Setup, debiased: bool) -> type[PathObjective]:
@@ -305,13 +309,14 @@ def series_keys(panel: Panel, series: np.ndarray, origin: np.ndarray | None, set
     return setup.index(np.array(keys, dtype=np.int64))
 
 
-def most_paths(panel: Panel, setup: Setup, least: int) -> int:
-    """The most paths that n_paths="auto" takes: a batch of them, with their distances, must fit into memory."""
+def growing_paths(panel: Panel, setup: Setup, max_iter: int, *, least: int) -> GrowingPaths:
+    """The number of paths for n_paths="auto"; a batch of the most of them, with their distances, fits into memory."""
     size = panel.values.size
     if setup.snapshots:
         first = first_snapshot(panel)
         size = len(first) * (len(first) * len(np.unique(panel.times)) + len(panel.times))
-    return int(np.clip(_MOST_VALUES // max(1, size), least, _MOST_PATHS))
+    most = int(np.clip(_MOST_VALUES // max(1, size), least, _MOST_PATHS))
+    return GrowingPaths(max(least, min(_FEW_PATHS, most)), most, every=max(1, max_iter // _LOOKS))
 
 
 def validation_schedule(schedule: Callable[[int], int], least: int) -> Callable[[int], int]:
@@ -323,19 +328,15 @@ def validation_schedule(schedule: Callable[[int], int], least: int) -> Callable[
 
 
 def path_schedule(
-    n_paths: int | str | Sequence[int] | Callable[[int], int], max_iter: int, *, least: int, most: int
+    n_paths: int | Sequence[int] | Callable[[int], int], max_iter: int, *, least: int
 ) -> Callable[[int], int]:
-    """The number of paths as a function of the epoch.
-
-    Constant, stages of equal length, the caller's own, or for "auto" from a few up to ``most`` as the noise asks for.
+    """The number of paths as a function of the epoch: constant, stages of equal length, or the caller's own.
 
     Raises
     ------
     ValueError
         When an epoch would have fewer than ``least`` paths.
     """
-    if isinstance(n_paths, str):
-        return GrowingPaths(max(least, min(_FEW_PATHS, most)), most, every=max(1, max_iter // _LOOKS))
     numbers: list[int]
     if callable(n_paths):
         numbers = [n_paths(epoch) for epoch in range(1, max_iter + 1)]

@@ -20,9 +20,9 @@ from skneuralde.estimators._coefficients import TermFactory
 from skneuralde.estimators._objectives import (
     CURVE_LOSSES,
     TRANSITION_LOSSES,
+    growing_paths,
     loss_class,
     make_objective,
-    most_paths,
     path_schedule,
     validation_schedule,
 )
@@ -84,6 +84,7 @@ class BaseDifferentialEquation(FittedEquation):
     roles_: Roles
     clock_: Clock
     series_: list[Any]
+    solver_stats_: dict[str, object]
     _setup: Setup
 
     @abstractmethod
@@ -235,7 +236,11 @@ class BaseDifferentialEquation(FittedEquation):
         """What training minimises, and what it is validated on."""
         setup = self._setup
         least = 1 if setup.loss in TRANSITION_LOSSES else loss_class(setup, self.debiased).least_paths
-        schedule = path_schedule(self.n_paths, self.max_iter, least=least, most=most_paths(panel, setup, least))
+        schedule: Callable[[int], int]
+        if isinstance(self.n_paths, str):
+            schedule = growing_paths(panel, setup, self.max_iter, least=least)
+        else:
+            schedule = path_schedule(self.n_paths, self.max_iter, least=least)
         held_schedule = validation_schedule(schedule, least)
 
         def make(of: Panel, rows: np.ndarray, n_paths: Callable[[int], int] = schedule) -> Objective:

@@ -182,7 +182,7 @@ class SolverPropagation:
     """The moment equations integrated by one of the package's solvers at its tolerance."""
 
     solver: Solver
-    rtol: float
+    rtol: float | None
     atol: Tensor
     dt: float | None
     max_steps: int

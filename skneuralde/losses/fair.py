@@ -11,12 +11,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-#: Paths among which all distances of vectors are taken; more of them are cut into blocks, so that memory grows linearly.
+#: Paths among which all distances of vectors are taken; more are cut into blocks, so that memory grows linearly.
 _BLOCK = 64
 
 
 def fair_crps(residual: Tensor, *, mirrored: bool) -> Tensor:
-    """Continuous ranked probability score of each entry, ``(...)``, from ``residual (paths, ...)``: paths minus data."""
+    """Continuous ranked probability score of each entry, ``(...)``, of ``residual (paths, ...)``, paths minus data."""
     return residual.abs().mean(0) - 0.5 * mean_difference(residual, mirrored=mirrored)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -17,8 +17,8 @@ class MomentMatching(PathObjective):
     """Squared distances of mean and log variance at common times, in standard errors of the data's.
 
     An item is a time. A weight counts repetitions: n is the sum of the weights of the series that are observed there.
-    With s^2 the data's variance, of n - 1 degrees of freedom, the standard error of the mean is s / sqrt(n). That of the
-    log variance, and the bias of log s^2, are those of a normal law: sqrt(trigamma((n - 1) / 2)), close to
+    With s^2 the data's variance, of n - 1 degrees of freedom, the standard error of the mean is s / sqrt(n). That of
+    the log variance, and the bias of log s^2, are those of a normal law: sqrt(trigamma((n - 1) / 2)), close to
     sqrt(2 / (n - 1)), and digamma((n - 1) / 2) - log((n - 1) / 2). The loss is about one where the model is right.
 
     Distances of two independent halves of the paths are multiplied, so that the Monte Carlo error of the simulated
@@ -96,16 +96,17 @@ class MomentMatching(PathObjective):
         square = first.square()
         every = (first.mean(0), second.mean(0), square.mean(0))
         without = [(n * mean - one) / (n - 1) for mean, one in zip(every, (first, second, square), strict=True)]
-        log_variance = n * self.variance(*every, n).log() - (n - 1) * self.variance(*without, n - 1).log().mean(0)
+        log_variance = n * self.variance(every, n).log() - (n - 1) * self.variance(without, n - 1).log().mean(0)
         mean = self._sum(self.cell_weight * every[0]) / self.count.sqrt().clamp_min(1.0)
         return torch.stack([mean, (log_variance - self.log_variance) / self.log_variance_error])
 
-    def variance(self, mean: Tensor, second: Tensor, square: Tensor, n: int) -> Tensor:
-        """What the data's variance estimates, (..., times, dim), unbiased, from statistics of n pairs (..., cells, dim).
+    def variance(self, statistics: Sequence[Tensor], n: int) -> Tensor:
+        """What the data's variance estimates, (..., times, dim), unbiased, from n pairs of paths.
 
-        The statistics are the mean over the paths, the mean of their squares and the mean of the squares of the pairs'
-        means. Only pairs are independent of each other; the variance of the mean over the paths is ``error``.
+        The statistics (..., cells, dim) are the mean over the paths, the mean of their squares and the mean of the
+        squares of the pairs' means. Only pairs are independent; ``error`` is the variance of the mean over the paths.
         """
+        mean, second, square = statistics
         weight, count = self.cell_weight, self.count.where(self.used, 2.0)
         error = (square - mean.square()) / (n - 1)
         centre = self._sum(weight * mean) / count
@@ -128,30 +129,28 @@ class PlainMomentMatching(MomentMatching):
 
 def _refuse_too_few(used: Tensor, count: Tensor) -> None:
     if not used.any():
+        largest = float(count.max()) if count.numel() else 0.0
         raise ValueError(
             "loss='moments' compares variances over several series at common times, but at no time are two or more "
-            f"observed: the largest number (sum of weights) is {_largest(count):g}. Give at least two "
-            "series with the same times (a split for validation needs as many), or use loss='nll' for observed states, 'energy' "
-            "for repeated paths at times of their own, or 'mean' for data that are means."
+            f"observed: the largest number (sum of weights) is {largest:g}. Give at least two series with the same "
+            "times (a split for validation needs as many), or use loss='nll' for observed states, 'energy' for "
+            "repeated paths at times of their own, or 'mean' for data that are means."
         )
     left_out = int(((count > 0) & ~used).any(-1).sum())
     if left_out:
         warnings.warn(
-            f"loss='moments' leaves out {left_out} of {len(used)} times, at which an output is observed in fewer than two "
-            "series: one value has no variance.",
+            f"loss='moments' leaves out {left_out} of {len(used)} times, at which an output is observed in fewer than "
+            "two series: one value has no variance.",
             UserWarning,
             stacklevel=6,
         )
-
-
-def _largest(count: Tensor) -> float:
-    return float(count.max()) if count.numel() else 0.0
 
 
 def _refuse_equal(equal: Tensor, times: Tensor) -> None:
     if equal.any():
         time, output = (int(i) for i in equal.nonzero()[0])
         raise ValueError(
-            f"loss='moments' needs series that differ: at time {float(times[time]):g} output {output} is the same in all "
-            "of them, so that its log variance is minus infinity. Leave that time out, or use loss='mean' or 'energy'."
+            f"loss='moments' needs series that differ: at time {float(times[time]):g} output {output} is the same in "
+            "all of them, so that its log variance is minus infinity. Leave that time out, or use loss='mean' or "
+            "'energy'."
         )

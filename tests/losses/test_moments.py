@@ -16,7 +16,7 @@ NAN = math.nan
 
 
 def doubled():
-    """du = sigma u dW by two steps of Euler's method: the mean stays, the variance is SPREAD times the start squared."""
+    """du = sigma u dW by two steps of Euler's method: the variance is SPREAD times the start squared."""
     return Model(checked(Problem(None, Volatility(SIGMA)), 1))
 
 
@@ -25,16 +25,16 @@ def test_the_simulated_variance_is_unbiased(weight):
     start = torch.tensor([1.0, 2.0, -0.5], dtype=torch.float64)
     weight = torch.tensor(weight, dtype=torch.float64)
     data = torch.stack([start, torch.tensor([0.0, 1.0, 3.0]).double()], 1)
-    loss = bound(
-        MomentMatching, data, weight=weight[:, None].expand(3, 2), n_paths=12, times=(0.0, 1.0), method=EULER
-    )
+    loss = bound(MomentMatching, data, weight=weight[:, None].expand(3, 2), n_paths=12, times=(0.0, 1.0), method=EULER)
     n = float(weight.sum())
     mean = float(weight @ data[:, 1] / n)
     variance = float(weight @ (data[:, 1] - mean).square() / (n - 1))
     assert float(loss.mean) == pytest.approx(mean)
     assert float(loss.std) == pytest.approx(math.sqrt(variance))
     # What the data's variance estimates: copies of a series have noise of their own.
-    expected = SPREAD * float(weight @ start.square()) / n + float(weight @ (start - weight @ start / n).square()) / (n - 1)
+    expected = SPREAD * float(weight @ start.square()) / n + float(weight @ (start - weight @ start / n).square()) / (
+        n - 1
+    )
     estimates = []
     with torch.no_grad():
         for seed in range(1500):
@@ -42,7 +42,7 @@ def test_the_simulated_variance_is_unbiased(weight):
             pairs = residual.unflatten(0, (-1, 2))
             first = pairs.mean(1)
             statistics = first.mean(0), pairs.square().mean((0, 1)), first.square().mean(0)
-            estimates.append(float(loss.variance(*statistics, 3)) * variance)
+            estimates.append(float(loss.variance(statistics, 3)) * variance)
     estimates = torch.tensor(estimates)
     error = float(estimates.std()) / math.sqrt(len(estimates))
     assert abs(float(estimates.mean()) - expected) < 4 * error
@@ -65,9 +65,7 @@ def test_distances_are_in_standard_errors():
     half = torch.tensor((n - 1) / 2, dtype=torch.float64)
     within, between = paths.var(0).mean(0), paths.mean(0).var(0)
     log_variance = (within + between).log() - (std.square().log() - (half.digamma() - half.log()))
-    torch.testing.assert_close(
-        distances[1, :, 0], log_variance / torch.polygamma(1, half).sqrt(), rtol=5e-3, atol=5e-3
-    )
+    torch.testing.assert_close(distances[1, :, 0], log_variance / torch.polygamma(1, half).sqrt(), rtol=5e-3, atol=5e-3)
 
 
 def _by_cell(loss):
@@ -100,7 +98,9 @@ def test_halves_take_the_monte_carlo_error_away():
     exact = bound(MomentMatching, data, n_paths=8000)
     with torch.no_grad():
         expected = float(exact.values(model(), exact.items, seed=0).mean())
-        values = [[float(loss.values(model(), loss.items, seed=s).mean()) for s in range(400)] for loss in (halves, plain)]
+        values = [
+            [float(loss.values(model(), loss.items, seed=s).mean()) for s in range(400)] for loss in (halves, plain)
+        ]
     values = torch.tensor(values)
     error = values.std(1) / math.sqrt(400)
     assert abs(values[0].mean() - expected) < 4 * error[0]
@@ -114,7 +114,7 @@ def test_times_of_single_series_are_left_out_in_words():
         loss = bound(MomentMatching, data)
     assert loss.items.tolist() == [0, 1]
     assert loss.weight.tolist() == [2, 2, 0]
-    with pytest.raises(ValueError, match="two or more.*'nll'.*'energy'.*'mean'"):
+    with pytest.raises(ValueError, match=r"two or more.*'nll'.*'energy'.*'mean'"):
         bound(MomentMatching, simulate(1))
 
 

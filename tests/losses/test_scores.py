@@ -10,8 +10,8 @@ from skneuralde.losses import MomentMatching, PairedEnergy, PlainMomentMatching,
 from skneuralde.losses.fair import fair_energy_score
 from skneuralde.problems import Problem
 from tests.learnable_equations import checked, column
-from tests.losses.test_proper import TIMES, TRUTH, bound, curves, model, simulate, snapshots
 from tests.losses.test_proper import SRA as METHOD
+from tests.losses.test_proper import TIMES, TRUTH, bound, curves, model, simulate, snapshots
 
 NAN = math.nan
 
@@ -42,7 +42,10 @@ def test_gradient_is_that_of_the_values(kind):
 def test_energy_pairs_each_time_with_the_observed_one_before():
     data = simulate(2)
     data[0, 2] = NAN
-    loss, fitted = bound(PairedEnergy, data, weight=torch.tensor([[1, 1, 1, 2], [1, 1, 3, 1]]).double(), n_paths=8), model()
+    loss, fitted = (
+        bound(PairedEnergy, data, weight=torch.tensor([[1, 1, 1, 2], [1, 1, 3, 1]]).double(), n_paths=8),
+        model(),
+    )
     residual = loss.simulate(fitted, torch.arange(2), seed=0)[..., 0] - data
     zero = torch.zeros_like(residual[:, 0, 0])
 
@@ -83,7 +86,7 @@ def test_a_weight_is_a_repetition_of_the_series(kind):
     weighted = bound(kind, data, weight=repeats.double()[:, None].expand(4, 4), n_paths=12)
     repeated = bound(kind, data[again], n_paths=12)
     repeated.curves = Curves(repeated.curves.times, repeated.curves.inputs, again)
-    # The mean of two mirrored paths is exact here, so that copies of a series may share their noise in the moments, too.
+    # The mean of two mirrored paths is exact here, so that copies of a series may share their noise in the moments.
     torch.testing.assert_close(mean(weighted, model(rate=1.0)), mean(repeated, model(rate=1.0)), rtol=1e-10, atol=0)
 
 
