@@ -49,7 +49,7 @@ LOSSES_OF_LAW = ("mean", "moments")
 #: Losses of distances of paths, which need normal increments, but no single path at a tolerance.
 LOSSES_OF_DISTANCE = ("crps", "energy")
 #: The number of paths for n_paths="auto": to start with, at most, for validation, and the values of a batch at most.
-_FEW_PATHS, _MOST_PATHS, _VALIDATION_PATHS, _MOST_VALUES = 16, 1024, 256, 4_000_000
+_FEW_PATHS, _MOST_PATHS, _VALIDATION_PATHS, _MOST_VALUES = 16, 256, 256, 4_000_000
 #: Looks at the noise of the gradient over a training.
 _LOOKS = 20
 
