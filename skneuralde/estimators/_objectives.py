@@ -309,14 +309,17 @@ def series_keys(panel: Panel, series: np.ndarray, origin: np.ndarray | None, set
     return setup.index(np.array(keys, dtype=np.int64))
 
 
-def growing_paths(panel: Panel, setup: Setup, max_iter: int, *, least: int) -> GrowingPaths:
-    """The number of paths for n_paths="auto"; a batch of the most of them, with their distances, fits into memory."""
+def growing_paths(panel: Panel, setup: Setup, max_iter: int, *, least: int, at_once: bool) -> GrowingPaths:
+    """The number of paths for n_paths="auto"; a batch of the most of them, with their distances, fits into memory.
+
+    With ``at_once`` they are the most from the start, for steps that need the same loss throughout.
+    """
     size = panel.values.size
     if setup.snapshots:
         first = first_snapshot(panel)
         size = len(first) * (len(first) * len(np.unique(panel.times)) + len(panel.times))
     most = int(np.clip(_MOST_VALUES // max(1, size), least, _MOST_PATHS))
-    return GrowingPaths(max(least, min(_FEW_PATHS, most)), most, every=max(1, max_iter // _LOOKS))
+    return GrowingPaths(most if at_once else max(least, _FEW_PATHS), most, every=max(1, max_iter // _LOOKS))
 
 
 def validation_schedule(schedule: Callable[[int], int], least: int) -> Callable[[int], int]:

@@ -170,6 +170,7 @@ class BaseDifferentialEquation(FittedEquation):
         warm = self.warm_start and hasattr(self, "model_")
         panel = self._read_training_rows(X, y, sample_weight, warm=warm)
         self._start_model(panel, seed, device, warm=warm)
+        self._tell_loss()
         self._kept = panel if self.roles_.layout == "series" else panel.subset(np.zeros(len(panel.times), dtype=bool))
         objective, validation = self._objectives(panel, X_val, y_val, seed)
         self._train(panel, objective, validation, seed)
@@ -227,8 +228,10 @@ class BaseDifferentialEquation(FittedEquation):
         self.model_ = _fit.build_model(factory, problem, panel, self.roles_, self._setup.loss).to(device)
         self.problem_ = self.model_.problem
         self.device_ = device
+
+    def _tell_loss(self) -> None:
         self.loss_name_ = self._setup.loss
-        self.loss_reason_ = _fit.explain_loss(self.loss, self._setup, problem)
+        self.loss_reason_ = _fit.explain_loss(self.loss, self._setup, self.problem_)
         if self.verbose:
             print(f"loss {self.loss_name_!r}: {self.loss_reason_}")
 
@@ -238,7 +241,8 @@ class BaseDifferentialEquation(FittedEquation):
         least = 1 if setup.loss in TRANSITION_LOSSES else loss_class(setup, self.debiased).least_paths
         schedule: Callable[[int], int]
         if isinstance(self.n_paths, str):
-            schedule = growing_paths(panel, setup, self.max_iter, least=least)
+            at_once = self.optimizer == "lbfgs"
+            schedule = growing_paths(panel, setup, self.max_iter, least=least, at_once=at_once)
         else:
             schedule = path_schedule(self.n_paths, self.max_iter, least=least)
         held_schedule = validation_schedule(schedule, least)

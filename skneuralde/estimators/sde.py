@@ -61,14 +61,15 @@ class NeuralSDERegressor(BaseDifferentialEquation):
     n_paths : "auto", int, sequence of int or callable, default="auto"
         Simulated paths of each series for all losses but "nll" and "least_squares": constant, stages of equal length,
         or a function of the epoch. ``"auto"`` starts with 16 and doubles them, up to 256 or what fits into memory,
-        whenever the noise of the gradient outweighs the gradient.
+        whenever the noise of the gradient outweighs the gradient. L-BFGS, which keeps the noise, takes the most at
+        once.
     n_predict_paths : int, default=1000
         Simulated paths behind a prediction that no closed form gives.
     solver : str, default="auto"
-        See `skneuralde.solvers.solver_names`. Auto: "platen" to train the losses "mean" and "moments", fixed steps of
-        what follows to train "crps" and "energy"; for simulated paths "sosri2", "sosra" with additive and "euler" or "ees25" with general noise; "tsit5" for curves
-        without noise; local linearisation for the moments of "nll". A method for ordinary equations propagates the
-        moments of "nll".
+        See `skneuralde.solvers.solver_names`. Auto: for simulated paths "sosri2", "sosra" with additive and "euler" or
+        "ees25" with general noise; to train "crps" and "energy" the same with fixed steps, to train "mean" and
+        "moments" "platen"; "tsit5" for curves without noise; local linearisation for the moments of "nll". A method for
+        ordinary equations propagates the moments of "nll".
     rtol : float, default=1e-3
         With noise, the divergence of the predictive density in nats: of the moments of "nll", and, as a local error of
         ``sqrt(2 * rtol)`` standard deviations of y, of adaptive steps. Without noise, the relative tolerance.

@@ -91,6 +91,12 @@ def test_it_says_what_it_minimises_and_why(quick, numbers, capsys, parameters, n
     assert f"loss {name!r}: {model.loss_reason_}" in capsys.readouterr().out
 
 
+def test_it_says_so_anew_when_it_goes_on_with_another_loss(repeated):
+    model = learnable("crps", warm_start=True).fit(*repeated)
+    assert model.set_params(loss="auto").fit(*repeated).loss_name_ == "nll"
+    assert "the equation has noise" in model.loss_reason_
+
+
 def test_a_plain_table_has_a_reason_of_its_own(quick):
     X = np.random.default_rng(0).normal(size=(12, 3))
     assert "plain table" in quick(max_iter=1).fit(X, X[:, 1]).loss_reason_
@@ -102,6 +108,8 @@ def test_paths_grow_by_themselves_and_are_reported(repeated):
     assert 16 <= model.solver_stats_["n_paths"] <= 256
     grown = learnable("crps", n_paths="auto", max_iter=40, learning_rate_init=0.2).fit(X, y)
     assert grown.solver_stats_["n_paths"] > 16
+    kept = learnable("crps", n_paths="auto", optimizer="lbfgs", max_iter=3).fit(X, y)
+    assert kept.solver_stats_["n_paths"] == 256
     held = learnable("energy", n_paths="auto", early_stopping=True, validation_fraction=0.4).fit(X, y)
     assert len(held.validation_scores_) == 2
     assert "n_paths" not in NeuralSDERegressor(max_iter=1).fit(X, y).solver_stats_
