@@ -125,7 +125,7 @@ def warn_of_collapse(loss: str, debiased: bool, problem: Problem) -> None:
     if learned and (loss == "path_mse" or (loss == "mean" and not debiased)):
         warnings.warn(
             "This loss is smallest without any noise, so the learned diffusion will shrink towards zero. Use "
-            "loss='nll', or 'mean' with debiased=True, or give the diffusion.",
+            "loss='nll', 'energy' or 'crps', or 'mean' with debiased=True, or give the diffusion.",
             UserWarning,
             stacklevel=4,
         )
