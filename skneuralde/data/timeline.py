@@ -85,6 +85,14 @@ def previous(panel: Panel, eligible: np.ndarray) -> np.ndarray:
     return np.where(before >= first, before, -1)
 
 
+def following(panel: Panel, eligible: np.ndarray) -> np.ndarray:
+    """The first eligible position after each position of the same series, -1 where there is none, ``(n,)``."""
+    n = len(eligible)
+    nearest = np.minimum.accumulate(np.where(eligible, np.arange(n), n)[::-1])[::-1]
+    after = np.append(nearest[1:], n) if n else nearest
+    return np.where(after < panel.offsets[1:][panel.series_of], after, -1)
+
+
 def first_position(panel: Panel, eligible: np.ndarray) -> np.ndarray:
     """Each series' first eligible position, -1 where there is none, ``(n_series,)``."""
     found = np.full(len(panel.labels), -1)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from skneuralde.data.panel import Panel
 from skneuralde.estimators._scales import Scales
+from skneuralde.inference import Observation, Selection, check_observation
 from skneuralde.problems import Problem
 from skneuralde.terms import MLP, Inputs, Term, check_term, resolve
 
@@ -31,6 +32,8 @@ class TermFactory:
     dtype : torch.dtype
     generator : torch.Generator
         Draws the initial weights.
+    observation : Observation, optional
+        How y depends on the state; not given, y is the state.
     """
 
     def __init__(
@@ -41,13 +44,16 @@ class TermFactory:
         default: MLP,
         dtype: torch.dtype,
         generator: torch.Generator,
+        observation: Observation | None = None,
     ):
         self.scales = scales
         self.default = default
         self.dtype = dtype
         self.generator = generator
-        self.dim = panel.values.shape[1]
-        observed = np.flatnonzero(~np.isnan(panel.values).any(axis=1))
+        self.dim, self.n_outputs = len(scales.state[0]), panel.values.shape[1]
+        self.observation = observation
+        values = panel.values if observation is None else _plausible_states(panel, scales, observation)
+        observed = np.flatnonzero(~np.isnan(values).any(axis=1))
         sample = observed[:: max(1, len(observed) // 4096)]
         self.inputs = Inputs(
             dim=self.dim,
@@ -59,12 +65,12 @@ class TermFactory:
             state_scale=self.tensor(scales.state[1]),
             context_loc=self.tensor(scales.inputs[0]),
             context_scale=self.tensor(scales.inputs[1]),
-            state_sample=self.tensor(panel.values[sample]),
+            state_sample=self.tensor(values[sample]),
             dtype=dtype,
         )
         trial = observed[:: max(1, len(observed) // _TRIAL_ROWS)]
         self.trial_t = self.tensor(panel.times[trial])[:, None]
-        self.trial_u = self.tensor(panel.values[trial])
+        self.trial_u = self.tensor(values[trial])
         self.trial_c = self.tensor(np.hstack([panel.context, panel.controls])[trial])
 
     def tensor(self, array: np.ndarray) -> Tensor:
@@ -103,6 +109,18 @@ class TermFactory:
         return term
 
     def try_out(self, problem: Problem) -> Problem:
-        """Call every coefficient once on rows of the data, and refuse what does not fit."""
+        """Call every coefficient, and the observation, once on rows of the data, and refuse what does not fit."""
         problem.check(self.trial_t, self.trial_u, self.trial_c)
+        if self.observation is not None:
+            check_observation(self.observation, self.trial_u, self.n_outputs)
         return problem
+
+
+def _plausible_states(panel: Panel, scales: Scales, observation: Observation) -> np.ndarray:
+    """States to try coefficients on: what is observed as it is, the rest at random in the range that is expected."""
+    location, scale = scales.state
+    rng = np.random.default_rng(0)
+    states = location + scale * rng.normal(size=(len(panel.times), len(location)))
+    if isinstance(observation, Selection):
+        states[:, observation.components.numpy()] = panel.values
+    return states

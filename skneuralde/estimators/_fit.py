@@ -25,8 +25,9 @@ from skneuralde.estimators._objectives import (
 )
 from skneuralde.estimators._scales import Scales
 from skneuralde.estimators._setup import Methods, Setup
-from skneuralde.inference import LocalLinearisation, Method, Model
-from skneuralde.losses import LeastSquares, Objective
+from skneuralde.estimators._states import chains_of, filter_calibration, filters, infer_states, observed
+from skneuralde.inference import LocalLinearisation, Method, Model, Observation, Selection
+from skneuralde.losses import Objective
 from skneuralde.problems import Problem
 from skneuralde.solvers import Solver, choose_solver, get_solver
 from skneuralde.training import LBFGS, Adam, EvaluateOnly, Optimizer, StoppingRule, trainable
@@ -37,7 +38,8 @@ _STEPS_PER_GAP, _FEW_STEPS_PER_GAP = 10, 4
 _GAPS_PER_CELL = 16
 #: Up to so many parameters a loss without noise is minimised by L-BFGS, to this precision.
 _FEW_PARAMETERS, _NEWTON_TOL = 64, 1e-10
-#: Panels with at least so many series are split by series for validation; smaller ones by time.
+#: Panels with at least so many series are split by series for validation, smaller ones by time; and tell how much their
+#: initial states differ.
 _MANY_SERIES = 10
 
 
@@ -71,16 +73,21 @@ def pick_device(device: str | torch.device | None) -> torch.device:
     return chosen
 
 
-def choose_loss(loss: str, layout: str, initial_state: str, problem: Problem) -> str:
+def choose_loss(loss: str, layout: str, initial_state: str, problem: Problem, is_hidden: bool) -> str:
     """The loss that ``loss`` names, or the right one for the data; refuses combinations that mean nothing."""
     stochastic = problem.diffusion is not None
     if loss == "auto":
-        return "nll" if stochastic or layout == "table" else "least_squares"
+        loss = "nll" if stochastic or is_hidden or layout == "table" else "least_squares"
+    if is_hidden and loss not in TRANSITION_LOSSES:
+        raise ValueError(
+            f"loss={loss!r} takes observations for the state itself: n_states, observation and observation_noise need "
+            "loss='nll'."
+        )
     if loss in TRANSITION_LOSSES:
-        if not stochastic and layout != "table":
+        if not stochastic and layout != "table" and not is_hidden:
             raise ValueError(
                 "loss='nll' needs noise: with diffusion=None the equation gives every observation after the first a "
-                "density of zero or infinity. Use loss='least_squares', or give a diffusion."
+                "density of zero or infinity. Use loss='least_squares', or give a diffusion or observation_noise."
             )
         if layout == "series" and initial_state != "first":
             raise ValueError(
@@ -102,6 +109,8 @@ def explain_loss(asked: str, setup: Setup, problem: Problem) -> str:
         return "the parameter loss asks for it"
     if setup.layout == "table":
         return "in a plain table every row has a Gaussian likelihood around its predicted mean"
+    if setup.is_hidden:
+        return "observations leave the state uncertain, so it is filtered and each has a likelihood given all before it"
     if problem.diffusion is not None:
         return "the equation has noise, so each observation has a likelihood given the one before"
     return "the equation has no noise, so its solution is compared with all observations"
@@ -137,6 +146,7 @@ def choose_setup(
     roles: Roles,
     problem: Problem,
     scales: Scales,
+    observation: Observation | None,
     *,
     seed: int,
     dtype: torch.dtype,
@@ -148,13 +158,16 @@ def choose_setup(
         raise ValueError(
             f"rtol must be at least ten machine epsilons of {dtype}, {smallest:.1e}, got {estimator.rtol!r}."
         )
-    loss = choose_loss(estimator.loss, roles.layout, roles.initial_state, problem)
+    is_hidden = observes_in_part(estimator, roles)
+    loss = choose_loss(estimator.loss, roles.layout, roles.initial_state, problem, is_hidden)
     is_transition = loss in TRANSITION_LOSSES
     origin = estimator.origin
     if origin == "auto":
         origin = "last" if is_transition and roles.layout == "series" else "start"
-    if origin == "last" and (roles.layout != "series" or roles.initial_state != "first"):
-        raise ValueError("origin='last' needs series that start at an observation: initial_state='first'.")
+    if origin == "smooth" and loss not in TRANSITION_LOSSES:
+        raise ValueError(f"origin='smooth' needs loss='nll', which weighs every observation; got loss={loss!r}.")
+    if origin in ("last", "smooth") and (roles.layout != "series" or roles.initial_state != "first"):
+        raise ValueError(f"origin={origin!r} needs series that start at an observation: initial_state='first'.")
     interpolation = estimator.control_interpolation
     if interpolation == "auto":
         interpolation = "next" if is_transition else "linear"
@@ -165,10 +178,13 @@ def choose_setup(
         loss=loss,
         origin=origin,
         interpolation=interpolation,
+        n_states=len(scales.state[0]),
+        components=_components(observation, len(scales.state[0])),
+        is_hidden=is_hidden,
         rtol=estimator.rtol,
         methods=choose_methods(estimator, problem, scales, loss, dtype, device),
         start_time=start_time,
-        longest=_longest_transition(panel),
+        longest=_longest_transition(panel, observed(panel) if is_hidden else complete(panel)),
         seed=seed,
         n_predict_paths=estimator.n_predict_paths,
         dtype=dtype,
@@ -245,14 +261,45 @@ def choose_solvers(name: str, problem: Problem, loss: str) -> tuple[Solver, Solv
     )
 
 
-def _longest_transition(panel: Panel) -> float:
-    before = previous(panel, complete(panel))
+def _components(observation: Observation | None, n_states: int) -> tuple[int, ...] | None:
+    """The components of the state that are observed as they are; None where functions of it are."""
+    if observation is None:
+        return tuple(range(n_states))
+    return tuple(observation.components.tolist()) if isinstance(observation, Selection) else None
+
+
+def observes_in_part(estimator: Any, roles: Roles) -> bool:
+    """Whether observations of series leave their state uncertain.
+
+    Raises
+    ------
+    ValueError
+        Where rows are no series, so that nothing can be filtered.
+    """
+    partly = estimator.n_states is not None or estimator.observation is not None
+    noisy = not isinstance(estimator.observation_noise, str) or estimator.observation_noise == "learn"
+    if roles.layout == "series":
+        return partly or noisy
+    if partly or (noisy and roles.layout == "flow"):
+        raise ValueError(
+            "n_states, observation and observation_noise are for series: rows of a plain table and flow maps start at "
+            "states of their own."
+        )
+    return False
+
+
+def _longest_transition(panel: Panel, eligible: np.ndarray) -> float:
+    before = previous(panel, eligible)
     stop = np.flatnonzero(before >= 0)
     return float((panel.times[stop] - panel.times[before[stop]]).max(initial=0.0))
 
 
-def build_model(factory: TermFactory, problem: Problem, panel: Panel, roles: Roles, loss: str) -> Model:
+def build_model(
+    factory: TermFactory, problem: Problem, panel: Panel, roles: Roles, setup: Setup, observation_noise: Any
+) -> Model:
     """The model before training: initial states and observation noise around the problem."""
+    if setup.is_hidden:
+        return _build_hidden(factory, problem, panel, observation_noise)
     encoder = states = noise_std = None
     location, scale = factory.scales.state
     if roles.initial_state == "context" or (roles.layout == "table" and roles.initial_state == "learn"):
@@ -263,9 +310,54 @@ def build_model(factory: TermFactory, problem: Problem, panel: Panel, roles: Rol
         first = first_position(panel, complete(panel))
         start = np.where((first >= 0)[:, None], panel.values[np.maximum(first, 0)], location)
         states = factory.tensor(start)
-    if roles.layout == "table" and loss in TRANSITION_LOSSES:
-        noise_std = factory.tensor(0.5 * scale)
-    return Model(problem, encoder=encoder, states=states, noise_std=noise_std, learn_noise=True)
+    learn_noise = isinstance(observation_noise, str)
+    if roles.layout == "table" and setup.loss in TRANSITION_LOSSES and observation_noise != "none":
+        noise_std = factory.tensor(0.5 * scale if learn_noise else _noise_std(observation_noise, len(scale)))
+    return Model(problem, encoder=encoder, states=states, noise_std=noise_std, learn_noise=learn_noise)
+
+
+def _build_hidden(factory: TermFactory, problem: Problem, panel: Panel, observation_noise: Any) -> Model:
+    """A model whose state is seen in part or through noise."""
+    n_outputs = panel.values.shape[1]
+    noise_std = None
+    if not isinstance(observation_noise, str):
+        noise_std = factory.tensor(_noise_std(observation_noise, n_outputs))
+    elif observation_noise == "learn":
+        noise_std = factory.tensor(_first_noise(panel))
+    location, scale = factory.scales.state
+    return Model(
+        problem,
+        noise_std=noise_std,
+        learn_noise=isinstance(observation_noise, str),
+        observation=factory.observation,
+        prior_mean=factory.tensor(location),
+        prior_std=factory.tensor(scale),
+        learn_prior_std=panel.n_series >= _MANY_SERIES,
+    )
+
+
+def _noise_std(given: Any, n_outputs: int) -> np.ndarray:
+    """Standard deviations of the observation noise as the caller gave them, ``(n_outputs,)``."""
+    std = np.asarray(given, dtype=np.float64)
+    if std.shape not in ((), (n_outputs,)) or not (np.isfinite(std) & (std > 0)).all():
+        raise ValueError(
+            "observation_noise must be 'auto', 'none', 'learn', or positive standard deviations, one or one for each "
+            f"of the {n_outputs} columns of y, got {given!r}."
+        )
+    return np.broadcast_to(std, (n_outputs,))
+
+
+def _first_noise(panel: Panel) -> np.ndarray:
+    """Where learning the observation noise starts: half of what neighbouring observations differ by."""
+    sizes = []
+    for values in panel.values.T:
+        there = ~np.isnan(values)
+        before = previous(panel, there)
+        stop = np.flatnonzero(there & (before >= 0))
+        change = values[stop] - values[before[stop]]
+        spread = np.sqrt(np.mean(change**2)) if len(change) else 0.0
+        sizes.append(0.5 * spread or 0.1 * float(np.nanstd(values)) or 1.0)
+    return np.array(sizes)
 
 
 def validation_split(panel: Panel, setup: Setup, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -294,7 +386,7 @@ def choose_optimizer(
         return EvaluateOnly(), StoppingRule(max_iter=1, tol=0.0, patience=None, cooldown=0)
     batch_size = 512 if estimator.batch_size == "auto" else int(estimator.batch_size)
     few = n_parameters <= _FEW_PARAMETERS
-    suits = not objective.stochastic and (few or (isinstance(objective, LeastSquares) and len(objective) <= batch_size))
+    suits = not objective.stochastic and (few or (objective.is_sequential and len(objective) <= batch_size))
     if estimator.optimizer == "lbfgs" or (estimator.optimizer == "auto" and suits):
         tol = _NEWTON_TOL if few else min(1e-6, estimator.tol)
         return LBFGS(model), StoppingRule(max_iter=estimator.max_iter, tol=tol, patience=2, cooldown=0)
@@ -309,6 +401,11 @@ def choose_optimizer(
 
 def calibrate_finally(model: Model, panel: Panel, setup: Setup) -> None:
     """Leave a propagator in the model that is fine enough for its final coefficients."""
+    if filters(panel, setup):
+        stop, chains = chains_of(panel, setup)
+        if len(stop):
+            model.propagator = filter_calibration(chains, setup)(model)
+        return
     if setup.layout == "series" and model.problem.diffusion is None:
         return
     _, transitions = transitions_to(panel, np.flatnonzero(is_uncertain(panel, setup)), setup)
@@ -322,7 +419,8 @@ def measure_residual_noise(model: Model, panel: Panel, setup: Setup) -> None:
     """Give an equation without noise the spread of its residuals as observation noise."""
     if model.problem.diffusion is not None or setup.loss != "least_squares":
         return
-    paths = simulate(model, panel, np.arange(len(panel.times)), setup, n_paths=1, seed=setup.seed)
+    states = infer_states(model, panel, setup)
+    paths = simulate(model, panel, np.arange(len(panel.times)), setup, states, n_paths=1, seed=setup.seed)
     residual = paths[0] - panel.values
     if setup.initial_state == "first":
         first = first_position(panel, complete(panel))

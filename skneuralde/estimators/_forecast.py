@@ -9,9 +9,10 @@ import torch
 from scipy.stats import norm
 
 from skneuralde.data.panel import Panel
-from skneuralde.data.timeline import complete, first_position, previous
+from skneuralde.data.timeline import previous
 from skneuralde.estimators._objectives import input_path, series_keys, transitions_to
 from skneuralde.estimators._setup import Setup
+from skneuralde.estimators._states import States, filters, infer_states, origin_positions, smoothed_moments
 from skneuralde.inference import Curves, Model, Transitions, gaussian_log_density
 from skneuralde.losses import started
 from skneuralde.noise import keyed_normals
@@ -53,7 +54,9 @@ class Origins:
 
     Attributes
     ----------
-    state : ndarray of shape (n_origins, dim)
+    state : ndarray of shape (n_origins, n_states)
+    cov : ndarray of shape (n_origins, n_states, n_states) or None
+        None where the states are known exactly.
     time : ndarray of shape (n_origins,)
     series : int array of shape (n_origins,)
         Codes into the panel's labels.
@@ -64,13 +67,46 @@ class Origins:
     """
 
     state: np.ndarray
+    cov: np.ndarray | None
     time: np.ndarray
     series: np.ndarray
     own_key: bool
     of: np.ndarray
 
 
-def find_origins(model: Model, panel: Panel, asked: np.ndarray, setup: Setup) -> Origins:
+@dataclass(frozen=True)
+class View:
+    """What is asked of states: what would be observed of them, or, ``of_states``, they themselves."""
+
+    model: Model
+    setup: Setup
+    of_states: bool = False
+
+    @torch.no_grad()
+    def moments(self, mean: torch.Tensor, cov: torch.Tensor | None) -> tuple[np.ndarray, np.ndarray]:
+        """Means and standard deviations from those of states."""
+        if self.of_states:
+            cov = torch.zeros_like(mean[..., None]) if cov is None else cov
+        else:
+            mean, cov = self.model.observed(mean, cov)
+        return mean.cpu().numpy(), cov.diagonal(dim1=-2, dim2=-1).clamp_min(0.0).sqrt().cpu().numpy()
+
+    @torch.no_grad()
+    def paths(self, states: np.ndarray) -> np.ndarray:
+        """Outputs without noise of states (..., n_states)."""
+        if self.of_states or self.model.observation is None:
+            return states
+        outputs = self.model.observation(self.setup.tensor(states.reshape(-1, states.shape[-1])))
+        return outputs.cpu().numpy().reshape(*states.shape[:-1], -1)
+
+    @property
+    def noise(self) -> torch.Tensor | None:
+        """Standard deviation of the observation noise."""
+        noise = self.model.noise_std
+        return None if self.of_states or noise is None else noise.detach()
+
+
+def find_origins(model: Model, panel: Panel, asked: np.ndarray, setup: Setup, states: States) -> Origins:
     """Where the positions ``asked`` of a panel start from.
 
     Raises
@@ -79,17 +115,17 @@ def find_origins(model: Model, panel: Panel, asked: np.ndarray, setup: Setup) ->
         For a series that has no state to start from.
     """
     if setup.layout == "series" and setup.initial_state == "first":
-        whole = complete(panel)
-        first = first_position(panel, whole)[panel.series_of[asked]]
+        first = origin_positions(panel, setup)[panel.series_of[asked]]
         if (first < 0).any():
             raise ValueError(unknown_series(panel.labels[panel.series_of[asked[np.argmin(first)]]]))
         start = first
-        if setup.origin == "last":
-            before = previous(panel, whole)[asked]
+        if setup.origin != "start":
+            before = previous(panel, states.known)[asked]
             start = np.where(before >= 0, before, first)
         start, of = np.unique(start, return_inverse=True)
         series = panel.series_of[start]
-        return Origins(panel.values[start], panel.times[start], series, setup.origin == "last", of)
+        cov = None if states.cov is None else states.cov[start]
+        return Origins(states.mean[start], cov, panel.times[start], series, setup.origin != "start", of)
     series, of = np.unique(panel.series_of[asked], return_inverse=True)
     context = setup.tensor(panel.context[panel.offsets[:-1][series]])
     time = np.full(len(series), setup.start_time)
@@ -104,7 +140,7 @@ def find_origins(model: Model, panel: Panel, asked: np.ndarray, setup: Setup) ->
     else:
         with torch.no_grad():
             state = model.encode(setup.times(time), context, panel.values.shape[1]).cpu().numpy()
-    return Origins(state, time, series, False, of)
+    return Origins(state, None, time, series, False, of)
 
 
 def unknown_series(label: object) -> str:
@@ -115,13 +151,14 @@ def unknown_series(label: object) -> str:
     )
 
 
-def forecast(model: Model, panel: Panel, asked: np.ndarray, setup: Setup) -> Forecast:
-    """The predictive distribution at the positions ``asked``.
+def forecast(model: Model, panel: Panel, asked: np.ndarray, setup: Setup, *, of_states: bool = False) -> Forecast:
+    """The predictive distribution at the positions ``asked`` of what would be observed, or of the states.
 
     Moments are propagated in tables and one transition ahead, curves are solved for equations without noise, paths are
     simulated otherwise.
     """
-    dim = panel.values.shape[1]
+    view = View(model, setup, of_states)
+    dim = setup.n_states if of_states else panel.values.shape[1]
     result = Forecast(
         np.full((len(asked), dim), np.nan),
         np.zeros((len(asked), dim)),
@@ -129,74 +166,81 @@ def forecast(model: Model, panel: Panel, asked: np.ndarray, setup: Setup) -> For
         np.ones(len(asked), dtype=bool),
     )
     far = np.ones(len(asked), dtype=bool)
-    if _has_moments(model, setup):
+    states = infer_states(model, panel, setup)
+    if _has_moments(model, panel, setup):
         if setup.layout == "series":
-            start = previous(panel, complete(panel))[asked]
+            start = previous(panel, states.known)[asked]
             horizon = panel.times[asked] - panel.times[np.maximum(start, 0)]
             far = (start < 0) | (horizon > setup.longest)
         else:
             far[:] = False
-        _, transitions = transitions_to(panel, asked[~far], setup)
-        mean, cov = propagate(model, transitions, setup)
-        result.mean[~far] = mean.cpu().numpy()
-        result.std[~far] = cov.diagonal(dim1=-2, dim2=-1).sqrt().cpu().numpy()
+        _, transitions = transitions_to(panel, asked[~far], setup, states)
+        result.mean[~far], result.std[~far] = view.moments(*propagate(model, transitions, setup))
+    if setup.origin == "smooth":
+        rows, state = smoothed_moments(model, panel, asked, setup, states)
+        result.mean[rows], result.std[rows] = view.moments(*state)
+        far[rows] = False
     if far.any():
-        n_paths = setup.n_predict_paths if model.problem.diffusion is not None else 1
-        paths = simulate(model, panel, asked[far], setup, n_paths=n_paths, seed=setup.seed)
-        noise = 0.0 if model.noise_std is None else model.noise_std.detach().cpu().numpy()
+        certain = model.problem.diffusion is None and states.cov is None
+        n_paths = 1 if certain else setup.n_predict_paths
+        paths = view.paths(simulate(model, panel, asked[far], setup, states, n_paths=n_paths, seed=setup.seed))
+        noise = 0.0 if view.noise is None else view.noise.cpu().numpy()
         result.mean[far] = paths.mean(axis=0)
         result.std[far] = np.sqrt(paths.var(axis=0) + noise**2)
         if n_paths > 1:
             result.is_gaussian = ~far
             result.samples = np.full((n_paths, len(asked), dim), np.nan)
-            result.samples[:, far] = paths
+            result.samples[:, far] = _with_noise(paths, view, panel, asked[far], setup, setup.seed)
     return result
 
 
-def _has_moments(model: Model, setup: Setup) -> bool:
+def _has_moments(model: Model, panel: Panel, setup: Setup) -> bool:
     """Whether predictions come from propagated moments where they can."""
     if setup.layout != "series":
         return setup.loss == "nll"
-    return setup.origin == "last" and model.problem.diffusion is not None
+    return setup.origin != "start" and (model.problem.diffusion is not None or filters(panel, setup))
 
 
 @torch.no_grad()
-def propagate(model: Model, transitions: Transitions, setup: Setup) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and covariance, observation noise included, at the ends of transitions."""
-    return model.observed_moments(started(transitions, model) if setup.encodes else transitions)
+def propagate(model: Model, transitions: Transitions, setup: Setup) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Mean and covariance of the states at the ends of transitions."""
+    return model.moments(started(transitions, model) if setup.encodes else transitions)
 
 
+@torch.no_grad()
 def log_density(model: Model, panel: Panel, asked: np.ndarray, setup: Setup) -> np.ndarray:
-    """Log density of the values at the positions ``asked``, given the complete ones before them; (n,).
+    """Log density of the values at the positions ``asked``, given those before them; (n,).
 
     NaN at the initial state of a series.
     """
     density = np.full(len(asked), np.nan)
     values = setup.tensor(panel.values[asked])
-    if model.problem.diffusion is None and setup.layout == "series":
+    if model.problem.diffusion is None and setup.layout == "series" and not filters(panel, setup):
         result = forecast(model, panel, asked, setup)
         cov = torch.diag_embed(setup.tensor(result.std).square())
         density[:] = gaussian_log_density(values, setup.tensor(result.mean), cov).cpu().numpy()
         if setup.initial_state == "first":
-            density[first_position(panel, complete(panel))[panel.series_of[asked]] == asked] = np.nan
+            density[origin_positions(panel, setup)[panel.series_of[asked]] == asked] = np.nan
         return density
-    stop, transitions = transitions_to(panel, asked, setup)
+    stop, transitions = transitions_to(panel, asked, setup, infer_states(model, panel, setup))
     rows = np.searchsorted(asked, stop)
-    mean, cov = propagate(model, transitions, setup)
+    mean, cov = model.observed(*propagate(model, transitions, setup))
     density[rows] = gaussian_log_density(values[setup.index(rows)], mean, cov).cpu().numpy()
     return density
 
 
-def simulate(model: Model, panel: Panel, asked: np.ndarray, setup: Setup, *, n_paths: int, seed: int) -> np.ndarray:
-    """Simulated states at the positions ``asked``, ``(n_paths, n, dim)``, jointly within each origin.
+def simulate(
+    model: Model, panel: Panel, asked: np.ndarray, setup: Setup, states: States, *, n_paths: int, seed: int
+) -> np.ndarray:
+    """Simulated states at the positions ``asked``, ``(n_paths, n, n_states)``, jointly within each origin.
 
     An equation without noise runs backwards before its origin; a noisy one gives the state at equal lag after it.
     """
-    origins = find_origins(model, panel, asked, setup)
+    origins = find_origins(model, panel, asked, setup, states)
     lag = panel.times[asked] - origins.time[origins.of]
     if model.problem.diffusion is not None:
         lag = np.abs(lag)
-    out = np.empty((n_paths, len(asked), panel.values.shape[1]), dtype=str(setup.dtype).removeprefix("torch."))
+    out = np.empty((n_paths, len(asked), setup.n_states), dtype=str(setup.dtype).removeprefix("torch."))
     for backwards in (False, True):
         rows = np.flatnonzero((lag < 0) == backwards)
         if len(rows):
@@ -234,14 +278,14 @@ def _solve_rows(
         times[:, 0] = origins.time[chunk]
         times[group[inside] - first, column[inside]] = origins.time[chunk][group[inside] - first] + lag[inside]
         series = origins.series[chunk]
-        curves = Curves(
-            setup.times(times),
-            input_path(panel, series, setup),
-            series_keys(panel, series, origins.time[chunk] if origins.own_key else None, setup),
-        )
+        keys = series_keys(panel, series, origins.time[chunk] if origins.own_key else None, setup)
+        curves = Curves(setup.times(times), input_path(panel, series, setup), keys)
+        start = setup.tensor(origins.state[chunk])
+        if origins.cov is not None:
+            start = start + _draw_around(setup.tensor(origins.cov[chunk]), keys, n_paths, seed)
         values, _ = curves.solve(
             model.problem,
-            setup.tensor(origins.state[chunk]),
+            start,
             setup.methods.paths,
             n_paths=n_paths,
             seed=seed,
@@ -250,20 +294,43 @@ def _solve_rows(
         out[:, rows[inside]] = values[:, setup.index(group[inside] - first), setup.index(column[inside])].cpu().numpy()
 
 
+def _draw_around(cov: torch.Tensor, keys: torch.Tensor, n_paths: int, seed: int) -> torch.Tensor:
+    """Draws ``(n_paths, n, dim)`` with covariances ``(n, dim, dim)``, which may be singular, around zero."""
+    paths = torch.arange(n_paths, device=keys.device)[:, None, None]
+    normals = keyed_normals(seed, paths, keys[:, None], torch.arange(cov.shape[-1], device=keys.device)).to(cov.dtype)
+    values, vectors = torch.linalg.eigh(cov)
+    return ((vectors * values.clamp_min(0.0).sqrt()[:, None, :]) @ normals[..., None])[..., 0]
+
+
+@torch.no_grad()
 def draw(model: Model, panel: Panel, asked: np.ndarray, setup: Setup, *, n_samples: int, seed: int) -> np.ndarray:
-    """Samples of what would be observed at the positions ``asked``, ``(n_samples, n, dim)``."""
-    stochastic = model.problem.diffusion is not None
+    """Samples of what would be observed at the positions ``asked``, ``(n_samples, n, dim)``.
+
+    Raises
+    ------
+    ValueError
+        For smoothed states, which are not drawn.
+    """
+    if setup.origin == "smooth":
+        raise ValueError("origin='smooth' looks back, and paths are drawn forwards: fit with origin='last' or 'start'.")
     if setup.layout != "series" and setup.loss == "nll":
         _, transitions = transitions_to(panel, asked, setup)
-        mean, cov = propagate(model, transitions, setup)
+        mean, cov = model.observed(*propagate(model, transitions, setup))
         normals = _normals(panel, asked, setup, n_samples, seed)
         factor = torch.linalg.cholesky_ex(cov)[0]
         return (mean + (factor @ normals[..., None])[..., 0]).cpu().numpy()
-    paths = simulate(model, panel, asked, setup, n_paths=n_samples if stochastic else 1, seed=seed)
-    if model.noise_std is None:
+    states = infer_states(model, panel, setup)
+    certain = model.problem.diffusion is None and states.cov is None
+    view = View(model, setup)
+    paths = view.paths(simulate(model, panel, asked, setup, states, n_paths=1 if certain else n_samples, seed=seed))
+    return _with_noise(np.broadcast_to(paths, (n_samples, *paths.shape[1:])), view, panel, asked, setup, seed)
+
+
+def _with_noise(paths: np.ndarray, view: View, panel: Panel, asked: np.ndarray, setup: Setup, seed: int) -> np.ndarray:
+    """Paths with the observation noise that belongs to them."""
+    if view.noise is None:
         return paths
-    noise = model.noise_std.detach() * _normals(panel, asked, setup, n_samples, seed)
-    return paths + noise.cpu().numpy()
+    return paths + (view.noise * _normals(panel, asked, setup, len(paths), seed)).cpu().numpy()
 
 
 def _normals(panel: Panel, asked: np.ndarray, setup: Setup, n_samples: int, seed: int) -> torch.Tensor:

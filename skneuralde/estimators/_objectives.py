@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 
 from skneuralde.data.panel import Panel
-from skneuralde.data.timeline import complete, first_position, previous, segments
+from skneuralde.data.timeline import complete, first_position, previous
 from skneuralde.estimators._setup import Setup
+from skneuralde.estimators._states import States, chains_of, filter_calibration, filters, make_transitions, observed
 from skneuralde.inference import Curves, InputPath, Model, Transitions
 from skneuralde.losses import (
     CurveObjective,
+    FilterLikelihood,
     GrowingPaths,
     LeastSquares,
     MeanMatching,
@@ -127,9 +129,14 @@ def _refuse_empty(weight: float) -> None:
         )
 
 
-def _likelihood(panel: Panel, rows: np.ndarray, setup: Setup) -> TransitionLikelihood:
-    observed = ~np.isnan(panel.values).all(axis=1)
-    stop, transitions = transitions_to(panel, np.flatnonzero(rows & observed & is_uncertain(panel, setup)), setup)
+def _likelihood(panel: Panel, rows: np.ndarray, setup: Setup) -> Objective:
+    if filters(panel, setup):
+        stop, chains = chains_of(panel, setup)
+        weight = panel.weight[stop] * rows[stop]
+        _refuse_empty(float(weight.sum()))
+        return FilterLikelihood(chains, setup.tensor(weight), calibrate=filter_calibration(chains, setup))
+    targets = np.flatnonzero(rows & observed(panel) & is_uncertain(panel, setup))
+    stop, transitions = transitions_to(panel, targets, setup)
     _refuse_empty(len(stop))
     return TransitionLikelihood(
         transitions,
@@ -145,11 +152,13 @@ def is_uncertain(panel: Panel, setup: Setup) -> np.ndarray:
     return (panel.times != setup.start_time) if setup.layout == "flow" else np.ones(len(panel.times), dtype=bool)
 
 
-def transitions_to(panel: Panel, stop: np.ndarray, setup: Setup) -> tuple[np.ndarray, Transitions]:
+def transitions_to(
+    panel: Panel, stop: np.ndarray, setup: Setup, states: States | None = None
+) -> tuple[np.ndarray, Transitions]:
     """The transitions that end at these positions; those that nothing precedes are left out.
 
-    In a series each starts at the latest complete observation before it, in a flow map at the state given with the
-    row, in a plain table at the one that the encoder will give.
+    In a series each starts at the latest state that is known before it (by default, the latest complete observation),
+    in a flow map at the state given with the row, in a plain table at the one that the encoder will give.
 
     Returns
     -------
@@ -158,24 +167,19 @@ def transitions_to(panel: Panel, stop: np.ndarray, setup: Setup) -> tuple[np.nda
     transitions : Transitions
     """
     if setup.layout == "series":
-        start = previous(panel, complete(panel))[stop]
+        states = States(complete(panel), panel.values, None) if states is None else states
+        start = previous(panel, states.known)[stop]
         stop, start = stop[start >= 0], start[start >= 0]
-        offsets, lengths, c0, c1 = segments(panel, start, stop, setup.interpolation)
-        state, time = panel.values[start], panel.times[start]
-    else:
-        offsets, lengths = np.arange(len(stop) + 1), panel.times[stop] - setup.start_time
-        c0 = c1 = panel.context[stop]
-        time = np.full(len(stop), setup.start_time)
-        given = panel.initial[stop]
-        state = given if setup.layout == "flow" else np.zeros((len(stop), panel.values.shape[1]))
-    inputs = setup.tensor(c0)
+        return stop, make_transitions(panel, start, stop, setup, states)
+    state = panel.initial[stop] if setup.layout == "flow" else np.zeros((len(stop), panel.values.shape[1]))
+    inputs = setup.tensor(panel.context[stop])
     return stop, Transitions(
         setup.tensor(state),
-        setup.times(time),
-        setup.index(offsets),
-        setup.times(lengths),
+        setup.times(np.full(len(stop), setup.start_time)),
+        setup.index(np.arange(len(stop) + 1)),
+        setup.times(panel.times[stop] - setup.start_time),
         inputs,
-        inputs if c1 is c0 else setup.tensor(c1),
+        inputs,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -32,6 +32,19 @@ class Scales:
     rate: np.ndarray
     volatility: np.ndarray
     spacing: float
+
+    def of_states(self, n_states: int, components: np.ndarray | None) -> Scales:
+        """The scales of states of which these components are observed; None: of which functions are.
+
+        A state that is not observed is taken to be of size 1, around 0, and as fast as what is observed.
+        """
+        location, scale = np.zeros(n_states), np.ones(n_states)
+        rate = scale * np.mean(self.rate / self.state[1])
+        volatility = scale * np.mean(self.volatility / self.state[1])
+        if components is not None:
+            location[components], scale[components] = self.state
+            rate[components], volatility[components] = self.rate, self.volatility
+        return replace(self, state=(location, scale), rate=rate, volatility=volatility)
 
     @classmethod
     def measure(cls, panel: Panel, layout: str) -> Scales:

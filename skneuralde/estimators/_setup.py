@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skneuralde.inference import LocalLinearisation, Method, Propagator, SolverPropagation, calibrate_substep
+from skneuralde.inference import Method, Propagator, SolverPropagation, calibrate_moments
 from skneuralde.inference.model import Model
 from skneuralde.inference.transitions import Transitions, random_subset
 from skneuralde.losses import Calibration, started
@@ -53,11 +53,16 @@ class Setup:
     layout : {"series", "table", "flow"}
     initial_state : {"first", "context", "learn", "columns"}
     loss : str
-    origin : {"start", "last"}
+    origin : {"start", "last", "smooth"}
     interpolation : str
         How controls act between rows.
+    n_states : int
+    components : tuple of int or None
+        The components of the state that y shows; None where it shows functions of it.
+    is_hidden : bool
+        Whether observations leave the state uncertain, by their noise or because they show a part of it.
     rtol : float
-        Of the local linearisation.
+        Of the moments.
     methods : Methods
     start_time : float
         Fit's earliest time, at which learned and context states hold (0 for flow maps).
@@ -76,6 +81,9 @@ class Setup:
     loss: str
     origin: str
     interpolation: str
+    n_states: int
+    components: tuple[int, ...] | None
+    is_hidden: bool
     rtol: float
     methods: Methods
     start_time: float
@@ -114,9 +122,9 @@ class Setup:
         def calibrate(model: Model) -> Propagator:
             if self.methods.moments is not None:
                 moments = self.methods.moments
-                return SolverPropagation(moments.solver, moments.rtol, moments.atol, moments.dt, moments.max_steps)
+                return SolverPropagation(moments.solver, self.rtol, moments.atol, moments.dt, moments.max_steps)
             with torch.no_grad():
                 begun = started(sample, model) if self.encodes else sample
-            return LocalLinearisation(calibrate_substep(model, begun, rtol=self.rtol))
+            return calibrate_moments(model, begun, rtol=self.rtol)
 
         return calibrate

@@ -30,7 +30,7 @@ from skneuralde.estimators._scales import Scales
 from skneuralde.estimators._setup import Setup
 from skneuralde.estimators.epoch import EpochState
 from skneuralde.estimators.fitted import FittedEquation
-from skneuralde.inference import Model, SolverPropagation
+from skneuralde.inference import Model, Observation, Selection, SolverPropagation, resolve_observation
 from skneuralde.losses import Objective, PathObjective
 from skneuralde.problems import Problem
 from skneuralde.terms import MLP, has_known_units
@@ -50,8 +50,15 @@ class BaseDifferentialEquation(FittedEquation):
         "noise": [StrOptions({"diagonal", "additive", "general"})],
         "calculus": [StrOptions({"ito", "stratonovich"})],
         "control_interpolation": [StrOptions({"auto", "next", "linear", "previous"})],
-        "origin": [StrOptions({"auto", "start", "last"})],
+        "origin": [StrOptions({"auto", "start", "last", "smooth"})],
         "inputs": ["array-like"],
+        "n_states": [Interval(Integral, 1, None, closed="left"), None],
+        "observation": ["array-like", callable, None],
+        "observation_noise": [
+            StrOptions({"auto", "none", "learn"}),
+            Interval(Real, 0, None, closed="neither"),
+            "array-like",
+        ],
         "loss": [StrOptions(set(_LOSSES))],
         "debiased": ["boolean"],
         "n_paths": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left"), "array-like", callable],
@@ -205,10 +212,19 @@ class BaseDifferentialEquation(FittedEquation):
     def _start_model(self, panel: Panel, seed: int, device: torch.device, *, warm: bool) -> None:
         """Settle what "auto" leaves open, around a new equation or, warm, the one that was learned before."""
         dtype = torch.float32 if self.roles_.dtype == np.float32 else torch.float64
-        scales = Scales.measure(panel, self.roles_.layout)
+        scales, observation = self._measure(panel, dtype)
+        chosen: dict[str, Any] = {"seed": seed, "dtype": dtype, "device": device}
         if warm:
             setup = _fit.choose_setup(
-                self, panel, self.roles_, self.problem_, scales, seed=seed, dtype=dtype, device=device
+                self,
+                panel,
+                self.roles_,
+                self.problem_,
+                scales,
+                seed=seed,
+                dtype=dtype,
+                device=device,
+                observation=observation,
             )
             # Learned and encoded initial states hold where they held before.
             self._setup = replace(setup, start_time=self._setup.start_time)
@@ -217,15 +233,16 @@ class BaseDifferentialEquation(FittedEquation):
             return
         sees = tuple(self.inputs) + (("time",) if self.roles_.layout == "table" and "time" not in self.inputs else ())
         default = MLP(self.hidden_layer_sizes, self.activation)
-        factory = TermFactory(panel, scales, sees, default, dtype, torch.Generator().manual_seed(seed))
+        generator = torch.Generator().manual_seed(seed)
+        factory = TermFactory(panel, scales, sees, default, dtype, generator, observation)
         problem = self._build_problem(factory)
-        self._setup = _fit.choose_setup(
-            self, panel, self.roles_, problem, scales, seed=seed, dtype=dtype, device=device
-        )
+        self._setup = _fit.choose_setup(self, panel, self.roles_, problem, scales, observation, **chosen)
         _fit.warn_of_collapse(self._setup.loss, self.debiased, problem)
         _fit.warn_of_snapshots(self._setup)
         self._scale = scales.state[1]
-        self.model_ = _fit.build_model(factory, problem, panel, self.roles_, self._setup.loss).to(device)
+        self.model_ = _fit.build_model(factory, problem, panel, self.roles_, self._setup, self.observation_noise).to(
+            device
+        )
         self.problem_ = self.model_.problem
         self.device_ = device
 
@@ -234,6 +251,17 @@ class BaseDifferentialEquation(FittedEquation):
         self.loss_reason_ = _fit.explain_loss(self.loss, self._setup, self.problem_)
         if self.verbose:
             print(f"loss {self.loss_name_!r}: {self.loss_reason_}")
+
+    def _measure(self, panel: Panel, dtype: torch.dtype) -> tuple[Scales, Observation | None]:
+        """The scales of the state, and how y depends on it where y is not the state itself."""
+        scales = Scales.measure(panel, self.roles_.layout)
+        if not _fit.observes_in_part(self, self.roles_):
+            return scales, None
+        n_outputs = panel.values.shape[1]
+        n_states = n_outputs if self.n_states is None else self.n_states
+        observation = resolve_observation(self.observation, n_states=n_states, n_outputs=n_outputs, dtype=dtype)
+        components = observation.components.numpy() if isinstance(observation, Selection) else None
+        return scales.of_states(n_states, components), observation
 
     def _objectives(self, panel: Panel, X_val: Any, y_val: Any, seed: int) -> tuple[Objective, Objective | None]:
         """What training minimises, and what it is validated on."""

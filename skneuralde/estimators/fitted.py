@@ -14,10 +14,11 @@ from sklearn.utils.validation import check_is_fitted
 
 from skneuralde.data import Clock, Output, Panel, Roles, as_panel, check_features, future_rows, read_targets
 from skneuralde.data.fill import Missing
-from skneuralde.data.timeline import complete, first_position, merge, truncate
+from skneuralde.data.timeline import merge, truncate
 from skneuralde.estimators import _fit
 from skneuralde.estimators._forecast import Forecast, draw, forecast, log_density, unknown_series
 from skneuralde.estimators._setup import Setup
+from skneuralde.estimators._states import origin_positions
 from skneuralde.inference import Model
 from skneuralde.problems import Problem
 
@@ -66,6 +67,26 @@ class FittedEquation(RegressorMixin, BaseEstimator):
         if levels is not None:
             answers.append(self._output.quantiles_like(result.quantiles(levels)[back], levels, X))
         return answers[0] if len(answers) == 1 else tuple(answers)
+
+    def predict_states(self, X: Any, *, return_std: bool = False) -> Any:
+        """Infer the state at each row, its components that are not observed included.
+
+        Parameters
+        ----------
+        X : like X in `fit`
+        return_std : bool, default=False
+            Also return the standard deviation.
+
+        Returns
+        -------
+        mean : ndarray of shape (n_rows, n_states)
+            Given the observations that the parameter ``origin`` allows: those before a row, or, "smooth", all of them.
+        std : ndarray of shape (n_rows, n_states)
+            If ``return_std``.
+        """
+        check_is_fitted(self)
+        result, back = self._forecast(*self._read_rows(X, None), of_states=True)
+        return (result.mean[back], result.std[back]) if return_std else result.mean[back]
 
     def sample(self, X: Any, n_samples: int = 100, *, random_state: Any = None) -> np.ndarray:
         """Draw what might be observed at the rows, jointly within each series.
@@ -202,7 +223,7 @@ class FittedEquation(RegressorMixin, BaseEstimator):
         asked = as_panel(rows, values, clock=self.clock_, roles=self.roles_, fill=self._fill)
         return merge(self._kept, asked) if self._setup.layout == "series" else (asked, asked.rows)
 
-    def _forecast(self, panel: Panel, rows: np.ndarray) -> tuple[Forecast, np.ndarray]:
+    def _forecast(self, panel: Panel, rows: np.ndarray, *, of_states: bool = False) -> tuple[Forecast, np.ndarray]:
         asked, back = np.unique(rows, return_inverse=True)
         if self._rows_before_origin(panel, asked).any():
             how = "at equal lag after it" if self.problem_.diffusion is not None else "by integrating backwards"
@@ -211,12 +232,12 @@ class FittedEquation(RegressorMixin, BaseEstimator):
                 UserWarning,
                 stacklevel=3,
             )
-        return forecast(self.model_, panel, asked, self._setup), back
+        return forecast(self.model_, panel, asked, self._setup, of_states=of_states), back
 
     def _rows_before_origin(self, panel: Panel, asked: np.ndarray) -> np.ndarray:
         if self._setup.layout != "series" or self._setup.initial_state != "first":
             return np.zeros(len(asked), dtype=bool)
-        first = first_position(panel, complete(panel))[panel.series_of[asked]]
+        first = origin_positions(panel, self._setup)[panel.series_of[asked]]
         return (first >= 0) & (asked < first)
 
     def _started(self, X: Any, y: Any) -> tuple[Self, np.ndarray]:
@@ -229,7 +250,7 @@ class FittedEquation(RegressorMixin, BaseEstimator):
         values = read_targets(y, rows, roles=self.roles_).values
         asked = as_panel(rows, values, clock=self.clock_, roles=self.roles_, fill=self._fill)
         known = set(self._kept.labels)
-        first = first_position(asked, complete(asked))
+        first = origin_positions(asked, self._setup)
         new = np.array([s for s, label in enumerate(asked.labels) if label not in known], dtype=np.intp)
         if not len(new):
             return self, scored

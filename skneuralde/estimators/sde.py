@@ -40,14 +40,23 @@ class NeuralSDERegressor(BaseDifferentialEquation):
     initial_state : {"auto", "first", "context", "learn"} or list of columns, default="auto"
         Where a series starts: its first observation (auto), a network of its context (auto in a plain table), a learned
         state per series; or columns that hold the state at time 0, each row then being a flow map.
-    origin : {"auto", "start", "last"}, default="auto"
-        From where a row is predicted: its series' initial state, or the last observation before it. Auto: "last" after
-        the loss "nll".
+    origin : {"auto", "start", "last", "smooth"}, default="auto"
+        From where a row is predicted: its series' initial state, or the last observation before it; "smooth" given all
+        observations, those after it, too. Auto: "last" after the loss "nll".
     inputs : sequence of {"time", "state", "context", "controls"}, default=("state", "context", "controls")
         What the networks see. In a plain table they see the time as well.
     time_unit : "auto" or length of time, default="auto"
         One unit of model time, for datetimes. Auto: the largest of day, hour, minute and second not above the median
         gap.
+    n_states : int, optional
+        Dimension of the state, if some of it is not observed; by default that of y.
+    observation : sequence of int, callable or torch.nn.Module, optional
+        What y shows of the state: the components with these indices (by default the first ones), or a function of
+        states ``(batch, n_states)`` that returns ``(batch, n_outputs)``.
+    observation_noise : {"auto", "none", "learn"}, number or array of shape (n_outputs,), default="auto"
+        Standard deviation of what y shows around that, in y's units. With noise, with ``n_states`` or ``observation``,
+        and wherever some outputs are missing, the loss "nll" and predictions filter. Auto: learned in plain tables,
+        none in series.
     loss : {"auto", "nll", "least_squares", "crps", "energy", "moments", "mean", "path_mse"}, default="auto"
         ``"nll"``: likelihood of each observation given the one before, without simulation (auto with noise and in plain
         tables). ``"least_squares"``: of the whole curve (auto without noise). Of paths that are simulated from each
@@ -172,6 +181,9 @@ class NeuralSDERegressor(BaseDifferentialEquation):
         origin: str = "auto",
         inputs: Any = ("state", "context", "controls"),
         time_unit: Any = "auto",
+        n_states: int | None = None,
+        observation: Any = None,
+        observation_noise: Any = "auto",
         loss: str = "auto",
         debiased: bool = True,
         n_paths: Any = "auto",
@@ -209,6 +221,9 @@ class NeuralSDERegressor(BaseDifferentialEquation):
         self.origin = origin
         self.inputs = inputs
         self.time_unit = time_unit
+        self.n_states = n_states
+        self.observation = observation
+        self.observation_noise = observation_noise
         self.loss = loss
         self.debiased = debiased
         self.n_paths = n_paths

@@ -1,23 +1,53 @@
 """From an equation and data to means, covariances, densities and curves."""
 
-from skneuralde.inference.calibration import calibrate_substep
+from skneuralde.inference.calibration import calibrate_moments
 from skneuralde.inference.curves import Curves, Method
 from skneuralde.inference.gaussian import gaussian_log_density
 from skneuralde.inference.input_path import InputPath
+from skneuralde.inference.kalman import (
+    Chains,
+    Filtered,
+    Gaussian,
+    condition,
+    expect,
+    filtered_starts,
+    run_filter,
+    start_of,
+)
 from skneuralde.inference.model import Model
 from skneuralde.inference.moments import LocalLinearisation, Propagator, SolverPropagation
+from skneuralde.inference.observation import Observation, Selection, check_observation, resolve_observation
+from skneuralde.inference.parallel_filter import infer, run_around, settle
+from skneuralde.inference.smoothing import smooth, smooth_between
 from skneuralde.inference.transitions import Transitions, random_subset
 
 __all__ = [
+    "Chains",
     "Curves",
+    "Filtered",
+    "Gaussian",
     "InputPath",
     "LocalLinearisation",
     "Method",
     "Model",
+    "Observation",
     "Propagator",
+    "Selection",
     "SolverPropagation",
     "Transitions",
-    "calibrate_substep",
+    "calibrate_moments",
+    "check_observation",
+    "condition",
+    "expect",
+    "filtered_starts",
     "gaussian_log_density",
+    "infer",
     "random_subset",
+    "resolve_observation",
+    "run_around",
+    "run_filter",
+    "settle",
+    "smooth",
+    "smooth_between",
+    "start_of",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -11,13 +12,15 @@ from skneuralde.inference.model import Model
 from skneuralde.inference.moments import LocalLinearisation
 from skneuralde.inference.transitions import Transitions
 
+#: The share of the tolerance that a diffusion taken as linear may cost.
+_SHARE_OF_CURVATURE = 0.1
 #: Halvings of the longest interval that are tried.
 _MAX_HALVINGS = 10
 
 
 @torch.no_grad()
-def calibrate_substep(model: Model, transitions: Transitions, *, rtol: float) -> float:
-    """The longest substep at which the predictive densities are exact to ``rtol``.
+def calibrate_moments(model: Model, transitions: Transitions, *, rtol: float) -> LocalLinearisation:
+    """The cheapest local linearisation at which the predictive densities are exact to ``rtol``.
 
     The error is the Kullback-Leibler divergence from the exact Gaussian, in nats per observation and mean over the
     transitions: what the discretisation adds to the log likelihood at most. An error of 1% of a standard deviation in
@@ -25,28 +28,33 @@ def calibrate_substep(model: Model, transitions: Transitions, *, rtol: float) ->
 
     Returns
     -------
-    float
-        Infinity when one step suffices; the finest division that is tried when even that misses the tolerance.
+    LocalLinearisation
+        With the finest substep that is tried when even that misses the tolerance.
     """
     longest = float(transitions.lengths.abs().max()) if len(transitions.lengths) else 0.0
     if longest == 0.0:
-        return math.inf
-    substep = math.inf
-    coarse = _densities(model, transitions, substep)
+        return LocalLinearisation()
+    chosen = LocalLinearisation()
+    coarse = _densities(model, transitions, chosen)
     for k in range(1, _MAX_HALVINGS + 1):
-        finer = longest * 2.0**-k
+        finer = LocalLinearisation(longest * 2.0**-k)
         fine = _densities(model, transitions, finer)
         # By Richardson's argument a second-order method's coarse error is 4/3 of its distance to the halved step, and
         # the divergence is quadratic in the error.
         if (4.0 / 3.0) ** 2 * _divergence(coarse, fine) <= rtol:
-            return substep
-        substep, coarse = finer, fine
-    return substep
+            break
+        chosen, coarse = finer, fine
+    diffusion = model.problem.diffusion
+    if diffusion is not None and diffusion.state_dependent:
+        linear = replace(chosen, curved=False)
+        if _divergence(_densities(model, transitions, linear), coarse) <= _SHARE_OF_CURVATURE * rtol:
+            return linear
+    return chosen
 
 
-def _densities(model: Model, transitions: Transitions, substep: float) -> tuple[Tensor, Tensor]:
-    mean, cov = transitions.moments(model.problem, LocalLinearisation(substep))
-    return mean, model.add_noise(cov, mean).diagonal(dim1=-2, dim2=-1).sqrt()
+def _densities(model: Model, transitions: Transitions, propagator: LocalLinearisation) -> tuple[Tensor, Tensor]:
+    mean, cov = model.observed(*transitions.moments(model.problem, propagator))
+    return mean, cov.diagonal(dim1=-2, dim2=-1).sqrt()
 
 
 def _divergence(coarse: tuple[Tensor, Tensor], fine: tuple[Tensor, Tensor]) -> float:

@@ -63,7 +63,7 @@ class Curves:
         aside: bool = False,
         antithetic: bool = False,
     ) -> tuple[Tensor, Trajectory]:
-        """Simulate ``n_paths`` solutions of each series from ``start (series, dim)``.
+        """Simulate ``n_paths`` solutions of each series from ``start``, (series, dim) or (n_paths, series, dim).
 
         With ``antithetic`` every other path has the mirrored noise of the one before it.
 
@@ -95,7 +95,7 @@ class Curves:
             )
         trajectory = integrate(
             problem,
-            start.repeat(n_paths, 1),
+            start.expand(n_paths, n_series, -1).reshape(n_paths * n_series, -1),
             times,
             solver=method.solver,
             context=context,

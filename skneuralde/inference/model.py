@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from skneuralde.inference.moments import Propagator
+from skneuralde.inference.observation import Observation
 from skneuralde.inference.transitions import Transitions
 from skneuralde.problems import Problem
 from skneuralde.terms import Term
@@ -25,6 +26,12 @@ class Model(nn.Module):
         Standard deviation of the observation noise to start from.
     learn_noise : bool
         Whether training adjusts it.
+    observation : Observation or None
+        What is seen of the state; None is the state itself.
+    prior_mean, prior_std : Tensor of shape (dim,) or None
+        Distribution of the state where nothing is known yet, from which training starts.
+    learn_prior_std : bool
+        Whether training adjusts its spread, too: one series alone would say that there is none.
 
     Attributes
     ----------
@@ -40,6 +47,10 @@ class Model(nn.Module):
         states: Tensor | None = None,
         noise_std: Tensor | None = None,
         learn_noise: bool = False,
+        observation: Observation | None = None,
+        prior_mean: Tensor | None = None,
+        prior_std: Tensor | None = None,
+        learn_prior_std: bool = False,
     ):
         super().__init__()
         self.problem = problem
@@ -47,11 +58,26 @@ class Model(nn.Module):
         self.states = None if states is None else nn.Parameter(states)
         self.propagator: Propagator | None = None
         self.log_noise = None if noise_std is None else nn.Parameter(noise_std.log(), requires_grad=learn_noise)
+        self.observation = observation
+        self.prior_mean = None if prior_mean is None else nn.Parameter(prior_mean)
+        self.log_prior = None if prior_std is None else nn.Parameter(prior_std.log(), requires_grad=learn_prior_std)
 
     @property
     def noise_std(self) -> Tensor | None:
         """Standard deviation of the observation noise, ``(dim,)``."""
         return None if self.log_noise is None else self.log_noise.exp()
+
+    @property
+    def noise_variance(self) -> Tensor | float:
+        """Variance of the observation noise, ``(dim,)``, or 0."""
+        return 0.0 if self.log_noise is None else (2.0 * self.log_noise).exp()
+
+    def prior(self, n: int) -> tuple[Tensor, Tensor]:
+        """Mean (n, dim) and covariance (n, dim, dim) of states of which nothing is known."""
+        if self.prior_mean is None or self.log_prior is None:
+            raise ValueError("this model has no distribution of initial states")
+        cov = torch.diag((2.0 * self.log_prior).exp())
+        return self.prior_mean.expand(n, -1), cov.expand(n, -1, -1)
 
     def encode(self, t: Tensor, context: Tensor, dim: int) -> Tensor:
         """Initial states ``(batch, dim)`` at times ``t (batch,)`` from the context ``(batch, p)``."""
@@ -66,12 +92,22 @@ class Model(nn.Module):
             raise ValueError("this model has no learned initial states")
         return self.states[series]
 
-    def observed_moments(self, transitions: Transitions) -> tuple[Tensor, Tensor]:
-        """Mean (n, dim) and covariance (n, dim, dim) of what is observed at the ends of transitions."""
+    def moments(self, transitions: Transitions) -> tuple[Tensor, Tensor | None]:
+        """Mean (n, dim) and covariance (n, dim, dim) of the states at the ends of transitions."""
         if self.propagator is None:
             raise ValueError("this model has no propagator yet")
-        mean, cov = transitions.moments(self.problem, self.propagator)
-        return mean, self.add_noise(cov, mean)
+        return transitions.moments(self.problem, self.propagator)
+
+    def observed_moments(self, transitions: Transitions) -> tuple[Tensor, Tensor]:
+        """Mean (n, d) and covariance (n, d, d) of what is observed at the ends of transitions."""
+        return self.observed(*self.moments(transitions))
+
+    def observed(self, mean: Tensor, cov: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Mean (n, d) and covariance (n, d, d) of what is observed of states of this mean and covariance."""
+        if self.observation is None:
+            return mean, self.add_noise(cov, mean)
+        value, slope = self.observation.linearize(mean)
+        return value, self.add_noise(None if cov is None else slope @ cov @ slope.mT, value)
 
     def add_noise(self, cov: Tensor | None, like: Tensor) -> Tensor:
         """Covariance ``(batch, dim, dim)`` of what is observed, given that of the state."""

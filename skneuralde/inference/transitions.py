@@ -27,6 +27,8 @@ class Transitions:
         Signed lengths of the segments; negative runs against time.
     c0, c1 : Tensor of shape (n_segments, k)
         The inputs at both ends of each segment.
+    cov : Tensor of shape (n, dim, dim) or None
+        Covariance of the state where each transition starts; None where it is known exactly.
     """
 
     state: Tensor
@@ -35,6 +37,7 @@ class Transitions:
     lengths: Tensor
     c0: Tensor
     c1: Tensor
+    cov: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.state)
@@ -47,6 +50,7 @@ class Transitions:
 
     def select(self, items: Tensor) -> Transitions:
         """The transitions at these positions, in this order."""
+        cov = None if self.cov is None else self.cov.index_select(0, items)
         if self.is_direct:
             return Transitions(
                 self.state.index_select(0, items),
@@ -54,13 +58,14 @@ class Transitions:
                 torch.arange(len(items) + 1, device=items.device),
                 self.lengths.index_select(0, items),
                 *self._inputs_at(items),
+                cov,
             )
         counts = self.offsets[items + 1] - self.offsets[items]
         offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
         within = torch.arange(int(offsets[-1]), device=items.device) - offsets[:-1].repeat_interleave(counts)
         segments = self.offsets[items].repeat_interleave(counts) + within
         return Transitions(
-            self.state[items], self.time[items], offsets, self.lengths[segments], *self._inputs_at(segments)
+            self.state[items], self.time[items], offsets, self.lengths[segments], *self._inputs_at(segments), cov
         )
 
     @property
@@ -73,13 +78,15 @@ class Transitions:
         return c0, c0 if self.c1 is self.c0 else self.c1.index_select(0, segments)
 
     def moments(self, problem: Problem, propagator: Propagator) -> tuple[Tensor, Tensor | None]:
-        """Mean (n, dim) and covariance (n, dim, dim) at each transition's end; no covariance without diffusion."""
-        mean, time = self.state, self.time
-        if len(self) == 0:
-            return mean, mean.new_zeros(0, mean.shape[-1], mean.shape[-1]) if problem.diffusion is not None else None
-        if self.is_direct:
-            return propagator.advance(problem, mean, None, time, self.lengths, self.c0, self.c1)
-        cov = mean.new_zeros(len(mean), mean.shape[-1], mean.shape[-1]) if problem.diffusion is not None else None
+        """Mean (n, dim) and covariance (n, dim, dim) at each transition's end.
+
+        There is no covariance without diffusion where the states are known exactly.
+        """
+        mean, cov, time = self.state, self.cov, self.time
+        if len(self) and self.is_direct:
+            return propagator.advance(problem, mean, cov, time, self.lengths, self.c0, self.c1)
+        if cov is None and problem.diffusion is not None:
+            cov = mean.new_zeros(len(mean), mean.shape[-1], mean.shape[-1])
         counts = self.offsets[1:] - self.offsets[:-1]
         for k in range(int(counts.max()) if len(self) else 0):
             rows = (counts > k).nonzero()[:, 0]
@@ -92,6 +99,26 @@ class Transitions:
             mean, cov = put_rows(mean, cov, rows, moved)
             time = time.index_copy(0, rows, time[rows] + length)
         return mean, cov
+
+    def flow(self, problem: Problem, propagator: Propagator) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean and covariance at each transition's end, and the matrix (n, dim, dim) by which the latter is carried."""
+        mean, cov, time = self.state, self.cov, self.time
+        assert cov is not None  # whoever asks for the matrix has a covariance
+        if len(self) and self.is_direct:
+            return propagator.flow(problem, mean, cov, time, self.lengths, self.c0, self.c1)
+        transition = torch.eye(mean.shape[-1], dtype=mean.dtype, device=mean.device).expand_as(cov)
+        counts = self.offsets[1:] - self.offsets[:-1]
+        for k in range(int(counts.max()) if len(self) else 0):
+            rows = (counts > k).nonzero()[:, 0]
+            segments = self.offsets[rows] + k
+            length = self.lengths[segments]
+            new_mean, new_cov, carried = propagator.flow(
+                problem, mean[rows], cov[rows], time[rows], length, self.c0[segments], self.c1[segments]
+            )
+            mean, cov = mean.index_copy(0, rows, new_mean), cov.index_copy(0, rows, new_cov)
+            transition = transition.index_copy(0, rows, carried @ transition[rows])
+            time = time.index_copy(0, rows, time[rows] + length)
+        return mean, cov, transition
 
 
 def random_subset(transitions: Transitions, size: int, generator: torch.Generator) -> Transitions:

@@ -1,6 +1,7 @@
 """Losses bound to data."""
 
 from skneuralde.losses.base import Objective
+from skneuralde.losses.filtering import FilterLikelihood
 from skneuralde.losses.growth import GrowingPaths
 from skneuralde.losses.likelihood import Calibration, TransitionLikelihood, started
 from skneuralde.losses.moments import MomentMatching, PlainMomentMatching
@@ -12,6 +13,7 @@ from skneuralde.losses.snapshots import SnapshotEnergy
 __all__ = [
     "Calibration",
     "CurveObjective",
+    "FilterLikelihood",
     "GrowingPaths",
     "LeastSquares",
     "MeanMatching",

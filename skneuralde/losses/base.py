@@ -18,10 +18,13 @@ class Objective(ABC):
         Weight of each item, a transition or a series, in the mean.
     stochastic : bool
         Whether the values carry Monte Carlo noise.
+    is_sequential : bool
+        Whether they take many steps one after the other, however few the items.
     """
 
     weight: Tensor
     stochastic: bool = False
+    is_sequential: bool = False
 
     def __len__(self) -> int:
         return len(self.weight)

@@ -53,15 +53,22 @@ class TransitionLikelihood(Objective):
         self.encode = encode
 
     def start_epoch(self, model: Model, epoch: int) -> None:
-        # Coefficients move ever more slowly: look again after 1, 2, 4, 8, 16, then every 16 epochs.
-        if model.propagator is None or epoch & (epoch - 1) == 0 or epoch % 16 == 0:
-            model.propagator = self.calibrate(model)
+        start_calibration(model, epoch, self.calibrate)
 
     def values(self, model: Model, items: Tensor, *, seed: int) -> Tensor:
         transitions = self.transitions.select(items)
         if self.encode:
             transitions = started(transitions, model)
         return -gaussian_log_density(self.targets.index_select(0, items), *model.observed_moments(transitions))
+
+
+def start_calibration(model: Model, epoch: int, calibrate: Calibration) -> None:
+    """Look anew how finely moments must be propagated: after 1, 2, 4, 8, 16, then every 16 epochs.
+
+    Coefficients move ever more slowly.
+    """
+    if model.propagator is None or epoch & (epoch - 1) == 0 or epoch % 16 == 0:
+        model.propagator = calibrate(model)
 
 
 def started(transitions: Transitions, model: Model) -> Transitions:

@@ -31,6 +31,7 @@ class PathObjective(Objective):
         The number of simulated paths of each series as a function of the epoch; or `GrowingPaths`.
     """
 
+    is_sequential = True
     #: Whether paths come in pairs of mirrored noise, which makes the error of a mean much smaller.
     antithetic: bool = False
     #: The fewest paths that the estimators of the loss can do with.

@@ -43,6 +43,29 @@ def _tanh(pre: Tensor) -> Tensor:
     return (2 * (2 * pre).sigmoid_()).sub_(1)
 
 
+class _Tanh(torch.autograd.Function):
+    """tanh, which knows its own derivative."""
+
+    @staticmethod
+    def forward(pre: Tensor) -> Tensor:
+        return _tanh(pre)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(output)
+        ctx.save_for_forward(output)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (post,) = ctx.saved_tensors
+        return torch.addcmul(grad, grad * post, post, value=-1)
+
+    @staticmethod
+    def jvp(ctx: Any, pre_tangent: Tensor) -> Tensor:
+        (post,) = ctx.saved_tensors
+        return torch.addcmul(pre_tangent, pre_tangent * post, post, value=-1)
+
+
 class _TanhWithSlope(torch.autograd.Function):
     """tanh and its derivative, which know their own derivatives: half the time and a third of the memory."""
 
@@ -71,7 +94,7 @@ class _TanhWithSlope(torch.autograd.Function):
 ACTIVATIONS = {
     "identity": _activation(lambda pre: pre, lambda pre, post: torch.ones_like(pre)),
     "logistic": _activation(torch.sigmoid, lambda pre, post: post * (1 - post)),
-    "tanh": Activation(_tanh, _TanhWithSlope.apply),
+    "tanh": Activation(_Tanh.apply, _TanhWithSlope.apply),
     "relu": _activation(torch.relu, lambda pre, post: (pre > 0).to(pre.dtype), math.sqrt(2)),
     "silu": _activation(F.silu, _silu_slope, math.sqrt(2)),
     "softplus": _activation(F.softplus, lambda pre, post: torch.sigmoid(pre)),

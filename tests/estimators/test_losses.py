@@ -175,3 +175,12 @@ def test_snapshots_refuse_what_they_cannot_use(cells):
         learnable("energy", series="cell").fit(X.assign(t=1.0), y)
     with pytest.raises(ValueError, match="loss='energy' for snapshots"):
         learnable("nll", series="cell").fit(X, y)
+
+
+def test_a_hidden_state_is_a_reason_to_filter(numbers):
+    X, y = numbers
+    model = NeuralSDERegressor(lambda t, u: -u, None, observation_noise=0.5, loss="auto", max_iter=1).fit(X, y)
+    assert model.loss_name_ == "nll"
+    assert "filtered" in model.loss_reason_
+    with pytest.raises(ValueError, match="loss='crps' takes observations for the state itself"):
+        learnable("crps", observation_noise="learn").fit(X, y)

@@ -1,0 +1,114 @@
+"""What is observed of a state."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from skneuralde.terms.base import value_and_jacobian
+
+
+class Observation(nn.Module):
+    """What is seen of states: a function of (batch, dim) to (batch, n_outputs)."""
+
+    def linearize(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        """Value, and Jacobian ``(batch, n_outputs, dim)``; both can be differentiated again."""
+        return value_and_jacobian(self, u)
+
+
+class Selection(Observation):
+    """Some components of the state, as they are."""
+
+    components: Tensor
+
+    def __init__(self, components: Sequence[int]):
+        super().__init__()
+        self.register_buffer("components", torch.tensor(list(components), dtype=torch.int64))
+
+    def forward(self, u: Tensor) -> Tensor:
+        """The components (..., n_outputs) of states (..., dim)."""
+        return u.index_select(-1, self.components)
+
+    def linearize(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        """The components, and the rows of the unit matrix that select them."""
+        unit = torch.eye(u.shape[-1], dtype=u.dtype, device=u.device)[self.components]
+        return self(u), unit.expand(len(u), -1, -1)
+
+
+class Reading(Observation):
+    """A function of the state, or a module, which is trained."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]):
+        super().__init__()
+        self.function = function
+
+    def forward(self, u: Tensor) -> Tensor:
+        """The outputs (batch, n_outputs) of states (batch, dim)."""
+        return self.function(u)
+
+
+def resolve_observation(spec: Any, *, n_states: int, n_outputs: int, dtype: torch.dtype) -> Observation:
+    """Turn what an estimator takes as ``observation`` into one.
+
+    Parameters
+    ----------
+    spec : None, sequence of int, callable or torch.nn.Module
+        None is the first components of the state. A callable takes u ``(batch, n_states)``; a module is copied.
+    n_states, n_outputs : int
+    dtype : torch.dtype
+        Of a module's parameters.
+
+    Raises
+    ------
+    ValueError
+        If it is none of these, or names components that are not there.
+    """
+    if spec is None:
+        if n_states < n_outputs:
+            raise ValueError(
+                f"n_states={n_states} is less than the {n_outputs} columns of y: give observation=, a function of the "
+                "state that returns all of them."
+            )
+        return Selection(range(n_outputs))
+    if isinstance(spec, nn.Module):
+        return Reading(copy.deepcopy(spec).to(dtype))
+    if callable(spec):
+        return Reading(spec)
+    return Selection(_check_components(spec, n_states, n_outputs))
+
+
+@torch.no_grad()
+def check_observation(observation: Observation, u: Tensor, n_outputs: int) -> None:
+    """Call an observation once, and refuse a value that is not a finite tensor of shape (batch, n_outputs)."""
+    value = observation(u)
+    shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+    if shape != (len(u), n_outputs):
+        raise ValueError(
+            f"observation must return one column for each of the {n_outputs} columns of y, {(len(u), n_outputs)} for "
+            f"states {tuple(u.shape)}, got {shape}."
+        )
+    if value.dtype != u.dtype:
+        raise ValueError(f"observation must return {u.dtype}, as the state, got {value.dtype}.")
+    if not bool(value.isfinite().all()):
+        row = int((~value.isfinite().all(1)).nonzero()[0])
+        raise ValueError(f"observation must be finite, got {value[row].tolist()} at the state {u[row].tolist()}.")
+
+
+def _check_components(spec: Any, n_states: int, n_outputs: int) -> list[int]:
+    try:
+        components = [int(i) for i in spec]
+        exact = all(int(i) == i for i in spec)
+    except (TypeError, ValueError):
+        exact = False
+    if not exact:
+        raise ValueError(f"observation must be None, indices of states, a function or a module, got {spec!r}.")
+    if len(components) != n_outputs or not all(0 <= i < n_states for i in components):
+        raise ValueError(
+            f"observation must name one state, from 0 to {n_states - 1}, for each of the {n_outputs} columns of y, got "
+            f"{spec!r}."
+        )
+    return components
