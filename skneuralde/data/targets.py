@@ -38,6 +38,12 @@ class Output:
         values = np.asarray(values)
         return (values[..., 0] if self.one_dimensional else values).astype(self.dtype, copy=False)
 
+    def describe(self, n_outputs: int) -> list[str]:
+        """What to call the outputs in messages."""
+        if len(self.names) == n_outputs and self.names != (None,):
+            return [repr(name) for name in self.names]
+        return ["y"] if n_outputs == 1 else [f"column {k} of y" for k in range(n_outputs)]
+
     def like(self, values: np.ndarray, X: Any) -> Any:
         """Predictions `(n_rows, n_outputs)` in y's container, with X's index.
 

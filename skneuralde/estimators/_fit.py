@@ -37,10 +37,10 @@ _STEPS_PER_GAP, _FEW_STEPS_PER_GAP = 10, 4
 #: Length of the noise's cells, beyond which no adaptive step with noise can grow, in median gaps.
 _GAPS_PER_CELL = 16
 #: Up to so many parameters a loss without noise is minimised by L-BFGS, to this precision.
-_FEW_PARAMETERS, _NEWTON_TOL = 64, 1e-10
+FEW_PARAMETERS, _NEWTON_TOL = 64, 1e-10
 #: Panels with at least so many series are split by series for validation, smaller ones by time; and tell how much their
 #: initial states differ.
-_MANY_SERIES = 10
+MANY_SERIES = 10
 
 
 def fresh_seed(random_state: int | np.random.RandomState | np.random.Generator | None) -> int:
@@ -332,7 +332,7 @@ def _build_hidden(factory: TermFactory, problem: Problem, panel: Panel, observat
         observation=factory.observation,
         prior_mean=factory.tensor(location),
         prior_std=factory.tensor(scale),
-        learn_prior_std=panel.n_series >= _MANY_SERIES,
+        learn_prior_std=panel.n_series >= MANY_SERIES,
     )
 
 
@@ -365,7 +365,7 @@ def validation_split(panel: Panel, setup: Setup, fraction: float, seed: int) -> 
     rows = np.ones(len(panel.times), dtype=bool)
     n_series = len(panel.labels)
     # A series whose initial state is learned must be there in training.
-    if setup.layout != "series" or (n_series >= _MANY_SERIES and setup.initial_state != "learn"):
+    if setup.layout != "series" or (n_series >= MANY_SERIES and setup.initial_state != "learn"):
         held = np.random.default_rng(seed).permutation(n_series)[: max(1, round(fraction * n_series))]
         rows[np.isin(panel.series_of, held)] = False
     else:
@@ -385,7 +385,7 @@ def choose_optimizer(
     if n_parameters == 0:
         return EvaluateOnly(), StoppingRule(max_iter=1, tol=0.0, patience=None, cooldown=0)
     batch_size = 512 if estimator.batch_size == "auto" else int(estimator.batch_size)
-    few = n_parameters <= _FEW_PARAMETERS
+    few = n_parameters <= FEW_PARAMETERS
     suits = not objective.stochastic and (few or (objective.is_sequential and len(objective) <= batch_size))
     if estimator.optimizer == "lbfgs" or (estimator.optimizer == "auto" and suits):
         tol = _NEWTON_TOL if few else min(1e-6, estimator.tol)

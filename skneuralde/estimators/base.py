@@ -14,8 +14,8 @@ import torch
 from sklearn.utils import Tags
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from skneuralde.data import Clock, Panel, Roles, as_panel, check_features, read_targets
-from skneuralde.estimators import _fit
+from skneuralde.data import Clock, Panel, Roles, as_panel, check_features, read_targets, weighted_scaling
+from skneuralde.estimators import _fit, _identification, _uncertainty
 from skneuralde.estimators._coefficients import TermFactory
 from skneuralde.estimators._objectives import (
     CURVE_LOSSES,
@@ -31,6 +31,7 @@ from skneuralde.estimators._setup import Setup
 from skneuralde.estimators.epoch import EpochState
 from skneuralde.estimators.fitted import FittedEquation
 from skneuralde.inference import Model, Observation, Selection, SolverPropagation, resolve_observation
+from skneuralde.inference.uncertainty import Uncertainty
 from skneuralde.losses import Objective, PathObjective
 from skneuralde.problems import Problem
 from skneuralde.terms import MLP, has_known_units
@@ -77,6 +78,8 @@ class BaseDifferentialEquation(FittedEquation):
         "early_stopping": ["boolean"],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "warm_start": ["boolean"],
+        "uncertainty": [StrOptions({"laplace", "ensemble"}), None],
+        "n_members": [Interval(Integral, 2, None, closed="left")],
         "on_epoch": [callable, None],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
@@ -93,6 +96,7 @@ class BaseDifferentialEquation(FittedEquation):
     series_: list[Any]
     solver_stats_: dict[str, object]
     _setup: Setup
+    _uncertainty: Uncertainty | None
 
     @abstractmethod
     def _build_problem(self, factory: TermFactory) -> Problem:
@@ -179,8 +183,20 @@ class BaseDifferentialEquation(FittedEquation):
         self._start_model(panel, seed, device, warm=warm)
         self._tell_loss()
         self._kept = panel if self.roles_.layout == "series" else panel.subset(np.zeros(len(panel.times), dtype=bool))
+        self._typical_context = weighted_scaling(np.hstack([panel.context, panel.controls]), panel.weight).loc
         objective, validation = self._objectives(panel, X_val, y_val, seed)
+        if self.roles_.layout == "series":
+            names = self._output.describe(self.n_outputs_)
+            _identification.warn_of_unidentified(panel, self.problem_, self._setup.loss, names)
+        before, self._uncertainty = getattr(self, "_uncertainty", None), None
+        if self.uncertainty == "laplace":
+            _uncertainty.refuse_laplace(self._setup.loss, self.model_)
         self._train(panel, objective, validation, seed)
+        if self.uncertainty == "laplace":
+            self._uncertainty = _uncertainty.laplace_uncertainty(self, panel, X_val, y_val, seed)
+        elif self.uncertainty == "ensemble":
+            before = before if warm else None
+            self._uncertainty = _uncertainty.train_ensemble(self, panel, X_val, y_val, seed=seed, before=before)
         return self
 
     def _read_training_rows(self, X: Any, y: Any, sample_weight: Any, *, warm: bool) -> Panel:

@@ -6,10 +6,11 @@ from typing import Any
 
 from skneuralde.estimators._coefficients import TermFactory
 from skneuralde.estimators.base import BaseDifferentialEquation
+from skneuralde.estimators.fields import CoefficientFields
 from skneuralde.problems import Problem
 
 
-class NeuralSDERegressor(BaseDifferentialEquation):
+class NeuralSDERegressor(CoefficientFields, BaseDifferentialEquation):
     """Learn du = f(t, u) dt + g(t, u) dW from time series.
 
     A row of X asks for the state of a series at a time; y is what was observed there. Each coefficient may be known, a
@@ -106,8 +107,15 @@ class NeuralSDERegressor(BaseDifferentialEquation):
     validation_fraction : float, default=0.1
     warm_start : bool, default=False
         Go on from the weights of the fit before.
+    uncertainty : {None, "laplace", "ensemble"}, default=None
+        Where `drift_field` and `diffusion_field` get their standard errors from. ``"laplace"``: the curvature of the
+        log likelihood at its maximum, for the loss "nll" and at most 64 parameters. ``"ensemble"``: fit trains
+        ``n_members`` more models, from seeds of their own on random weights of the data, which takes as many times
+        longer.
+    n_members : int, default=5
     on_epoch : callable, optional
-        Called with an `EpochState` after each epoch; training stops when it returns True.
+        Called with an `EpochState` after each epoch; training stops when it returns True. It does not see the members
+        of an ensemble.
     random_state : int, RandomState or None, default=None
     verbose : bool, default=False
     device : None, "auto", "cpu", "cuda" or "cuda:1", default=None
@@ -202,6 +210,8 @@ class NeuralSDERegressor(BaseDifferentialEquation):
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         warm_start: bool = False,
+        uncertainty: str | None = None,
+        n_members: int = 5,
         on_epoch: Any = None,
         random_state: Any = None,
         verbose: bool = False,
@@ -242,6 +252,8 @@ class NeuralSDERegressor(BaseDifferentialEquation):
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.warm_start = warm_start
+        self.uncertainty = uncertainty
+        self.n_members = n_members
         self.on_epoch = on_epoch
         self.random_state = random_state
         self.verbose = verbose

@@ -1,0 +1,93 @@
+"""How uncertain the parameters of a fitted model are, and what that means for anything computed from them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
+
+#: Trainable parameters by name, as `torch.func.functional_call` takes them.
+Parameters = dict[str, Tensor]
+
+
+def trainable_parameters(model: nn.Module) -> Parameters:
+    """The parameters that training adjusts, by name."""
+    return {name: p for name, p in model.named_parameters() if p.requires_grad}
+
+
+def parameter_vector(model: nn.Module) -> Tensor:
+    """The trainable parameters of a model as one float64 vector on the CPU."""
+    parameters = list(trainable_parameters(model).values())
+    if not parameters:
+        return torch.zeros(0, dtype=torch.float64)
+    return parameters_to_vector(parameters).detach().to("cpu", torch.float64)
+
+
+@torch.no_grad()
+def set_parameters(model: nn.Module, vector: Tensor) -> None:
+    """Put a vector from `parameter_vector` into a model."""
+    parameters = list(trainable_parameters(model).values())
+    if parameters:
+        vector_to_parameters(vector.to(parameters[0]), parameters)
+
+
+def split(vector: Tensor, like: Parameters) -> Parameters:
+    """A vector from `parameter_vector` as named parameters, in their dtypes and on their devices."""
+    pieces = vector.split([p.numel() for p in like.values()]) if like else ()
+    return {name: piece.view_as(p).to(p) for (name, p), piece in zip(like.items(), pieces, strict=True)}
+
+
+class Uncertainty(ABC):
+    """The spread of a model's trainable parameters."""
+
+    @abstractmethod
+    def std(self, function: Callable[[Parameters], Tensor], model: nn.Module) -> Tensor:
+        """Standard deviation of ``function(parameters)``, of its shape, around the parameters of the model."""
+
+
+@dataclass(frozen=True)
+class GaussianUncertainty(Uncertainty):
+    """A normal distribution around the model's own parameters.
+
+    Attributes
+    ----------
+    factor : float64 Tensor of shape (n_parameters, n_parameters)
+        Its product with its own transpose is the covariance.
+    """
+
+    factor: Tensor
+
+    @property
+    def covariance(self) -> Tensor:
+        """Covariance of the parameters, ``(n_parameters, n_parameters)``."""
+        return self.factor @ self.factor.mT
+
+    def std(self, function: Callable[[Parameters], Tensor], model: nn.Module) -> Tensor:
+        """By the delta method: one derivative of the function, forwards, per column of the factor."""
+        here = {name: p.detach() for name, p in trainable_parameters(model).items()}
+        variance = torch.zeros_like(function(here))
+        for column in self.factor.mT:
+            _, change, *_ = torch.func.jvp(function, (here,), (split(column, here),))
+            variance = variance + change.square()
+        return variance.sqrt()
+
+
+@dataclass(frozen=True)
+class EnsembleUncertainty(Uncertainty):
+    """Parameters of several models that were trained on different weights of the data, from different seeds.
+
+    Attributes
+    ----------
+    members : float64 Tensor of shape (n_members, n_parameters)
+    """
+
+    members: Tensor
+
+    def std(self, function: Callable[[Parameters], Tensor], model: nn.Module) -> Tensor:
+        """Standard deviation over the members."""
+        like = trainable_parameters(model)
+        return torch.stack([function(split(member, like)) for member in self.members]).std(0)
