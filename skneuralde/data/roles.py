@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from skneuralde.data.clock import RawTimes, read_times
+from skneuralde.data.clock import Clock, RawTimes, read_times
 from skneuralde.data.labels import encode
 from skneuralde.data.layout import (
     InitialState,
@@ -23,7 +23,7 @@ from skneuralde.data.layout import (
     warn_of_one_series,
 )
 from skneuralde.data.sources import Finder, Source, is_word, listed
-from skneuralde.data.table import as_table
+from skneuralde.data.table import Table, as_table
 
 
 @dataclass(frozen=True)
@@ -118,17 +118,13 @@ class Roles:
         table = as_table(X)
         refuse_lost_index(table, y, time)
         find = Finder(table)
-        by_series = tuple(find.source(key, "series") for key in listed(series))
         auto_controls = is_word(controls, "auto")
         by_hand = () if auto_controls else tuple(find.column(key, "controls") for key in listed(controls))
         state, initial = find_initial_state(initial_state, find)
-        taken = {s.position for s in by_series if s.kind == "column"} | {*by_hand, *initial}
-        at = find.time(time, taken)
-        if series is None:
-            by_series = find.other_levels(at)
+        at, by_series = find.time_and_series(time, series, {*by_hand, *initial})
         refuse_two_roles(table, at, by_series, by_hand, initial)
 
-        taken |= {at.position} if at.kind == "column" else set()
+        taken = {s.position for s in (at, *by_series) if s.kind == "column"} | {*by_hand, *initial}
         rest = tuple(j for j in range(table.n_columns) if j not in taken)
         layout = choose_layout(at, by_series, by_hand, initial, rest)
         state = state or ("context" if layout == "table" else "first")
@@ -158,10 +154,7 @@ class Roles:
         if table.n_columns != len(self.columns):
             raise ValueError(f"X has {table.n_columns} features, but {len(self.columns)} were there in fit.")
         times = read_times(self.time.values(table), str(self.time))
-        if self.series:
-            codes, labels = encode([s.values(table) for s in self.series], [str(s) for s in self.series])
-        else:
-            codes, labels = np.zeros(table.n_rows, dtype=np.int64), [None]
+        codes, labels = _read_series(table, self.series)
         return Rows(
             times,
             codes,
@@ -174,6 +167,38 @@ class Roles:
     def names_of(self, positions: Sequence[int]) -> list[Any]:
         """Column names at these positions."""
         return [self.columns[p] for p in positions]
+
+
+def read_moments(X: Any, y: Any = None, *, time: Any = "auto", series: Any = None) -> tuple[np.ndarray, Clock]:
+    """Model times of rows whose other roles do not matter, and the clock that gave them.
+
+    Parameters
+    ----------
+    X : array-like, DataFrame, 1-D datetimes or Table
+    y : array-like, optional
+        Only its index is looked at.
+    time, series
+        The estimator's parameters.
+
+    Returns
+    -------
+    moments : float64 array of shape (n_rows,)
+    clock : Clock
+    """
+    table = as_table(X)
+    refuse_lost_index(table, y, time)
+    at, by_series = Finder(table).time_and_series(time, series, set())
+    refuse_two_roles(table, at, by_series, (), ())
+    times = read_times(at.values(table), str(at))
+    clock = Clock.fit(times, _read_series(table, by_series)[0])
+    return clock.to_model(times), clock
+
+
+def _read_series(table: Table, series: Sequence[Source]) -> tuple[np.ndarray, list[Any]]:
+    """Codes and labels of the rows' series; one series without a name where nothing names them."""
+    if not series:
+        return np.zeros(table.n_rows, dtype=np.int64), [None]
+    return encode([s.values(table) for s in series], [str(s) for s in series])
 
 
 def _n_outputs(y: Any) -> int:

@@ -83,6 +83,12 @@ class Finder:
             raise ValueError(f"{error} Index levels are named {self.levels}.") from None
         return Source("column", position, self.names[position])
 
+    def time_and_series(self, time: Any, series: Any, taken: set[int]) -> tuple[Source, tuple[Source, ...]]:
+        """Places of the time and of what names the series; ``taken`` are the columns with another role."""
+        by_series = tuple(self.source(key, "series") for key in listed(series))
+        at = self.time(time, taken | {s.position for s in by_series if s.kind == "column"})
+        return at, self.other_levels(at) if series is None else by_series
+
     def time(self, time: Any, taken: set[int]) -> Source:
         """Place of the time.
 

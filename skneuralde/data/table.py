@@ -10,7 +10,7 @@ import narwhals.stable.v2 as nw
 import numpy as np
 import pandas as pd
 from scipy import sparse
-from sklearn.utils import check_array
+from sklearn.utils import _safe_indexing, check_array
 from sklearn.utils.validation import _check_feature_names, _check_n_features
 
 from skneuralde.data.clock import is_timelike
@@ -114,6 +114,15 @@ def check_features(estimator: Any, X: Any, *, reset: bool) -> Table:
     _check_feature_names(estimator, X, reset=reset)
     _check_n_features(estimator, table.data, reset=reset)
     return table
+
+
+def take_rows(X: Any, mask: np.ndarray) -> Any:
+    """The rows of X where the mask is true, in X's own container; X itself if that is all of them."""
+    if mask.all():
+        return X
+    if isinstance(X, pd.Index):
+        return X[mask]
+    return _safe_indexing(X, np.flatnonzero(mask))
 
 
 def _frame_table(frame: pd.DataFrame, index: pd.Index | None, *, named: bool) -> Table:

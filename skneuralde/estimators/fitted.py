@@ -12,7 +12,17 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.metrics import r2_score
 from sklearn.utils.validation import check_is_fitted
 
-from skneuralde.data import Clock, Output, Panel, Roles, as_panel, check_features, future_rows, read_targets
+from skneuralde.data import (
+    Clock,
+    Output,
+    Panel,
+    Roles,
+    as_panel,
+    check_features,
+    future_rows,
+    read_targets,
+    take_rows,
+)
 from skneuralde.data.fill import Missing
 from skneuralde.data.timeline import merge, truncate
 from skneuralde.estimators import _fit
@@ -136,13 +146,13 @@ class FittedEquation(RegressorMixin, BaseEstimator):
             The mean over the outputs.
         """
         check_is_fitted(self)
-        estimator, scored = self._started(X, y)
-        targets = read_targets(y, len(scored), roles=self.roles_).values
-        mean = np.asarray(estimator.predict(X), dtype=np.float64).reshape(targets.shape)
-        weight = None if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
+        estimator, asked, scored = self._started(X, y)
+        targets = read_targets(y, len(scored), roles=self.roles_).values[asked]
+        mean = np.asarray(estimator.predict(take_rows(X, asked)), dtype=np.float64).reshape(targets.shape)
+        weight = None if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)[asked]
         scores = []
         for output in range(targets.shape[1]):
-            there = scored & ~np.isnan(targets[:, output])
+            there = scored[asked] & ~np.isnan(targets[:, output])
             if there.any():
                 part = None if weight is None else weight[there]
                 scores.append(r2_score(targets[there, output], mean[there, output], sample_weight=part))
@@ -240,27 +250,47 @@ class FittedEquation(RegressorMixin, BaseEstimator):
         first = origin_positions(panel, self._setup)[panel.series_of[asked]]
         return (first >= 0) & (asked < first)
 
-    def _started(self, X: Any, y: Any) -> tuple[Self, np.ndarray]:
-        """An estimator that knows a first state of every series in X, and which rows did not serve for that."""
+    def _started(self, X: Any, y: Any) -> tuple[Self, np.ndarray, np.ndarray]:
+        """An estimator that knows a first state of every series in X, for those who score it.
+
+        A series without a state starts at its first complete y.
+
+        Returns
+        -------
+        started : a copy of the estimator
+        asked : bool array of shape (n_rows,)
+            False for rows that nothing can be said of: before the start of their series, or of a series without any y.
+        scored : bool array of shape (n_rows,)
+            The rows in ``asked`` that did not serve as the start of their series.
+        """
         table = check_features(self, X, reset=False)
         rows = self.roles_.read(table)
-        scored = np.ones(len(rows.times), dtype=bool)
+        every = np.ones(len(rows.times), dtype=bool)
         if self._setup.layout != "series" or self._setup.initial_state != "first":
-            return self, scored
+            return self, every, every
         values = read_targets(y, rows, roles=self.roles_).values
         asked = as_panel(rows, values, clock=self.clock_, roles=self.roles_, fill=self._fill)
-        known = set(self._kept.labels)
+        has_state = origin_positions(self._kept, self._setup) >= 0
+        known = {label for label, has in zip(self._kept.labels, has_state, strict=True) if has}
+        new = np.array([label not in known for label in asked.labels])
+        if not new.any():
+            return self, every, every
         first = origin_positions(asked, self._setup)
-        new = np.array([s for s, label in enumerate(asked.labels) if label not in known], dtype=np.intp)
-        if not len(new):
-            return self, scored
-        if (first[new] < 0).any():
-            raise ValueError(unknown_series(asked.labels[int(new[np.argmin(first[new])])]))
-        starts = np.zeros(len(asked.times), dtype=bool)
-        starts[first[new]] = True
+        _refuse_partial_starts(asked, new & (first < 0))
+        position = np.arange(len(asked.times))
+        start = np.where(first < 0, len(position), first)[asked.series_of]
+        before = new[asked.series_of] & (position < start)
+        starts = new[asked.series_of] & (position == start)
         started = copy.copy(self)
         started._kept, _ = merge(self._kept, asked.subset(starts))
-        return started, ~starts[asked.rows]
+        return started, ~before[asked.rows], ~(before | starts)[asked.rows]
+
+
+def _refuse_partial_starts(panel: Panel, without: np.ndarray) -> None:
+    """Refuse series that are observed, but never in all outputs at once; those without any y are left alone."""
+    observed = ~np.isnan(panel.values).all(axis=1) & without[panel.series_of]
+    if observed.any():
+        raise ValueError(unknown_series(panel.labels[panel.series_of[np.argmax(observed)]]))
 
 
 def _check_levels(quantiles: Any) -> np.ndarray:

@@ -7,7 +7,7 @@ import pytest
 from scipy import sparse
 from sklearn.utils.estimator_checks import _NotAnArray
 
-from skneuralde.data import as_table
+from skneuralde.data import as_table, take_rows
 
 DAYS = pd.date_range("2020-01-01", periods=4, freq="D")
 
@@ -145,3 +145,15 @@ def test_rows_of_text_and_numbers_in_a_list_keep_their_numbers():
 def test_polars_keeps_time_zones():
     aware = pl.DataFrame({"t": pl.Series(DAYS.to_numpy()).dt.replace_time_zone("Asia/Tokyo"), "x": np.ones(4)})
     assert list(as_table(aware).column(0)) == list(DAYS.tz_localize("Asia/Tokyo"))
+
+
+@pytest.mark.parametrize(
+    "X",
+    [frame(), frame()["x"], pl.DataFrame({"x": [5.0, 6.0, 7.0]}), np.arange(3.0)[:, None], DAYS[:3], [[1], [2], [3]]],
+)
+def test_rows_are_taken_in_their_own_container(X):
+    taken = take_rows(X, np.array([True, False, True]))
+    assert type(taken) is type(X)
+    assert len(taken) == 2
+    np.testing.assert_array_equal(np.asarray(taken), np.asarray(X)[[0, 2]])
+    assert take_rows(X, np.ones(3, dtype=bool)) is X

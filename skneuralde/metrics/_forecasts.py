@@ -1,0 +1,116 @@
+"""What scorers ask of an estimator: in a Pipeline, behind a transformed target, or in a search."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_is_fitted
+
+from skneuralde.data import take_rows
+from skneuralde.metrics._arrays import read_observed
+
+
+@dataclass(frozen=True)
+class Inner:
+    """The estimator that makes the forecasts.
+
+    Attributes
+    ----------
+    estimator : fitted estimator
+    X : its own rows, transformed by the steps before it
+    transformers : list of transformer
+        From the caller's y to the y that it was fitted with, the first to apply first.
+    """
+
+    estimator: Any
+    X: Any
+    transformers: list[Any]
+
+    @classmethod
+    def of(cls, estimator: Any, X: Any, method: str, asked_by: str) -> Inner:
+        """Look for it through Pipelines, transformed targets and searches.
+
+        Raises
+        ------
+        TypeError
+            If it lacks the method.
+        """
+        transformers: list[Any] = []
+        while True:
+            check_is_fitted(estimator)
+            if isinstance(estimator, Pipeline):
+                X = estimator[:-1].transform(X) if len(estimator.steps) > 1 else X
+                estimator = estimator[-1]
+            elif isinstance(estimator, TransformedTargetRegressor):
+                transformers.append(estimator.transformer_)
+                estimator = estimator.regressor_
+            elif hasattr(estimator, "best_estimator_"):
+                estimator = estimator.best_estimator_
+            else:
+                break
+        if not callable(getattr(estimator, method, None)):
+            raise TypeError(
+                f"{asked_by} needs an estimator with the method {method!r}, which {type(estimator).__name__} does not "
+                "have."
+            )
+        return cls(estimator, X, transformers)
+
+    def started(self, y: Any) -> tuple[Any, np.ndarray, np.ndarray]:
+        """The estimator with a state of every series; the rows it can be asked for; those that count."""
+        if hasattr(self.estimator, "_started"):
+            return self.estimator._started(self.X, self._target(y))
+        every = np.ones(len(read_observed(y)), dtype=bool)
+        return self.estimator, every, every
+
+    def _target(self, y: Any) -> Any:
+        """The caller's y in the units of the estimator."""
+        if not self.transformers:
+            return y
+        values = read_observed(y)
+        for transformer in self.transformers:
+            values = np.asarray(transformer.transform(values))
+        return values[:, 0] if values.shape[1] == 1 else values
+
+    def samples_in_units_of_y(self, samples: np.ndarray) -> np.ndarray:
+        """Samples (n_samples, n_rows[, n_outputs]) of the estimator, in the caller's units, with the outputs' axis."""
+        n_samples, n_rows = samples.shape[:2]
+        flat = samples.reshape(n_samples * n_rows, -1)
+        for transformer in reversed(self.transformers):
+            flat = np.asarray(transformer.inverse_transform(flat)).reshape(len(flat), -1)
+        return flat.reshape(n_samples, n_rows, -1)
+
+
+@dataclass(frozen=True)
+class Forecasts:
+    """Observations beside samples of their forecast, for the rows that have one.
+
+    Attributes
+    ----------
+    observed : float64 array of shape (n, n_outputs)
+        NaN where nothing was observed, and in rows where a series starts.
+    samples : float64 array of shape (n_samples, n, n_outputs)
+    weight : float64 array of shape (n,) or None
+    """
+
+    observed: np.ndarray
+    samples: np.ndarray
+    weight: np.ndarray | None
+
+
+def draw_forecasts(
+    estimator: Any, X: Any, y: Any, sample_weight: Any, *, n_samples: int, random_state: Any, asked_by: str
+) -> Forecasts:
+    """Samples at the rows of X, where series that `fit` did not see start at their first y."""
+    observed = read_observed(y)
+    inner = Inner.of(estimator, X, "sample", asked_by)
+    fitted, asked, scored = inner.started(y)
+    samples = np.asarray(fitted.sample(take_rows(inner.X, asked), n_samples, random_state=random_state))
+    return Forecasts(
+        np.where(scored[:, None], observed, np.nan)[asked],
+        inner.samples_in_units_of_y(samples.astype(np.float64, copy=False)),
+        None if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)[asked],
+    )
