@@ -15,9 +15,12 @@ from skneuralde.estimators._coefficients import TermFactory
 from skneuralde.estimators._forecast import simulate
 from skneuralde.estimators._objectives import (
     CURVE_LOSSES,
+    LOSSES_OF_DISTANCE,
     LOSSES_OF_LAW,
     TRANSITION_LOSSES,
+    are_snapshots,
     is_uncertain,
+    snapshot_transitions,
     transitions_to,
 )
 from skneuralde.estimators._scales import Scales
@@ -93,9 +96,36 @@ def choose_loss(loss: str, layout: str, initial_state: str, problem: Problem, is
             )
     elif stochastic == (loss == "least_squares"):
         what = "has noise" if stochastic else "has no noise"
-        other = "'nll' or 'mean'" if stochastic else "'least_squares'"
+        other = "'nll', 'crps', 'energy', 'moments' or 'mean'" if stochastic else "'least_squares'"
         raise ValueError(f"loss={loss!r} does not fit an equation that {what}. Use loss={other}.")
     return loss
+
+
+def explain_loss(asked: str, setup: Setup, problem: Problem) -> str:
+    """Why the loss is what it is, in a sentence."""
+    if setup.snapshots:
+        return "every series has a single observation, so populations are compared, each time by itself"
+    if asked != "auto":
+        return "the parameter loss asks for it"
+    if setup.layout == "table":
+        return "in a plain table every row has a Gaussian likelihood around its predicted mean"
+    if setup.is_hidden:
+        return "observations leave the state uncertain, so it is filtered and each has a likelihood given all before it"
+    if problem.diffusion is not None:
+        return "the equation has noise, so each observation has a likelihood given the one before"
+    return "the equation has no noise, so its solution is compared with all observations"
+
+
+def warn_of_snapshots(setup: Setup) -> None:
+    """Warn when nothing but marginals is seen."""
+    if setup.snapshots:
+        warnings.warn(
+            "Every series has a single observation. Marginal laws alone do not identify the dynamics: many equations "
+            "move the population in the same way, among them some without noise. Give what is known of the drift or "
+            "the diffusion, or series that are observed more than once.",
+            UserWarning,
+            stacklevel=4,
+        )
 
 
 def warn_of_collapse(loss: str, debiased: bool, problem: Problem) -> None:
@@ -104,7 +134,7 @@ def warn_of_collapse(loss: str, debiased: bool, problem: Problem) -> None:
     if learned and (loss == "path_mse" or (loss == "mean" and not debiased)):
         warnings.warn(
             "This loss is smallest without any noise, so the learned diffusion will shrink towards zero. Use "
-            "loss='nll', or 'mean' with debiased=True, or give the diffusion.",
+            "loss='nll', 'energy' or 'crps', or 'mean' with debiased=True, or give the diffusion.",
             UserWarning,
             stacklevel=4,
         )
@@ -159,6 +189,7 @@ def choose_setup(
         n_predict_paths=estimator.n_predict_paths,
         dtype=dtype,
         device=device,
+        snapshots=loss == "energy" and are_snapshots(panel, roles.layout, roles.initial_state),
     )
 
 
@@ -175,15 +206,16 @@ def choose_methods(
     smallest = 10.0 * torch.finfo(dtype).eps
     with_noise = problem.diffusion is not None
 
-    def method(solver: Solver, on_paths: bool) -> Method:
+    def method(solver: Solver, on_paths: bool, fixed: bool = False) -> Method:
         dt = None
-        if not solver.adaptive:
-            steps = _FEW_STEPS_PER_GAP if (solver.weak_order or 0.0) >= 2.0 else _STEPS_PER_GAP
+        if fixed or not solver.adaptive:
+            accurate = (solver.weak_order or 0.0) >= 2.0 or (solver.strong_order or 0.0) >= 1.5
+            steps = _FEW_STEPS_PER_GAP if accurate else _STEPS_PER_GAP
             dt = scales.spacing / steps if estimator.dt is None else estimator.dt
         by_noise = with_noise and on_paths
         return Method(
             solver,
-            rtol=smallest if by_noise else estimator.rtol,
+            rtol=None if fixed else smallest if by_noise else estimator.rtol,
             atol=(estimator.atol + (math.sqrt(2.0 * estimator.rtol) if by_noise else 0.0)) * scale,
             dt=dt,
             max_steps=estimator.max_steps,
@@ -191,7 +223,7 @@ def choose_methods(
         )
 
     return Methods(
-        training=method(training, True),
+        training=method(training, True, estimator.solver == "auto" and loss in LOSSES_OF_DISTANCE),
         paths=method(paths, True),
         moments=None if moments is None else method(moments, False),
     )
@@ -377,6 +409,8 @@ def calibrate_finally(model: Model, panel: Panel, setup: Setup) -> None:
     if setup.layout == "series" and model.problem.diffusion is None:
         return
     _, transitions = transitions_to(panel, np.flatnonzero(is_uncertain(panel, setup)), setup)
+    if setup.snapshots:
+        transitions = snapshot_transitions(panel, setup)
     if len(transitions):
         model.propagator = setup.calibration(transitions)(model)
 

@@ -17,11 +17,18 @@ from skneuralde.inference import Curves, InputPath, Model, Transitions
 from skneuralde.losses import (
     CurveObjective,
     FilterLikelihood,
+    GrowingPaths,
     LeastSquares,
     MeanMatching,
+    MomentMatching,
     Objective,
+    PairedEnergy,
+    PathObjective,
     PathSquaredError,
     PlainMeanMatching,
+    PlainMomentMatching,
+    RankedProbability,
+    SnapshotEnergy,
     TransitionLikelihood,
 )
 from skneuralde.noise import series_key
@@ -29,13 +36,24 @@ from skneuralde.noise import series_key
 #: Losses of neighbouring observations, without simulation.
 TRANSITION_LOSSES = ("nll",)
 #: Losses of whole curves.
-CURVE_LOSSES: dict[str, type[CurveObjective]] = {
+CURVE_LOSSES: dict[str, type[PathObjective]] = {
     "least_squares": LeastSquares,
     "mean": MeanMatching,
+    "moments": MomentMatching,
+    "crps": RankedProbability,
+    "energy": PairedEnergy,
     "path_mse": PathSquaredError,
 }
-#: Losses that only ask for the law of the paths.
-LOSSES_OF_LAW = ("mean",)
+#: What the losses are with ``debiased=False``.
+_PLAIN: dict[str, type[PathObjective]] = {"mean": PlainMeanMatching, "moments": PlainMomentMatching}
+#: Losses of means of smooth functions, for which increments of three values do: they make distances of paths too short.
+LOSSES_OF_LAW = ("mean", "moments")
+#: Losses of distances of paths, which need normal increments, but no single path at a tolerance.
+LOSSES_OF_DISTANCE = ("crps", "energy")
+#: The number of paths for n_paths="auto": to start with, at most, for validation, and the values of a batch at most.
+_FEW_PATHS, _MOST_PATHS, _VALIDATION_PATHS, _MOST_VALUES = 16, 256, 256, 4_000_000
+#: Looks at the noise of the gradient over a training.
+_LOOKS = 20
 
 
 def make_objective(
@@ -63,24 +81,34 @@ def make_objective(
     """
     if setup.loss in TRANSITION_LOSSES:
         return _likelihood(panel, rows, setup)
+    if setup.snapshots:
+        return _snapshots(panel, rows, setup, scale, n_paths)
     targets = np.where(rows[:, None], panel.values, np.nan)
     curves, padded, weight, states = _curves(panel, targets, setup)
 
     def start(model: Model, items: Tensor) -> Tensor:
         return start_states(model, setup, states, curves.inputs.context, curves.times[:, 0], items)
 
-    loss = PlainMeanMatching if setup.loss == "mean" and not debiased else CURVE_LOSSES[setup.loss]
-    objective = loss(
-        curves,
-        setup.tensor(padded),
-        setup.tensor(weight),
-        setup.tensor(scale),
-        start=start,
-        method=setup.methods.training,
-        n_paths=n_paths,
-    )
-    _refuse_empty(float(objective.weight.sum()))
-    return objective
+    loss = loss_class(setup, debiased)
+    _refuse_empty(float((weight[..., None] * ~np.isnan(padded)).sum()))
+    data = curves, setup.tensor(padded), setup.tensor(weight)
+    method = setup.methods.training
+    if issubclass(loss, MomentMatching):
+        return loss(*data, start=start, method=method, n_paths=n_paths)
+    assert issubclass(loss, CurveObjective)
+    number = n_paths if loss.stochastic else _one
+    return loss(*data, setup.tensor(scale), start=start, method=method, n_paths=number)
+
+
+def loss_class(setup: Setup, debiased: bool) -> type[PathObjective]:
+    """The class of a loss of paths."""
+    if setup.snapshots:
+        return SnapshotEnergy
+    return CURVE_LOSSES[setup.loss] if debiased else _PLAIN.get(setup.loss, CURVE_LOSSES[setup.loss])
+
+
+def _one(epoch: int) -> int:
+    return 1
 
 
 def start_states(model: Model, setup: Setup, states: Tensor, context: Tensor, times: Tensor, items: Tensor) -> Tensor:
@@ -96,7 +124,8 @@ def _refuse_empty(weight: float) -> None:
     if weight == 0.0:
         raise ValueError(
             "There is nothing to learn from: no observation follows another one in any series. Give at least two rows "
-            "of one series (does series= name the right column?)."
+            "of one series (does series= name the right column?), or loss='energy' for snapshots of different "
+            "individuals."
         )
 
 
@@ -149,6 +178,73 @@ def transitions_to(
         setup.times(np.full(len(stop), setup.start_time)),
         setup.index(np.arange(len(stop) + 1)),
         setup.times(panel.times[stop] - setup.start_time),
+        inputs,
+        inputs,
+    )
+
+
+def are_snapshots(panel: Panel, layout: str, initial_state: str) -> bool:
+    """Whether every series has a single observation, so that only populations can be compared."""
+    observed = np.bincount(panel.series_of[~np.isnan(panel.values).all(axis=1)], minlength=len(panel.labels))
+    return layout == "series" and initial_state == "first" and int(observed.max(initial=0)) == 1
+
+
+def first_snapshot(panel: Panel) -> np.ndarray:
+    """The positions of the individuals that a population starts from: those of the earliest time.
+
+    Raises
+    ------
+    ValueError
+        When an individual is not observed completely, or there are controls, whose values between snapshots nobody
+        knows.
+    """
+    positions = np.flatnonzero(~np.isnan(panel.values).all(axis=1))
+    partly = positions[np.isnan(panel.values[positions]).any(axis=1)]
+    if len(partly):
+        label = panel.labels[panel.series_of[partly[0]]]
+        raise ValueError(f"Snapshots need all outputs of an individual, but some of those of {label!r} are missing.")
+    if panel.controls.shape[1]:
+        raise ValueError(
+            "Snapshots of different individuals cannot have controls: nobody knows them between the snapshots. Give "
+            "controls=[] to take these columns as static context, or use series with several rows each."
+        )
+    return positions[panel.times[positions] == panel.times[positions].min()]
+
+
+def _snapshots(
+    panel: Panel, rows: np.ndarray, setup: Setup, scale: np.ndarray, n_paths: Callable[[int], int]
+) -> SnapshotEnergy:
+    first = first_snapshot(panel)
+    later = np.flatnonzero(rows & (panel.times > panel.times[first[0]]) & ~np.isnan(panel.values).any(axis=1))
+    _refuse_empty(len(later))
+    times, place = np.unique(panel.times[later], return_inverse=True)
+    series = panel.series_of[first]
+    grid = np.tile(np.concatenate([panel.times[first[:1]], times]), (len(first), 1))
+    states = setup.tensor(panel.values[first])
+    return SnapshotEnergy(
+        Curves(setup.times(grid), input_path(panel, series, setup), series_keys(panel, series, None, setup)),
+        setup.tensor(panel.weight[first]),
+        setup.tensor(panel.values[later]),
+        setup.index(place + 1),
+        setup.tensor(panel.weight[later]),
+        setup.tensor(scale),
+        start=lambda model, items: states[items],
+        method=setup.methods.training,
+        n_paths=n_paths,
+    )
+
+
+def snapshot_transitions(panel: Panel, setup: Setup) -> Transitions:
+    """From the individuals of the earliest snapshot to the time of the next one."""
+    first = first_snapshot(panel)
+    times = np.unique(panel.times)
+    n, inputs = len(first), setup.tensor(panel.context[first])
+    gap = times[times > times[0]][:1].sum()
+    return Transitions(
+        setup.tensor(panel.values[first]),
+        setup.times(panel.times[first]),
+        setup.index(np.arange(n + 1)),
+        setup.times(np.full(n, gap)),
         inputs,
         inputs,
     )
@@ -215,6 +311,27 @@ def series_keys(panel: Panel, series: np.ndarray, origin: np.ndarray | None, set
     else:
         keys = [series_key((panel.labels[s], float(t))) for s, t in zip(series, origin, strict=True)]
     return setup.index(np.array(keys, dtype=np.int64))
+
+
+def growing_paths(panel: Panel, setup: Setup, max_iter: int, *, least: int, at_once: bool) -> GrowingPaths:
+    """The number of paths for n_paths="auto"; a batch of the most of them, with their distances, fits into memory.
+
+    With ``at_once`` they are the most from the start, for steps that need the same loss throughout.
+    """
+    size = panel.values.size
+    if setup.snapshots:
+        first = first_snapshot(panel)
+        size = len(first) * (len(first) * len(np.unique(panel.times)) + len(panel.times))
+    most = int(np.clip(_MOST_VALUES // max(1, size), least, _MOST_PATHS))
+    return GrowingPaths(most if at_once else max(least, _FEW_PATHS), most, every=max(1, max_iter // _LOOKS))
+
+
+def validation_schedule(schedule: Callable[[int], int], least: int) -> Callable[[int], int]:
+    """The number of paths behind validation losses: one that grows would make them incomparable."""
+    if not isinstance(schedule, GrowingPaths):
+        return schedule
+    number = max(least, min(schedule.most, _VALIDATION_PATHS))
+    return lambda epoch: number
 
 
 def path_schedule(

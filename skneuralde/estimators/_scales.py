@@ -23,7 +23,7 @@ class Scales:
     volatility : ndarray of shape (dim,)
         Typical size of the diffusion.
     spacing : float
-        Median time between observations; in a table, the range of the times.
+        Median time between observations, or between snapshots; in a table, the range of the times.
     """
 
     time: tuple[float, float]
@@ -64,6 +64,13 @@ class Scales:
             rate = _root_mean(slopes**2)
         else:
             change, gap, slopes, rate = _increments(panel)
+            times = np.unique(panel.times)
+            if not len(gap) and len(times) > 1:
+                # Snapshots: the population may move by its own spread over the whole range of times.
+                span = float(np.ptp(times))
+                return cls(
+                    time, state, inputs, state[1] / span, state[1] / np.sqrt(span), float(np.median(np.diff(times)))
+                )
         spacing = float(np.median(gap)) if len(gap) else time[1]
         volatility = _root_mean(change**2 / gap[:, None])
         # Data that do not move say nothing of either size: take a hundredth of the state's.

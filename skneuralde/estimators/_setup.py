@@ -62,7 +62,7 @@ class Setup:
     is_hidden : bool
         Whether observations leave the state uncertain, by their noise or because they show a part of it.
     rtol : float
-        Of the local linearisation.
+        Of the moments.
     methods : Methods
     start_time : float
         Fit's earliest time, at which learned and context states hold (0 for flow maps).
@@ -72,6 +72,8 @@ class Setup:
     n_predict_paths : int
     dtype, device
         Of everything in torch.
+    snapshots : bool
+        Whether every series has a single observation and the loss compares populations.
     """
 
     layout: str
@@ -90,6 +92,7 @@ class Setup:
     n_predict_paths: int
     dtype: torch.dtype
     device: torch.device
+    snapshots: bool = False
 
     def to(self, device: torch.device) -> Setup:
         """The same choices on another device."""
@@ -119,7 +122,7 @@ class Setup:
         def calibrate(model: Model) -> Propagator:
             if self.methods.moments is not None:
                 moments = self.methods.moments
-                return SolverPropagation(moments.solver, moments.rtol, moments.atol, moments.dt, moments.max_steps)
+                return SolverPropagation(moments.solver, self.rtol, moments.atol, moments.dt, moments.max_steps)
             with torch.no_grad():
                 begun = started(sample, model) if self.encodes else sample
             return calibrate_moments(model, begun, rtol=self.rtol)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, ClassVar
@@ -16,14 +17,22 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from skneuralde.data import Clock, Panel, Roles, as_panel, check_features, read_targets, weighted_scaling
 from skneuralde.estimators import _fit, _identification, _uncertainty
 from skneuralde.estimators._coefficients import TermFactory
-from skneuralde.estimators._objectives import CURVE_LOSSES, TRANSITION_LOSSES, make_objective, path_schedule
+from skneuralde.estimators._objectives import (
+    CURVE_LOSSES,
+    TRANSITION_LOSSES,
+    growing_paths,
+    loss_class,
+    make_objective,
+    path_schedule,
+    validation_schedule,
+)
 from skneuralde.estimators._scales import Scales
 from skneuralde.estimators._setup import Setup
 from skneuralde.estimators.epoch import EpochState
 from skneuralde.estimators.fitted import FittedEquation
 from skneuralde.inference import Model, Observation, Selection, SolverPropagation, resolve_observation
 from skneuralde.inference.uncertainty import Uncertainty
-from skneuralde.losses import Objective
+from skneuralde.losses import Objective, PathObjective
 from skneuralde.problems import Problem
 from skneuralde.terms import MLP, has_known_units
 from skneuralde.training import History, Progress, run_training
@@ -53,7 +62,7 @@ class BaseDifferentialEquation(FittedEquation):
         ],
         "loss": [StrOptions(set(_LOSSES))],
         "debiased": ["boolean"],
-        "n_paths": [Interval(Integral, 1, None, closed="left"), "array-like", callable],
+        "n_paths": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left"), "array-like", callable],
         "n_predict_paths": [Interval(Integral, 2, None, closed="left")],
         "solver": [str],
         "rtol": [Interval(Real, 0, None, closed="neither")],
@@ -85,6 +94,7 @@ class BaseDifferentialEquation(FittedEquation):
     roles_: Roles
     clock_: Clock
     series_: list[Any]
+    solver_stats_: dict[str, object]
     _setup: Setup
     _uncertainty: Uncertainty | None
 
@@ -171,6 +181,7 @@ class BaseDifferentialEquation(FittedEquation):
         warm = self.warm_start and hasattr(self, "model_")
         panel = self._read_training_rows(X, y, sample_weight, warm=warm)
         self._start_model(panel, seed, device, warm=warm)
+        self._tell_loss()
         self._kept = panel if self.roles_.layout == "series" else panel.subset(np.zeros(len(panel.times), dtype=bool))
         self._typical_context = weighted_scaling(np.hstack([panel.context, panel.controls]), panel.weight).loc
         objective, validation = self._objectives(panel, X_val, y_val, seed)
@@ -243,13 +254,19 @@ class BaseDifferentialEquation(FittedEquation):
         problem = self._build_problem(factory)
         self._setup = _fit.choose_setup(self, panel, self.roles_, problem, scales, observation, **chosen)
         _fit.warn_of_collapse(self._setup.loss, self.debiased, problem)
+        _fit.warn_of_snapshots(self._setup)
         self._scale = scales.state[1]
         self.model_ = _fit.build_model(factory, problem, panel, self.roles_, self._setup, self.observation_noise).to(
             device
         )
         self.problem_ = self.model_.problem
         self.device_ = device
+
+    def _tell_loss(self) -> None:
         self.loss_name_ = self._setup.loss
+        self.loss_reason_ = _fit.explain_loss(self.loss, self._setup, self.problem_)
+        if self.verbose:
+            print(f"loss {self.loss_name_!r}: {self.loss_reason_}")
 
     def _measure(self, panel: Panel, dtype: torch.dtype) -> tuple[Scales, Observation | None]:
         """The scales of the state, and how y depends on it where y is not the state itself."""
@@ -264,17 +281,24 @@ class BaseDifferentialEquation(FittedEquation):
 
     def _objectives(self, panel: Panel, X_val: Any, y_val: Any, seed: int) -> tuple[Objective, Objective | None]:
         """What training minimises, and what it is validated on."""
-        least = 4 if self._setup.loss == "mean" and self.debiased else 1
-        schedule = path_schedule(self.n_paths, self.max_iter, least=least)
+        setup = self._setup
+        least = 1 if setup.loss in TRANSITION_LOSSES else loss_class(setup, self.debiased).least_paths
+        schedule: Callable[[int], int]
+        if isinstance(self.n_paths, str):
+            at_once = self.optimizer == "lbfgs"
+            schedule = growing_paths(panel, setup, self.max_iter, least=least, at_once=at_once)
+        else:
+            schedule = path_schedule(self.n_paths, self.max_iter, least=least)
+        held_schedule = validation_schedule(schedule, least)
 
-        def make(of: Panel, rows: np.ndarray) -> Objective:
+        def make(of: Panel, rows: np.ndarray, n_paths: Callable[[int], int] = schedule) -> Objective:
             return make_objective(
                 of,
                 rows,
                 self._setup,
                 scale=self._scale,
                 debiased=self.debiased,
-                n_paths=schedule,
+                n_paths=n_paths,
             )
 
         everything = np.ones(len(panel.times), dtype=bool)
@@ -284,11 +308,11 @@ class BaseDifferentialEquation(FittedEquation):
             held, positions = self._read_rows(X_val, y_val)
             asked = np.zeros(len(held.times), dtype=bool)
             asked[positions] = True
-            return make(panel, everything), make(held, asked)
+            return make(panel, everything), make(held, asked, held_schedule)
         if not self.early_stopping:
             return make(panel, everything), None
         rows, held_rows = _fit.validation_split(panel, self._setup, self.validation_fraction, seed)
-        return make(panel, rows), make(panel, held_rows)
+        return make(panel, rows), make(panel, held_rows, held_schedule)
 
     def _train(self, panel: Panel, objective: Objective, validation: Objective | None, seed: int) -> None:
         optimizer, stopping = _fit.choose_optimizer(self, self.model_, objective, validation is not None)
@@ -313,6 +337,8 @@ class BaseDifferentialEquation(FittedEquation):
             self.best_loss_ = history.best_loss
             self.validation_scores_ = [-v for v in history.validation_curve]
             self._finish(panel)
+            if isinstance(objective, PathObjective) and objective.stochastic:
+                self.solver_stats_["n_paths"] = objective.paths
 
     def _finish(self, panel: Panel) -> None:
         """Everything that is measured with the final weights."""

@@ -58,30 +58,36 @@ class NeuralSDERegressor(CoefficientFields, BaseDifferentialEquation):
         Standard deviation of what y shows around that, in y's units. With noise, with ``n_states`` or ``observation``,
         and wherever some outputs are missing, the loss "nll" and predictions filter. Auto: learned in plain tables,
         none in series.
-    loss : {"auto", "nll", "least_squares", "mean", "path_mse"}, default="auto"
+    loss : {"auto", "nll", "least_squares", "crps", "energy", "moments", "mean", "path_mse"}, default="auto"
         ``"nll"``: likelihood of each observation given the one before, without simulation (auto with noise and in plain
-        tables). ``"least_squares"``: of the whole curve (auto without noise). ``"mean"``: the mean of simulated paths
-        against data that are means themselves. ``"path_mse"``: the squared error of single paths; it rewards the
-        absence of noise.
+        tables). ``"least_squares"``: of the whole curve (auto without noise). Of paths that are simulated from each
+        series' start: ``"crps"``, the fair continuous ranked probability score of each output at each time;
+        ``"energy"``, the fair energy score of each time together with the one before, or, where every series has a
+        single observation, the energy distance of the population at each time; ``"moments"``, mean and log variance
+        over series with common times, in standard errors; ``"mean"``, the mean against data that are means themselves;
+        ``"path_mse"``, the squared error of single paths, which rewards the absence of noise.
     debiased : bool, default=True
-        For "mean": multiply the residuals of two independent halves of the paths instead of squaring.
-    n_paths : int, sequence of int or callable, default=100
-        Simulated paths for the losses "mean" and "path_mse": constant, stages of equal length, or a function of the
-        epoch.
+        For "mean" and "moments": multiply the residuals of two independent halves of the paths instead of squaring.
+    n_paths : "auto", int, sequence of int or callable, default="auto"
+        Simulated paths of each series for all losses but "nll" and "least_squares": constant, stages of equal length,
+        or a function of the epoch. ``"auto"`` starts with 16 and doubles them, up to 256 or what fits into memory,
+        whenever the noise of the gradient outweighs the gradient. L-BFGS, which keeps the noise, takes the most at
+        once.
     n_predict_paths : int, default=1000
         Simulated paths behind a prediction that no closed form gives.
     solver : str, default="auto"
-        See `skneuralde.solvers.solver_names`. Auto: "platen" to train losses of distributions, which are "mean"; for
-        simulated paths "sosri2", "sosra" with additive and "euler" or "ees25" with general noise; "tsit5" for curves
-        without noise; local linearisation for the moments of "nll". A method for ordinary equations propagates the
-        moments of "nll".
+        See `skneuralde.solvers.solver_names`. Auto: for simulated paths "sosri2", "sosra" with additive and "euler" or
+        "ees25" with general noise; to train "crps" and "energy" the same with fixed steps, to train "mean" and
+        "moments" "platen"; "tsit5" for curves without noise; local linearisation for the moments of "nll". A method for
+        ordinary equations propagates the moments of "nll".
     rtol : float, default=1e-3
         With noise, the divergence of the predictive density in nats: of the moments of "nll", and, as a local error of
         ``sqrt(2 * rtol)`` standard deviations of y, of adaptive steps. Without noise, the relative tolerance.
     atol : float, default=1e-6
         Absolute tolerance, in standard deviations of y.
     dt : float, optional
-        Step of fixed-step methods; by default a tenth of the median gap, a quarter for methods of weak order 2.
+        Step of fixed-step methods; by default a tenth of the median gap, a quarter for methods of weak order 2 or
+        strong order 1.5.
     max_steps : int, default=100_000
     optimizer : {"auto", "adam", "lbfgs"}, default="auto"
         L-BFGS keeps the noise of simulated paths fixed. Auto: without simulation, L-BFGS for at most 64 parameters
@@ -120,11 +126,13 @@ class NeuralSDERegressor(CoefficientFields, BaseDifferentialEquation):
         The learned equation, in y's units per ``time_unit_``; `solve` takes it.
     drift_, diffusion_ : Term
         Its coefficients, torch modules of ``(t, u, c)``.
+    loss_name_, loss_reason_ : str
+        What was minimised, and why.
     loss_, best_loss_ : float
     loss_curve_, validation_scores_ : list of float
     n_iter_ : int
     solver_stats_ : dict
-        What "auto" chose.
+        What "auto" chose; ``n_paths`` is the number of paths at the end.
     t_ref_, time_unit_
         The datetime at model time 0 and the length of its unit.
     series_ : list
@@ -186,7 +194,7 @@ class NeuralSDERegressor(CoefficientFields, BaseDifferentialEquation):
         observation_noise: Any = "auto",
         loss: str = "auto",
         debiased: bool = True,
-        n_paths: Any = 100,
+        n_paths: Any = "auto",
         n_predict_paths: int = 1000,
         solver: str = "auto",
         rtol: float = 1e-3,

@@ -16,10 +16,13 @@ from skneuralde.solvers.integrate import Context
 
 @dataclass(frozen=True)
 class Method:
-    """How an equation is solved: what every call of ``integrate`` shares, and the length of the noise's cells."""
+    """How an equation is solved: what every call of ``integrate`` shares, and the length of the noise's cells.
+
+    With ``rtol=None`` an adaptive solver, too, takes steps of size dt.
+    """
 
     solver: Solver
-    rtol: float
+    rtol: float | None
     atol: Tensor
     dt: float | None
     max_steps: int

@@ -2,18 +2,30 @@
 
 from skneuralde.losses.base import Objective
 from skneuralde.losses.filtering import FilterLikelihood
+from skneuralde.losses.growth import GrowingPaths
 from skneuralde.losses.likelihood import Calibration, TransitionLikelihood, started
+from skneuralde.losses.moments import MomentMatching, PlainMomentMatching
 from skneuralde.losses.paths import CurveObjective, LeastSquares, MeanMatching, PathSquaredError, PlainMeanMatching
+from skneuralde.losses.scores import PairedEnergy, RankedProbability
+from skneuralde.losses.simulation import PathObjective
+from skneuralde.losses.snapshots import SnapshotEnergy
 
 __all__ = [
     "Calibration",
     "CurveObjective",
     "FilterLikelihood",
+    "GrowingPaths",
     "LeastSquares",
     "MeanMatching",
+    "MomentMatching",
     "Objective",
+    "PairedEnergy",
+    "PathObjective",
     "PathSquaredError",
     "PlainMeanMatching",
+    "PlainMomentMatching",
+    "RankedProbability",
+    "SnapshotEnergy",
     "TransitionLikelihood",
     "started",
 ]

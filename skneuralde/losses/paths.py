@@ -1,4 +1,4 @@
-"""Losses of whole curves: the solution, or the mean of simulated paths, against the data."""
+"""Losses of each series' curve: the solution, or simulated paths, against the data, entry by entry."""
 
 from __future__ import annotations
 
@@ -10,13 +10,10 @@ from torch import Tensor
 
 from skneuralde.inference.curves import Curves, Method
 from skneuralde.inference.model import Model
-from skneuralde.losses.base import Objective
-
-#: Initial states of some items, from the model.
-Start = Callable[[Model, Tensor], Tensor]
+from skneuralde.losses.simulation import PathObjective, Start
 
 
-class CurveObjective(Objective):
+class CurveObjective(PathObjective):
     """Residuals of curves, in standard deviations of the data.
 
     Parameters
@@ -33,10 +30,6 @@ class CurveObjective(Objective):
         The number of simulated paths as a function of the epoch.
     """
 
-    is_sequential = True
-    #: Whether paths come in pairs of mirrored noise, which makes the error of a mean much smaller.
-    antithetic: bool = False
-
     def __init__(
         self,
         curves: Curves,
@@ -48,47 +41,35 @@ class CurveObjective(Objective):
         method: Method,
         n_paths: Callable[[int], int] = lambda epoch: 1,
     ):
-        self.curves = curves
+        super().__init__(curves, start=start, method=method, n_paths=n_paths)
         self.targets = targets
-        observed = ~targets.isnan()
-        self.cell_weight = row_weight[..., None] * observed
+        self.observed = ~targets.isnan() & (row_weight > 0)[..., None]
+        self.cell_weight = self.weigh(row_weight[..., None] * self.observed)
         self.weight = self.cell_weight.sum((1, 2))
         self.scale = scale
-        self.start = start
-        self.method = method
-        self.n_paths = n_paths
-        self.paths = n_paths(1)
 
-    def start_epoch(self, model: Model, epoch: int) -> None:
-        self.paths = self.n_paths(epoch)
+    def weigh(self, weight: Tensor) -> Tensor:
+        """The weights of the penalties, from those of the entries, (items, time, dim)."""
+        return weight
 
     def values(self, model: Model, items: Tensor, *, seed: int) -> Tensor:
-        curves = self.curves.select(items)
-        used = curves.times.shape[1]
-        solution, _ = curves.solve(
-            model.problem,
-            self.start(model, items),
-            self.method,
-            n_paths=self.paths,
-            seed=seed,
-            antithetic=self.antithetic,
-        )
-        targets, weight = self.targets[items, :used], self.cell_weight[items, :used]
-        observed = weight > 0
+        solution = self.simulate(model, items, seed=seed)
+        used = solution.shape[2]
+        targets, observed = self.targets[items, :used], self.observed[items, :used]
         # Where nothing was observed the residual is exactly zero, and so is its gradient.
         residual = (solution.where(observed, 0.0) - targets.where(observed, 0.0)) / self.scale
-        total = (weight * self.penalty(residual)).sum((1, 2))
+        total = (self.cell_weight[items, :used] * self.penalty(residual, observed)).sum((1, 2))
         return total / self.weight[items].clamp_min(torch.finfo(total.dtype).tiny)
 
     @abstractmethod
-    def penalty(self, residual: Tensor) -> Tensor:
-        """From the residual of every path, (paths, items, time, dim), to a penalty (items, time, dim)."""
+    def penalty(self, residual: Tensor, observed: Tensor) -> Tensor:
+        """From the residuals of all paths, (paths, items, time, dim), to penalties with the shape of their weights."""
 
 
 class LeastSquares(CurveObjective):
     """Squared distance of the solution to the data: the loss of an equation without noise."""
 
-    def penalty(self, residual: Tensor) -> Tensor:
+    def penalty(self, residual: Tensor, observed: Tensor) -> Tensor:
         return residual[0].square()
 
 
@@ -101,8 +82,9 @@ class MeanMatching(CurveObjective):
 
     stochastic = True
     antithetic = True
+    least_paths = 4
 
-    def penalty(self, residual: Tensor) -> Tensor:
+    def penalty(self, residual: Tensor, observed: Tensor) -> Tensor:
         half = 2 * (len(residual) // 4)  # a pair of mirrored paths stays together
         return residual[:half].mean(0) * residual[half:].mean(0)
 
@@ -113,7 +95,7 @@ class PlainMeanMatching(CurveObjective):
     stochastic = True
     antithetic = True
 
-    def penalty(self, residual: Tensor) -> Tensor:
+    def penalty(self, residual: Tensor, observed: Tensor) -> Tensor:
         return residual.mean(0).square()
 
 
@@ -122,5 +104,5 @@ class PathSquaredError(CurveObjective):
 
     stochastic = True
 
-    def penalty(self, residual: Tensor) -> Tensor:
+    def penalty(self, residual: Tensor, observed: Tensor) -> Tensor:
         return residual.square().mean(0)

@@ -10,7 +10,14 @@ import pytest
 import torch
 
 from skneuralde.inference import Curves, InputPath, Method, Model
-from skneuralde.losses import LeastSquares, MeanMatching, PathSquaredError, PlainMeanMatching
+from skneuralde.losses import (
+    LeastSquares,
+    MeanMatching,
+    PairedEnergy,
+    PathSquaredError,
+    PlainMeanMatching,
+    RankedProbability,
+)
 from skneuralde.problems import Problem
 from skneuralde.solvers import get_solver
 from tests.learnable_equations import Level, column
@@ -116,7 +123,9 @@ def test_least_squares():
     assert not loss.stochastic
 
 
-@pytest.mark.parametrize("kind", [LeastSquares, MeanMatching, PlainMeanMatching, PathSquaredError])
+@pytest.mark.parametrize(
+    "kind", [LeastSquares, MeanMatching, PlainMeanMatching, PathSquaredError, RankedProbability, PairedEnergy]
+)
 def test_missing_targets_have_no_gradient_at_all(kind):
     targets = torch.tensor([[NAN, 1.0, NAN], [NAN, NAN, NAN]], dtype=torch.float64)
     level = torch.ones(2, 1, dtype=torch.float64, requires_grad=True)
@@ -150,7 +159,7 @@ def test_padded_series_and_series_without_data_are_finite(dtype):
     assert loss.values(model, torch.tensor([1]), seed=0).tolist() == [4]
 
 
-@pytest.mark.parametrize("kind", [LeastSquares, MeanMatching, PlainMeanMatching, PathSquaredError])
+@pytest.mark.parametrize("kind", [LeastSquares, MeanMatching, PlainMeanMatching, PathSquaredError, RankedProbability])
 def test_a_weight_is_a_repetition(kind):
     model = Model(geometric(SIGMA) if kind is not LeastSquares else Problem(lambda t, u: 1.0 - u))
     targets = torch.tensor([[NAN, 0.5, 1.0], [NAN, 2.0, -1.0]])
@@ -166,7 +175,7 @@ def test_a_weight_is_a_repetition(kind):
     assert weighted.weight.tolist() == [3, 3]
 
 
-@pytest.mark.parametrize("kind", [MeanMatching, PlainMeanMatching, PathSquaredError])
+@pytest.mark.parametrize("kind", [MeanMatching, PlainMeanMatching, PathSquaredError, RankedProbability, PairedEnergy])
 def test_seed_fixes_the_noise_and_items_keep_theirs(kind):
     model = Model(geometric(SIGMA))
     loss = objective(kind, DATA[:6], n_paths=lambda epoch: PATHS)

@@ -1,0 +1,58 @@
+"""Proper scores of the simulated law of each series: of every entry alone, and of neighbouring times together."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from skneuralde.losses.fair import fair_crps, fair_energy_score
+from skneuralde.losses.paths import CurveObjective
+
+
+class RankedProbability(CurveObjective):
+    """Continuous ranked probability score of simulated paths at each observation, output by output.
+
+    It is proper for the law at each time given the series' start, and does not see how times or outputs hang together.
+    """
+
+    stochastic = True
+    antithetic = True
+    least_paths = 4
+
+    def penalty(self, residual: Tensor, observed: Tensor) -> Tensor:
+        return fair_crps(residual, mirrored=self.antithetic)
+
+
+class PairedEnergy(CurveObjective):
+    """Energy score of the states at each observed time and the observed time before it, all outputs together.
+
+    A series' first target counts alone. The score has the weight of the later row. An output that is missing at a time
+    is left out of that time's vector.
+
+    References
+    ----------
+    .. [1] J. Zhang et al., "Efficient training of neural stochastic differential equations by matching finite
+       dimensional distributions" (2024), arXiv 2410.03973.
+    """
+
+    stochastic = True
+    antithetic = True
+    least_paths = 4
+
+    def weigh(self, weight: Tensor) -> Tensor:
+        return weight.amax(-1, keepdim=True)
+
+    def penalty(self, residual: Tensor, observed: Tensor) -> Tensor:
+        there = observed.any(-1)
+        before = _observed_before(there)
+        left = residual.gather(2, before.clamp_min(0)[None, ..., None].expand_as(residual))
+        pairs = torch.cat([left.where((before >= 0)[..., None], 0.0), residual], -1)
+        scores = fair_energy_score(pairs[:, there], mirrored=self.antithetic)
+        return scores.new_zeros(there.shape).masked_scatter(there, scores)[..., None]
+
+
+def _observed_before(there: Tensor) -> Tensor:
+    """The latest time before each one at which ``there (items, time)`` is true, -1 where there is none."""
+    time = torch.arange(there.shape[1], device=there.device)
+    latest = time.where(there, -1).cummax(1).values
+    return torch.cat([latest.new_full((len(there), 1), -1), latest[:, :-1]], 1)
