@@ -38,6 +38,8 @@ _STEPS_PER_GAP, _FEW_STEPS_PER_GAP = 10, 4
 _GAPS_PER_CELL = 16
 #: Up to so many parameters a loss without noise is minimised by L-BFGS, to this precision.
 FEW_PARAMETERS, _NEWTON_TOL = 64, 1e-10
+#: Transitions that are made to choose how finely to propagate moments.
+_MOST_LOOKED_AT = 10_000
 #: Panels with at least so many series are split by series for validation, smaller ones by time; and tell how much their
 #: initial states differ.
 MANY_SERIES = 10

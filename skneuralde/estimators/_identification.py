@@ -16,6 +16,8 @@ from skneuralde.terms import Term
 _EPSILONS = 64
 #: Fewer pairs of observations than this say nothing for sure.
 ENOUGH = 50
+#: Errors of interpolation that are looked at at most: many more would say the same.
+MOST = 10_000
 #: Noise that falls by more than this when the observations are twice as close is none: Brownian motion gives 1, its
 #: integral 4, the integral of that 16, a smooth curve 128.
 SMOOTH = 40.0
@@ -107,6 +109,7 @@ def _interpolation_volatility(panel: Panel, output: int, lag: int) -> tuple[floa
     centre = centre[series[centre - 2 * lag] == series[centre + 2 * lag]]
     if not len(centre):
         return 0.0, 0
+    centre = centre[:: -(-len(centre) // MOST)]
     window = there[centre[:, None] + steps]
     values = panel.values[window, output].astype(np.float64)
     times = panel.times[window] - panel.times[window[:, :1]]
