@@ -7,18 +7,16 @@ Equations*, 2019, chapter 10). Exact for linear equations with additive noise an
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from skneuralde.inference.linear_gaussian import sandwich, transform
+from skneuralde.inference.gaussian import gaussian_log_density
+from skneuralde.inference.linear_gaussian import transform
 from skneuralde.inference.model import Model
 from skneuralde.inference.transitions import Transitions
-
-_LOG_2PI = math.log(2.0 * math.pi)
 
 
 class Gaussian(NamedTuple):
@@ -104,30 +102,51 @@ def expect(model: Model, state: Gaussian) -> Expected:
         value, slope = state.mean, torch.eye(state.mean.shape[-1], dtype=state.mean.dtype, device=state.mean.device)
         return Expected(value, slope.expand(len(value), -1, -1), model.add_noise(state.cov, value))
     value, slope = model.observation.linearize(state.mean)
-    return Expected(value, slope, model.add_noise(sandwich_rectangular(slope, state.cov), value))
+    return Expected(value, slope, model.add_noise(slope @ state.cov @ slope.mT, value))
 
 
-def condition(state: Gaussian, expected: Expected, target: Tensor, noise: Tensor | float) -> tuple[Gaussian, Tensor]:
-    """The state given an observation ``target (n, d)``, and the observation's log density ``(n,)``.
+class Gain(NamedTuple):
+    """How an observation moves a state; entries of it that are missing move nothing.
 
-    ``noise`` is the variance of the observation noise, (d,) or a number. The covariance has the form of Joseph, which
-    stays positive.
+    Attributes
+    ----------
+    slope : Tensor of shape (n, d, dim)
+        Derivative of what is observed.
+    factor : Tensor of shape (n, d, d)
+        Cholesky factor of the observation's covariance.
+    matrix : Tensor of shape (n, dim, d)
+        By how much the state moves.
+    kept : Tensor of shape (n, dim, dim)
+        What is left of the uncertainty before.
     """
+
+    slope: Tensor
+    factor: Tensor
+    matrix: Tensor
+    kept: Tensor
+
+    @classmethod
+    def of(cls, cov: Tensor, slope: Tensor, spread: Tensor, observed: Tensor) -> Gain:
+        """For states of covariance ``cov``, an observation of covariance ``spread``, and what of it is ``observed``."""
+        slope = torch.where(observed[..., None], slope, 0.0)
+        unit = torch.eye(slope.shape[1], dtype=slope.dtype, device=slope.device)
+        both = observed[:, :, None] & observed[:, None, :]
+        factor = torch.linalg.cholesky_ex(torch.where(both, spread, unit))[0]
+        matrix = torch.cholesky_solve(slope @ cov, factor).mT
+        kept = torch.eye(slope.shape[2], dtype=slope.dtype, device=slope.device) - matrix @ slope
+        return cls(slope, factor, matrix, kept)
+
+    def condition(self, cov: Tensor, noise: Tensor | float) -> Tensor:
+        """The covariance afterwards, in the form of Joseph, which stays positive; ``noise`` is the variance (d,)."""
+        return self.kept @ cov @ self.kept.mT + (self.matrix * noise) @ self.matrix.mT
+
+
+def condition(state: Gaussian, expected: Expected, target: Tensor, noise: Tensor | float) -> Gaussian:
+    """The state given an observation ``target (n, d)``; ``noise`` is the variance of its noise, (d,) or a number."""
     observed = ~target.isnan()
+    gain = Gain.of(state.cov, expected.slope, expected.cov, observed)
     residual = torch.where(observed, target - expected.mean, 0.0)
-    slope = torch.where(observed[..., None], expected.slope, 0.0)
-    unit = torch.eye(target.shape[-1], dtype=slope.dtype, device=slope.device)
-    both = observed[:, :, None] & observed[:, None, :]
-    factor, info = torch.linalg.cholesky_ex(torch.where(both, expected.cov, unit))
-    cross = slope @ state.cov
-    gain = torch.cholesky_solve(cross, factor).mT
-    kept = torch.eye(state.mean.shape[-1], dtype=slope.dtype, device=slope.device) - gain @ slope
-    cov = sandwich_rectangular(kept, state.cov) + (gain * noise) @ gain.mT
-    white = torch.linalg.solve_triangular(factor, residual[..., None], upper=False)[..., 0]
-    log_det = factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-    density = -0.5 * white.square().sum(-1) - log_det - 0.5 * _LOG_2PI * observed.sum(-1, dtype=white.dtype)
-    density = torch.where(info == 0, density, torch.full_like(density, math.nan))
-    return Gaussian(state.mean + transform(gain, residual), cov), density
+    return Gaussian(state.mean + transform(gain.matrix, residual), gain.condition(state.cov, noise))
 
 
 def start_of(model: Model, known: Tensor | None, first: Tensor) -> Gaussian:
@@ -135,7 +154,7 @@ def start_of(model: Model, known: Tensor | None, first: Tensor) -> Gaussian:
     if known is not None:
         return Gaussian(known, torch.diag_embed(torch.zeros_like(known)))
     prior = Gaussian(*model.prior(len(first)))
-    return condition(prior, expect(model, prior), first, model.noise_variance)[0]
+    return condition(prior, expect(model, prior), first, model.noise_variance)
 
 
 def filtered_starts(chains: Chains, start: Gaussian, filtered: Gaussian) -> Gaussian:
@@ -147,11 +166,6 @@ def filtered_starts(chains: Chains, start: Gaussian, filtered: Gaussian) -> Gaus
         torch.where(first[:, None], start.mean[own], filtered.mean[before]),
         torch.where(first[:, None, None], start.cov[own], filtered.cov[before]),
     )
-
-
-def sandwich_rectangular(matrix: Tensor, cov: Tensor) -> Tensor:
-    """M P M' of ``(batch, d, dim)`` and ``(batch, dim, dim)``."""
-    return sandwich(matrix, cov) if matrix.shape[-2:] == (1, 1) else matrix @ cov @ matrix.mT
 
 
 def run_filter(model: Model, chains: Chains) -> Filtered:
@@ -172,8 +186,9 @@ def run_filter(model: Model, chains: Chains) -> Filtered:
         mean, cov = transitions.moments(model.problem, model.propagator)
         assert cov is not None  # there was one before
         predicted = Gaussian(mean, cov)
-        state, density = condition(predicted, expect(model, predicted), chains.targets[items], noise)
-        steps.append((predicted, state, density))
+        expected, target = expect(model, predicted), chains.targets[items]
+        state = condition(predicted, expected, target, noise)
+        steps.append((predicted, state, gaussian_log_density(target, expected.mean, expected.cov)))
     back = torch.empty_like(place).index_copy_(0, place, torch.arange(len(place), device=place.device))
     return Filtered(
         _concatenate([predicted for predicted, _, _ in steps]).rows(back),

@@ -13,12 +13,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from skneuralde.inference.gaussian import gaussian_log_density
 from skneuralde.inference.kalman import (
     Chains,
     Expected,
     Filtered,
+    Gain,
     Gaussian,
-    condition,
     expect,
     filtered_starts,
     run_filter,
@@ -74,8 +75,7 @@ def run_around(model: Model, chains: Chains, around: Gaussian) -> Filtered:
     # The observation, too, is linearised around the end of the transition.
     shown = at_end.mean + transform(at_end.slope, predicted.mean - mean)
     spread = model.add_noise(at_end.slope @ predicted.cov @ at_end.slope.mT, shown)
-    expected = Expected(shown, at_end.slope, spread)
-    return Filtered(predicted, *condition(predicted, expected, chains.targets, model.noise_variance))
+    return Filtered(predicted, filtered, gaussian_log_density(chains.targets, shown, spread))
 
 
 @torch.no_grad()
@@ -140,24 +140,17 @@ def _scan(model: Model, chains: Chains, step: Affine, at_end: Expected, mean: Te
 def _elements(model: Model, chains: Chains, step: Affine, at_end: Expected, mean: Tensor) -> Element:
     """What each transition, with the observation at its end, does to the state at its start."""
     observed = ~chains.targets.isnan()
-    slope = torch.where(observed[..., None], at_end.slope, 0.0)
+    spread = model.add_noise(at_end.slope @ step.noise @ at_end.slope.mT, at_end.mean)
+    gain = Gain.of(step.noise, at_end.slope, spread, observed)
     # The observation less what the linearisation says of it at a state of zero.
-    level = torch.where(observed, chains.targets - at_end.mean, 0.0) + transform(slope, mean)
-    spread = model.add_noise(slope @ step.noise @ slope.mT, level)
-    both = observed[:, :, None] & observed[:, None, :]
-    unit = torch.eye(spread.shape[-1], dtype=spread.dtype, device=spread.device)
-    factor = torch.linalg.cholesky_ex(torch.where(both, spread, unit))[0]
-    gain = torch.cholesky_solve(slope @ step.noise, factor).mT
-    kept = torch.eye(mean.shape[-1], dtype=mean.dtype, device=mean.device) - gain @ slope
-    noise = kept @ step.noise @ kept.mT + (gain * model.noise_variance) @ gain.mT
-    residual = level - transform(slope, step.offset)
-    through = slope @ step.matrix
-    weighted = torch.cholesky_solve(through, factor).mT
+    level = torch.where(observed, chains.targets - at_end.mean, 0.0) + transform(gain.slope, mean)
+    through = gain.slope @ step.matrix
+    weighted = torch.cholesky_solve(through, gain.factor).mT
     return Element(
-        kept @ step.matrix,
-        transform(kept, step.offset) + transform(gain, level),
-        noise,
-        transform(weighted, residual),
+        gain.kept @ step.matrix,
+        transform(gain.kept, step.offset) + transform(gain.matrix, level),
+        gain.condition(step.noise, model.noise_variance),
+        transform(weighted, level - transform(gain.slope, step.offset)),
         weighted @ through,
     )
 
