@@ -70,6 +70,29 @@ def test_learned_noise_is_that_of_maximum_likelihood():
     assert np.isnan(model.log_likelihood(times[:, None], y)[0])
 
 
+def test_standard_errors_are_those_of_the_exact_likelihood():
+    times, y = reverting(0)
+    model = NeuralSDERegressor(
+        Reversion(), Noise(), observation_noise="learn", uncertainty="laplace", random_state=0
+    ).fit(times[:, None], y)
+    exact = minimize(kalman_loss, [1, 0, -1, 0], args=(y, 0.3), method="BFGS").x
+    steps = 1e-3 * np.eye(4)
+    curvature = np.array(
+        [
+            [
+                sum(a * b * kalman_loss(exact + a * first + b * second, y, 0.3) for a in (-1, 1) for b in (-1, 1))
+                / 4e-6
+                for first in steps
+            ]
+            for second in steps
+        ]
+    )
+    errors = np.sqrt(np.linalg.inv(299 * curvature).diagonal())
+    assert model.drift_field([1.0], return_std=True)[1][0] == pytest.approx(errors[0], rel=1e-2)
+    size, error = model.diffusion_field([0.0], return_std=True)
+    assert error[0] / size[0] == pytest.approx(errors[1], rel=1e-2)
+
+
 def known_equation(**parameters):
     """Rate 1, noise 1, observed with standard deviation 0.3: nothing but the first state is left to learn."""
     return NeuralSDERegressor(lambda t, u: -u, 1.0, observation_noise=0.3, max_iter=5, random_state=0, **parameters)
