@@ -211,6 +211,8 @@ def test_a_pendulum_that_is_seen_in_angle_only():
     assert force == pytest.approx(4, abs=0.4)
     assert friction == pytest.approx(0.2, abs=0.15)
     assert model.model_.noise_std.item() == pytest.approx(0.1, rel=0.1)
+    np.testing.assert_allclose(model.drift_field([[np.pi / 2, 1.0]]), [[1.0, -force - friction]])
+    np.testing.assert_allclose(model.diffusion_field([[0.3, 1.0]]), [[0.0, 0.5]])
     mean, std = model.predict_states(times[:, None], return_std=True)
     assert mean.shape == (400, 2)
     score = (mean[:, 1] - velocity) / std[:, 1]
