@@ -1,6 +1,7 @@
 """Noisy and partial observations, through the estimator."""
 
 import pickle
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -124,6 +125,14 @@ def test_smoothing_is_conditioning_on_everything():
     np.testing.assert_allclose(std**2, spread**2 + 0.09, atol=1e-8)
     with pytest.raises(ValueError, match="origin='smooth' looks back"):
         model.sample(asked[:, None])
+
+
+def test_read_only_data_are_filtered_without_a_warning():
+    times, y = reverting(1, n=20)
+    y.flags.writeable = False
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="The given NumPy array is not writable")
+        known_equation().fit(times[:, None], y)
 
 
 def test_prediction_is_conditioning_on_what_came_before():
