@@ -11,6 +11,9 @@ logs. Nobody measures the walls either.
 Heat capacities, thermal resistances, both disturbances and the thermometer's error are learned together by the
 likelihood, with power and outdoor temperature as controls: columns of X. Then the temperature of the walls is inferred,
 and a plan for the next two days, more rows of X, becomes a forecast with bands.
+
+With the true numbers 95% of the walls' temperatures are in their band; with the learned ones it is two thirds, since the
+band does not contain that the numbers are uncertain, and the inferred temperatures are off all in the same direction.
 """
 
 import argparse
