@@ -12,8 +12,8 @@ Heat capacities, thermal resistances, both disturbances and the thermometer's er
 likelihood, with power and outdoor temperature as controls: columns of X. Then the temperature of the walls is inferred,
 and a plan for the next two days, more rows of X, becomes a forecast with bands.
 
-With the true numbers 95% of the walls' temperatures are in their band; with the learned ones it is two thirds, since the
-band does not contain that the numbers are uncertain, and the inferred temperatures are off all in the same direction.
+With the true numbers 95% of the walls' temperatures are in their band; with the learned ones it is two thirds, since
+the band does not contain that the numbers are uncertain, and most temperatures are off in the same direction.
 """
 
 import argparse
