@@ -105,15 +105,15 @@ class Setup:
 
     def tensor(self, array: np.ndarray) -> Tensor:
         """A state-valued array on the device."""
-        return torch.as_tensor(np.ascontiguousarray(array), dtype=self.dtype).to(self.device)
+        return torch.as_tensor(_writable(array), dtype=self.dtype).to(self.device)
 
     def times(self, array: np.ndarray) -> Tensor:
         """Times on the device, float64 as always."""
-        return torch.as_tensor(np.ascontiguousarray(array), dtype=torch.float64).to(self.device)
+        return torch.as_tensor(_writable(array), dtype=torch.float64).to(self.device)
 
     def index(self, array: np.ndarray) -> Tensor:
         """Positions on the device."""
-        return torch.as_tensor(np.ascontiguousarray(array), dtype=torch.int64).to(self.device)
+        return torch.as_tensor(_writable(array), dtype=torch.int64).to(self.device)
 
     def calibration(self, transitions: Transitions) -> Calibration:
         """How a propagator for these transitions is found for the present weights of a model."""
@@ -128,3 +128,8 @@ class Setup:
             return calibrate_moments(model, begun, rtol=self.rtol)
 
         return calibrate
+
+
+def _writable(array: np.ndarray) -> np.ndarray:
+    """The array in one piece, copied where it is read-only, as columns of frames are: torch warns of such."""
+    return np.require(array, requirements=["C", "W"])

@@ -26,7 +26,6 @@ class CoefficientFields:
     model_: Model
     roles_: Roles
     clock_: Clock
-    n_outputs_: int
     _setup: Setup
     _output: Output
     #: Weighted mean of the context and control columns of fit, of shape (k,).
@@ -39,8 +38,8 @@ class CoefficientFields:
 
         Parameters
         ----------
-        U : array-like of shape (n, dim), or (n,) where y has one output
-            States, in y's units.
+        U : array-like of shape (n, dim), or (n,) where the state has one component
+            States, in y's units; with ``n_states`` the components that are not observed, too.
         t : number, datetime or array-like of shape (n,), default=0.0
             Numbers are model time: after ``t_ref_``, in ``time_unit_``.
         context : array-like of shape (k,) or (n, k), optional
@@ -110,7 +109,7 @@ class CoefficientFields:
     def _field(self, name: str, U: Any, t: Any, context: Any, return_std: bool) -> Any:
         """Value of the coefficient of this name, and its standard error."""
         check_is_fitted(self)
-        states = _read_states(U, self.n_outputs_)
+        states = _read_states(U, self._setup.n_states)
         times = read_instants(t, len(states), self.clock_)
         columns = self._read_context(context, len(states))
         function = _on_parameters(

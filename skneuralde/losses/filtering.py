@@ -40,8 +40,9 @@ class FilterLikelihood(Objective):
         self.around = settle(model, self.chains, self.around)
 
     def values(self, model: Model, items: Tensor, *, seed: int) -> Tensor:
+        if self.around is None:  # no epoch has started: a trained model is looked at
+            self.around = settle(model, self.chains)
         chains, around, row_weight = self.chains, self.around, self.row_weight
-        assert around is not None  # an epoch has started
         if len(items) < len(self):
             chosen = chains.transitions_of(items)
             chains, around, row_weight = chains.select(items), around.rows(chosen), row_weight[chosen]

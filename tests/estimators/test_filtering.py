@@ -1,6 +1,7 @@
 """Noisy and partial observations, through the estimator."""
 
 import pickle
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -70,6 +71,29 @@ def test_learned_noise_is_that_of_maximum_likelihood():
     assert np.isnan(model.log_likelihood(times[:, None], y)[0])
 
 
+def test_standard_errors_are_those_of_the_exact_likelihood():
+    times, y = reverting(0)
+    model = NeuralSDERegressor(
+        Reversion(), Noise(), observation_noise="learn", uncertainty="laplace", random_state=0
+    ).fit(times[:, None], y)
+    exact = minimize(kalman_loss, [1, 0, -1, 0], args=(y, 0.3), method="BFGS").x
+    steps = 1e-3 * np.eye(4)
+    curvature = np.array(
+        [
+            [
+                sum(a * b * kalman_loss(exact + a * first + b * second, y, 0.3) for a in (-1, 1) for b in (-1, 1))
+                / 4e-6
+                for first in steps
+            ]
+            for second in steps
+        ]
+    )
+    errors = np.sqrt(np.linalg.inv(299 * curvature).diagonal())
+    assert model.drift_field([1.0], return_std=True)[1][0] == pytest.approx(errors[0], rel=1e-2)
+    size, error = model.diffusion_field([0.0], return_std=True)
+    assert error[0] / size[0] == pytest.approx(errors[1], rel=1e-2)
+
+
 def known_equation(**parameters):
     """Rate 1, noise 1, observed with standard deviation 0.3: nothing but the first state is left to learn."""
     return NeuralSDERegressor(lambda t, u: -u, 1.0, observation_noise=0.3, max_iter=5, random_state=0, **parameters)
@@ -101,6 +125,14 @@ def test_smoothing_is_conditioning_on_everything():
     np.testing.assert_allclose(std**2, spread**2 + 0.09, atol=1e-8)
     with pytest.raises(ValueError, match="origin='smooth' looks back"):
         model.sample(asked[:, None])
+
+
+def test_read_only_data_are_filtered_without_a_warning():
+    times, y = reverting(1, n=20)
+    y.flags.writeable = False
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="The given NumPy array is not writable")
+        known_equation().fit(times[:, None], y)
 
 
 def test_prediction_is_conditioning_on_what_came_before():
@@ -188,6 +220,8 @@ def test_a_pendulum_that_is_seen_in_angle_only():
     assert force == pytest.approx(4, abs=0.4)
     assert friction == pytest.approx(0.2, abs=0.15)
     assert model.model_.noise_std.item() == pytest.approx(0.1, rel=0.1)
+    np.testing.assert_allclose(model.drift_field([[np.pi / 2, 1.0]]), [[1.0, -force - friction]])
+    np.testing.assert_allclose(model.diffusion_field([[0.3, 1.0]]), [[0.0, 0.5]])
     mean, std = model.predict_states(times[:, None], return_std=True)
     assert mean.shape == (400, 2)
     score = (mean[:, 1] - velocity) / std[:, 1]
