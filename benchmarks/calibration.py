@@ -1,8 +1,8 @@
 """Do intervals hold what they promise? Coverage of forecasts of simulated Ornstein-Uhlenbeck data.
 
-Run ``python benchmarks/calibration.py [word ...]``; a line per case and horizon, for the model and for the true law, whose
-misses are those of chance alone. Standard errors are over data sets. The Kolmogorov-Smirnov test takes one value per data
-set, so that its values are independent.
+Run ``python benchmarks/calibration.py [word ...]``; a line per case and horizon, for the model and for the true law,
+whose misses are those of chance alone. Standard errors are over data sets. The Kolmogorov-Smirnov test takes one value
+per data set, so that its values are independent.
 """
 
 import sys
