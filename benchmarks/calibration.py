@@ -1,8 +1,9 @@
 """Do intervals hold what they promise? Coverage of forecasts of simulated Ornstein-Uhlenbeck data.
 
-Run ``python benchmarks/calibration.py [word ...]``; a line per case and horizon, for the model and for the true law,
-whose misses are those of chance alone. Standard errors are over data sets. The Kolmogorov-Smirnov test takes one value
-per data set, so that its values are independent.
+Run ``python benchmarks/calibration.py [word ...]``; a line per case and horizon for the model, for the true law, whose
+misses are those of chance alone, and for the exact estimates put in its place, whose misses are also those of their
+uncertainty. Standard errors are over data sets. The Kolmogorov-Smirnov test takes one value per data set, so that its
+values are independent.
 """
 
 import sys
@@ -11,6 +12,7 @@ import warnings
 
 import numpy as np
 import torch
+from scipy.optimize import minimize
 from scipy.stats import kstest, norm
 
 from skneuralde import NeuralSDERegressor
@@ -51,17 +53,33 @@ def simulate(seed, n, noise):
     return SPACING * np.arange(n)[:, None], values + noise * rng.normal(size=n)
 
 
-def true_forecasts(y, noise):
-    """Means and deviations, by the true law, of every value given those before; then of the values after the last."""
-    mean, variance, forecasts = 0.0, 0.5, []
+def forecasts(y, decay, mean, variance, noise):
+    """Means and deviations of every value given those before, then of the values after the last; by a Kalman filter.
+
+    The law has a stationary mean and variance, and forgets by a factor ``decay`` from one value to the next.
+    """
+    at, spread, out = 0.0, variance, []
     for i in range(len(y) + AHEAD):
         if i:
-            mean, variance = DECAY * mean, DECAY**2 * variance + 0.5 * (1 - DECAY**2)
-        forecasts.append((mean, np.sqrt(variance + noise**2)))
+            at, spread = decay * at, decay**2 * spread + variance * (1 - decay**2)
+        out.append((mean + at, np.sqrt(spread + noise**2)))
         if i < len(y):
-            gain = variance / (variance + noise**2)
-            mean, variance = mean + gain * (y[i] - mean), (1 - gain) * variance
-    return np.array(forecasts)
+            gain = spread / (spread + noise**2)
+            at, spread = at + gain * (y[i] - mean - at), (1 - gain) * spread
+    return np.array(out)
+
+
+def exact_estimates(y, noise):
+    """Decay, mean, variance and noise of the largest likelihood."""
+
+    def law(x):
+        return 1 / (1 + np.exp(-x[0])), x[1], np.exp(x[2]), np.exp(x[3]) if noise else 0.0
+
+    def loss(x):
+        return -norm.logpdf(y, *forecasts(y, *law(x))[: len(y)].T).sum()
+
+    start = [1.0, 0.0, np.log(0.5), np.log(noise or 1.0)]
+    return law(minimize(loss, start if noise else start[:3], method="BFGS", options={"gtol": 1e-3}).x)
 
 
 def covered(y, quantiles):
@@ -86,10 +104,11 @@ def score_model(model, X, y, n_train, seed):
     return scores
 
 
-def score_truth(y, n_train, noise):
-    mean, std = true_forecasts(y, noise)[n_train : len(y)].T
+def score_law(law, y, n_train):
+    """The same of a law with known parameters."""
+    mean, std = forecasts(y, *law)[n_train : len(y)].T
     near = mean[:, None] + std[:, None] * norm.ppf(ENDS)
-    far_mean, far_std = true_forecasts(y[:n_train], noise)[-1]
+    far_mean, far_std = forecasts(y[:n_train], *law)[-1]
     far = y[n_train + AHEAD - 1 : n_train + AHEAD]
     return {
         1: [*covered(y[n_train:], near), norm.cdf(y[-1], mean[-1], std[-1])],
@@ -127,20 +146,21 @@ def say(name, who, ahead, scores):
         parts.append(f"{level:.0%}: {scores[:, column].mean():6.1%} ± {error:.1%} ({off:+.1f})")
     p = kstest(scores[:, -1], "uniform").pvalue
     step = "step" if ahead == 1 else "steps"
-    print(f"{name}, {ahead} {step} ahead, {who:9} {', '.join(parts)}; KS p = {p:.3f}", flush=True)
+    print(f"{name}, {ahead} {step} ahead, {who:15} {', '.join(parts)}; KS p = {p:.3f}", flush=True)
 
 
 def run(name):
     make, n_sets, n, n_train, noise = CASES[name]
     begin = time.perf_counter()
-    learned, true = [], []
+    scores = {"model": [], "true law": [], "exact estimates": []}
     for seed in range(n_sets):
         X, y = simulate(seed, n, noise)
-        learned.append(score_model(make(seed), X, y, n_train, seed))
-        true.append(score_truth(y, n_train, noise))
+        scores["model"].append(score_model(make(seed), X, y, n_train, seed))
+        scores["true law"].append(score_law((DECAY, 0.0, 0.5, noise), y, n_train))
+        scores["exact estimates"].append(score_law(exact_estimates(y[:n_train], noise), y, n_train))
     for ahead in (1, AHEAD):
-        say(name, "model", ahead, [scores[ahead] for scores in learned])
-        say(name, "true law", ahead, [scores[ahead] for scores in true])
+        for who, of_sets in scores.items():
+            say(name, who, ahead, [of_set[ahead] for of_set in of_sets])
     print(f"  {n_sets} data sets, {(time.perf_counter() - begin) / n_sets:.1f} s each", flush=True)
 
 

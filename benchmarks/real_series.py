@@ -206,11 +206,11 @@ SERIES = {
 
 
 def difference(ours, theirs, horizon):
-    """Mean of ours - theirs and its standard error, by parts of two blocks, within which rows depend on each other."""
-    gap = (ours - theirs).to_numpy()
-    means = np.array([np.nanmean(gap[first : first + 2 * horizon]) for first in range(0, len(gap), 2 * horizon)])
+    """Mean of ours - theirs and its standard error, by stretches of two blocks and ten rows at least."""
+    gap, stretch = (ours - theirs).to_numpy(), max(2 * horizon, 10)
+    means = np.array([np.nanmean(gap[first : first + stretch]) for first in range(0, len(gap), stretch)])
     means = means[~np.isnan(means)]
-    return means.mean(), means.std(ddof=1) / np.sqrt(len(means))
+    return np.nanmean(gap), means.std(ddof=1) / np.sqrt(len(means))
 
 
 def verdict(ours, theirs, horizon):
