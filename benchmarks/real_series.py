@@ -21,7 +21,7 @@ from statsmodels.tsa.statespace.sarimax import SARIMAX
 from skneuralde import NeuralSDERegressor
 from skneuralde.metrics import crps
 
-HELD_OUT, N_SAMPLES = 0.25, 2000
+HELD_OUT, N_SAMPLES = 0.25, 1000
 
 
 def season(dates, harmonics=2):
@@ -78,21 +78,20 @@ def neural(make, X, y, n_train, horizons):
     model = make().fit(X[:n_train], y[:n_train])
 
     def forecast(rows):
-        mean, std = model.predict(X[rows], return_std=True)
-        samples = model.sample(X[rows], N_SAMPLES, random_state=0)
         there = y[rows].to_numpy()
-        scores = normal_scores(there, np.asarray(mean), np.asarray(std))
-        scores["crps"] = np.where(np.isnan(there), np.nan, sample_scores(there, samples))
+        samples = model.sample(X[rows], N_SAMPLES, random_state=0)
+        scores = normal_scores(there, samples.mean(axis=0), samples.std(axis=0))
+        scores["crps"] = sample_scores(there, samples)
+        low, high = np.quantile(samples, [0.05, 0.95], axis=0)
+        scores["inside"] = (low <= there) & (there <= high)
         model.update_state(X[rows], y[rows])
         return scores
 
-    tables = {}
-    for horizon in horizons:
-        if horizon > 1:
-            tables[horizon] = rolled(n_train, len(y), horizon, forecast)
+    tables = {horizon: rolled(n_train, len(y), horizon, forecast) for horizon in horizons if horizon > 1}
     if 1 in horizons:
-        # All rows are known by now, and each is still forecast from the row before it.
-        tables[1] = forecast(slice(n_train, len(y)))
+        # All rows are known by now, and each is still forecast from the row before it, by a normal distribution.
+        mean, std = model.predict(X[n_train:], return_std=True)
+        tables[1] = normal_scores(y[n_train:].to_numpy(), np.asarray(mean), np.asarray(std))
         tables[1]["log"] = np.where(y[n_train:].isna(), np.nan, model.log_likelihood(X[n_train:], y[n_train:]))
     return tables
 
