@@ -21,7 +21,7 @@ from statsmodels.tsa.statespace.sarimax import SARIMAX
 from skneuralde import NeuralSDERegressor
 from skneuralde.metrics import crps
 
-HELD_OUT, N_SAMPLES = 0.25, 1000
+HELD_OUT, N_SAMPLES = 0.25, 500
 
 
 def season(dates, harmonics=2):
