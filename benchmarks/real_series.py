@@ -124,8 +124,8 @@ def arima(difference, X, y, n_train, horizons):
         return {} if waves is None else {"exog": waves[rows]}
 
     def fitted(order):
-        trend = "t" if difference else "c"
-        return SARIMAX(values[:n_train], order=order, trend=trend, **part(slice(n_train))).fit(disp=False, maxiter=200)
+        # With differences, the constant is a drift.
+        return SARIMAX(values[:n_train], order=order, trend="c", **part(slice(n_train))).fit(disp=False, maxiter=200)
 
     orders = [(p, difference, q) for p in range(4) for q in range(3)]
     best = min((fitted(order) for order in orders), key=lambda result: result.aic)
