@@ -292,8 +292,9 @@ def input_path(panel: Panel, series: np.ndarray, setup: Setup) -> InputPath:
         return InputPath(setup.tensor(context), setup.times(empty), setup.tensor(empty[..., None][..., :0]), "next")
     counts = np.diff(panel.offsets)
     column = np.arange(counts.max())
-    position = np.minimum(panel.offsets[:-1][:, None] + column, panel.offsets[1:][:, None] - 1)[series]
-    knots = np.where(column < counts[series][:, None], panel.times[position], np.inf)
+    of = series[:1] if (series == series[:1]).all() else series
+    position = np.minimum(panel.offsets[:-1][:, None] + column, panel.offsets[1:][:, None] - 1)[of]
+    knots = np.where(column < counts[of][:, None], panel.times[position], np.inf)
     return InputPath(
         setup.tensor(context), setup.times(knots), setup.tensor(panel.controls[position]), setup.interpolation
     )

@@ -17,9 +17,10 @@ class InputPath:
     Attributes
     ----------
     context : Tensor of shape (series, p)
-    knots : float64 Tensor of shape (series, n_knots)
-        Increasing times at which controls are known, padded on the right with infinity.
-    controls : Tensor of shape (series, n_knots, q)
+    knots : float64 Tensor of shape (series, n_knots) or (1, n_knots)
+        Increasing times at which controls are known, padded on the right with infinity. One row: all series share it.
+    controls : Tensor of shape (series, n_knots, q) or (1, n_knots, q)
+        As many rows as ``knots``.
     interpolation : {"next", "linear", "previous"}
         ``"next"``: a knot's value acts over the interval that ends there. Beyond the first and last knot the nearest
         value holds.
@@ -41,24 +42,34 @@ class InputPath:
             return context
         last = self.knots.isfinite().sum(-1, keepdim=True) - 1
         # "next" holds on [knot i, knot i + 1): a step that starts on a knot uses the value of the interval it enters.
-        after = torch.searchsorted(self.knots, t.contiguous(), right=True)
+        knots = self.knots[0] if self._shared else self.knots
+        after = torch.searchsorted(knots, t.contiguous(), right=True)
         upper, lower = torch.minimum(after, last), (after - 1).clamp_min(0)
         if self.interpolation == "next":
             value = self._control(upper)
         elif self.interpolation == "previous":
             value = self._control(lower)
         else:
-            start, end = self.knots.gather(1, lower), self.knots.gather(1, upper)
+            start, end = (knots[at] if self._shared else knots.gather(1, at) for at in (lower, upper))
             fraction = ((t - start) / torch.where(end > start, end - start, 1.0)).clamp(0, 1)
             share = fraction.to(self.controls.dtype)[..., None]
             value = torch.lerp(self._control(lower), self._control(upper), share)
         return torch.cat([context, value], -1)
 
+    @property
+    def _shared(self) -> bool:
+        return len(self.knots) == 1
+
     def _control(self, position: Tensor) -> Tensor:
+        if self._shared:
+            return self.controls[0][position]
         return self.controls[torch.arange(len(position), device=position.device)[:, None], position]
 
     def select(self, items: Tensor) -> InputPath:
         """The inputs of these series; an item may be named several times."""
+        if self._shared:
+            # Copies of a long series of controls for each of many paths would take most of the time and memory.
+            return InputPath(self.context[items], self.knots, self.controls, self.interpolation)
         return InputPath(self.context[items], self.knots[items], self.controls[items], self.interpolation)
 
     def resolved(self) -> InputPath | Tensor | None:

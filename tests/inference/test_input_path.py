@@ -79,3 +79,12 @@ def test_repeated_inputs_are_those_of_a_repeated_selection():
     repeated, plain = RepeatedInputs(inputs, 3), inputs.select(torch.tensor([0, 1] * 3))
     assert torch.equal(repeated.on_grid(t), plain.on_grid(t))
     assert torch.equal(repeated(t[:, 0]), plain(t[:, 0]))
+
+
+@pytest.mark.parametrize("interpolation", ["next", "previous", "linear"])
+def test_paths_of_one_series_share_its_controls(interpolation):
+    one = path(interpolation).select(torch.tensor([0]))
+    many = one.select(torch.tensor([0] * 5))
+    assert many.controls is one.controls
+    t = torch.tensor([-1.0, 0.5, 1.0, 2.0, 9.0], dtype=torch.float64)
+    assert torch.equal(many(t), one.on_grid(t[None])[0])
