@@ -315,7 +315,14 @@ def build_model(
     learn_noise = isinstance(observation_noise, str)
     if roles.layout == "table" and setup.loss in TRANSITION_LOSSES and observation_noise != "none":
         noise_std = factory.tensor(0.5 * scale if learn_noise else _noise_std(observation_noise, len(scale)))
-    return Model(problem, encoder=encoder, states=states, noise_std=noise_std, learn_noise=learn_noise)
+    return Model(
+        problem,
+        encoder=encoder,
+        states=states,
+        unit=factory.tensor(scale),
+        noise_std=noise_std,
+        learn_noise=learn_noise,
+    )
 
 
 def _build_hidden(factory: TermFactory, problem: Problem, panel: Panel, observation_noise: Any) -> Model:
@@ -332,6 +339,7 @@ def _build_hidden(factory: TermFactory, problem: Problem, panel: Panel, observat
         noise_std=noise_std,
         learn_noise=isinstance(observation_noise, str),
         observation=factory.observation,
+        unit=factory.tensor(scale),
         prior_mean=factory.tensor(location),
         prior_std=factory.tensor(scale),
         learn_prior_std=panel.n_series >= MANY_SERIES,
