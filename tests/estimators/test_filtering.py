@@ -216,6 +216,19 @@ def test_units_of_y_do_not_change_what_is_learned(scale):
     np.testing.assert_allclose(mean, expected.predict(times[:, None]), atol=0.02)
 
 
+def test_warm_starts_take_the_noise_that_is_asked_for_now():
+    times, y = reverting(8, n=20)
+    model = known_equation(warm_start=True).fit(times[:, None], y)
+    model.set_params(observation_noise=0.5).fit(times[:, None], y)
+    assert model.model_.noise_std.item() == pytest.approx(0.5)
+    model.set_params(observation_noise="learn").fit(times[:, None], y)
+    assert model.model_.noise_std.item() != pytest.approx(0.5, abs=1e-3)
+    with pytest.raises(ValueError, match="must stay as they were"):
+        model.set_params(observation_noise="none").fit(times[:, None], y)
+    with pytest.raises(ValueError, match="must stay as they were"):
+        model.set_params(observation_noise=0.3, n_states=2).fit(times[:, None], y)
+
+
 def test_what_is_shown_may_be_a_function_of_the_state():
     times, y = reverting(5, n=150, noise=0.05)
     loud = NeuralSDERegressor(
