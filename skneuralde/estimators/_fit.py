@@ -315,27 +315,62 @@ def build_model(
     learn_noise = isinstance(observation_noise, str)
     if roles.layout == "table" and setup.loss in TRANSITION_LOSSES and observation_noise != "none":
         noise_std = factory.tensor(0.5 * scale if learn_noise else _noise_std(observation_noise, len(scale)))
-    return Model(problem, encoder=encoder, states=states, noise_std=noise_std, learn_noise=learn_noise)
+    return Model(
+        problem,
+        encoder=encoder,
+        states=states,
+        unit=factory.tensor(scale),
+        noise_std=noise_std,
+        learn_noise=learn_noise,
+    )
 
 
 def _build_hidden(factory: TermFactory, problem: Problem, panel: Panel, observation_noise: Any) -> Model:
     """A model whose state is seen in part or through noise."""
-    n_outputs = panel.values.shape[1]
-    noise_std = None
-    if not isinstance(observation_noise, str):
-        noise_std = factory.tensor(_noise_std(observation_noise, n_outputs))
-    elif observation_noise == "learn":
-        noise_std = factory.tensor(_first_noise(panel))
+    noise_std = _hidden_noise(panel, observation_noise)
     location, scale = factory.scales.state
     return Model(
         problem,
-        noise_std=noise_std,
+        noise_std=None if noise_std is None else factory.tensor(noise_std),
         learn_noise=isinstance(observation_noise, str),
         observation=factory.observation,
+        unit=factory.tensor(scale),
         prior_mean=factory.tensor(location),
         prior_std=factory.tensor(scale),
         learn_prior_std=panel.n_series >= MANY_SERIES,
     )
+
+
+def _hidden_noise(panel: Panel, observation_noise: Any) -> np.ndarray | None:
+    """Standard deviations of the observation noise that training starts from; None without any."""
+    if not isinstance(observation_noise, str):
+        return _noise_std(observation_noise, panel.values.shape[1])
+    return _first_noise(panel) if observation_noise == "learn" else None
+
+
+def renew_observations(model: Model, panel: Panel, before: Setup, setup: Setup, observation_noise: Any) -> None:
+    """Take the observation noise that is asked for now into a hidden model that goes on; what was learned stays.
+
+    Raises
+    ------
+    ValueError
+        When the state, or whether it is hidden, is not what it was.
+    """
+    kinds = [(s.is_hidden, s.n_states, s.components) for s in (before, setup)]
+    if kinds[0] != kinds[1]:
+        raise ValueError(
+            "warm_start=True goes on with the states of the fit before: n_states, observation and whether there is "
+            "observation_noise must stay as they were. Use warm_start=False."
+        )
+    if not setup.is_hidden:
+        return
+    learned = isinstance(observation_noise, str) and observation_noise == "learn"
+    if learned and model.log_noise is not None:
+        model.log_noise.requires_grad_(True)
+        return
+    std = _hidden_noise(panel, observation_noise)
+    log_noise = None if std is None else setup.tensor(std).log()
+    model.log_noise = None if log_noise is None else torch.nn.Parameter(log_noise, requires_grad=learned)
 
 
 def _noise_std(given: Any, n_outputs: int) -> np.ndarray:
@@ -346,7 +381,7 @@ def _noise_std(given: Any, n_outputs: int) -> np.ndarray:
             "observation_noise must be 'auto', 'none', 'learn', or positive standard deviations, one or one for each "
             f"of the {n_outputs} columns of y, got {given!r}."
         )
-    return np.broadcast_to(std, (n_outputs,))
+    return np.broadcast_to(std, (n_outputs,)).copy()
 
 
 def _first_noise(panel: Panel) -> np.ndarray:

@@ -17,6 +17,9 @@ from skneuralde.inference import Curves, Model, Transitions, gaussian_log_densit
 from skneuralde.losses import started
 from skneuralde.noise import keyed_normals
 
+#: What tells the noise of observations, and the draws of where paths start, from the noise along the paths, whose keys
+#: have the number of a path in this place.
+_OF_OBSERVATIONS, _OF_STARTS = -1, -2
 #: Values that are simulated at once at most.
 _CHUNK = 20_000_000
 
@@ -297,7 +300,8 @@ def _solve_rows(
 def _draw_around(cov: torch.Tensor, keys: torch.Tensor, n_paths: int, seed: int) -> torch.Tensor:
     """Draws ``(n_paths, n, dim)`` with covariances ``(n, dim, dim)``, which may be singular, around zero."""
     paths = torch.arange(n_paths, device=keys.device)[:, None, None]
-    normals = keyed_normals(seed, paths, keys[:, None], torch.arange(cov.shape[-1], device=keys.device)).to(cov.dtype)
+    dims = torch.arange(cov.shape[-1], device=keys.device)
+    normals = keyed_normals(seed, torch.full_like(paths, _OF_STARTS), paths, keys[:, None], dims).to(cov.dtype)
     values, vectors = torch.linalg.eigh(cov)
     return ((vectors * values.clamp_min(0.0).sqrt()[:, None, :]) @ normals[..., None])[..., 0]
 
@@ -339,4 +343,4 @@ def _normals(panel: Panel, asked: np.ndarray, setup: Setup, n_samples: int, seed
     keys = series_keys(panel, panel.series_of[asked], None, setup)[:, None]
     moments = setup.times(panel.times[asked]).view(torch.int64)[:, None]
     dims = torch.arange(panel.values.shape[1], device=setup.device)
-    return keyed_normals(seed, paths, keys, moments, dims).to(setup.dtype)
+    return keyed_normals(seed, torch.full_like(paths, _OF_OBSERVATIONS), paths, keys, moments, dims).to(setup.dtype)

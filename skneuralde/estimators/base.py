@@ -242,6 +242,7 @@ class BaseDifferentialEquation(FittedEquation):
                 device=device,
                 observation=observation,
             )
+            _fit.renew_observations(self.model_, panel, self._setup, setup, self.observation_noise)
             # Learned and encoded initial states hold where they held before.
             self._setup = replace(setup, start_time=self._setup.start_time)
             self.model_.to(device)

@@ -12,6 +12,26 @@ from skneuralde.problems import Problem
 from skneuralde.terms import Term
 
 
+class Shifted(nn.Module):
+    """Values ``start (..., dim)`` that training moves in units of ``unit (dim,)``, of 1 if that is None."""
+
+    start: Tensor
+    unit: Tensor
+
+    def __init__(self, start: Tensor, unit: Tensor | None = None):
+        super().__init__()
+        self.register_buffer("start", start)
+        self.register_buffer("unit", torch.ones_like(start) if unit is None else unit)
+        self.shift = nn.Parameter(torch.zeros_like(start))
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+    def forward(self) -> Tensor:
+        """The values as they are now."""
+        return torch.addcmul(self.start, self.unit, self.shift)
+
+
 class Model(nn.Module):
     """An equation with its initial states and its observation noise.
 
@@ -22,6 +42,8 @@ class Model(nn.Module):
         Initial state as a function of the context.
     states : Tensor of shape (series, dim) or None
         Start values of learned initial states, one per series.
+    unit : Tensor of shape (dim,) or None
+        What training counts states in, so that its steps do not depend on y's units; None is 1.
     noise_std : Tensor of shape (dim,) or None
         Standard deviation of the observation noise to start from.
     learn_noise : bool
@@ -45,6 +67,7 @@ class Model(nn.Module):
         *,
         encoder: Term | None = None,
         states: Tensor | None = None,
+        unit: Tensor | None = None,
         noise_std: Tensor | None = None,
         learn_noise: bool = False,
         observation: Observation | None = None,
@@ -55,12 +78,17 @@ class Model(nn.Module):
         super().__init__()
         self.problem = problem
         self.encoder = encoder
-        self.states = None if states is None else nn.Parameter(states)
+        self.states = None if states is None else Shifted(states, unit)
         self.propagator: Propagator | None = None
         self.log_noise = None if noise_std is None else nn.Parameter(noise_std.log(), requires_grad=learn_noise)
         self.observation = observation
-        self.prior_mean = None if prior_mean is None else nn.Parameter(prior_mean)
+        self.prior_location = None if prior_mean is None else Shifted(prior_mean, unit)
         self.log_prior = None if prior_std is None else nn.Parameter(prior_std.log(), requires_grad=learn_prior_std)
+
+    @property
+    def prior_mean(self) -> Tensor | None:
+        """Mean of the state where nothing is known yet, ``(dim,)``."""
+        return None if self.prior_location is None else self.prior_location()
 
     @property
     def noise_std(self) -> Tensor | None:
@@ -74,10 +102,11 @@ class Model(nn.Module):
 
     def prior(self, n: int) -> tuple[Tensor, Tensor]:
         """Mean (n, dim) and covariance (n, dim, dim) of states of which nothing is known."""
-        if self.prior_mean is None or self.log_prior is None:
+        mean = self.prior_mean
+        if mean is None or self.log_prior is None:
             raise ValueError("this model has no distribution of initial states")
         cov = torch.diag((2.0 * self.log_prior).exp())
-        return self.prior_mean.expand(n, -1), cov.expand(n, -1, -1)
+        return mean.expand(n, -1), cov.expand(n, -1, -1)
 
     def encode(self, t: Tensor, context: Tensor, dim: int) -> Tensor:
         """Initial states ``(batch, dim)`` at times ``t (batch,)`` from the context ``(batch, p)``."""
@@ -90,7 +119,7 @@ class Model(nn.Module):
         """Learned initial states ``(n, dim)`` of these series."""
         if self.states is None:
             raise ValueError("this model has no learned initial states")
-        return self.states[series]
+        return self.states()[series]
 
     def moments(self, transitions: Transitions) -> tuple[Tensor, Tensor | None]:
         """Mean (n, dim) and covariance (n, dim, dim) of the states at the ends of transitions."""

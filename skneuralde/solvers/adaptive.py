@@ -62,7 +62,8 @@ class _Solution:
 
     def __init__(self, method: AdaptiveStepper, task: Task, rtol: float):
         self.method, self.task = method, task
-        self.tolerance = Tolerance(rtol, task.atol)
+        # A state that stays at zero keeps any tolerance, also a relative one.
+        self.tolerance = Tolerance(rtol, task.atol.clamp_min(torch.finfo(task.atol.dtype).tiny))
         order = method.error_order
         self.controller: Controller = ProportionalIntegral(order) if task.noise is None else Averaging(order)
         batch = len(task.u0)

@@ -229,6 +229,40 @@ def test_a_pendulum_that_is_seen_in_angle_only():
     assert 0.7 < np.sqrt(np.mean(score**2)) < 1.3
 
 
+def test_noise_of_an_observation_at_time_zero_is_not_that_of_the_path():
+    times, y = reverting(6, n=30)
+    model = NeuralSDERegressor(0.0, 1.0, observation_noise=0.5, origin="start", max_iter=1, random_state=0)
+    model.fit(times[:, None], y)
+    first, near, far = model.sample(np.array([[0.0], [0.3], [4.8]]), 5000, random_state=1).T
+    variance = first.var() - 0.25  # of the state where it starts, which all share
+    assert np.cov(first, near)[0, 1] == pytest.approx(variance, abs=0.06)
+    assert np.cov(first, far)[0, 1] == pytest.approx(variance, abs=0.12)
+
+
+@pytest.mark.parametrize("scale", [1e-8, 1e8])
+def test_units_of_y_do_not_change_what_is_learned(scale):
+    times, y = reverting(7, n=40)
+    model = NeuralSDERegressor(observation_noise="learn", max_iter=20, optimizer="adam", random_state=0)
+    expected = clone(model).fit(times[:, None], y)
+    model.fit(times[:, None], scale * y)
+    assert model.loss_ - np.log(scale) == pytest.approx(expected.loss_, abs=0.01)
+    mean = model.predict(times[:, None]) / scale
+    np.testing.assert_allclose(mean, expected.predict(times[:, None]), atol=0.02)
+
+
+def test_warm_starts_take_the_noise_that_is_asked_for_now():
+    times, y = reverting(8, n=20)
+    model = known_equation(warm_start=True).fit(times[:, None], y)
+    model.set_params(observation_noise=0.5).fit(times[:, None], y)
+    assert model.model_.noise_std.item() == pytest.approx(0.5)
+    model.set_params(observation_noise="learn").fit(times[:, None], y)
+    assert model.model_.noise_std.item() != pytest.approx(0.5, abs=1e-3)
+    with pytest.raises(ValueError, match="must stay as they were"):
+        model.set_params(observation_noise="none").fit(times[:, None], y)
+    with pytest.raises(ValueError, match="must stay as they were"):
+        model.set_params(observation_noise=0.3, n_states=2).fit(times[:, None], y)
+
+
 def test_what_is_shown_may_be_a_function_of_the_state():
     times, y = reverting(5, n=150, noise=0.05)
     loud = NeuralSDERegressor(

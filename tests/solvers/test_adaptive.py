@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from skneuralde.problems import Problem
-from skneuralde.solvers import SolverError, Status, get_solver, integrate
+from skneuralde.solvers import SolverError, Status, get_solver, integrate, solve
 from skneuralde.solvers.adaptive import _Solution
 from skneuralde.solvers.harvest import Branches, Passed
 from tests.problems_closed_form import oscillator
@@ -207,3 +207,11 @@ def test_device_is_asked_rarely(monkeypatch):
     often = integrate(STEEP, ONE, ts, solver=get_solver("tsit5"))
     assert torch.equal(rare.values, often.values)
     assert n_rare < often.stats.steps.item() / 4
+
+
+@pytest.mark.parametrize(("solver", "diffusion"), [("tsit5", None), ("sosri2", lambda t, u: 0.5 * u)])
+def test_a_component_that_stays_at_zero_needs_no_absolute_tolerance(solver, diffusion):
+    start = torch.tensor([1.0, 0.0], dtype=torch.float64)
+    solution = solve(Problem(lambda t, u: -u, diffusion), start, [0.0, 1.0], solver=solver, atol=0.0, random_state=0)
+    assert bool((solution.ys[..., 0] > 0).all())
+    assert bool((solution.ys[..., 1] == 0).all())
