@@ -145,7 +145,7 @@ def simulate(drift, diffusion, start, spacing, n, seed, fine=50):
     return np.array(values)
 
 
-def double_well(seed, n=20_000, spacing=0.1):
+def double_well(seed, n=100_000, spacing=0.1):
     y = simulate(lambda u: u - u**3, lambda u: 0.7, [1.0], spacing, n, seed, fine=20)[:, 0]
     # The drift is worth little likelihood beside the noise: Adam stops before it is found.
     model = NeuralSDERegressor(
@@ -230,7 +230,7 @@ LAWS = {
     "Ornstein-Uhlenbeck, 5,000 at spacing 3": (check_ornstein_uhlenbeck(3.0), 0.05, "standard errors"),
     "geometric, 2,500 at spacing 0.05": (geometric, 0.2, "standard errors"),
     "square root (Cox-Ingersoll-Ross), 1,000 at spacing 0.02": (square_root, 0.2, "standard errors"),
-    "double well, 20,000 at spacing 0.1": (double_well, 1.0, "of 5% of a zero and 15% of the barrier"),
+    "double well, 100,000 at spacing 0.1": (double_well, 1.0, "of 5% of a zero and 15% of the barrier"),
     "Lotka-Volterra, 40 series of 100 at spacing 0.1": (lotka_volterra, 1.0, "of 5% of the interaction"),
     "pendulum, 1,000 angles at spacing 0.1": (pendulum, 1.0, "of 22% of the velocity (R2 0.95) and 10% of the force"),
 }

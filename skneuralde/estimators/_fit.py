@@ -186,7 +186,7 @@ def choose_setup(
         rtol=estimator.rtol,
         methods=choose_methods(estimator, problem, scales, loss, dtype, device),
         start_time=start_time,
-        longest=_longest_transition(panel, observed(panel) if is_hidden else complete(panel)),
+        longest=_longest_transition(panel, observed(panel) if is_transition else complete(panel)),
         seed=seed,
         n_predict_paths=estimator.n_predict_paths,
         dtype=dtype,
@@ -456,7 +456,7 @@ def measure_residual_noise(model: Model, panel: Panel, setup: Setup) -> None:
     """Give an equation without noise the spread of its residuals as observation noise."""
     if model.problem.diffusion is not None or setup.loss != "least_squares":
         return
-    states = infer_states(model, panel, setup)
+    states = infer_states(model, panel, setup, np.arange(len(panel.times)))
     paths = simulate(model, panel, np.arange(len(panel.times)), setup, states, n_paths=1, seed=setup.seed)
     residual = paths[0] - panel.values
     if setup.initial_state == "first":

@@ -169,7 +169,7 @@ def forecast(model: Model, panel: Panel, asked: np.ndarray, setup: Setup, *, of_
         np.ones(len(asked), dtype=bool),
     )
     far = np.ones(len(asked), dtype=bool)
-    states = infer_states(model, panel, setup)
+    states = infer_states(model, panel, setup, asked)
     if _has_moments(model, panel, setup):
         if setup.layout == "series":
             start = previous(panel, states.known)[asked]
@@ -225,7 +225,7 @@ def log_density(model: Model, panel: Panel, asked: np.ndarray, setup: Setup) -> 
         if setup.initial_state == "first":
             density[origin_positions(panel, setup)[panel.series_of[asked]] == asked] = np.nan
         return density
-    stop, transitions = transitions_to(panel, asked, setup, infer_states(model, panel, setup))
+    stop, transitions = transitions_to(panel, asked, setup, infer_states(model, panel, setup, asked))
     rows = np.searchsorted(asked, stop)
     mean, cov = model.observed(*propagate(model, transitions, setup))
     density[rows] = gaussian_log_density(values[setup.index(rows)], mean, cov).cpu().numpy()
@@ -323,7 +323,7 @@ def draw(model: Model, panel: Panel, asked: np.ndarray, setup: Setup, *, n_sampl
         normals = _normals(panel, asked, setup, n_samples, seed)
         factor = torch.linalg.cholesky_ex(cov)[0]
         return (mean + (factor @ normals[..., None])[..., 0]).cpu().numpy()
-    states = infer_states(model, panel, setup)
+    states = infer_states(model, panel, setup, asked)
     certain = model.problem.diffusion is None and states.cov is None
     view = View(model, setup)
     paths = view.paths(simulate(model, panel, asked, setup, states, n_paths=1 if certain else n_samples, seed=seed))

@@ -71,8 +71,8 @@ def starts_of_chains(panel: Panel, setup: Setup) -> np.ndarray:
     return starts
 
 
-def chains_of(panel: Panel, setup: Setup) -> tuple[np.ndarray, Chains]:
-    """All observations as chains.
+def chains_of(panel: Panel, setup: Setup, wanted: np.ndarray | None = None) -> tuple[np.ndarray, Chains]:
+    """All observations as chains; those of the series whose positions are ``wanted`` (n,), if that is given.
 
     Returns
     -------
@@ -81,7 +81,7 @@ def chains_of(panel: Panel, setup: Setup) -> tuple[np.ndarray, Chains]:
     chains : Chains
     """
     before, start = previous(panel, observed(panel)), previous(panel, starts_of_chains(panel, setup))
-    stop = np.flatnonzero(observed(panel) & (start >= 0))
+    stop = np.flatnonzero(observed(panel) & (start >= 0) & (True if wanted is None else wanted))
     origin, chain = np.unique(start[stop], return_inverse=True)
     step = np.arange(len(stop)) - np.searchsorted(chain, np.arange(len(origin)))[chain]
     values = setup.tensor(panel.values)
@@ -126,12 +126,13 @@ def _guess(panel: Panel, setup: Setup) -> States:
 
 
 @torch.no_grad()
-def infer_states(model: Model, panel: Panel, setup: Setup) -> States:
-    """The state at every observation, given those of its series up to there."""
+def infer_states(model: Model, panel: Panel, setup: Setup, asked: np.ndarray) -> States:
+    """The state at every observation of the series at the positions ``asked``, given those up to there."""
     if not filters(panel, setup):
         return States(complete(panel), panel.values, None)
-    stop, chains = chains_of(panel, setup)
-    starts = np.flatnonzero(starts_of_chains(panel, setup))
+    wanted = np.isin(panel.series_of, panel.series_of[asked])
+    stop, chains = chains_of(panel, setup, wanted)
+    starts = np.flatnonzero(starts_of_chains(panel, setup) & wanted)
     mean = np.full((len(panel.times), setup.n_states), np.nan)
     cov = np.full((len(panel.times), setup.n_states, setup.n_states), np.nan)
     if len(stop):
@@ -155,7 +156,7 @@ def smoothed_moments(
     states : Gaussian
         Given all observations.
     """
-    stop, chains = chains_of(panel, setup)
+    stop, chains = chains_of(panel, setup, np.isin(panel.series_of, panel.series_of[asked]))
     there = observed(panel)
     mean, cov = np.zeros_like(filtered.mean), np.zeros((len(panel.times), setup.n_states, setup.n_states))
     known = filtered.known

@@ -37,7 +37,7 @@ def test_what_is_trained():
     assert len(equation) == 3
     assert names(Model(problem, noise_std=column(1.0))) == equation
     assert names(Model(problem, noise_std=column(1.0), learn_noise=True)) == equation | {"log_noise"}
-    assert names(Model(problem, states=torch.zeros(4, 1))) == equation | {"states"}
+    assert names(Model(problem, states=torch.zeros(4, 1))) == equation | {"states.shift"}
 
 
 def test_encoder_sees_time_and_context():
