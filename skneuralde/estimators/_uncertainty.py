@@ -13,7 +13,8 @@ import numpy as np
 import torch
 
 from skneuralde.data import Panel
-from skneuralde.estimators._fit import FEW_PARAMETERS, MANY_SERIES
+from skneuralde.estimators._fit import FEW_PARAMETERS
+from skneuralde.estimators._models import MANY_SERIES
 from skneuralde.estimators._objectives import TRANSITION_LOSSES
 from skneuralde.inference.uncertainty import EnsembleUncertainty, Uncertainty, parameter_vector, set_parameters
 from skneuralde.training.laplace import NoMinimumError, laplace

@@ -15,7 +15,7 @@ from sklearn.utils import Tags
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from skneuralde.data import Clock, Panel, Roles, as_panel, check_features, read_targets, weighted_scaling
-from skneuralde.estimators import _fit, _identification, _uncertainty
+from skneuralde.estimators import _fit, _identification, _models, _uncertainty
 from skneuralde.estimators._coefficients import TermFactory
 from skneuralde.estimators._objectives import (
     CURVE_LOSSES,
@@ -242,7 +242,7 @@ class BaseDifferentialEquation(FittedEquation):
                 device=device,
                 observation=observation,
             )
-            _fit.renew_observations(self.model_, panel, self._setup, setup, self.observation_noise)
+            _models.renew_observations(self.model_, panel, self._setup, setup, self.observation_noise)
             # Learned and encoded initial states hold where they held before.
             self._setup = replace(setup, start_time=self._setup.start_time)
             self.model_.to(device)
@@ -257,7 +257,7 @@ class BaseDifferentialEquation(FittedEquation):
         _fit.warn_of_collapse(self._setup.loss, self.debiased, problem)
         _fit.warn_of_snapshots(self._setup)
         self._scale = scales.state[1]
-        self.model_ = _fit.build_model(factory, problem, panel, self.roles_, self._setup, self.observation_noise).to(
+        self.model_ = _models.build_model(factory, problem, panel, self.roles_, self._setup, self.observation_noise).to(
             device
         )
         self.problem_ = self.model_.problem
