@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,8 +13,12 @@ from torch import Tensor, nn
 from skneuralde.terms.base import value_and_jacobian
 
 
-class Observation(nn.Module):
+class Observation(nn.Module, ABC):
     """What is seen of states: a function of (batch, dim) to (batch, n_outputs)."""
+
+    @abstractmethod
+    def forward(self, u: Tensor) -> Tensor:
+        """The outputs of states."""
 
     def linearize(self, u: Tensor) -> tuple[Tensor, Tensor]:
         """Value, and Jacobian ``(batch, n_outputs, dim)``; both can be differentiated again."""

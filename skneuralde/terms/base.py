@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -64,7 +65,7 @@ class SigmaPoints:
         return (above - below) / (2.0 * _SPREAD), bend
 
 
-class Term(nn.Module):
+class Term(nn.Module, ABC):
     """A coefficient of the equation: drift or diffusion, known, learned or both.
 
     Call it with ``t (batch, 1)``, ``u (batch, dim)`` and ``c (batch, k)`` (context columns, then controls; None where
@@ -74,9 +75,9 @@ class Term(nn.Module):
     #: Whether the value can change with u. False spares the work of differentiating it.
     state_dependent: bool = True
 
+    @abstractmethod
     def forward(self, t: Time, u: State, c: Context | None = None) -> Coefficient:
         """Value of the coefficient at every path."""
-        raise NotImplementedError
 
     def linearize(self, t: Time, u: State, c: Context | None = None) -> tuple[Coefficient, Jacobian]:
         """Value and Jacobian ``(batch, *shape, dim)`` with respect to u; both can be differentiated again."""
