@@ -118,14 +118,15 @@ def noise_covariance(g: Tensor) -> Tensor:
 class LocalLinearisation:
     """Exact moments of the equation linearised at the mean, on substeps no longer than ``substep``.
 
-    The means over the spread of the state take drift and diffusion as curved, or else as linear, which is cheaper.
+    The means over the spread of the state take the drift and the noise as curved, or else as linear, which is cheaper.
 
     Exact for a linear drift with additive noise at any spacing; of second order in the substep otherwise (T. Ozaki,
     Statistica Sinica 2, 1992; I. Shoji and T. Ozaki, Stochastic Analysis and Applications 16, 1998).
     """
 
     substep: float = math.inf
-    curved: bool = True
+    curved_drift: bool = True
+    curved_noise: bool = True
 
     def advance(
         self, problem: Problem, mean: Tensor, cov: Tensor | None, t: Tensor, h: Tensor, c0: Tensor, c1: Tensor
@@ -133,10 +134,10 @@ class LocalLinearisation:
         problem = ito_form(problem)
         for rows, interval in self._substeps(t, h, c0, c1):
             if rows is None:
-                mean, cov, _ = _substep(problem, mean, cov, *interval, curved=self.curved)
+                mean, cov, _ = _substep(self, problem, mean, cov, *interval)
                 continue
             part = None if cov is None else cov[rows]
-            moved = _substep(problem, mean[rows], part, *interval, curved=self.curved)[:2]
+            moved = _substep(self, problem, mean[rows], part, *interval)[:2]
             mean, cov = put_rows(mean, cov, rows, moved)
         return mean, cov
 
@@ -147,7 +148,7 @@ class LocalLinearisation:
         transition = torch.eye(mean.shape[-1], dtype=mean.dtype, device=mean.device).expand_as(cov)
         for rows, interval in self._substeps(t, h, c0, c1):
             rows = torch.arange(len(mean), device=mean.device) if rows is None else rows
-            new_mean, new_cov, carried = _substep(problem, mean[rows], cov[rows], *interval, curved=self.curved)
+            new_mean, new_cov, carried = _substep(self, problem, mean[rows], cov[rows], *interval)
             assert new_cov is not None  # there was one before
             mean, cov = mean.index_copy(0, rows, new_mean), cov.index_copy(0, rows, new_cov)
             transition = transition.index_copy(0, rows, carried @ transition[rows])
@@ -187,6 +188,7 @@ def _between(c0: Tensor, c1: Tensor, fraction: Tensor) -> Tensor:
 
 
 def _substep(
+    method: LocalLinearisation,
     problem: Problem,
     mean: Tensor,
     cov: Tensor | None,
@@ -194,8 +196,6 @@ def _substep(
     h: Tensor,
     c0: Tensor,
     c1: Tensor,
-    *,
-    curved: bool,
 ) -> tuple[Tensor, Tensor | None, Tensor]:
     """One step of the local linearisation, with coefficients linearised where Euler's method sees its middle.
 
@@ -213,13 +213,13 @@ def _substep(
     if cov is None:
         start = drift(now, mean, c)
     else:
-        start, slope = expected_drift(drift, now, mean, c, ahead * cov if curved else None)
+        start, slope = expected_drift(drift, now, mean, c, ahead * cov if method.curved_drift else None)
         spread = sandwich(linear_gaussian_flow(slope, start, None, half)[0], cov)
     halfway = torch.addcmul(mean, half[:, None], start)
     density = None
     if diffusion is not None:
         varies = diffusion.state_dependent
-        noise = (LinearNoise if varies and not curved else CurvedNoise).at(diffusion, now, halfway, c)
+        noise = (LinearNoise if varies and not method.curved_noise else CurvedNoise).at(diffusion, now, halfway, c)
         density = noise_covariance(noise.g)
         if cov is None or spread is None:
             factor = length.sqrt() * noise.g
@@ -229,7 +229,7 @@ def _substep(
             factor = square_root(spread) if varies else noise.g
         if varies:
             density = noise.expected(factor)
-    of = ahead * spread if curved and spread is not None else None
+    of = ahead * spread if method.curved_drift and spread is not None else None
     f, jacobian = expected_drift(drift, now, halfway, c, of)
     transition, shift, grown = linear_gaussian_flow(jacobian, f + transform(jacobian, mean - halfway), density, step)
     if cov is not None:

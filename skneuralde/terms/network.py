@@ -108,22 +108,29 @@ class Network(Term):
         first, *rest = self.layers
         pre = first(x)
         # Derivatives with respect to the state, (batch, n_state, width), are the same at every path up to the first
-        # activation: the products of weights there are shared, which leaves one matrix product.
+        # activation: there products of weights are shared, which leaves matrix products alone.
         shared = self.columns.state_weights(first.weight).T
-        tangents, bend = shared.expand(len(x), -1, -1), pre.new_zeros(())
+        tangents, bend = shared.expand(len(x), -1, -1), torch.zeros_like(pre[:, :0])
         for depth, layer in enumerate(rest):
-            post, gain = activation.with_slope(pre)
             weight = layer.weight.T
-            if cov is not None:
-                curvature = activation.curvature(pre, post, gain)
-                bend = torch.addcmul(bend * gain, curvature, squares(tangents, cov)) @ weight
-            if depth == 0:
-                product = shared.T[:, :, None] * weight[:, None, :]
-                tangents = (gain @ product.flatten(1)).view(len(x), len(shared), -1)
+            if cov is None:
+                post, gain = activation.with_slope(pre)
             else:
-                tangents = (tangents * gain[:, None, :]) @ weight
+                post, gain, curvature = activation.with_curvature(pre)
+                if depth == 0:
+                    pairs = (shared[:, None] * shared)[..., None] * weight
+                    bend = (cov[..., None] * _each(curvature, pairs)).sum((1, 2))
+                else:
+                    bend = torch.addcmul(bend * gain, curvature, squares(tangents, cov)) @ weight
+            tangents = _each(gain, shared[..., None] * weight) if depth == 0 else (tangents * gain[:, None, :]) @ weight
             pre = layer(post)
-        return pre, tangents.mT, bend if bend.ndim else torch.zeros_like(pre)
+        return pre, tangents.mT, bend if rest and cov is not None else torch.zeros_like(pre)
+
+
+def _each(x: Tensor, matrices: Tensor) -> Tensor:
+    """Products of rows ``x (batch, k)`` with matrices ``(..., k, m)``, ``(batch, ..., m)``, as one product."""
+    *shape, k, m = matrices.shape
+    return (x @ matrices.movedim(-2, 0).reshape(k, -1)).view(len(x), *shape, m)
 
 
 def squares(tangents: Tensor, cov: Tensor) -> Tensor:

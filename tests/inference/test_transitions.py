@@ -96,7 +96,9 @@ def test_a_cut_changes_nothing_where_steps_are_exact():
 def test_without_noise():
     mean, cov = several().moments(Problem(forced), LocalLinearisation(0.1))
     assert cov is None
-    torch.testing.assert_close(mean, several().moments(Problem(forced, 0.1), LocalLinearisation(0.1, curved=False))[0])
+    torch.testing.assert_close(
+        mean, several().moments(Problem(forced, 0.1), LocalLinearisation(0.1, curved_drift=False))[0]
+    )
 
 
 def test_nothing_to_do():
