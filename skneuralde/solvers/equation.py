@@ -9,8 +9,9 @@ from typing import NamedTuple, Protocol, cast, runtime_checkable
 import torch
 from torch import Tensor
 
-from skneuralde.problems import Problem
+from skneuralde.problems import FieldDrift, Problem
 from skneuralde.terms import Term
+from skneuralde.terms.base import value_and_jacobian
 
 
 @runtime_checkable
@@ -103,6 +104,54 @@ class Equation:
         """f(t, u), ``(batch, dim)``."""
         self.counter.drift += u.shape[0]
         return self.problem.drift(now.t, u, now.context)
+
+    def derivative(self, now: Moment, u: Tensor, v: Tensor) -> Tensor:
+        """Derivative of f with respect to u in the direction v, ``(batch, dim)``; counts as an evaluation."""
+        self.counter.drift += u.shape[0]
+        return torch.func.jvp(lambda x: self.problem.drift(now.t, x, now.context), (u,), (v,))[1]
+
+    def linearized_drift(self, now: Moment, u: Tensor) -> tuple[Tensor, Tensor]:
+        """f(t, u) and its Jacobian with respect to u, ``(batch, dim, dim)``; counts as an evaluation.
+
+        For a field the Jacobian is that of its reaction, point by point: ``(batch, *grid, fields, fields)``.
+        """
+        self.counter.drift += u.shape[0]
+        drift = self.problem.drift
+        if isinstance(drift, FieldDrift):
+            around = drift.pointwise(now.t, u, now.context)
+            return around.value, around.slope
+        if isinstance(drift, Term):
+            return drift.linearize(now.t, u, now.context)
+        return value_and_jacobian(lambda x, t, c: drift(t, x, c), u, now.t, now.context)
+
+    def drift_over_time(self, t: Tensor, h: Tensor | float, u: Tensor) -> tuple[Tensor, Tensor]:
+        """f(t, u) and its derivative with respect to t, through the inputs, too; counts as an evaluation.
+
+        Inputs are differentiated over a thousandth of the step h.
+        """
+        self.counter.drift += u.shape[0]
+        now = self.at(t, u.dtype)
+        if now.context is None or isinstance(self.context, Tensor):
+            return torch.func.jvp(lambda s: self.problem.drift(s, u, now.context), (now.t,), (torch.ones_like(now.t),))
+        later = self.at(t + 1e-3 * h, u.dtype)
+        assert later.context is not None
+        gap = 1e-3 * h
+        slope = (later.context - now.context) / (gap.to(u.dtype) if isinstance(gap, Tensor) else gap)
+        return torch.func.jvp(
+            lambda s, c: self.problem.drift(s, u, c), (now.t, now.context), (torch.ones_like(now.t), slope)
+        )
+
+    def drift_without_diffusion(self, now: Moment, u: Tensor) -> Tensor:
+        """f(t, u) without the linear part of a field's Laplacian."""
+        self.counter.drift += u.shape[0]
+        drift = self.field
+        return (self.problem.drift if drift is None else drift.without_diffusion)(now.t, u, now.context)
+
+    @property
+    def field(self) -> FieldDrift | None:
+        """The drift of an equation with space, which knows its parts."""
+        drift = self.problem.drift
+        return drift if isinstance(drift, FieldDrift) else None
 
     def diffusion(self, now: Moment, u: Tensor) -> Tensor:
         """Value of g(t, u), shaped as the problem's noise asks."""

@@ -7,10 +7,14 @@ import difflib
 from skneuralde.solvers.base import SOLVERS, Solver
 from skneuralde.solvers.ees25 import EES25
 from skneuralde.solvers.equation import ProblemLike
+from skneuralde.solvers.etdrk4 import ETDRK4
 from skneuralde.solvers.euler import Euler
 from skneuralde.solvers.explicit import BogackiShampine, DormandPrince, Tsitouras
 from skneuralde.solvers.milstein import Milstein
 from skneuralde.solvers.platen import Platen
+from skneuralde.solvers.rkc import RKC2
+from skneuralde.solvers.rock import ROCK2
+from skneuralde.solvers.rosenbrock import Rosenbrock
 from skneuralde.solvers.rossler import SOSRA, SOSRI, SOSRI2, SRA1, SRIW1
 from skneuralde.solvers.torchdiffeq import torchdiffeq_solvers
 from skneuralde.solvers.torchsde import torchsde_solvers
@@ -19,6 +23,7 @@ _OURS = [
     *(Euler(), Milstein(), Platen(), EES25()),
     *(SRIW1(), SOSRI(), SOSRI2(), SRA1(), SOSRA()),
     *(BogackiShampine(), DormandPrince(), Tsitouras()),
+    *(RKC2(), ROCK2(), ETDRK4(), Rosenbrock()),
 ]
 SOLVERS.update({solver.name: solver for solver in [*_OURS, *torchsde_solvers(), *torchdiffeq_solvers()]})
 
