@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from skneuralde.problems import FieldDrift, Problem
 from skneuralde.terms import Term
@@ -36,11 +37,19 @@ class ProblemLike(Protocol):
 
 
 class Counter:
-    """How often the coefficients were evaluated; shared by all selections of an equation."""
+    """How often the coefficients were evaluated, and what that has told; shared by all selections of an equation.
+
+    Attributes
+    ----------
+    drift, diffusion : int
+    depends_on_time : bool
+        Whether the drift does, as far as derivatives tell; it does until it is noticed that it does not.
+    """
 
     def __init__(self) -> None:
         self.drift = 0
         self.diffusion = 0
+        self.depends_on_time = True
 
 
 class Moment(NamedTuple):
@@ -111,11 +120,11 @@ class Equation:
         return torch.func.jvp(lambda x: self.problem.drift(now.t, x, now.context), (u,), (v,))[1]
 
     def linearized_drift(self, now: Moment, u: Tensor) -> tuple[Tensor, Tensor]:
-        """f(t, u) and its Jacobian with respect to u, ``(batch, dim, dim)``; counts as an evaluation.
+        """f(t, u) and its Jacobian with respect to u, ``(batch, dim, dim)``; counts as two evaluations.
 
         For a field the Jacobian is that of its reaction, point by point: ``(batch, *grid, fields, fields)``.
         """
-        self.counter.drift += u.shape[0]
+        self.counter.drift += 2 * u.shape[0]
         drift = self.problem.drift
         if isinstance(drift, FieldDrift):
             around = drift.pointwise(now.t, u, now.context)
@@ -124,22 +133,33 @@ class Equation:
             return drift.linearize(now.t, u, now.context)
         return value_and_jacobian(lambda x, t, c: drift(t, x, c), u, now.t, now.context)
 
-    def drift_over_time(self, t: Tensor, h: Tensor | float, u: Tensor) -> tuple[Tensor, Tensor]:
-        """f(t, u) and its derivative with respect to t, through the inputs, too; counts as an evaluation.
-
-        Inputs are differentiated over a thousandth of the step h.
-        """
+    def notice_time(self, t: Tensor, u: Tensor) -> None:
+        """Find out whether f depends on time, by whether a derivative with respect to it arrives."""
         self.counter.drift += u.shape[0]
         now = self.at(t, u.dtype)
+        with torch.no_grad(), forward_ad.dual_level():
+            time = forward_ad.make_dual(now.t, torch.ones_like(now.t))
+            change = forward_ad.unpack_dual(self.problem.drift(time, u.detach(), now.context)).tangent
+        has_inputs = not (now.context is None or isinstance(self.context, Tensor))
+        self.counter.depends_on_time = has_inputs or change is not None
+
+    def drift_over_time(self, t: Tensor, h: Tensor | float, u: Tensor) -> Tensor | None:
+        """Derivative of f with respect to t, through the inputs, too; counts as an evaluation.
+
+        None where f was noticed not to depend on time. Inputs are differentiated over a thousandth of the step h.
+        """
+        if not self.counter.depends_on_time:
+            return None
+        self.counter.drift += u.shape[0]
+        now, drift = self.at(t, u.dtype), self.problem.drift
+        unit = torch.ones_like(now.t)
         if now.context is None or isinstance(self.context, Tensor):
-            return torch.func.jvp(lambda s: self.problem.drift(s, u, now.context), (now.t,), (torch.ones_like(now.t),))
-        later = self.at(t + 1e-3 * h, u.dtype)
-        assert later.context is not None
+            return torch.func.jvp(lambda s: drift(s, u, now.context), (now.t,), (unit,))[1]
         gap = 1e-3 * h
-        slope = (later.context - now.context) / (gap.to(u.dtype) if isinstance(gap, Tensor) else gap)
-        return torch.func.jvp(
-            lambda s, c: self.problem.drift(s, u, c), (now.t, now.context), (torch.ones_like(now.t), slope)
-        )
+        later = self.at(t + gap, u.dtype).context
+        assert later is not None
+        slope = (later - now.context) / (gap.to(u.dtype) if isinstance(gap, Tensor) else gap)
+        return torch.func.jvp(lambda s, c: drift(s, u, c), (now.t, now.context), (unit, slope))[1]
 
     def drift_without_diffusion(self, now: Moment, u: Tensor) -> Tensor:
         """f(t, u) without the linear part of a field's Laplacian."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 
+from skneuralde.problems import FieldProblem, Problem
 from skneuralde.solvers.base import SOLVERS, Solver
 from skneuralde.solvers.ees25 import EES25
 from skneuralde.solvers.equation import ProblemLike
@@ -49,9 +50,16 @@ def get_solver(name: str) -> Solver:
 
 
 def choose_solver(problem: ProblemLike) -> str:
-    """What ``solver="auto"`` means for this problem: a method that converges path by path."""
+    """What ``solver="auto"`` means for this problem: a method that converges path by path.
+
+    Where a Laplacian tells how the points of a field hang together, one that uses it; for other operators one that
+    needs nothing but the right-hand side.
+    """
+    operator = problem.operator if isinstance(problem, Problem) else None
+    if operator is not None:
+        return "rock2" if operator.diffusion is None else "rosenbrock"
     if problem.diffusion is None:
-        return "tsit5"
+        return "rosenbrock" if isinstance(problem, FieldProblem) and problem.drift.diffusion else "tsit5"
     if problem.noise == "general":
         return "euler" if problem.calculus == "ito" else "ees25"
     return "sosra" if problem.noise == "additive" else "sosri2"

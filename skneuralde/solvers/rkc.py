@@ -10,14 +10,18 @@ import torch
 from torch import Tensor
 
 from skneuralde.solvers.equation import Equation
+from skneuralde.solvers.march import Dense
 from skneuralde.solvers.stabilized import Advance, Stabilized
 
 #: Damping: how much the polynomial is kept away from 1.
 _EPSILON = 2.0 / 13.0
 
 
-class RKC2(Stabilized):
+class RKC2(Stabilized, Dense):
     """Second order, stable along ``0.65 s^2`` of the negative real axis with s stages: for diffusion.
+
+    All stages are of second order, so that stiff components may be forced. Inside a step the solution is the cubic
+    Hermite interpolant, whose slopes the estimate of the error controls.
 
     References
     ----------
@@ -47,6 +51,12 @@ class RKC2(Stabilized):
 
     def compare(self, h: Tensor, u: Tensor, f: Tensor, u1: Tensor, f1: Tensor) -> Tensor:
         return 0.8 * (u - u1) + 0.4 * h * (f + f1)
+
+    def inside(self, theta: Tensor, u0: Tensor, stages: tuple[Tensor, ...]) -> Tensor:
+        begin, end, change = stages
+        theta = theta.to(u0.dtype)
+        rest = 1.0 - theta
+        return u0 + theta.square() * (1.0 + 2.0 * rest) * change + theta * rest * (rest * begin - theta * end)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ _SHARE, _EXACT = 0.81, 100
 class ROCK2(Stabilized):
     """Second order, stable along ``0.81 s^2`` of the negative real axis with s stages: for diffusion.
 
-    Close to the longest interval that a polynomial of second order can have.
+    Close to the longest interval that a polynomial of second order can have. Its steps end on the times wanted. The
+    stages are of first order only: where stiff components are forced, `rkc2` is better.
 
     References
     ----------

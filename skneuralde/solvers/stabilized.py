@@ -12,7 +12,6 @@ from skneuralde.noise import Increments
 from skneuralde.solvers.adaptive import AdaptiveStepper
 from skneuralde.solvers.base import Step
 from skneuralde.solvers.equation import Equation
-from skneuralde.solvers.march import Dense
 from skneuralde.solvers.spectrum import Spectrum
 
 #: A step that needs more stages is refused, and tried again shorter.
@@ -26,11 +25,10 @@ class Advance(NamedTuple):
     error: Tensor | None
 
 
-class Stabilized(AdaptiveStepper, Dense):
+class Stabilized(AdaptiveStepper):
     """A Runge-Kutta method whose number of stages follows the spectral radius, path by path.
 
-    Stable along the negative real axis, as far as the square of the number of stages. Inside a step the solution is the
-    cubic Hermite interpolant.
+    Stable along the negative real axis, as far as the square of the number of stages.
     """
 
     noise_kinds = ("none",)
@@ -95,12 +93,6 @@ class Stabilized(AdaptiveStepper, Dense):
                 error = torch.zeros_like(u) if error is None else error
                 error = error.index_copy(0, rows, part.error)
         return u1, error
-
-    def inside(self, theta: Tensor, u0: Tensor, stages: tuple[Tensor, ...]) -> Tensor:
-        begin, end, change = stages
-        theta = theta.to(u0.dtype)
-        rest = 1.0 - theta
-        return u0 + theta.square() * (1.0 + 2.0 * rest) * change + theta * rest * (rest * begin - theta * end)
 
 
 def _allowed(s: int) -> int:

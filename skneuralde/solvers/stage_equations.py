@@ -13,11 +13,8 @@ import torch
 from torch import Tensor
 
 from skneuralde.problems import FieldDrift
-from skneuralde.solvers.equation import Equation, Moment
 from skneuralde.solvers.minimal_residual import minimal_residual
 
-#: Systems without space are solved densely up to this size.
-MOST_STATES = 64
 #: A residual beyond which a step is refused.
 _UNSOLVED = 1e-3
 
@@ -35,26 +32,15 @@ class StageEquations(ABC):
 
     @abstractmethod
     def solve(self, r: Tensor) -> Tensor:
-        """k for a right-hand side, ``(batch, n)`` both."""
+        """Solve for a right-hand side, ``(batch, n)`` both."""
 
 
-def stage_equations(equation: Equation, now: Moment, u: Tensor, shift: Tensor) -> StageEquations:
+def stage_equations(field: FieldDrift | None, u: Tensor, slope: Tensor, shift: Tensor) -> StageEquations:
     """The equations at states ``(batch, n)`` with ``shift = 1 / (h gamma)``, (batch, 1).
 
-    Raises
-    ------
-    ValueError
-        If there are too many states without an operator that tells how they hang together.
+    ``slope`` is the Jacobian ``(batch, n, n)``, of a field that of its reaction, ``(batch, *grid, fields, fields)``.
     """
-    field = equation.field
-    if field is None:
-        if u.shape[1] > MOST_STATES:
-            raise ValueError(
-                f"solver 'rosenbrock' solves up to {MOST_STATES} states without an operator, got {u.shape[1]}: give "
-                "solver='rock2', or an operator"
-            )
-        return Dense(equation.linearized_drift(now, u)[1], shift)
-    return Parts(field, u, equation.linearized_drift(now, u)[1], shift)
+    return Dense(slope, shift) if field is None else Parts(field, u, slope, shift)
 
 
 class Dense(StageEquations):
@@ -143,7 +129,7 @@ class Core:
             self.nearby = small_inverse(mean.view(len(mean), *[1] * len(self.grid), *mean.shape[1:]) - diagonal)
 
     def solve(self, r: Tensor) -> tuple[Tensor, Tensor]:
-        """k ``(batch, points, kept)`` and the residual ``(batch, 1)``; differentiable by the transposed equation."""
+        """Give k ``(batch, points, kept)`` and the residual ``(batch, 1)``; its derivative is that of the equation."""
         modes = self._enter(r)
         with torch.no_grad():
             k, residual = minimal_residual(self.apply, self._near, modes, tolerance=self.tolerance)
