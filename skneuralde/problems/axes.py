@@ -55,7 +55,7 @@ class Axes:
         steps = tuple(spacing) if _is_sequence(spacing) else (spacing,) * copies
         ends = tuple(boundary) if _is_sequence(boundary) else (boundary,) * copies
         for step in steps:
-            if not isinstance(step, numbers.Real) or not 0 < step < math.inf:
+            if not isinstance(step, numbers.Real) or not 0.0 < float(step) < math.inf:
                 raise ValueError(f"spacing must be positive, got {step!r}")
         return cls(tuple(map(float, steps)), tuple(map(as_boundary, ends)), told)
 

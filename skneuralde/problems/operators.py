@@ -41,10 +41,10 @@ class Operators(nn.Module):
     def __init__(self, parts: Sequence[nn.Module]):
         super().__init__()
         self.parts = nn.ModuleList(parts)
-        told = {part.ndim for part in parts if part.ndim is not None}
+        told: set[Any] = {part.ndim for part in parts if part.ndim is not None}
         if len(told) > 1:
             raise ValueError(f"the operators are for grids of different numbers of axes: {sorted(map(str, told))}")
-        self.ndim = told.pop() if told else None
+        self.ndim: int | None = told.pop() if told else None
         first = [i for i, part in enumerate(parts) if isinstance(part, Laplacian)]
         self._first = first[0] if first else -1
 

@@ -177,7 +177,7 @@ class _Inverse(torch.autograd.Function):
     """Nothing, with the derivative of the inverse of a `Core`: for what is left of an equation that is solved."""
 
     @staticmethod
-    def forward(ctx, core: Core, rest: Tensor) -> Tensor:
+    def forward(ctx, core, rest):
         ctx.core = core
         return torch.zeros_like(rest)
 
