@@ -7,6 +7,7 @@ mean of R' is solved exactly and so preconditions.
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
 
 import torch
@@ -198,10 +199,12 @@ def small_inverse(matrix: Tensor) -> Tensor:
 
 
 def _product(a: Tensor, b: Tensor) -> Tensor:
-    """Products of many small matrices."""
-    return (a[..., :, :, None] * b[..., None, :, :]).sum(-2)
+    """Products of many small matrices; column by column, which is faster than sums over so few entries."""
+    parts = [a[..., :, j, None] * b[..., None, j, :] for j in range(a.shape[-1])]
+    return functools.reduce(torch.add, parts)
 
 
 def _apply(matrix: Tensor, vector: Tensor) -> Tensor:
     """Products of many small matrices with vectors."""
-    return (matrix * vector[..., None, :]).sum(-1)
+    parts = [matrix[..., j] * vector[..., j, None] for j in range(vector.shape[-1])]
+    return functools.reduce(torch.add, parts)
