@@ -99,7 +99,8 @@ def solve(
     solver : str, default="auto"
         A name of `solver_names`, or "torchsde:..." and "torchdiffeq:..." for a method of these packages. "auto" takes
         "tsit5" without noise, "sosri2" with diagonal and "sosra" with additive noise, and "euler" or "ees25" with
-        general noise, Ito's or Stratonovich's, which need dt.
+        general noise, Ito's or Stratonovich's, which need dt; of fields "rosenbrock" where a Laplacian diffuses them,
+        and "rock2" with other operators.
     rtol, atol : float; rtol also None
         Adaptive methods keep the local error of each path below ``atol + rtol * abs(u)``. With noise a state counts as
         no smaller than what the noise at the start moves it from one time to the next. With ``rtol=None`` an adaptive
