@@ -34,7 +34,6 @@ class Rosenbrock(AdaptiveStepper):
     name = "rosenbrock"
     noise_kinds = ("none",)
     order = error_order = 3
-    gradients = ("direct", "checkpoint")
     handles_stiffness = True
     reference = "Sandu et al. (1997)"
 

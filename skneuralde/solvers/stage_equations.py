@@ -130,7 +130,10 @@ class Core:
             self.nearby = small_inverse(mean.view(len(mean), *[1] * len(self.grid), *mean.shape[1:]) - diagonal)
 
     def solve(self, r: Tensor) -> tuple[Tensor, Tensor]:
-        """Give k ``(batch, points, kept)`` and the residual ``(batch, 1)``; its derivative is that of the equation."""
+        """Give k ``(batch, points, kept)`` and the residual ``(batch, 1)``.
+
+        Reverse mode solves the transposed equation; forward mode goes through the iterations.
+        """
         modes = self._enter(r)
         with torch.no_grad():
             k, residual = minimal_residual(self.apply, self._near, modes, tolerance=self.tolerance)

@@ -149,8 +149,9 @@ def test_gradients_are_those_of_finite_differences(name, mode, others):
     if others:
         operators.append(Advection([0.2, 0.1], (0.5, 0.7), ("neumann", "periodic")))
     problem = Problem(Law(), operator=operators)
-    start = noise(2, 4, 3, 2).requires_grad_()
-    inputs = [start, *problem.parameters()]
+    start, inputs = noise(2, 4, 3, 2), list(problem.parameters())
+    if mode != "forward":  # which would carry 48 directions
+        inputs.insert(0, start.requires_grad_())
 
     def loss(mode):
         return solve(problem, start, [0.0, 0.2, 0.5], solver=name, rtol=None, dt=0.1, gradient=mode).ys.sin().sum()
