@@ -73,9 +73,9 @@ def make_abc_field(
 
     Returns
     -------
-    X : ndarray of shape (n_fields * n_times, 1) or (n_fields * n_times, 2)
+    X : ndarray of shape (n_rows, 1) or (n_rows, 2)
         Times; with several fields the number of the field comes first.
-    y : ndarray of shape (n_fields * n_times, *grid, 3)
+    y : ndarray of shape (n_rows, rows, columns, 3)
 
     References
     ----------

@@ -74,7 +74,7 @@ class Laplacian(nn.Module):
         return self.axes.ndim
 
     def diffusivity(self, u: Tensor) -> Tensor:
-        """D of every field, (fields,), in the dtype of u ``(..., fields)``."""
+        """D of every field, in the dtype of the states."""
         fields = u.shape[-1]
         values = torch.cat([part(u).reshape(-1) for part in self.parts])
         if len(values) not in (1, fields) or (self._per_field and len(self.parts) != fields):
@@ -91,7 +91,7 @@ class Laplacian(nn.Module):
         return eigenbasis(self.axes, u.shape[1:-1], u.dtype, u.device)
 
     def eigenvalues(self, u: Tensor) -> Tensor:
-        """Eigenvalues of the fields that diffuse, (diffusing, *grid)."""
+        """Eigenvalues of the fields that diffuse, ``(diffusing, *grid)``."""
         rates = self.diffusivity(u)[self.diffusing(u.shape[-1])]
         values = self.basis(u).eigenvalues
         return rates.view(-1, *[1] * values.ndim) * values
@@ -101,7 +101,7 @@ class Laplacian(nn.Module):
         return self.diffusivity(u).abs().amax() * self.basis(u).eigenvalues.abs().amax()
 
     def offset(self, u: Tensor) -> Tensor | None:
-        """What boundary values add, shaped as one state (1, *grid, fields): the operator of 0; None where nothing."""
+        """What boundary values add, ``(1, *grid, fields)``: the operator of 0; None where they add nothing."""
         if all(boundary.homogeneous() is boundary for boundary in self.axes.boundary):
             return None
         return self(u.new_zeros(1, *u.shape[1:]))
