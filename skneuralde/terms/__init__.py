@@ -6,7 +6,7 @@ from skneuralde.terms.inputs import Inputs
 from skneuralde.terms.known import Constant, Known, UserModule
 from skneuralde.terms.mlp import MLP
 from skneuralde.terms.network import Network
-from skneuralde.terms.resolve import has_known_units, resolve, resolve_known, trainable
+from skneuralde.terms.resolve import has_known_units, resolve, resolve_known, summands, trainable
 
 __all__ = [
     "MLP",
@@ -21,5 +21,6 @@ __all__ = [
     "has_known_units",
     "resolve",
     "resolve_known",
+    "summands",
     "trainable",
 ]
