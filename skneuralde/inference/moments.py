@@ -21,7 +21,7 @@ from skneuralde.inference.linear_gaussian import linear_gaussian_flow, sandwich,
 from skneuralde.problems import Problem, ito_form
 from skneuralde.solvers import Solver, integrate
 from skneuralde.terms import Term
-from skneuralde.terms.base import Around
+from skneuralde.terms.base import Around, sum_of_squares
 
 #: The finest division of an interval that the local linearisation will use.
 _MAX_SUBSTEPS = 1024
@@ -93,6 +93,8 @@ class CurvedNoise:
         """The same as `LinearNoise.expected`: exact for linear g, close to exact for the root of a linear function."""
         slopes, bend = self.around.along(factor.mT)
         mean = torch.add(self.g, as_matrix(bend), alpha=0.5)
+        if slopes.shape[2:] == (1,):
+            return noise_covariance(mean) + sum_of_squares(slopes, 1)[..., None]
         return noise_covariance(mean) + noise_covariance(as_matrix(slopes.flatten(0, 1))).unflatten(
             0, slopes.shape[:2]
         ).sum(1)
@@ -111,7 +113,7 @@ def square_root(cov: Tensor) -> Tensor:
 
 def noise_covariance(g: Tensor) -> Tensor:
     """The covariance g g' of the noise per unit of time."""
-    return g.square().sum(-1, keepdim=True) if g.shape[-2] == 1 else g @ g.mT
+    return sum_of_squares(g, -1)[..., None] if g.shape[-2] == 1 else g @ g.mT
 
 
 @dataclass(frozen=True)
@@ -207,7 +209,7 @@ def _substep(
     half, length = 0.5 * step, (0.5 * step).abs()[:, None, None]
     drift, diffusion = problem.drift, problem.diffusion
     # Against time, where the spread knows no bounds, the mean is that of the flow without noise.
-    ahead = (step >= 0.0).to(step)[:, None, None]
+    ahead = torch.heaviside(step, step.new_ones(()))[:, None, None]
     # The state half way and its spread there, of which the coefficients are then expected.
     spread = None
     if cov is None:

@@ -50,6 +50,11 @@ def value_and_two_derivatives(
     return value[:batch], slope.view(shape).movedim(0, -1), bend.view(shape).sum(0)
 
 
+def sum_of_squares(x: Tensor, dim: int) -> Tensor:
+    """Over one axis, which goes; where it has one entry, nothing is summed, which is much faster."""
+    return x.select(dim, 0).square() if x.shape[dim] == 1 else x.square().sum(dim)
+
+
 class Around(Protocol):
     """A coefficient around states, to second order."""
 

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from skneuralde._typing import Coefficient, Context, State, Time
 from skneuralde.terms.activations import ACTIVATIONS
-from skneuralde.terms.base import Around, Term, value_and_jacobian, value_and_two_derivatives
+from skneuralde.terms.base import Around, Term, sum_of_squares, value_and_jacobian, value_and_two_derivatives
 from skneuralde.terms.columns import Columns
 from skneuralde.terms.inputs import Inputs
 from skneuralde.terms.mlp import MLP
-from skneuralde.terms.outputs import OUTPUTS
+from skneuralde.terms.outputs import OUTPUTS, squares, weighted_sum
 
 #: Size of a fresh network's output, in units of the output's scale: an equation starts almost without the network.
 _INITIAL_SIZE = 0.1
@@ -90,7 +90,7 @@ class Network(Term):
             raw, slope, bend = self._last_layer(self.columns(t, seen, c), inner @ cov @ inner.mT)
             bend = bend + (slope @ inner_bend[..., None])[..., 0]
             slope = slope @ inner
-        return *self.output.linearize(raw, slope), self.output.bend(raw, squares(slope.mT, cov), bend)
+        return self.output.curvature(raw, slope, bend, cov)
 
     def around(self, t: Time, u: State, c: Context | None = None) -> Around:
         """The coefficient around the states, to second order: exact derivatives where the state has one dimension."""
@@ -110,7 +110,9 @@ class Network(Term):
         # Derivatives with respect to the state, (batch, n_state, width), are the same at every path up to the first
         # activation: there products of weights are shared, which leaves matrix products alone.
         shared = self.columns.state_weights(first.weight).T
-        tangents, bend = shared.expand(len(x), -1, -1), torch.zeros_like(pre[:, :0])
+        if not rest:
+            return pre, shared.T.expand(len(x), -1, -1), torch.zeros_like(pre)
+        tangents, bend = shared, pre.new_zeros(())
         for depth, layer in enumerate(rest):
             weight = layer.weight.T
             if cov is None:
@@ -118,26 +120,25 @@ class Network(Term):
             else:
                 post, gain, curvature = activation.with_curvature(pre)
                 if depth == 0:
-                    pairs = (shared[:, None] * shared)[..., None] * weight
-                    bend = (cov[..., None] * _each(curvature, pairs)).sum((1, 2))
+                    bend = weighted_sum(_each(curvature, _pairs(shared.T)[..., None] * weight[:, None, None]), cov)
                 else:
-                    bend = torch.addcmul(bend * gain, curvature, squares(tangents, cov)) @ weight
-            tangents = _each(gain, shared[..., None] * weight) if depth == 0 else (tangents * gain[:, None, :]) @ weight
+                    bend = torch.addcmul(bend * gain, curvature, squares(tangents.mT, cov)) @ weight
+            if depth == 0:
+                tangents = _each(gain, shared.T[..., None] * weight[:, None])
+            else:
+                tangents = (tangents * gain[:, None]) @ weight
             pre = layer(post)
-        return pre, tangents.mT, bend if rest and cov is not None else torch.zeros_like(pre)
+        return pre, tangents.mT, bend
 
 
 def _each(x: Tensor, matrices: Tensor) -> Tensor:
-    """Products of rows ``x (batch, k)`` with matrices ``(..., k, m)``, ``(batch, ..., m)``, as one product."""
-    *shape, k, m = matrices.shape
-    return (x @ matrices.movedim(-2, 0).reshape(k, -1)).view(len(x), *shape, m)
+    """Products of rows ``x (batch, k)`` with matrices ``(k, ..., m)``, ``(batch, ..., m)``, as one product."""
+    return (x @ matrices.flatten(1)).view(len(x), *matrices.shape[1:])
 
 
-def squares(tangents: Tensor, cov: Tensor) -> Tensor:
-    """Products of derivatives ``tangents (batch, dim, width)``, summed with weights ``cov (batch, dim, dim)``."""
-    if cov.shape[-1] == 1:
-        return cov[:, 0] * tangents[:, 0].square()
-    return ((cov @ tangents) * tangents).sum(1)
+def _pairs(rows: Tensor) -> Tensor:
+    """Products of all pairs of components of ``(k, n)``, ``(k, n, n)``."""
+    return rows[:, :, None] * rows[:, None, :]
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ class Curve:
     def along(self, directions: Tensor) -> tuple[Tensor, Tensor]:
         """See `skneuralde.terms.base.Around`."""
         steps = directions.view(*directions.shape[:2], *[1] * (self.value.ndim - 1))
-        return self.slope[:, None] * steps, self.bend * steps.square().sum(1)
+        return self.slope[:, None] * steps, self.bend * sum_of_squares(steps, 1)
 
 
 class Layer(nn.Module):

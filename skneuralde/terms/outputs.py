@@ -14,6 +14,20 @@ FLOOR = 1e-4
 _UNIT = math.log(math.expm1(1 - FLOOR))
 
 
+def weighted_sum(pairs: Tensor, cov: Tensor) -> Tensor:
+    """``(batch, width)`` from ``pairs (batch, dim, dim, width)``, summed with weights ``cov (batch, dim, dim)``."""
+    if cov.shape[-1] == 1:
+        return pairs[:, 0, 0] * cov[:, 0]
+    return (pairs * cov[..., None]).sum((1, 2))
+
+
+def squares(slope: Tensor, cov: Tensor) -> Tensor:
+    """Products of derivatives ``slope (batch, width, dim)``, summed with weights ``cov (batch, dim, dim)``."""
+    if cov.shape[-1] == 1:
+        return slope[..., 0].square() * cov[:, 0]
+    return ((slope @ cov) * slope).sum(-1)
+
+
 class Output(nn.Module):
     """A value of any sign, ``scale * raw``.
 
@@ -44,12 +58,9 @@ class Output(nn.Module):
         scaled = slope if self.scale is None else slope * self.scale[:, None]
         return self(raw), self._shaped(scaled, slope.shape[-1])
 
-    def bend(self, raw: Tensor, squares: Tensor, bend: Tensor) -> Tensor:
-        """Weighted sum of second derivatives, ``(batch, *shape)``, given that of the last layer, ``(batch, width)``.
-
-        ``squares (batch, width)`` are the sums of products of its first derivatives with the same weights.
-        """
-        return self._shaped(bend if self.scale is None else bend * self.scale)
+    def curvature(self, raw: Tensor, slope: Tensor, bend: Tensor, cov: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Coefficient, Jacobian, and second derivatives summed with weights ``cov``, given those of the last layer."""
+        return *self.linearize(raw, slope), self._shaped(bend if self.scale is None else bend * self.scale)
 
     def _shaped(self, flat: Tensor, *last: int) -> Tensor:
         return flat if len(self.shape) == 1 else flat.reshape(len(flat), *self.shape, *last)
@@ -79,10 +90,12 @@ class PositiveOutput(Output):
         factor = torch.sigmoid(raw) * self.scale
         return self(raw), self._shaped(slope * factor[..., None], slope.shape[-1])
 
-    def bend(self, raw: Tensor, squares: Tensor, bend: Tensor) -> Tensor:
-        """Weighted sum of second derivatives, see `Output.bend`."""
+    def curvature(self, raw: Tensor, slope: Tensor, bend: Tensor, cov: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Coefficient, Jacobian and curvature, see `Output.curvature`."""
         gate = torch.sigmoid(raw)
-        return self._shaped(gate * (bend + (1 - gate) * squares) * self.scale)
+        factor = gate * self.scale
+        bend = factor * torch.addcmul(bend, 1 - gate, squares(slope, cov))
+        return self(raw), self._shaped(slope * factor[..., None], slope.shape[-1]), self._shaped(bend)
 
 
 class CholeskyOutput(Output):
@@ -125,10 +138,12 @@ class CholeskyOutput(Output):
         factor = torch.where(self.diagonal, torch.sigmoid(raw), 1.0) * self.scale
         return self(raw), self._matrix(slope * factor[..., None], slope.shape[-1])
 
-    def bend(self, raw: Tensor, squares: Tensor, bend: Tensor) -> Tensor:
-        """Weighted sum of second derivatives, see `Output.bend`."""
+    def curvature(self, raw: Tensor, slope: Tensor, bend: Tensor, cov: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Matrices, their Jacobian and curvature, see `Output.curvature`."""
         gate = torch.where(self.diagonal, torch.sigmoid(raw), 1.0)
-        return self._matrix(gate * (bend + (1 - gate) * squares) * self.scale)
+        factor = gate * self.scale
+        bend = factor * torch.addcmul(bend, 1 - gate, squares(slope, cov))
+        return self(raw), self._matrix(slope * factor[..., None], slope.shape[-1]), self._matrix(bend)
 
     def _matrix(self, entries: Tensor, *last: int) -> Tensor:
         flat = entries.new_zeros(len(entries), self.dim * self.dim, *last)
