@@ -2,10 +2,10 @@
 
 from skneuralde.data import to_rows
 from skneuralde.estimators import NeuralSDERegressor
-from skneuralde.problems import Problem
+from skneuralde.problems import Jump, Problem
 from skneuralde.solvers import solve
 from skneuralde.terms import MLP
 
 __version__ = "0.1.0"
 
-__all__ = ["MLP", "NeuralSDERegressor", "Problem", "solve", "to_rows"]
+__all__ = ["MLP", "Jump", "NeuralSDERegressor", "Problem", "solve", "to_rows"]

@@ -1,13 +1,15 @@
-"""`Problem`: the equation du = f(t, u) dt + g(t, u) dW."""
+"""`Problem`: the equation du = f(t, u) dt + g(t, u) dW, and jumps."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from skneuralde._typing import Coefficient, Context, State, Time
+from skneuralde.problems.jumps import Jump
 from skneuralde.terms import Constant, Term, check_term, resolve_known
 
 NOISES = ("diagonal", "additive", "general")
@@ -15,7 +17,7 @@ CALCULI = ("ito", "stratonovich")
 
 
 class Problem(nn.Module):
-    """A differential equation, ordinary or stochastic.
+    """A differential equation, ordinary or stochastic, with or without jumps.
 
     Parameters
     ----------
@@ -25,6 +27,8 @@ class Problem(nn.Module):
         elements. None is no drift.
     diffusion : same, default=None
         g, likewise; its shape is told by ``noise``. None makes the equation ordinary.
+    jumps : sequence of Jump, default=()
+        Channels of jumps, each with a clock of its own.
     noise : {"diagonal", "additive", "general"}, default="diagonal"
         "diagonal": g has the shape of u, every component its own noise. "additive": g does not depend on u; it has the
         shape of u or is ``(batch, dim, m)``. "general": g is ``(batch, dim, m)``.
@@ -34,6 +38,7 @@ class Problem(nn.Module):
     ----------
     drift, diffusion : Term
         The coefficients as torch modules; ``diffusion`` is None where the equation has no noise.
+    jumps : ModuleList of Jump
     state_ndim : int
         Number of axes of one state.
 
@@ -50,14 +55,26 @@ class Problem(nn.Module):
     drift: Term
     diffusion: Term | None
 
-    def __init__(self, drift: Any, diffusion: Any = None, *, noise: str = "diagonal", calculus: str = "ito"):
+    def __init__(
+        self,
+        drift: Any,
+        diffusion: Any = None,
+        *,
+        jumps: Sequence[Jump] = (),
+        noise: str = "diagonal",
+        calculus: str = "ito",
+    ):
         super().__init__()
         if noise not in NOISES:
             raise ValueError(f"noise must be one of {NOISES}, got {noise!r}")
         if calculus not in CALCULI:
             raise ValueError(f"calculus must be one of {CALCULI}, got {calculus!r}")
+        if not isinstance(jumps, (Sequence, nn.ModuleList)) or any(not isinstance(jump, Jump) for jump in jumps):
+            raise ValueError(f"jumps must be a sequence of Jump, such as (Jump(rate, affect),), got {jumps!r}")
         self.noise = noise
         self.calculus = calculus
+        # Typed as jumps, for what nn.ModuleList does not know of its modules.
+        self.jumps: Sequence[Jump] = nn.ModuleList(jumps)  # type: ignore[assignment]
         f = resolve_known(drift, name="drift")
         self.drift = Constant(torch.zeros((), dtype=torch.float64)) if f is None else f
         self.diffusion = resolve_known(diffusion, name="diffusion")
@@ -67,8 +84,8 @@ class Problem(nn.Module):
         self._noise_dim: int | None = None
 
     def reinterpreted(self, drift: Term, calculus: str) -> Problem:
-        """The equation with the same noise, another drift and another reading of the integral."""
-        other = Problem(drift, self.diffusion, noise=self.noise, calculus=calculus)
+        """The equation with the same noise and jumps, another drift and another reading of the integral."""
+        other = Problem(drift, self.diffusion, jumps=self.jumps, noise=self.noise, calculus=calculus)
         other._noise_dim = self._noise_dim
         return other
 
@@ -103,6 +120,8 @@ class Problem(nn.Module):
         """
         dim = u.shape[-1]
         check_term(self.drift, name="drift", shape=(dim,), t=t, u=u, c=c)
+        for i, jump in enumerate(self.jumps):
+            jump.check(t, u, c, name=f"jumps[{i}]")
         if self.diffusion is None:
             return
         shape = (dim, None) if self._is_matrix_noise(self.diffusion, t, u, c) else (dim,)
