@@ -9,7 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from skneuralde._typing import Coefficient, Context, State, Time
+from skneuralde.problems.field import FieldProblem
 from skneuralde.problems.jumps import Jump
+from skneuralde.problems.operators import Operators, resolve_operator
+from skneuralde.problems.reaction import Reaction, resolve_reaction
 from skneuralde.terms import Constant, Term, check_term, resolve_known
 
 NOISES = ("diagonal", "additive", "general")
@@ -17,7 +20,7 @@ CALCULI = ("ito", "stratonovich")
 
 
 class Problem(nn.Module):
-    """A differential equation, ordinary or stochastic, with or without jumps.
+    """A differential equation: ordinary, stochastic, with jumps, or a partial one by the method of lines.
 
     Parameters
     ----------
@@ -29,6 +32,11 @@ class Problem(nn.Module):
         g, likewise; its shape is told by ``noise``. None makes the equation ordinary.
     jumps : sequence of Jump, default=()
         Channels of jumps, each with a clock of its own.
+    operator : Laplacian, Advection, callable, torch.nn.Module or list of these, default=None
+        What acts on a field ``u (batch, *grid, fields)`` as a whole: the state is then a field, and ``drift`` its law
+        at each point by itself. All points are one batch for it: ``u`` is ``(batch * points, fields)`` and ``t`` and
+        ``c`` have as many rows. An array of the shape of one field, ``(*grid, fields)``, is a known source, also as a
+        term of a list. An operator's callable takes ``u``, returns the same shape, and may depend on the place.
     noise : {"diagonal", "additive", "general"}, default="diagonal"
         "diagonal": g has the shape of u, every component its own noise. "additive": g does not depend on u; it has the
         shape of u or is ``(batch, dim, m)``. "general": g is ``(batch, dim, m)``.
@@ -39,8 +47,9 @@ class Problem(nn.Module):
     drift, diffusion : Term
         The coefficients as torch modules; ``diffusion`` is None where the equation has no noise.
     jumps : ModuleList of Jump
-    state_ndim : int
-        Number of axes of one state.
+    operator : Operators or None
+    state_ndim : int or None
+        Number of axes of one state; None where only the state can tell, as all its axes are one state.
 
     Examples
     --------
@@ -51,9 +60,10 @@ class Problem(nn.Module):
     tensor([[-1., -1.]])
     """
 
-    state_ndim = 1
+    state_ndim: int | None
     drift: Term
     diffusion: Term | None
+    operator: Operators | None
 
     def __init__(
         self,
@@ -61,6 +71,7 @@ class Problem(nn.Module):
         diffusion: Any = None,
         *,
         jumps: Sequence[Jump] = (),
+        operator: Any = None,
         noise: str = "diagonal",
         calculus: str = "ito",
     ):
@@ -75,13 +86,33 @@ class Problem(nn.Module):
         self.calculus = calculus
         # Typed as jumps, for what nn.ModuleList does not know of its modules.
         self.jumps: Sequence[Jump] = nn.ModuleList(jumps)  # type: ignore[assignment]
-        f = resolve_known(drift, name="drift")
-        self.drift = Constant(torch.zeros((), dtype=torch.float64)) if f is None else f
+        self.operator = resolve_operator(operator)
+        if self.operator is not None:
+            if diffusion is not None:
+                raise ValueError("an equation with an operator has no noise: give diffusion=None")
+            if jumps:
+                raise ValueError("an equation with an operator has no jumps: give jumps=()")
+            self.state_ndim = None if self.operator.ndim is None else self.operator.ndim + 1
+            self.drift = resolve_reaction(drift)
+        else:
+            self.state_ndim = 1
+            f = resolve_known(drift, name="drift")
+            self.drift = Constant(torch.zeros((), dtype=torch.float64)) if f is None else f
         self.diffusion = resolve_known(diffusion, name="diffusion")
         if noise == "additive" and self.diffusion is not None:
             # What additive means, and what `check` makes sure of: nobody needs to differentiate it.
             self.diffusion.state_dependent = False
         self._noise_dim: int | None = None
+
+    def flattened(self, state: Sequence[int]) -> Problem | FieldProblem:
+        """The equation of states ``(batch, n)`` that hold fields of a shape ``(*grid, fields)``, as solvers see it.
+
+        Without an operator it is the equation itself.
+        """
+        if self.operator is None:
+            return self
+        assert isinstance(self.drift, Reaction)
+        return FieldProblem(self.drift, self.operator, state)
 
     def reinterpreted(self, drift: Term, calculus: str) -> Problem:
         """The equation with the same noise and jumps, another drift and another reading of the integral."""
@@ -118,6 +149,9 @@ class Problem(nn.Module):
             If a coefficient returns something else than a finite tensor of the state's dtype and device and of the
             shape that the noise asks for, or if additive noise changes with the state.
         """
+        if self.operator is not None:
+            self.flattened(u.shape[1:]).check(t, u.flatten(1), c)
+            return
         dim = u.shape[-1]
         check_term(self.drift, name="drift", shape=(dim,), t=t, u=u, c=c)
         for i, jump in enumerate(self.jumps):

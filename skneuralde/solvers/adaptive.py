@@ -18,7 +18,7 @@ from skneuralde.solvers.harvest import AcceptedSteps, Branches, Ends, Inside, Pa
 from skneuralde.solvers.loop import Front, Watcher, search
 from skneuralde.solvers.march import Dense, Mesh
 from skneuralde.solvers.replay import replay
-from skneuralde.solvers.strides import Dyadic, Free, Strides, snap
+from skneuralde.solvers.strides import Dyadic, Free, Stops, Strides, snap
 from skneuralde.solvers.wanted import OnePerRow
 
 #: The first step without noise where the state does not move at first, in units of time.
@@ -39,6 +39,10 @@ class AdaptiveStepper(FixedStepper):
     adaptive = True
     error_order: float
     first_same_as_last: bool = False
+
+    def first_carry(self, equation: Equation, t: Tensor, u: Tensor, f: Tensor) -> Tensor | None:
+        """What a first step can reuse, as `step` would find it by itself: here the drift f at the start."""
+        return f if self.first_same_as_last else None
 
     def solve(self, task: Task) -> Trajectory:
         return super().solve(task) if task.rtol is None else _Solution(self, task, task.rtol).solve()
@@ -84,7 +88,7 @@ class _Solution:
     def _strides(self, stops: Tensor, rows: Tensor | None) -> Strides:
         noise = self.task.noise
         if noise is None:
-            return Free()
+            return Free() if isinstance(self.method, Dense) else Stops(stops)
         chosen = noise if rows is None else noise.select(rows)
         return Dyadic(
             chosen,
@@ -112,7 +116,7 @@ class _Solution:
             h = torch.full_like(end, self.task.dt)
         shortest = self.strides.smallest(self.start, end)
         h = torch.maximum(h / self.strides.unit, shortest)
-        carry = f0 if self.method.first_same_as_last else None
+        carry = self.method.first_carry(self.task.equation, self.start, u0, f0)
         floor = None
         if g0 is not None:
             # A state that noise drives through zero has no relative error: at least as far as it goes in one cell.
@@ -135,7 +139,7 @@ class _Solution:
         return Trajectory(values, status, (self.start + front.pace * reached)[:, 0], stats)
 
     def _inside_steps(self) -> _Reached:
-        """Wanted times from the dense output, or, with noise, from steps that end on them."""
+        """Wanted times from the dense output, or, with noise or without such output, from steps that end on them."""
         task = self.task
         if not self.differentiate:
             harvest = self._harvest()
@@ -153,7 +157,7 @@ class _Solution:
 
     def _harvest(self) -> Ends | Inside:
         """What keeps the states at the wanted times during a search."""
-        if isinstance(self.strides, Dyadic):
+        if isinstance(self.strides, (Dyadic, Stops)):
             return Ends(self.elapsed, len(self.task.u0))
         assert isinstance(self.method, Dense)
         return Inside(self.elapsed, len(self.task.u0), self.method.inside)

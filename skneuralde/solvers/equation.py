@@ -8,9 +8,11 @@ from typing import NamedTuple, Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
-from skneuralde.problems import Jump, Problem
+from skneuralde.problems import FieldDrift, Jump, Problem
 from skneuralde.terms import Term
+from skneuralde.terms.base import value_and_jacobian
 
 
 @runtime_checkable
@@ -38,11 +40,19 @@ class ProblemLike(Protocol):
 
 
 class Counter:
-    """How often the coefficients were evaluated; shared by all selections of an equation."""
+    """How often the coefficients were evaluated, and what that has told; shared by all selections of an equation.
+
+    Attributes
+    ----------
+    drift, diffusion : int
+    depends_on_time : bool
+        Whether the drift does, as far as derivatives tell; it does until it is noticed that it does not.
+    """
 
     def __init__(self) -> None:
         self.drift = 0
         self.diffusion = 0
+        self.depends_on_time = True
 
 
 class Moment(NamedTuple):
@@ -110,6 +120,65 @@ class Equation:
         """f(t, u), ``(batch, dim)``."""
         self.counter.drift += u.shape[0]
         return self.problem.drift(now.t, u, now.context)
+
+    def derivative(self, now: Moment, u: Tensor, v: Tensor) -> Tensor:
+        """Derivative of f with respect to u in the direction v, ``(batch, dim)``; counts as an evaluation."""
+        self.counter.drift += u.shape[0]
+        return torch.func.jvp(lambda x: self.problem.drift(now.t, x, now.context), (u,), (v,))[1]
+
+    def linearized_drift(self, now: Moment, u: Tensor) -> tuple[Tensor, Tensor]:
+        """f(t, u) and its Jacobian with respect to u, ``(batch, dim, dim)``; counts as two evaluations.
+
+        For a field the Jacobian is that of its reaction, point by point: ``(batch, *grid, fields, fields)``.
+        """
+        self.counter.drift += 2 * u.shape[0]
+        drift = self.problem.drift
+        if isinstance(drift, FieldDrift):
+            around = drift.pointwise(now.t, u, now.context)
+            return around.value, around.slope
+        if isinstance(drift, Term):
+            return drift.linearize(now.t, u, now.context)
+        return value_and_jacobian(lambda x, t, c: drift(t, x, c), u, now.t, now.context)
+
+    def notice_time(self, t: Tensor, u: Tensor) -> None:
+        """Find out whether f depends on time, by whether a derivative with respect to it arrives."""
+        self.counter.drift += u.shape[0]
+        now = self.at(t, u.dtype)
+        with torch.no_grad(), forward_ad.dual_level():
+            time = forward_ad.make_dual(now.t, torch.ones_like(now.t))
+            change = forward_ad.unpack_dual(self.problem.drift(time, u.detach(), now.context)).tangent
+        has_inputs = not (now.context is None or isinstance(self.context, Tensor))
+        self.counter.depends_on_time = has_inputs or change is not None
+
+    def drift_over_time(self, t: Tensor, h: Tensor | float, u: Tensor) -> Tensor | None:
+        """Derivative of f with respect to t, through the inputs, too; counts as an evaluation.
+
+        None where f was noticed not to depend on time. Inputs are differentiated over a thousandth of the step h.
+        """
+        if not self.counter.depends_on_time:
+            return None
+        self.counter.drift += u.shape[0]
+        now, drift = self.at(t, u.dtype), self.problem.drift
+        unit = torch.ones_like(now.t)
+        if now.context is None or isinstance(self.context, Tensor):
+            return torch.func.jvp(lambda s: drift(s, u, now.context), (now.t,), (unit,))[1]
+        gap = 1e-3 * h
+        later = self.at(t + gap, u.dtype).context
+        assert later is not None
+        slope = (later - now.context) / (gap.to(u.dtype) if isinstance(gap, Tensor) else gap)
+        return torch.func.jvp(lambda s, c: drift(s, u, c), (now.t, now.context), (unit, slope))[1]
+
+    def drift_without_diffusion(self, now: Moment, u: Tensor) -> Tensor:
+        """f(t, u) without the linear part of a field's Laplacian."""
+        self.counter.drift += u.shape[0]
+        drift = self.field
+        return (self.problem.drift if drift is None else drift.without_diffusion)(now.t, u, now.context)
+
+    @property
+    def field(self) -> FieldDrift | None:
+        """The drift of an equation with space, which knows its parts."""
+        drift = self.problem.drift
+        return drift if isinstance(drift, FieldDrift) else None
 
     def diffusion(self, now: Moment, u: Tensor) -> Tensor:
         """Value of g(t, u), shaped as the problem's noise asks."""

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import difflib
 
+from skneuralde.problems import FieldProblem, Problem
 from skneuralde.solvers.base import SOLVERS, Solver
 from skneuralde.solvers.ees25 import EES25
 from skneuralde.solvers.equation import ProblemLike
+from skneuralde.solvers.etdrk4 import ETDRK4
 from skneuralde.solvers.euler import Euler
 from skneuralde.solvers.explicit import BogackiShampine, DormandPrince, Tsitouras
 from skneuralde.solvers.milstein import Milstein
 from skneuralde.solvers.platen import Platen
+from skneuralde.solvers.rkc import RKC2
+from skneuralde.solvers.rock import ROCK2
+from skneuralde.solvers.rosenbrock import Rosenbrock
 from skneuralde.solvers.rossler import SOSRA, SOSRI, SOSRI2, SRA1, SRIW1
 from skneuralde.solvers.torchdiffeq import torchdiffeq_solvers
 from skneuralde.solvers.torchsde import torchsde_solvers
@@ -19,6 +24,7 @@ _OURS = [
     *(Euler(), Milstein(), Platen(), EES25()),
     *(SRIW1(), SOSRI(), SOSRI2(), SRA1(), SOSRA()),
     *(BogackiShampine(), DormandPrince(), Tsitouras()),
+    *(RKC2(), ROCK2(), ETDRK4(), Rosenbrock()),
 ]
 SOLVERS.update({solver.name: solver for solver in [*_OURS, *torchsde_solvers(), *torchdiffeq_solvers()]})
 
@@ -44,9 +50,16 @@ def get_solver(name: str) -> Solver:
 
 
 def choose_solver(problem: ProblemLike) -> str:
-    """What ``solver="auto"`` means for this problem: a method that converges path by path."""
+    """What ``solver="auto"`` means for this problem: a method that converges path by path.
+
+    Where a Laplacian tells how the points of a field hang together, one that uses it; for other operators one that
+    needs nothing but the right-hand side.
+    """
+    operator = problem.operator if isinstance(problem, Problem) else None
+    if operator is not None:
+        return "rock2" if operator.diffusion is None else "rosenbrock"
     if problem.diffusion is None:
-        return "tsit5"
+        return "rosenbrock" if isinstance(problem, FieldProblem) and problem.drift.diffusion else "tsit5"
     if problem.noise == "general":
         return "euler" if problem.calculus == "ito" else "ees25"
     return "sosra" if problem.noise == "additive" else "sosri2"

@@ -38,6 +38,8 @@ class Solution:
         What it cost; tensors of shape (n_paths, batch...).
     solver : str
         The method used.
+    state_ndim : int
+        Number of axes of one state.
     """
 
     ts: Tensor
@@ -45,6 +47,7 @@ class Solution:
     status: Tensor
     stats: Stats
     solver: str
+    state_ndim: int = 1
 
     def mean(self) -> Tensor:
         """Mean over the paths, (batch..., n_times, state...)."""
@@ -60,7 +63,7 @@ class Solution:
 
     def to_frame(self) -> DataFrame:
         """The paths as rows, indexed by path, series (where there is a batch) and time."""
-        return to_frame(self.ts, self.ys)
+        return to_frame(self.ts, self.ys, self.state_ndim)
 
 
 def solve(
@@ -88,14 +91,16 @@ def solve(
     Parameters
     ----------
     problem : Problem
-    y0 : array-like of shape (batch..., dim)
-        States at the first time.
+    y0 : array-like of shape (batch..., dim), or (batch..., grid..., fields) with an operator
+        States at the first time. Where neither the operators' spacing, boundary nor ndim tells the number of axes of
+        the grid, y0 is one field.
     ts : array-like of shape (n_times,), or (batch..., n_times) padded on the right with NaN
         Where the solution is wanted, in order. Without noise they may decrease: then time runs backwards.
     solver : str, default="auto"
         A name of `solver_names`, or "torchsde:..." and "torchdiffeq:..." for a method of these packages. "auto" takes
         "tsit5" without noise, "sosri2" with diagonal and "sosra" with additive noise, and "euler" or "ees25" with
-        general noise, Ito's or Stratonovich's, which need dt.
+        general noise, Ito's or Stratonovich's, which need dt; of fields "rosenbrock" where a Laplacian diffuses them,
+        and "rock2" with other operators.
     rtol, atol : float; rtol also None
         Adaptive methods keep the local error of each path below ``atol + rtol * abs(u)``. With noise a state counts as
         no smaller than what the noise at the start moves it from one time to the next. With ``rtol=None`` an adaptive
@@ -154,17 +159,19 @@ def solve(
     n_paths = _check_n_paths(n_paths)
     u0 = _state(y0, problem, device, dtype)
     check_numbers(method, u0.dtype, rtol, atol, dt, max_steps, gradient, on_error)
-    batch, dim = u0.shape[:-1], u0.shape[-1]
-    size = math.prod(batch)
-    times = _times(ts, batch, u0.device, may_decrease=not (problem.diffusion is not None or problem.jumps))
+    state_ndim = u0.ndim if problem.state_ndim is None else problem.state_ndim
+    batch, state = u0.shape[:-state_ndim], u0.shape[-state_ndim:]
+    flat_problem = problem.flattened(state)
+    size, dim = math.prod(batch), math.prod(state)
     is_random = problem.diffusion is not None or bool(problem.jumps)
+    times = _times(ts, batch, u0.device, may_decrease=not is_random)
     copies = n_paths if is_random else 1
     inputs = _context(context, copies, batch, u0)
     u = u0.reshape(size, dim).repeat(copies, 1)
     flat_times = times if times.ndim == 1 else times.reshape(size, -1).repeat(copies, 1)
     start = flat_times[..., 0].expand(len(u))
     c = inputs(start) if callable(inputs) else inputs
-    problem.check(start[:, None].to(u.dtype), u, c)
+    flat_problem.check(start[:, None].to(u.dtype), u, c)
     noise = clocks = None
     path, series = torch.meshgrid(torch.arange(copies), torch.arange(size), indexing="ij")
     keys = (path.flatten().to(u.device), series.flatten().to(u.device))
@@ -175,7 +182,7 @@ def solve(
         cell = _cell(times, dt if rtol is None or not method.adaptive else None)
         noise = Brownian(seed, *keys, problem.noise_dim(dim), origin=start, cell=cell)
     trajectory = integrate(
-        problem,
+        flat_problem,
         u,
         flat_times,
         solver=method,
@@ -199,7 +206,8 @@ def solve(
         rejections=shaped(trajectory.stats.rejections),
         smallest_step=shaped(trajectory.stats.smallest_step),
     )
-    return Solution(times, shaped(trajectory.values), shaped(trajectory.status), stats, method.name)
+    values = shaped(trajectory.values.unflatten(-1, state))
+    return Solution(times, values, shaped(trajectory.status), stats, method.name, state_ndim)
 
 
 def _cell(times: Tensor, dt: float | None) -> float:
@@ -245,8 +253,10 @@ def _state(y0: Any, problem: Problem, device: str | torch.device | None, dtype: 
         raise ValueError(f"states are float32 or float64, got {dtype}: give dtype, or convert y0")
     if values.is_complex():
         raise ValueError("Complex data not supported: y0 must be real")
-    if values.ndim < problem.state_ndim or values.numel() == 0:
-        raise ValueError(f"y0 must have shape (*batch, dim) with at least one state, got {tuple(values.shape)}")
+    fewest = 2 if problem.state_ndim is None else problem.state_ndim
+    if values.ndim < fewest or values.numel() == 0:
+        shape = "(*batch, dim)" if problem.operator is None else f"(*batch, *grid, fields), of {fewest} axes or more,"
+        raise ValueError(f"y0 must have shape {shape} with at least one state, got {tuple(values.shape)}")
     u0 = values.to(device=device, dtype=dtype)
     wrong = (~u0.detach().isfinite()).nonzero()
     if len(wrong):

@@ -53,6 +53,24 @@ class Free(Strides):
         return smallest_step(start, end)
 
 
+class Stops(Free):
+    """Steps that end on the times wanted, for methods that say nothing of the solution inside their steps.
+
+    Parameters
+    ----------
+    stops : float64 Tensor of shape (batch, n) or (1, n)
+        Non-decreasing.
+    """
+
+    def __init__(self, stops: Tensor):
+        self.stops = torch.cat([stops, torch.full_like(stops[:, :1], torch.inf)], 1)
+
+    def target(self, rows: Tensor, elapsed: Tensor, proposal: Tensor, end: Tensor) -> Tensor:
+        here = self.stops.expand(len(rows), -1) if len(self.stops) == 1 else self.stops[rows]
+        stop = here.gather(1, torch.searchsorted(here.contiguous(), elapsed, right=True))
+        return super().target(rows, elapsed, proposal, torch.minimum(stop, end))
+
+
 class Dyadic(Strides):
     """Steps over the largest dyadic part of a cell of the noise that begins where a path is, cut short by stops.
 

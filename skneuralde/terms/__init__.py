@@ -13,6 +13,7 @@ from skneuralde.terms.resolve import (
     resolve_known,
     resolve_known_affect,
     resolve_known_rate,
+    summands,
     trainable,
 )
 
@@ -37,5 +38,6 @@ __all__ = [
     "resolve_known",
     "resolve_known_affect",
     "resolve_known_rate",
+    "summands",
     "trainable",
 ]

@@ -16,12 +16,12 @@ from torch import Tensor
 class Activation:
     """A function of the pre-activation, its derivatives, and the gain that keeps variance.
 
-    ``with_slope`` is the function together with its first derivative, ``curvature(pre, post, slope)`` the second one.
+    ``with_slope`` is the function together with its first derivative, ``with_curvature`` with the second one, too.
     """
 
     function: Callable[[Tensor], Tensor]
     with_slope: Callable[[Tensor], tuple[Tensor, Tensor]]
-    curvature: Callable[[Tensor, Tensor, Tensor], Tensor]
+    with_curvature: Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
     gain: float = 1.0
 
 
@@ -31,13 +31,17 @@ def _activation(
     curvature: Callable[[Tensor, Tensor, Tensor], Tensor],
     gain: float = 1.0,
 ) -> Activation:
-    """An activation whose derivative is ``slope(pre, post)``."""
+    """An activation whose derivatives are ``slope(pre, post)`` and ``curvature(pre, post, slope)``."""
 
     def with_slope(pre: Tensor) -> tuple[Tensor, Tensor]:
         post = function(pre)
         return post, slope(pre, post)
 
-    return Activation(function, with_slope, curvature, gain)
+    def with_curvature(pre: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        post, first = with_slope(pre)
+        return post, first, curvature(pre, post, first)
+
+    return Activation(function, with_slope, with_curvature, gain)
 
 
 def _silu_slope(pre: Tensor, post: Tensor) -> Tensor:
@@ -107,12 +111,39 @@ class _TanhWithSlope(torch.autograd.Function):
         return post_tangent, -2 * post * post_tangent
 
 
+class _TanhWithCurvature(torch.autograd.Function):
+    """tanh and its first two derivatives, which know their own derivatives."""
+
+    @staticmethod
+    def forward(pre: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        post = _tanh(pre)
+        slope = torch.addcmul(post.new_ones(()), post, post, value=-1)
+        return post, slope, (post * slope).mul_(-2)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: tuple[Tensor, Tensor, Tensor]) -> None:
+        ctx.save_for_backward(*output[:2])
+        ctx.save_for_forward(*output[:2])
+
+    @staticmethod
+    def backward(ctx: Any, post_grad: Tensor, slope_grad: Tensor, curvature_grad: Tensor) -> Tensor:
+        post, slope = ctx.saved_tensors
+        inner = torch.addcmul(post_grad, post, slope_grad, value=-2)
+        return inner.addcmul(torch.addcmul(slope, post, post, value=-2), curvature_grad, value=-2).mul_(slope)
+
+    @staticmethod
+    def jvp(ctx: Any, pre_tangent: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        post, slope = ctx.saved_tensors
+        post_tangent = slope * pre_tangent
+        return post_tangent, -2 * post * post_tangent, -2 * (slope - 2 * post * post) * post_tangent
+
+
 ACTIVATIONS = {
     "identity": _activation(lambda pre: pre, lambda pre, post: torch.ones_like(pre), _none),
     "logistic": _activation(
         torch.sigmoid, lambda pre, post: post * (1 - post), lambda pre, post, slope: slope * (1 - 2 * post)
     ),
-    "tanh": Activation(_Tanh.apply, _TanhWithSlope.apply, lambda pre, post, slope: -2 * post * slope),
+    "tanh": Activation(_Tanh.apply, _TanhWithSlope.apply, _TanhWithCurvature.apply),
     "relu": _activation(torch.relu, lambda pre, post: (pre > 0).to(pre.dtype), _none, math.sqrt(2)),
     "silu": _activation(F.silu, _silu_slope, _silu_curvature, math.sqrt(2)),
     "softplus": _activation(

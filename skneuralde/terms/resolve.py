@@ -175,6 +175,11 @@ def has_known_units(spec: Any) -> bool:
     return not (spec is None or isinstance(spec, (str, MLP)))
 
 
+def summands(spec: Any) -> list[Any]:
+    """The parts of which a coefficient is the sum: those of a list that does not only hold numbers, else itself."""
+    return list(spec) if _is_sum(spec) else [spec]
+
+
 def _resolve(spec: Any, name: str, leaf: Callable[[Any, str], Term]) -> Term | None:
     if spec is None:
         return None

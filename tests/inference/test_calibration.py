@@ -97,11 +97,21 @@ def test_a_diffusion_is_taken_as_curved_where_that_counts():
     """A square root, of whose noise the linear guess has too much: by 1/16 of the variance at one unit of time."""
     problem = Problem(lambda t, u: 1.0 - u, lambda t, u: u.sqrt())
     data = direct(torch.full((5, 1), 1.0, dtype=torch.float64), torch.ones(5, dtype=torch.float64))
-    assert calibrate_moments(Model(problem), data, rtol=1e-4).curved
-    assert not calibrate_moments(Model(problem), data, rtol=1.0).curved
+    assert calibrate_moments(Model(problem), data, rtol=1e-4).curved_noise
+    assert not calibrate_moments(Model(problem), data, rtol=1.0).curved_noise
     propagator = calibrate_moments(Model(problem), data, rtol=1e-8)
     _, cov = data.moments(problem, propagator)
     # Exact: the noise's covariance is linear in the state, whose mean stays 1.
     assert float(cov[0]) == pytest.approx((1 - math.exp(-2.0)) / 2, rel=5e-3)
-    _, linear = data.moments(problem, LocalLinearisation(propagator.substep, curved=False))
+    _, linear = data.moments(problem, LocalLinearisation(propagator.substep, curved_noise=False))
     assert float(linear[0]) > 1.03 * float(cov[0])
+
+
+def test_a_drift_is_taken_as_curved_where_that_counts():
+    def well(t, u):
+        return u - u**3
+
+    data = direct(column(1.0, -1.0)[:, None], column(0.1, 0.1))
+    strong, weak = (Model(Problem(well, noise, noise="additive")) for noise in (0.7, 0.1))
+    assert calibrate_moments(strong, data, rtol=1e-3).curved_drift
+    assert not calibrate_moments(weak, data, rtol=1e-3).curved_drift

@@ -42,7 +42,10 @@ def noisy_problem(name, drift, size):
 
 def tight(name):
     """A tolerance that is tight for the method's order and not slow."""
-    return 1e-5 if get_solver(name).order == 2 else 1e-7
+    solver = get_solver(name)
+    if solver.order == 2:
+        return 1e-5 if getattr(solver, "error_order", 2) == 2 else 1e-6
+    return 1e-7
 
 
 def noisy_calculus(name):

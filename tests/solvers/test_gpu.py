@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from skneuralde.noise import Brownian
-from skneuralde.problems import Problem
+from skneuralde.problems import Dirichlet, Laplacian, Positive, Problem
 from skneuralde.solvers import get_solver, solve, solver_names
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
@@ -81,3 +81,23 @@ def test_many_adaptive_paths_do_not_wait_for_every_step():
         solution = solve(problem, y0, [0.0, 0.5, 1.0], **arguments)
         torch.cuda.set_sync_debug_mode("default")
     assert len(waits) < 0.5 * solution.stats.steps.max().item() + 60
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-8), (torch.float32, 1e-3)])
+@pytest.mark.parametrize("name", ["rosenbrock", "etdrk4", "rock2", "rkc2"])
+def test_fields_agree(name, dtype, tolerance):
+    answers = []
+    for device in ("cpu", "cuda"):
+        laplacian = Laplacian([Positive(2.0), 0.0], (0.5, 0.7), (Dirichlet(1.0, 0.0), "neumann")).to(device)
+        law = torch.nn.Linear(2, 2).to(device, dtype)
+        with torch.no_grad():
+            law.weight.copy_(torch.tensor([[-1.0, 0.5], [0.3, -0.8]]))
+            law.bias.fill_(0.2)
+        source = torch.linspace(0, 1, 60).view(6, 5, 2)
+        problem = Problem([lambda t, u, law=law: torch.sin(t) * law(u), source], operator=laplacian)
+        y0 = torch.linspace(-1, 1, 120, dtype=dtype, device=device).view(2, 6, 5, 2).requires_grad_()
+        ys = solve(problem, y0, [0.0, 0.3, 2.0], solver=name, dt=0.1, rtol=None).ys
+        assert ys.device.type == device
+        gradient = torch.autograd.grad(ys.sum(), [y0, *laplacian.parameters()])
+        answers.append([x.detach().cpu() for x in (ys, *gradient)])
+    torch.testing.assert_close(*answers, rtol=tolerance, atol=tolerance)

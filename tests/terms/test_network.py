@@ -314,7 +314,7 @@ def test_linearizes_without_gradients(mode):
 
 def test_mlp_is_a_parameter_object():
     mlp = MLP((5,)).set_params(activation="relu")
-    assert mlp.get_params() == {"hidden_layer_sizes": (5,), "activation": "relu", "features": None}
+    assert mlp.get_params() == {"hidden_layer_sizes": (5,), "activation": "relu", "features": None, "inputs": None}
 
 
 @pytest.mark.parametrize("activation", ["identity", "logistic", "tanh", "relu", "silu", "softplus"])
@@ -337,3 +337,51 @@ def test_second_order_against_sigma_points(activation, hidden, positive):
     torch.testing.assert_close(exact.value, rough.value)
     for known, found in zip(exact.along(directions), rough.along(directions), strict=True):
         torch.testing.assert_close(known, found, rtol=1e-3, atol=2e-7)
+
+
+@pytest.mark.parametrize("features", [None, products])
+@pytest.mark.parametrize("activation", ["logistic", "tanh", "silu", "softplus"])
+@pytest.mark.parametrize("hidden", [(7,), (6, 5)])
+@pytest.mark.parametrize(("positive", "shape"), POSITIVE)
+def test_curvature_against_differences_of_jacobians(features, activation, hidden, positive, shape):
+    network = disturb(make(MLP(hidden, activation, features=features), shape=shape, positive=positive))
+    t, u, c = points()
+    cov = torch.randn(BATCH, 2, 2, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    cov = cov + cov.mT
+    value, jacobian, bend = network.curvature(t, u, c, cov)
+    torch.testing.assert_close((value, jacobian), network.linearize(t, u, c))
+    step, total = 1e-5, torch.zeros_like(value)
+    for i, direction in enumerate(torch.eye(2, dtype=u.dtype)):
+        above, below = (network.linearize(t, u + sign * step * direction, c)[1] for sign in (1.0, -1.0))
+        total += ((above - below) / (2 * step) * cov[:, i].view(BATCH, *[1] * len(shape), 2)).sum(-1)
+    torch.testing.assert_close(bend, total, rtol=1e-5, atol=1e-6)
+
+
+def test_curvature_of_a_network_that_sees_no_state():
+    network = disturb(make(inputs=scaled_inputs(sees=("time", "context"))))
+    _, jacobian, bend = network.curvature(*points(), torch.ones(BATCH, 2, 2, dtype=torch.float64))
+    assert not jacobian.any()
+    assert not bend.any()
+
+
+def test_a_network_may_see_less_than_the_others():
+    t, u, c = points()
+    network = disturb(make(MLP((5,), inputs=("controls",))))
+    assert torch.equal(network(t, u, c), network(t + 1, u - 3, c * torch.tensor([5.0, 5.0, 1.0])))
+    assert not torch.equal(network(t, u, c), network(t, u, c + 1))
+    assert not network.state_dependent
+
+
+def test_an_mlp_without_inputs_is_a_learned_constant():
+    network = disturb(make(MLP(inputs=())))
+    assert sum(p.numel() for p in network.parameters()) == 2
+    value = network(*points())
+    assert torch.equal(value, value[:1].expand_as(value))
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"), [("state", "inputs of drift must be a sequence"), (["level"], "inputs must be among")]
+)
+def test_refused_inputs_of_a_network(inputs, message):
+    with pytest.raises(ValueError, match=message):
+        make(MLP(inputs=inputs))

@@ -1,0 +1,109 @@
+"""The axes of a grid: how far apart its points are, and what happens at the ends."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from skneuralde.problems.boundaries import Boundary, as_boundary
+
+#: Grids have at most this many axes.
+MOST_AXES = 3
+
+
+@dataclass(frozen=True)
+class Axes:
+    """Spacing and boundary of every axis of a grid, or of all alike where the number of axes is not told.
+
+    Attributes
+    ----------
+    spacing : tuple of float
+    boundary : tuple of Boundary
+    ndim : int or None
+        Number of axes; None: told by the state.
+    """
+
+    spacing: tuple[float, ...]
+    boundary: tuple[Boundary, ...]
+    ndim: int | None
+
+    @classmethod
+    def read(cls, spacing: Any, boundary: Any, ndim: int | None) -> Axes:
+        """Axes from a number and a name for all of them, or from one for each.
+
+        Raises
+        ------
+        ValueError
+            If they disagree on the number of axes, or one makes no sense.
+        """
+        lengths = {len(value) for value in (spacing, boundary) if _is_sequence(value)}
+        lengths |= set() if ndim is None else {ndim}
+        if len(lengths) > 1:
+            raise ValueError(
+                f"spacing={spacing!r}, boundary={boundary!r} and ndim={ndim!r} disagree on the number of axes"
+            )
+        told = lengths.pop() if lengths else None
+        if told is not None and not 1 <= told <= MOST_AXES:
+            raise ValueError(f"a grid has 1 to {MOST_AXES} axes, got {told}")
+        copies = told or 1
+        steps = tuple(spacing) if _is_sequence(spacing) else (spacing,) * copies
+        ends = tuple(boundary) if _is_sequence(boundary) else (boundary,) * copies
+        for step in steps:
+            if not isinstance(step, numbers.Real) or not 0.0 < float(step) < math.inf:
+                raise ValueError(f"spacing must be positive, got {step!r}")
+        return cls(tuple(map(float, steps)), tuple(map(as_boundary, ends)), told)
+
+    def on(self, grid: Sequence[int]) -> list[tuple[int, float, Boundary]]:
+        """Number, spacing and boundary of every axis of a field ``(batch, *grid, fields)``.
+
+        Raises
+        ------
+        ValueError
+            If the grid has another number of axes, or too few points on one of them.
+        """
+        if self.ndim not in (None, len(grid)):
+            raise ValueError(f"the operator is for {self.ndim} axes, but the grid is {tuple(grid)}")
+        copies = 1 if self.ndim is not None else len(grid)
+        axes = list(zip(range(1, len(grid) + 1), self.spacing * copies, self.boundary * copies, strict=True))
+        for axis, _, boundary in axes:
+            if grid[axis - 1] < boundary.fewest:
+                raise ValueError(
+                    f"a {boundary.name!r} axis needs at least {boundary.fewest} points, but the grid is {tuple(grid)}"
+                )
+        return axes
+
+    def volumes(self, grid: Sequence[int]) -> Tensor:
+        """The volume that belongs to each point, float64 ``(*grid)``: its sum with a field is the field's mass."""
+        total = torch.ones(tuple(grid), dtype=torch.float64)
+        for axis, spacing, boundary in self.on(grid):
+            total *= along(spacing * boundary.volumes(grid[axis - 1]), axis - 1, len(grid))
+        return total
+
+
+def along(values: Tensor, axis: int, ndim: int) -> Tensor:
+    """Values ``(n,)`` along one of ``ndim`` axes."""
+    return values.view([-1 if i == axis else 1 for i in range(ndim)])
+
+
+def neighbours(u: Tensor, axis: int, boundary: Boundary) -> tuple[Tensor, Tensor]:
+    """The points before and after each one along an axis, both shaped as u."""
+    low, high = boundary.ghosts(u, axis)
+    n = u.shape[axis]
+    before = torch.cat([low, u.narrow(axis, 0, n - 1)], axis)
+    return before, torch.cat([u.narrow(axis, 1, n - 1), high], axis)
+
+
+def value_of(parameter: Tensor | Callable[[], Tensor], u: Tensor) -> Tensor:
+    """A coefficient of an operator in the dtype and on the device of the field."""
+    value = parameter if isinstance(parameter, Tensor) else parameter()
+    return value.to(u)
+
+
+def _is_sequence(value: Any) -> bool:
+    return isinstance(value, (tuple, list))

@@ -1,0 +1,67 @@
+"""The basis in which the Laplacian of a grid is diagonal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from skneuralde.problems.axes import Axes, along
+from skneuralde.problems.boundaries import basis_of
+
+
+@dataclass(frozen=True)
+class Eigenbasis:
+    """An orthonormal basis of the fields on a grid, the product of one per axis.
+
+    Fields are transformed as ``(batch, fields, *grid)`` by dense products along each axis, which is fastest on grids of
+    up to some 200 points per axis and needs no transform that a device may lack. Values are multiplied by the root of
+    their volume first, which makes the Laplacian symmetric.
+
+    Attributes
+    ----------
+    factors : tuple of Tensor of shape (n, n)
+        The eigenvectors of each axis, as columns.
+    eigenvalues : Tensor of shape (*grid)
+        Of the Laplacian with diffusivity 1.
+    root_volumes : Tensor of shape (*grid)
+        Roots of the share of a cell that belongs to each point.
+    """
+
+    factors: tuple[Tensor, ...]
+    eigenvalues: Tensor
+    root_volumes: Tensor
+
+    def to_modes(self, x: Tensor) -> Tensor:
+        """Coefficients of fields ``(batch, fields, *grid)``, same shape."""
+        return self._transform(x * self.root_volumes, self.factors)
+
+    def from_modes(self, coefficients: Tensor) -> Tensor:
+        """The fields of coefficients; undoes `to_modes`."""
+        return self._transform(coefficients, [factor.mT for factor in self.factors]) / self.root_volumes
+
+    def _transform(self, x: Tensor, factors: Sequence[Tensor]) -> Tensor:
+        shape = x.shape
+        for axis, factor in enumerate(factors, 2):
+            x = x @ factor if axis == len(shape) - 1 else (factor.mT @ x.flatten(axis + 1)).view(shape)
+        return x
+
+
+def eigenbasis(axes: Axes, grid: Sequence[int], dtype: torch.dtype, device: torch.device) -> Eigenbasis:
+    """The basis of a grid; the latest ones are kept."""
+    return _eigenbasis(axes, tuple(grid), dtype, device)
+
+
+@lru_cache(maxsize=16)
+def _eigenbasis(axes: Axes, grid: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Eigenbasis:
+    factors = []
+    values, shares = torch.zeros(grid, dtype=torch.float64), torch.ones(grid, dtype=torch.float64)
+    for axis, spacing, boundary in axes.on(grid):
+        n = grid[axis - 1]
+        factors.append(basis_of(boundary.homogeneous(), n, dtype, device))
+        values = values + along(boundary.eigenvalues(n) / spacing**2, axis - 1, len(grid))
+        shares = shares * along(boundary.volumes(n), axis - 1, len(grid))
+    return Eigenbasis(tuple(factors), values.to(device, dtype), shares.sqrt().to(device, dtype))

@@ -1,0 +1,108 @@
+"""A field as solvers see it: one long vector."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from skneuralde.problems.laplacian import Laplacian
+from skneuralde.problems.operators import Operators
+from skneuralde.problems.reaction import Reaction
+from skneuralde.terms import Term
+
+
+@dataclass(frozen=True)
+class Linearized:
+    """The right-hand side of a field around a state.
+
+    Attributes
+    ----------
+    value : Tensor of shape (batch, n)
+        All of it, operators included.
+    slope : Tensor of shape (batch, *grid, fields, fields)
+        Jacobian of the reaction, point by point.
+    """
+
+    value: Tensor
+    slope: Tensor
+
+
+class FieldDrift(Term):
+    """Reaction and operators as a function of states ``(batch, n)``, the field's values in order.
+
+    Attributes
+    ----------
+    reaction : Reaction
+    operators : Operators
+    state : tuple of int
+        ``(*grid, fields)``.
+    """
+
+    def __init__(self, reaction: Reaction, operators: Operators, state: Sequence[int]):
+        super().__init__()
+        self.reaction, self.operators, self.state = reaction, operators, tuple(state)
+
+    @property
+    def diffusion(self) -> Laplacian | None:
+        """The Laplacian that has a basis, if there is one and something diffuses."""
+        diffusion = self.operators.diffusion
+        return diffusion if diffusion is not None and diffusion.diffusing(self.state[-1]) else None
+
+    def field(self, u: Tensor) -> Tensor:
+        """States as fields ``(batch, *grid, fields)``."""
+        return u.reshape(-1, *self.state)
+
+    def forward(self, t: Tensor, u: Tensor, c: Tensor | None = None) -> Tensor:
+        """Right-hand side, ``(batch, n)``."""
+        field = self.field(u)
+        return (self.reaction(t, field, c) + self.operators(field)).reshape(u.shape)
+
+    def without_diffusion(self, t: Tensor, u: Tensor, c: Tensor | None = None) -> Tensor:
+        """All but the linear part of the diagonal operator, ``(batch, n)``."""
+        field = self.field(u)
+        value = self.reaction(t, field, c)
+        for other in self.operators.others:
+            value = value + other(field)
+        offset = None if self.operators.diffusion is None else self.operators.diffusion.offset(field)
+        return (value if offset is None else value + offset).reshape(u.shape)
+
+    def pointwise(self, t: Tensor, u: Tensor, c: Tensor | None = None) -> Linearized:
+        """Right-hand side, and the reaction's Jacobian at every point."""
+        field = self.field(u)
+        value, slope = self.reaction.linearize(t, field, c)
+        return Linearized((value + self.operators(field)).reshape(u.shape), slope)
+
+
+class FieldProblem(nn.Module):
+    """The equation of fields of one shape, flattened; its coefficients are those of the `Problem` that made it.
+
+    Attributes
+    ----------
+    drift : FieldDrift
+    """
+
+    noise = "diagonal"
+    calculus = "ito"
+    diffusion = None
+    jumps = ()
+
+    def __init__(self, reaction: Reaction, operators: Operators, state: Sequence[int]):
+        super().__init__()
+        self.drift = FieldDrift(reaction, operators, state)
+
+    def check(self, t: Tensor, u: Tensor, c: Tensor | None = None) -> None:
+        """Call every coefficient once on states ``(batch, n)`` and refuse what does not fit.
+
+        Raises
+        ------
+        ValueError
+            See `Problem.check`.
+        """
+        field = self.drift.field(u)
+        self.drift.reaction.check(t, field, c)
+        self.drift.operators.check(field)
+        with torch.no_grad():
+            self.drift(t, u, c)

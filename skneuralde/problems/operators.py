@@ -1,0 +1,120 @@
+"""Operators: what acts on a field as a whole, and what the user may give for one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from skneuralde.problems.laplacian import Laplacian
+
+
+class UserOperator(nn.Module):
+    """The user's own function of a field ``u (batch, *grid, fields)``, known, or a module and so trainable."""
+
+    ndim = None
+
+    def __init__(self, function: Callable[[Tensor], Tensor]):
+        super().__init__()
+        self.function = function
+
+    def forward(self, u: Tensor) -> Tensor:
+        """Value of the user's function."""
+        return self.function(u)
+
+
+class Operators(nn.Module):
+    """The sum of some operators.
+
+    Attributes
+    ----------
+    diffusion : Laplacian or None
+        The one that solvers diagonalise: the first Laplacian.
+    others : list of torch.nn.Module
+        The rest.
+    ndim : int or None
+        Number of axes of the grid; None where the state tells.
+    """
+
+    def __init__(self, parts: Sequence[nn.Module]):
+        super().__init__()
+        self.parts = nn.ModuleList(parts)
+        told: set[Any] = {part.ndim for part in parts if part.ndim is not None}
+        if len(told) > 1:
+            raise ValueError(f"the operators are for grids of different numbers of axes: {sorted(map(str, told))}")
+        self.ndim: int | None = told.pop() if told else None
+        first = [i for i, part in enumerate(parts) if isinstance(part, Laplacian)]
+        self._first = first[0] if first else -1
+
+    @property
+    def diffusion(self) -> Laplacian | None:
+        """The first Laplacian."""
+        part = self.parts[self._first] if self._first >= 0 else None
+        return part if isinstance(part, Laplacian) else None
+
+    @property
+    def others(self) -> list[nn.Module]:
+        """All but the first Laplacian."""
+        return [part for i, part in enumerate(self.parts) if i != self._first]
+
+    def forward(self, u: Tensor) -> Tensor:
+        """The sum of all, of fields ``(batch, *grid, fields)``, same shape."""
+        total = self.parts[0](u)
+        for part in self.parts[1:]:
+            total = total + part(u)
+        return total
+
+    def check(self, u: Tensor) -> None:
+        """Call every operator once on a field and refuse what does not fit.
+
+        Raises
+        ------
+        ValueError
+            If a value is no finite tensor of the field's shape, dtype and device.
+        """
+        for i, part in enumerate(self.parts):
+            name = f"operator[{i}]" if len(self.parts) > 1 else "operator"
+            with torch.no_grad():
+                try:
+                    value = part(u)
+                except Exception as error:
+                    error.add_note(f"raised by {name}, called with a field of shape {tuple(u.shape)}")
+                    raise
+            if not isinstance(value, Tensor) or value.shape != u.shape:
+                got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+                raise ValueError(f"{name} must return the field's shape {tuple(u.shape)}, got {got}")
+            if value.dtype != u.dtype or value.device != u.device:
+                raise ValueError(
+                    f"{name} must keep the dtype and device of the field, {u.dtype} on {u.device}, got {value.dtype} "
+                    f"on {value.device}"
+                )
+            if not bool(value.isfinite().all()):
+                index = tuple((~value.isfinite()).nonzero()[0].tolist())
+                raise ValueError(f"{name} returned {value[index].item()} at index {index}")
+
+
+def resolve_operator(spec: Any) -> Operators | None:
+    """Turn what the user gives as ``operator`` into a module; None where there is none.
+
+    Raises
+    ------
+    ValueError
+        If it is no function of a field.
+    """
+    if spec is None:
+        return None
+    parts = spec if isinstance(spec, (list, tuple)) else [spec]
+    if not parts:
+        raise ValueError("operator is an empty list; give None for an equation without space")
+    return Operators([_resolve_part(part) for part in parts])
+
+
+def _resolve_part(part: Any) -> nn.Module:
+    if isinstance(part, type) or not callable(part):
+        raise ValueError(
+            f"operator must be a Laplacian, an Advection, a function or module of a field u (batch, *grid, fields), "
+            f"or a list of these, got {part!r}"
+        )
+    return part if isinstance(part, nn.Module) and hasattr(part, "ndim") else UserOperator(part)

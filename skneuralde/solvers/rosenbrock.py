@@ -1,0 +1,71 @@
+"""Rodas3: a Rosenbrock method for stiff equations whose Jacobian is at hand."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from skneuralde.noise import Increments
+from skneuralde.solvers.adaptive import AdaptiveStepper
+from skneuralde.solvers.base import Step, Task, Trajectory
+from skneuralde.solvers.equation import Equation
+from skneuralde.solvers.stage_equations import stage_equations
+
+_GAMMA = 0.5
+#: Systems without space are solved densely up to this size.
+MOST_STATES = 64
+
+
+class Rosenbrock(AdaptiveStepper):
+    """Third order and L-stable: for stiff reactions, with or without diffusion.
+
+    A step solves four linear equations with the Jacobian: of fields that of the reaction at every point by itself, with
+    diffusion in its eigenbasis; of up to 64 states without space the dense one. It evaluates the right-hand side three
+    times, the Jacobian once, and where there is one the derivative with respect to time. Steps end on the times wanted:
+    a component that follows a forcing at once is known there, but the error estimate says nothing of it in between.
+
+    References
+    ----------
+    .. [1] A. Sandu, J. G. Verwer, J. G. Blom, E. J. Spee, G. R. Carmichael and F. A. Potra, "Benchmarking stiff ODE
+       solvers for atmospheric chemistry problems II: Rosenbrock solvers", Atmos. Environ. 31 (1997) 3459-3472.
+    .. [2] E. Hairer and G. Wanner, *Solving Ordinary Differential Equations II* (1996), section IV.7.
+    """
+
+    name = "rosenbrock"
+    noise_kinds = ("none",)
+    order = error_order = 3
+    handles_stiffness = True
+    reference = "Sandu et al. (1997)"
+
+    def solve(self, task: Task) -> Trajectory:
+        """Solve, unless there are too many states without an operator that tells how they hang together."""
+        n = task.u0.shape[1]
+        if task.equation.field is None and n > MOST_STATES:
+            raise ValueError(
+                f"solver {self.name!r} solves up to {MOST_STATES} states without an operator, got {n}: give "
+                "solver='rock2', or an operator"
+            )
+        task.equation.notice_time(task.start.expand(len(task.u0), 1), task.u0)
+        return super().solve(task)
+
+    def step(
+        self,
+        equation: Equation,
+        t: Tensor,
+        h: Tensor | float,
+        u: Tensor,
+        noise: Increments | None,
+        state: Tensor | None,
+    ) -> Step:
+        length = h if isinstance(h, Tensor) else torch.full_like(u[:, :1], h)
+        now, end = equation.at(t, u.dtype), equation.at(t + h, u.dtype)
+        f, slope = equation.linearized_drift(now, u)
+        change = equation.drift_over_time(t, h, u)
+        forced = torch.zeros_like(u) if change is None else length * change
+        stages = stage_equations(equation.field, u, slope, 1.0 / (_GAMMA * length))
+        k1 = stages.solve(f + 0.5 * forced)
+        k2 = stages.solve(f + (4.0 / length) * k1 + 1.5 * forced)
+        k3 = stages.solve(equation.drift(end, u + 2.0 * k1) + (k1 - k2) / length)
+        k4 = stages.solve(equation.drift(end, u + 2.0 * k1 + k3) + (k1 - k2 - (8.0 / 3.0) * k3) / length)
+        error = k4 if stages.failed is None else torch.where(stages.failed, torch.inf, k4)
+        return Step(u + 2.0 * k1 + k3 + k4, error)

@@ -1,0 +1,231 @@
+"""Fields: closed forms, travelling waves, independent integrators, gradients, and what `solve` promises."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.integrate import solve_ivp
+
+from skneuralde.problems import Advection, Dirichlet, Laplacian, Positive, Problem
+from skneuralde.solvers import choose_solver, get_solver, solve
+
+SOLVERS = ["rosenbrock", "etdrk4", "rock2", "rkc2", "tsit5"]
+
+
+def noise(*shape, seed=0):
+    return torch.rand(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def nothing(t, u):
+    return torch.zeros_like(u)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", SOLVERS)
+def test_heat_modes_decay_at_their_own_rates(name, dtype):
+    laplacian = Laplacian([0.5, 0.0], (0.2, 0.5), ("neumann", "periodic"))
+    u0 = noise(6, 5, 2).to(dtype)
+    ts = torch.tensor([0.0, 0.05, 0.3, 2.0], dtype=torch.float64)
+    ys = solve(Problem(nothing, operator=laplacian), u0, ts, solver=name, rtol=1e-5, atol=1e-6).ys[0]
+    assert ys.dtype == dtype
+    for t, y in zip(ts.tolist(), ys, strict=True):
+        exact = laplacian.function(u0[None], lambda z, t=t: torch.exp(t * z))[0]
+        torch.testing.assert_close(y, exact, rtol=0, atol=2e-4)
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_travelling_wave_of_fisher(name):
+    """Ablowitz and Zeppetella (1979): an exact wave of u' = u'' + u (1 - u), of speed 5 / sqrt(6)."""
+    x = torch.linspace(-30, 50, 801, dtype=torch.float64)
+
+    def wave(t):
+        return ((1 + torch.exp((x - 5 / math.sqrt(6) * t) / math.sqrt(6))) ** -2)[:, None]
+
+    problem = Problem(lambda t, u: u * (1 - u), operator=Laplacian(1.0, 0.1))
+    ys = solve(problem, wave(0.0), [0.0, 2.0, 5.0], solver=name, rtol=1e-4, atol=1e-5).ys[0]
+    assert (ys[1] - wave(2.0)).abs().max() < 3e-3
+    assert (ys[2] - wave(5.0)).abs().max() < 3e-3
+
+
+def test_speed_of_the_front_of_allen_and_cahn():
+    """u' = e^2 u'' + u (1 - u) (u - a) has fronts that move with e (1 - 2 a) / sqrt(2)."""
+    a, e, spacing = 0.3, 0.5, 0.05
+    x = torch.arange(0, 40, spacing, dtype=torch.float64)
+    problem = Problem(lambda t, u: u * (1 - u) * (u - a), operator=Laplacian(e**2, spacing, "neumann_cell"))
+    u0 = torch.sigmoid((10 - x) / (e * math.sqrt(2)))[:, None]
+    ys = solve(problem, u0, [0.0, 20.0, 60.0], solver="rosenbrock", rtol=1e-5, atol=1e-6).ys[0, ..., 0]
+    places = spacing * ys.sum(-1)
+    assert (places[2] - places[1]).item() / 40.0 == pytest.approx(e * (1 - 2 * a) / math.sqrt(2), rel=2e-3)
+
+
+def brusselator(t, u):
+    x, y = u.unbind(-1)
+    return torch.stack([1 + x**2 * y - 4 * x, 3 * x - x**2 * y], -1)
+
+
+def gray_scott(t, u):
+    x, y = u.unbind(-1)
+    return torch.stack([-x * y**2 + 0.04 * (1 - x), x * y**2 - 0.1 * y], -1)
+
+
+def by_scipy(law, laplacian, u0, ts):
+    """The same equation written with numpy and solved by an independent implicit method."""
+    shape = u0.shape
+
+    def slope(t, y):
+        u = y.reshape(shape)
+        spread = np.zeros_like(u)
+        for axis, (spacing, boundary) in enumerate(zip(laplacian.axes.spacing, laplacian.axes.boundary, strict=True)):
+            width = [(1, 1) if i == axis else (0, 0) for i in range(u.ndim)]
+            padded = np.pad(u, width, mode="wrap" if boundary.name == "periodic" else "reflect")
+            spread += np.diff(padded, 2, axis) / spacing**2
+        rates = laplacian.diffusivity(torch.from_numpy(u)).numpy()
+        reaction = law(t, torch.from_numpy(u.reshape(-1, shape[-1]))).numpy().reshape(shape)
+        return (reaction + rates * spread).ravel()
+
+    return solve_ivp(slope, (ts[0], ts[-1]), u0.ravel(), "LSODA", ts, rtol=1e-8, atol=1e-9).y.T.reshape(-1, *shape)
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+@pytest.mark.parametrize(
+    ("law", "laplacian", "shape"),
+    [
+        (brusselator, Laplacian([0.02, 0.02], 1 / 39, "neumann", ndim=1), (40, 2)),
+        (gray_scott, Laplacian([0.16, 0.08], (1.0, 1.5), ("periodic", "neumann")), (12, 9, 2)),
+    ],
+)
+def test_against_scipy(name, law, laplacian, shape):
+    u0, ts = 0.5 + noise(*shape), [0.0, 0.3, 2.0, 6.0]
+    expected = by_scipy(law, laplacian, u0.numpy(), ts)
+    ys = solve(Problem(law, operator=laplacian), u0, ts, solver=name, rtol=1e-5, atol=1e-6).ys[0]
+    assert np.abs(ys.numpy() - expected).max() < 2e-3
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_everything_at_once_against_a_dense_method(name):
+    """Boundary values, a source, advection, the user's own operator, and a law that knows the time."""
+    source = noise(5, 4, 2, seed=3)
+    operators = [
+        Advection([0.3, 0.0], (0.5, 1.0), "periodic"),
+        Laplacian([0.4, 0.0], (0.5, 1.0), (Dirichlet(1.0, 0.0), "neumann")),
+        lambda u: -0.1 * u * u.mean((1, 2, 3), keepdim=True),
+    ]
+    problem = Problem([source, lambda t, u: torch.sin(3 * t) - u * u.flip(-1)], operator=operators)
+    u0, ts = noise(5, 4, 2), [0.0, 0.5, 2.0]
+    expected = solve(problem, u0, ts, solver="dopri5", rtol=1e-9, atol=1e-10).ys
+    ys = solve(problem, u0, ts, solver=name, rtol=1e-5, atol=1e-6).ys
+    torch.testing.assert_close(ys, expected, rtol=0, atol=5e-4)
+
+
+@pytest.mark.parametrize(("name", "order"), [("rosenbrock", 3), ("etdrk4", 4), ("rock2", 2), ("rkc2", 2)])
+def test_order_on_a_field(name, order):
+    problem = Problem(lambda t, u: torch.sin(2 * t) * u - u**3, operator=Laplacian([0.05, 0.0], 0.3, "periodic"))
+    x = torch.arange(12, dtype=torch.float64) * 0.3
+    u0 = torch.stack([torch.sin(2 * math.pi * x / 3.6), torch.cos(2 * math.pi * x / 3.6)], -1)
+    exact = solve(problem, u0, [0.0, 2.0], solver="dopri5", rtol=1e-12, atol=1e-12).ys
+    errors = [(solve(problem, u0, [0.0, 2.0], solver=name, rtol=None, dt=dt).ys - exact).norm() for dt in (0.1, 0.025)]
+    assert math.log(errors[0] / errors[1], 4) > order - 0.15
+
+
+class Law(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.rate = torch.nn.Parameter(torch.tensor([1.0, 0.6, 0.3], dtype=torch.float64))
+
+    def forward(self, t, u):
+        a, b = u.unbind(-1)
+        r = self.rate
+        return torch.stack([r[0] * a * b - a**2, torch.sin(t[:, 0]) - r[1] * b - r[2] * a * b], -1)
+
+
+MODES = [(name, mode) for name in SOLVERS for mode in get_solver(name).gradients]
+
+
+@pytest.mark.parametrize(("name", "mode"), MODES)
+@pytest.mark.parametrize("others", [False, True])
+def test_gradients_are_those_of_finite_differences(name, mode, others):
+    operators = [Laplacian([Positive(0.5), 0.0], (0.5, 0.7), ("neumann", "periodic"))]
+    if others:
+        operators.append(Advection([0.2, 0.1], (0.5, 0.7), ("neumann", "periodic")))
+    problem = Problem(Law(), operator=operators)
+    start, inputs = noise(2, 4, 3, 2), list(problem.parameters())
+    if mode != "forward":  # which would carry 48 directions
+        inputs.insert(0, start.requires_grad_())
+
+    def loss(mode):
+        return solve(problem, start, [0.0, 0.2, 0.5], solver=name, rtol=None, dt=0.1, gradient=mode).ys.sin().sum()
+
+    gradient = torch.autograd.grad(loss(mode), inputs)
+    eps = 1e-5
+    for tensor, slope in zip(inputs, gradient, strict=True):
+        for i in range(min(tensor.numel(), 5)):
+            sides = []
+            for change in (eps, -eps):
+                with torch.no_grad():
+                    tensor.view(-1)[i] += change
+                    sides.append(loss("direct").item())
+                    tensor.view(-1)[i] -= change
+            expected = (sides[0] - sides[1]) / (2 * eps)
+            assert slope.view(-1)[i].item() == pytest.approx(expected, rel=1e-5, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["rosenbrock", "etdrk4", "rock2", "rkc2"])
+def test_adaptive_steps_are_the_same_with_a_gradient(name):
+    problem = Problem(Law(), operator=Laplacian([Positive(0.5), 0.0], (0.5, 0.7)))
+    start, ts = noise(2, 4, 3, 2), [0.0, 0.2, 3.0]
+    with torch.no_grad():
+        plain = solve(problem, start, ts, solver=name).ys
+    graph = solve(problem, start, ts, solver=name).ys
+    assert graph.requires_grad
+    torch.testing.assert_close(graph.detach(), plain, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["rosenbrock", "etdrk4", "rock2", "rkc2", "bs3"])
+def test_a_field_does_not_know_its_batch_mates(name):
+    problem = Problem(brusselator, operator=Laplacian([0.3, 0.1], (0.5, 0.7)))
+    u0 = torch.stack([noise(4, 3, 2), 3 + 5 * noise(4, 3, 2, seed=1)])
+    together = solve(problem, u0, [0.0, 0.2, 3.0], solver=name)
+    for i in range(2):
+        alone = solve(problem, u0[i], [0.0, 0.2, 3.0], solver=name)
+        torch.testing.assert_close(alone.ys[0], together.ys[0, i], rtol=1e-9, atol=1e-12)
+        assert alone.stats.steps.item() == together.stats.steps[0, i]
+
+
+def test_three_axes():
+    laplacian = Laplacian(0.5, (0.5, 0.4, 0.3), ("neumann", "periodic", "dirichlet"))
+    u0, ts = noise(8, 7, 6, 1), [0.0, 0.4]
+    problem = Problem(lambda t, u: u - u**3, operator=laplacian)
+    ys = [solve(problem, u0, ts, solver=name, rtol=1e-5, atol=1e-6).ys for name in ("rosenbrock", "rkc2", "etdrk4")]
+    torch.testing.assert_close(ys[1], ys[0], rtol=0, atol=1e-4)
+    torch.testing.assert_close(ys[2], ys[0], rtol=0, atol=1e-4)
+
+
+def test_shapes_and_frame():
+    problem = Problem(brusselator, operator=Laplacian([0.3, 0.1], (0.5, 0.7)))
+    solution = solve(problem, noise(3, 5, 4, 2), [0.0, 0.5], rtol=1e-2)
+    assert solution.ys.shape == (1, 3, 2, 5, 4, 2)
+    assert solution.stats.steps.shape == (1, 3)
+    assert solution.solver == "rosenbrock"
+    frame = solution.to_frame()
+    assert frame.shape == (6, 40)
+    assert frame.columns.names == ["x0", "x1", "field"]
+    value = frame.xs((0, 2, 0.5), level=("path", "series", "time"))[(4, 1, "y1")].item()
+    assert value == solution.ys[0, 2, 1, 4, 1, 1].item()
+    # Nothing tells the number of axes: all of y0 is one field.
+    whole = solve(Problem(brusselator, operator=Laplacian([0.3, 0.1])), noise(3, 5, 4, 2), [0.0, 0.1], rtol=1e-2)
+    assert whole.ys.shape == (1, 2, 3, 5, 4, 2)
+
+
+def test_auto_picks_by_structure():
+    assert choose_solver(Problem(brusselator, operator=Laplacian(1.0))) == "rosenbrock"
+    assert choose_solver(Problem(brusselator, operator=lambda u: -u)) == "rock2"
+    assert choose_solver(Problem(brusselator)) == "tsit5"
+
+
+def test_refused_in_the_users_words():
+    problem = Problem(brusselator, operator=Laplacian(1.0, ndim=2))
+    with pytest.raises(ValueError, match=r"y0 must have shape \(\*batch, \*grid, fields\), of 3 axes or more"):
+        solve(problem, noise(4, 2), [0.0, 1.0])
+    with pytest.raises(ValueError, match=r"drift must return shape \(12, 2\)"):
+        solve(Problem(lambda t, u: u[:, :1], operator=Laplacian(1.0)), noise(4, 3, 2), [0.0, 1.0])
