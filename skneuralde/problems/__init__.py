@@ -5,6 +5,7 @@ from skneuralde.problems.axes import Axes
 from skneuralde.problems.boundaries import Dirichlet
 from skneuralde.problems.calculus import in_calculus, ito_form, stratonovich_form
 from skneuralde.problems.field import FieldDrift, FieldProblem
+from skneuralde.problems.jumps import Jump
 from skneuralde.problems.laplacian import Laplacian, Positive
 from skneuralde.problems.operators import Operators
 from skneuralde.problems.problem import Problem
@@ -16,6 +17,7 @@ __all__ = [
     "Dirichlet",
     "FieldDrift",
     "FieldProblem",
+    "Jump",
     "Laplacian",
     "Operators",
     "Positive",

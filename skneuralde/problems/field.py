@@ -87,6 +87,7 @@ class FieldProblem(nn.Module):
     noise = "diagonal"
     calculus = "ito"
     diffusion = None
+    jumps = ()
 
     def __init__(self, reaction: Reaction, operators: Operators, state: Sequence[int]):
         super().__init__()

@@ -1,4 +1,4 @@
-"""`Problem`: the equation du = f(t, u) dt + g(t, u) dW."""
+"""`Problem`: the equation du = f(t, u) dt + g(t, u) dW, and jumps."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from skneuralde._typing import Coefficient, Context, State, Time
 from skneuralde.problems.field import FieldProblem
+from skneuralde.problems.jumps import Jump
 from skneuralde.problems.operators import Operators, resolve_operator
 from skneuralde.problems.reaction import Reaction, resolve_reaction
 from skneuralde.terms import Constant, Term, check_term, resolve_known
@@ -19,7 +20,7 @@ CALCULI = ("ito", "stratonovich")
 
 
 class Problem(nn.Module):
-    """A differential equation, ordinary or stochastic, or a partial one by the method of lines.
+    """A differential equation: ordinary, stochastic, with jumps, or a partial one by the method of lines.
 
     Parameters
     ----------
@@ -29,6 +30,8 @@ class Problem(nn.Module):
         elements. None is no drift.
     diffusion : same, default=None
         g, likewise; its shape is told by ``noise``. None makes the equation ordinary.
+    jumps : sequence of Jump, default=()
+        Channels of jumps, each with a clock of its own.
     operator : Laplacian, Advection, callable, torch.nn.Module or list of these, default=None
         What acts on a field ``u (batch, *grid, fields)`` as a whole: the state is then a field, and ``drift`` its law
         at each point by itself. All points are one batch for it: ``u`` is ``(batch * points, fields)`` and ``t`` and
@@ -43,6 +46,7 @@ class Problem(nn.Module):
     ----------
     drift, diffusion : Term
         The coefficients as torch modules; ``diffusion`` is None where the equation has no noise.
+    jumps : ModuleList of Jump
     operator : Operators or None
     state_ndim : int or None
         Number of axes of one state; None where only the state can tell, as all its axes are one state.
@@ -66,6 +70,7 @@ class Problem(nn.Module):
         drift: Any,
         diffusion: Any = None,
         *,
+        jumps: Sequence[Jump] = (),
         operator: Any = None,
         noise: str = "diagonal",
         calculus: str = "ito",
@@ -75,12 +80,18 @@ class Problem(nn.Module):
             raise ValueError(f"noise must be one of {NOISES}, got {noise!r}")
         if calculus not in CALCULI:
             raise ValueError(f"calculus must be one of {CALCULI}, got {calculus!r}")
+        if not isinstance(jumps, (Sequence, nn.ModuleList)) or any(not isinstance(jump, Jump) for jump in jumps):
+            raise ValueError(f"jumps must be a sequence of Jump, such as (Jump(rate, affect),), got {jumps!r}")
         self.noise = noise
         self.calculus = calculus
+        # Typed as jumps, for what nn.ModuleList does not know of its modules.
+        self.jumps: Sequence[Jump] = nn.ModuleList(jumps)  # type: ignore[assignment]
         self.operator = resolve_operator(operator)
         if self.operator is not None:
             if diffusion is not None:
                 raise ValueError("an equation with an operator has no noise: give diffusion=None")
+            if jumps:
+                raise ValueError("an equation with an operator has no jumps: give jumps=()")
             self.state_ndim = None if self.operator.ndim is None else self.operator.ndim + 1
             self.drift = resolve_reaction(drift)
         else:
@@ -104,8 +115,8 @@ class Problem(nn.Module):
         return FieldProblem(self.drift, self.operator, state)
 
     def reinterpreted(self, drift: Term, calculus: str) -> Problem:
-        """The equation with the same noise, another drift and another reading of the integral."""
-        other = Problem(drift, self.diffusion, noise=self.noise, calculus=calculus)
+        """The equation with the same noise and jumps, another drift and another reading of the integral."""
+        other = Problem(drift, self.diffusion, jumps=self.jumps, noise=self.noise, calculus=calculus)
         other._noise_dim = self._noise_dim
         return other
 
@@ -143,6 +154,8 @@ class Problem(nn.Module):
             return
         dim = u.shape[-1]
         check_term(self.drift, name="drift", shape=(dim,), t=t, u=u, c=c)
+        for i, jump in enumerate(self.jumps):
+            jump.check(t, u, c, name=f"jumps[{i}]")
         if self.diffusion is None:
             return
         shape = (dim, None) if self._is_matrix_noise(self.diffusion, t, u, c) else (dim,)

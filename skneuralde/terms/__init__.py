@@ -1,26 +1,43 @@
 """Coefficients of an equation: from what the user gives to a torch module of (t, u, c)."""
 
+from skneuralde.terms.affects import Affect, GaussianAffect, KnownAffect, SetState, SumAffect
 from skneuralde.terms.base import Sum, Term
 from skneuralde.terms.check import check_term
 from skneuralde.terms.inputs import Inputs
-from skneuralde.terms.known import Constant, Known, UserModule
+from skneuralde.terms.known import Constant, Known, PerPath, UserModule
 from skneuralde.terms.mlp import MLP
 from skneuralde.terms.network import Network
-from skneuralde.terms.resolve import has_known_units, resolve, resolve_known, summands, trainable
+from skneuralde.terms.resolve import (
+    has_known_units,
+    resolve,
+    resolve_known,
+    resolve_known_affect,
+    resolve_known_rate,
+    summands,
+    trainable,
+)
 
 __all__ = [
     "MLP",
+    "Affect",
     "Constant",
+    "GaussianAffect",
     "Inputs",
     "Known",
+    "KnownAffect",
     "Network",
+    "PerPath",
+    "SetState",
     "Sum",
+    "SumAffect",
     "Term",
     "UserModule",
     "check_term",
     "has_known_units",
     "resolve",
     "resolve_known",
+    "resolve_known_affect",
+    "resolve_known_rate",
     "summands",
     "trainable",
 ]

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from skneuralde._typing import Coefficient, Context, State, Time
 from skneuralde.terms.base import Term
-from skneuralde.terms.signature import takes_context
+from skneuralde.terms.signature import extra_arguments
 
 
 class Constant(Term):
@@ -43,7 +43,7 @@ class Known(Term):
         super().__init__()
         self.name = name
         self.function = function
-        self.takes_context = takes_context(function, name)
+        self.takes_context = bool(extra_arguments(function, name))
 
     def forward(self, t: Time, u: State, c: Context | None = None) -> Coefficient:
         """Value of the user's function at every path."""
@@ -63,9 +63,23 @@ class UserModule(Known):
     def __init__(self, module: nn.Module, name: str):
         # The signature that counts is forward's: nn.Module.__call__ takes anything.
         super().__init__(module, name)
-        self.takes_context = takes_context(module.forward, name)
+        self.takes_context = bool(extra_arguments(module.forward, name))
 
     def floating_dtypes(self) -> set[torch.dtype]:
         """Dtypes of the module's real parameters and buffers."""
         tensors = [*self.parameters(), *self.buffers()]
         return {tensor.dtype for tensor in tensors if tensor.is_floating_point()}
+
+
+class PerPath(Term):
+    """A term with one value per path, ``(batch,)``, of one that may give ``(batch, 1)``."""
+
+    def __init__(self, term: Term):
+        super().__init__()
+        self.term = term
+        self.state_dependent = term.state_dependent
+
+    def forward(self, t: Time, u: State, c: Context | None = None) -> Coefficient:
+        """Value at every path."""
+        value = self.term(t, u, c)
+        return value[:, 0] if value.ndim == 2 and value.shape[1] == 1 else value

@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from skneuralde.terms.affects import Affect, KnownAffect, SetState, SumAffect
 from skneuralde.terms.base import Sum, Term
 from skneuralde.terms.inputs import Inputs
-from skneuralde.terms.known import Constant, Known, UserModule
+from skneuralde.terms.known import Constant, Known, PerPath, UserModule
 from skneuralde.terms.mlp import MLP
 from skneuralde.terms.network import Network
 
@@ -96,20 +97,70 @@ def resolve_known(spec: Any, *, name: str) -> Term | None:
     ValueError
         If the spec is an MLP, whose scales only data can tell, or nothing that a coefficient can be.
     """
+    return _resolve(spec, name, _known_leaf)
+
+
+def _known_leaf(part: Any, label: str) -> Term:
+    _refuse_network(part, label)
+    if isinstance(part, nn.Module):
+        return UserModule(part, label)
+    if _is_array(part):
+        return Constant(_constant(part, label))
+    return Known(part, label)
+
+
+def _refuse_network(part: Any, label: str) -> None:
+    if isinstance(part, MLP) or (isinstance(part, str) and part == "mlp"):
+        raise ValueError(
+            f"{label} is an MLP, whose inputs are scaled by data: give it to an estimator, or give Problem a "
+            "torch.nn.Module of (t, u)"
+        )
+
+
+def resolve_known_rate(spec: Any, *, name: str) -> Term:
+    """Turn the rate of a `Jump` into a term with one value per path, ``(batch,)``.
+
+    Raises
+    ------
+    ValueError
+        As `resolve_known`; also for None, and for arrays.
+    """
 
     def leaf(part: Any, label: str) -> Term:
-        if isinstance(part, MLP) or (isinstance(part, str) and part == "mlp"):
-            raise ValueError(
-                f"{label} is an MLP, whose inputs are scaled by data: give it to an estimator, or give Problem a "
-                "torch.nn.Module of (t, u)"
-            )
-        if isinstance(part, nn.Module):
-            return UserModule(part, label)
-        if _is_array(part):
-            return Constant(_constant(part, label))
-        return Known(part, label)
+        if not _is_array(part):
+            return PerPath(_known_leaf(part, label))
+        value = _constant(part, label)
+        if value.numel() != 1:
+            raise ValueError(f"{label} must be one number, got shape {tuple(value.shape)}: each channel has one rate")
+        if float(value) < 0.0:
+            raise ValueError(f"{label} must not be negative, got {float(value):g}")
+        return Constant(value.reshape(()), ())
 
-    return _resolve(spec, name, leaf)
+    rate = _resolve(spec, name, leaf)
+    if rate is None:
+        raise ValueError(f"{name} is None; a jump that never happens is left out of jumps=")
+    return rate
+
+
+def resolve_known_affect(spec: Any, *, name: str) -> Affect:
+    """Turn the effect of a `Jump` into a function of the state before it and its mark.
+
+    Raises
+    ------
+    ValueError
+        As `resolve_known`; also for None.
+    """
+    if isinstance(spec, Affect):
+        return spec
+    if _is_sum(spec) and spec:
+        return SumAffect([resolve_known_affect(part, name=f"{name}[{i}]") for i, part in enumerate(spec)])
+    if callable(spec) and not (isinstance(spec, Term) or inspect.isclass(spec) or _is_array(spec)):
+        _refuse_network(spec, name)
+        return KnownAffect(spec, name)
+    term = resolve_known(spec, name=name)
+    if term is None:
+        raise ValueError(f"{name} is None; give the state after the jump, as a function of (t, u) or (t, u, z)")
+    return SetState(term)
 
 
 def trainable(term: Term | None) -> bool:

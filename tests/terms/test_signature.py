@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from skneuralde.terms import Known, UserModule
-from skneuralde.terms.signature import takes_context
+from skneuralde.terms.signature import extra_arguments
 
 
 class Callable:
@@ -68,7 +68,7 @@ def f(t, u, c, k):
     ],
 )
 def test_signatures(function, expected):
-    assert takes_context(function, "drift") is expected
+    assert extra_arguments(function, "drift") == (("c",) if expected else ())
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_signatures(function, expected):
         (lambda t, u, c, z: u, "mark of a jump"),
         (lambda t, u, k: u, "Give k a default, or bind it with functools.partial"),
         (lambda t, u, c, k: u, "Give k a default"),
-        (lambda t, u, k=1.0, c=None: u, "c .* is the third argument"),
+        (lambda t, u, k=1.0, c=None: u, "c .* by that name"),
         (lambda t, u, *, k: u, "Give k a default"),
         (functools.partial(f, c=1.0), "Give k a default"),
         (torch.nn.Linear(2, 2).forward, r"must take the arguments \(t, u\)"),
@@ -89,7 +89,7 @@ def test_signatures(function, expected):
 )
 def test_refused_signatures(function, message):
     with pytest.raises(ValueError, match=message):
-        takes_context(function, "drift")
+        extra_arguments(function, "drift")
 
 
 def test_calls_follow_the_signature():
@@ -104,3 +104,23 @@ def test_calls_follow_the_signature():
 def test_missing_context_is_named():
     with pytest.raises(ValueError, match="drift takes c, but there are neither context nor controls"):
         Known(Callable(), "drift")(torch.zeros(3, 1), torch.ones(3, 2))
+
+
+@pytest.mark.parametrize(
+    ("function", "expected"),
+    [
+        (lambda t, u: u, ()),
+        (lambda t, u, z: u, ("z",)),
+        (lambda t, u, c: u, ("c",)),
+        (lambda t, u, c, z: u, ("c", "z")),
+        (lambda t, u, z, k=1.0: u, ("z",)),
+    ],
+)
+def test_effects_of_jumps_may_take_their_mark(function, expected):
+    assert extra_arguments(function, "affect", accepted=("c", "z")) == expected
+
+
+@pytest.mark.parametrize("function", [lambda t, u, z, c: u, lambda t, u, mark: u, lambda t, u, c, k, z: u])
+def test_refused_effects_of_jumps(function):
+    with pytest.raises(ValueError, match=r"affect is called as .*\(t, u, c, z\)"):
+        extra_arguments(function, "affect", accepted=("c", "z"))

@@ -1,0 +1,105 @@
+"""`Jump`: one channel of jumps, with a rate at which they happen and what they do."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from skneuralde._typing import Context, State, Time
+from skneuralde.terms import Affect, Term, check_term, resolve_known_affect, resolve_known_rate
+
+#: Draws marks: from the shape wanted and standard normal numbers of that shape to the marks.
+Marks = Callable[[Tensor], Tensor]
+
+
+class Jump(nn.Module):
+    """A channel of jumps: they happen at a rate, and each sets a new state.
+
+    Parameters
+    ----------
+    rate : number, callable, torch.nn.Module or list of these
+        Jumps per unit of time. A callable takes ``(t, u)`` or ``(t, u, c)`` with ``t (batch, 1)``, ``u (batch, dim)``
+        and ``c (batch, k)`` and returns ``(batch,)`` or ``(batch, 1)``. A list is the sum of its elements. Never
+        negative.
+    affect : number, array, callable, torch.nn.Module or list of these
+        The state after the jump, ``(batch, dim)``, given the state u before it: a function of ``(t, u)``,
+        ``(t, u, c)``, ``(t, u, z)`` or ``(t, u, c, z)``, where z is the jump's random mark. A number or array is the
+        state itself; a list is the sum of its elements.
+    marks : callable, optional
+        Turns independent standard normal numbers ``(batch, dim)`` into marks ``z (batch, ...)``, so that the same seed
+        gives the same marks. By default z is these numbers.
+    bound : float, optional
+        A rate that is never exceeded. It makes the simulation of a rate that depends on time or state exact and fast,
+        by thinning; where it is exceeded there is an error.
+
+    Attributes
+    ----------
+    rate : Term
+    affect : Affect
+
+    Examples
+    --------
+    Prices that halve twice a year:
+
+    >>> from skneuralde import Jump
+    >>> crash = Jump(2.0, lambda t, u: u / 2)
+
+    Jumps of Merton's model of a log price, by normal amounts:
+
+    >>> news = Jump(10.0, lambda t, u, z: u - 0.01 + 0.02 * z)
+    """
+
+    rate: Term
+    affect: Affect
+
+    def __init__(self, rate: Any, affect: Any, *, marks: Marks | None = None, bound: float | None = None):
+        super().__init__()
+        if bound is not None and not (math.isfinite(bound) and bound > 0.0):
+            raise ValueError(f"bound must be a positive number, got {bound!r}")
+        if marks is not None and not callable(marks):
+            raise ValueError(f"marks must be a function of standard normal numbers (batch, dim), got {marks!r}")
+        self.rate = resolve_known_rate(rate, name="rate")
+        self.affect = resolve_known_affect(affect, name="affect")
+        self.marks = marks
+        self.bound = bound
+
+    def draw(self, normals: Tensor) -> Tensor:
+        """Marks of jumps, from independent standard normal numbers ``(batch, dim)``."""
+        return normals if self.marks is None else self.marks(normals)
+
+    def check(self, t: Time, u: State, c: Context | None = None, *, name: str) -> None:
+        """Call rate and affect once and refuse what does not fit.
+
+        Raises
+        ------
+        ValueError
+            If a value has the wrong shape, dtype or device or is not finite, or if the rate is negative or above its
+            bound.
+        """
+        rate = check_term(self.rate, name=f"{name}.rate", shape=(), t=t, u=u, c=c)
+        self.check_rate(rate, t, u, name=name)
+        marks = self.draw(torch.zeros_like(u))
+        check_term(self.affect.with_mark(marks), name=f"{name}.affect", shape=u.shape[1:], t=t, u=u, c=c)
+
+    def check_rate(self, rate: Tensor, t: Time, u: State, *, name: str) -> None:
+        """Refuse rates ``(batch,)`` that are negative, not finite or above the bound.
+
+        Raises
+        ------
+        ValueError
+            With the time and the state.
+        """
+        most = math.inf if self.bound is None else self.bound * (1.0 + 1e-6)
+        wrong = ~((rate >= 0.0) & (rate <= most) & rate.isfinite())
+        if bool(wrong.any()):
+            row = int(wrong.nonzero()[0])
+            value = float(rate[row])
+            reason = "exceeds its bound" if value > most else "must be finite and not negative"
+            limit = f" {self.bound:g}" if value > most and self.bound is not None else ""
+            raise ValueError(
+                f"{name}.rate {reason}{limit}: it is {value:g} at t = {float(t[row]):g} and u = {u[row].tolist()}"
+            )

@@ -1,0 +1,104 @@
+"""What a jump does: the state after it, as a function of the state before it and of a random mark."""
+
+from __future__ import annotations
+
+import functools
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from skneuralde._typing import Context, State, Time
+from skneuralde.terms.base import Term
+from skneuralde.terms.signature import extra_arguments
+
+
+class Affect(nn.Module, ABC):
+    """The effect of a jump: gives the state after it, ``(batch, dim)``.
+
+    Attributes
+    ----------
+    uses_marks : bool
+        Whether the effect is random, that is, looks at its mark z.
+    """
+
+    uses_marks: bool = False
+
+    @abstractmethod
+    def forward(self, t: Time, u: State, c: Context | None, z: Tensor) -> State:
+        """State after a jump at time t from the state u with the mark z."""
+
+    def with_mark(self, z: Tensor) -> Term:
+        """The effect of jumps with these marks, as a function of ``(t, u, c)``."""
+        return _Marked(self, z)
+
+
+class _Marked(Term):
+    def __init__(self, affect: Affect, z: Tensor):
+        super().__init__()
+        self.affect = affect
+        self.z = z
+
+    def forward(self, t: Time, u: State, c: Context | None = None) -> State:
+        """State after the jump."""
+        return self.affect(t, u, c, self.z)
+
+
+class KnownAffect(Affect):
+    """The user's own function, or trainable module, of ``(t, u)``, with c, z or both behind."""
+
+    def __init__(self, function: Callable[..., Tensor], name: str):
+        super().__init__()
+        self.name = name
+        self.function = function
+        signature = function.forward if isinstance(function, nn.Module) else function
+        self.extra = extra_arguments(signature, name, accepted=("c", "z"))
+        self.uses_marks = "z" in self.extra
+
+    def forward(self, t: Time, u: State, c: Context | None, z: Tensor) -> State:
+        """State after the jump."""
+        if c is None and "c" in self.extra:
+            raise ValueError(f"{self.name} takes c, but there are neither context nor controls to give it")
+        return self.function(t, u, *[{"c": c, "z": z}[name] for name in self.extra])
+
+
+class SetState(Affect):
+    """The state after a jump is the value of a term, whatever the mark."""
+
+    def __init__(self, term: Term):
+        super().__init__()
+        self.term = term
+
+    def forward(self, t: Time, u: State, c: Context | None, z: Tensor) -> State:
+        """State after the jump."""
+        return self.term(t, u, c)
+
+
+class GaussianAffect(Affect):
+    """A jump by a random amount: to u + m(t, u) + s(t, u) z, with marks that are standard normal."""
+
+    uses_marks = True
+
+    def __init__(self, mean: Term, std: Term):
+        super().__init__()
+        self.mean = mean
+        self.std = std
+
+    def forward(self, t: Time, u: State, c: Context | None, z: Tensor) -> State:
+        """State after the jump."""
+        return u + self.mean(t, u, c) + self.std(t, u, c) * z
+
+
+class SumAffect(Affect):
+    """The state after a jump is a sum, partly known and partly learned."""
+
+    def __init__(self, affects: Sequence[Affect]):
+        super().__init__()
+        # Typed as affects, for what nn.ModuleList does not know of its modules.
+        self.affects: Sequence[Affect] = nn.ModuleList(affects)  # type: ignore[assignment]
+        self.uses_marks = any(affect.uses_marks for affect in self.affects)
+
+    def forward(self, t: Time, u: State, c: Context | None, z: Tensor) -> State:
+        """State after the jump."""
+        return functools.reduce(torch.add, [affect(t, u, c, z) for affect in self.affects])
