@@ -7,7 +7,6 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from skneuralde.inference.gaussian import gaussian_log_density
 from skneuralde.inference.model import Model
 from skneuralde.inference.moments import Propagator
 from skneuralde.inference.transitions import Transitions
@@ -59,7 +58,7 @@ class TransitionLikelihood(Objective):
         transitions = self.transitions.select(items)
         if self.encode:
             transitions = started(transitions, model)
-        return -gaussian_log_density(self.targets.index_select(0, items), *model.observed_moments(transitions))
+        return -model.law(transitions).log_density(self.targets.index_select(0, items))
 
 
 def start_calibration(model: Model, epoch: int, calibrate: Calibration) -> None:
