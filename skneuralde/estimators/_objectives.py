@@ -18,6 +18,7 @@ from skneuralde.losses import (
     CurveObjective,
     FilterLikelihood,
     GrowingPaths,
+    JumpLikelihood,
     LeastSquares,
     MeanMatching,
     MomentMatching,
@@ -138,7 +139,8 @@ def _likelihood(panel: Panel, rows: np.ndarray, setup: Setup) -> Objective:
     targets = np.flatnonzero(rows & observed(panel) & is_uncertain(panel, setup))
     stop, transitions = transitions_to(panel, targets, setup)
     _refuse_empty(len(stop))
-    return TransitionLikelihood(
+    likelihood = JumpLikelihood if setup.jumps else TransitionLikelihood
+    return likelihood(
         transitions,
         setup.tensor(panel.values[stop]),
         setup.tensor(panel.weight[stop]),

@@ -63,7 +63,7 @@ class Scales:
             slopes = change / gap[:, None]
             rate = _root_mean(slopes**2)
         else:
-            change, gap, slopes, rate = _increments(panel)
+            change, gap, slopes, rate = increments(panel)
             times = np.unique(panel.times)
             if not len(gap) and len(times) > 1:
                 # Snapshots: the population may move by its own spread over the whole range of times.
@@ -79,7 +79,7 @@ class Scales:
         return cls(time, state, inputs, rate, volatility, spacing)
 
 
-def _increments(panel: Panel) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def increments(panel: Panel) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Increments, gaps and slopes of all transitions, and the drift's size from neighbouring slopes."""
     whole = complete(panel)
     before = previous(panel, whole)

@@ -65,6 +65,25 @@ class Mixture:
         """Expected number of jumps, ``(n,)``."""
         return self.log_weight.new_tensor(self.jumps) @ self.weight
 
+    @property
+    def evidence(self) -> Tensor:
+        """How clearly every component but the first shows, ``(component - 1, n)``.
+
+        Its divergence from the component without jumps, in nats: what an observation says on average for the jump,
+        when there is one.
+        """
+        none, some = self.covs[:1], self.covs[1:]
+        shift = (self.means[1:] - self.means[:1])[..., None]
+        if shift.shape[-2] == 1:
+            ratio = (some / none)[..., 0, 0]
+            return 0.5 * (ratio - 1.0 - ratio.log() + (shift.square() / none)[..., 0, 0])
+        factor = torch.linalg.cholesky_ex(none)[0]
+        white = torch.linalg.solve_triangular(
+            factor, torch.cat([shift, torch.linalg.cholesky_ex(some)[0]], -1), upper=False
+        )
+        log_det = 2.0 * white[..., 1:].diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        return 0.5 * (white.square().sum((-2, -1)) - shift.shape[-2] - log_det)
+
     def observed(self, observe: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) -> Mixture:
         """The laws of what is observed, given how mean (m, dim) and covariance (m, dim, dim) of it follow."""
         means, covs = observe(self.means.flatten(0, 1), self.covs.flatten(0, 1))
@@ -91,7 +110,7 @@ class Mixture:
         return self.posterior(target)[1:].sum(0)
 
     def jump_size(self, target: Tensor) -> Tensor:
-        """Mean of what jumps have moved the vectors by, given what was observed and that there was a jump, ``(n, dim)``.
+        """Mean of what jumps have moved the vectors by, ``(n, dim)``, given target and that there was a jump.
 
         The part of the change that the component without jumps does not explain, divided between jumps and diffusion
         in proportion to what either adds to the variance. Where components of target are NaN, so is the result.
@@ -132,7 +151,7 @@ class Mixture:
         return x
 
     def draw(self, normals: Tensor, choice: Tensor) -> Tensor:
-        """Draws ``(n_samples, n, dim)`` from standard normal numbers; ``choice (n_samples, n)`` are normal numbers, too."""
+        """Draws ``(n_samples, n, dim)`` from standard normal numbers, of which ``choice (n_samples, n)`` are more."""
         upper = self.weight.cumsum(0)
         uniform = torch.special.ndtr(choice) * upper[-1]
         component = (uniform[None] > upper[:, None]).sum(0).clamp_max(len(self.jumps) - 1)

@@ -9,11 +9,12 @@ from torch import Tensor
 
 from skneuralde.inference.model import Model
 from skneuralde.inference.moments import Propagator
+from skneuralde.inference.splitting import JumpSplitting
 from skneuralde.inference.transitions import Transitions
 from skneuralde.losses.base import Objective
 
 #: Makes a propagator that is fine enough for the model's present coefficients.
-Calibration = Callable[[Model], Propagator]
+Calibration = Callable[[Model], Propagator | JumpSplitting]
 
 
 class TransitionLikelihood(Objective):
@@ -55,10 +56,12 @@ class TransitionLikelihood(Objective):
         start_calibration(model, epoch, self.calibrate)
 
     def values(self, model: Model, items: Tensor, *, seed: int) -> Tensor:
+        return -model.law(self._transitions(model, items)).log_density(self.targets.index_select(0, items))
+
+    def _transitions(self, model: Model, items: Tensor) -> Transitions:
+        """These items, from where they start."""
         transitions = self.transitions.select(items)
-        if self.encode:
-            transitions = started(transitions, model)
-        return -model.law(transitions).log_density(self.targets.index_select(0, items))
+        return started(transitions, model) if self.encode else transitions
 
 
 def start_calibration(model: Model, epoch: int, calibrate: Calibration) -> None:
