@@ -1,8 +1,8 @@
 """Jumps that are learned against the truth, over ten seeds: Merton's model, a state-dependent rate and size, no jumps.
 
 Merton: ten years of days (2,520 of them) of a log price with drift 0.08, volatility 0.16 and 12 jumps a year of
--0.01 +- 0.04; beside the maximum of the exact series, found here by scipy. State dependence: 40,000 observations of a
-process that returns to zero, whose jumps become more frequent and smaller with its level. No jumps: 5,000 observations
+-0.01 +- 0.04; beside the maximum of the exact series, found here by scipy. State dependence: 28,000 observations of
+a process that returns to zero, whose jumps become more frequent and larger with its level. No jumps: 5,000 observations
 of the same without them.
 """
 
@@ -21,8 +21,8 @@ SEEDS = range(10)
 DAYS, STEP = 2520, 1 / 252
 DRIFT, VOLATILITY, RATE, MEAN, STD = MERTON = (0.08, 0.16, 12.0, -0.01, 0.04)
 TERMS = np.arange(12)
-#: The state-dependent process: du = -u dt + 0.5 dW, a jump of 2.5 + 0.6 u +- 0.3 downwards, observed every 0.05.
-SPACING, N, N_WITHOUT, SIGMA, SPREAD = 0.05, 40_000, 5_000, 0.5, 0.3
+#: The state-dependent process: du = -u dt + 0.5 dW, a jump of 2.5 + 0.6 u +- 0.3 downwards, observed every 0.1.
+SPACING, N, N_WITHOUT, SIGMA, SPREAD = 0.1, 28_000, 5_000, 0.5, 0.3
 
 
 def merton(seed):
@@ -83,7 +83,7 @@ def merton_errors(seed):
 
 
 def true_rate(u):
-    return 0.3 + 2.0 / (1.0 + np.exp(-2.0 * u))
+    return 0.5 + 2.5 / (1.0 + np.exp(-2.0 * u))
 
 
 def true_size(u):
@@ -117,7 +117,9 @@ def relative_error(learned, truth):
 def state_dependent_errors(seed):
     """Relative L2 errors of rate and size over the central 90% of the data, and the number of jumps."""
     X, y, counted = state_dependent(seed, N)
-    model = NeuralJumpDiffusion(series=1, random_state=seed).fit(X, y)
+    model = NeuralJumpDiffusion(
+        series=1, batch_size=1000, learning_rate_init=5e-3, max_iter=40, random_state=seed
+    ).fit(X, y)
     u = np.linspace(*np.quantile(y, [0.05, 0.95]), 200)
     at = torch.as_tensor(u)[:, None]
     with torch.no_grad():

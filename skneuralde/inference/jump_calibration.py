@@ -14,7 +14,7 @@ from skneuralde.inference.moments import Propagator
 from skneuralde.inference.splitting import JumpSplitting
 from skneuralde.inference.transitions import Transitions
 
-#: Numbers of jumps that may be told apart, and how likely the last may be, in units of the tolerance.
+#: Numbers of jumps that may be told apart, and how likely more than that may be, in units of the tolerance.
 _MOST, _TAIL = (2, 3, 4, 6, 8), 0.1
 #: Times of a jump, in each segment, at most.
 _MOST_NODES = 16
@@ -24,8 +24,8 @@ _MOST_NODES = 16
 def calibrate_jumps(model: Model, transitions: Transitions, flow: Propagator, *, rtol: float) -> JumpSplitting:
     """The cheapest splitting at which the predictive densities are exact to ``rtol``.
 
-    Enough numbers of jumps are told apart when the last of them has a probability of a tenth of ``rtol``; jumps at
-    enough times when twice as many change the densities by a divergence of less than ``rtol`` nats, in the mean over
+    Enough numbers of jumps are told apart when more jumps have a probability of a tenth of ``rtol``; jumps at enough
+    times when twice as many change the densities by a divergence of less than ``rtol`` nats, in the mean over
     the transitions.
 
     Returns
@@ -38,10 +38,10 @@ def calibrate_jumps(model: Model, transitions: Transitions, flow: Propagator, *,
         return chosen
     for most in _MOST:
         chosen = replace(chosen, most=most)
-        coarse = _law(model, transitions, chosen)
-        tail = float(coarse.weight[[n == most for n in coarse.jumps]].sum(0).mean())
-        if tail <= _TAIL * rtol:
+        further = _law(model, transitions, replace(chosen, most=most + 1))
+        if float(further.weight[-1].mean()) <= _TAIL * rtol:
             break
+    coarse = _law(model, transitions, chosen)
     while chosen.nodes < _MOST_NODES:
         finer = replace(chosen, nodes=2 * chosen.nodes)
         fine = _law(model, transitions, finer)
