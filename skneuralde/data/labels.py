@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from skneuralde.data.positions import position_type
+
 
 def encode(keys: Sequence[Any], where: Sequence[str]) -> tuple[np.ndarray, list[Any]]:
     """Codes `(n_rows,)` of the rows' series and the series' labels, sorted.
@@ -22,7 +24,7 @@ def encode(keys: Sequence[Any], where: Sequence[str]) -> tuple[np.ndarray, list[
     encoded = [_encode_one(key, place) for key, place in zip(keys, where, strict=True)]
     if len(encoded) == 1:
         return encoded[0]
-    combined = encoded[0][0]
+    combined = encoded[0][0].astype(np.int64)
     for codes, labels in encoded[1:]:
         combined = combined * len(labels) + codes
     present, result = np.unique(combined, return_inverse=True)
@@ -42,7 +44,7 @@ def _encode_one(key: Any, where: str) -> tuple[np.ndarray, list[Any]]:
         )
     labels = unique.tolist()
     order = sorted(range(len(labels)), key=_sort_key(labels))
-    rank = np.empty(len(labels), dtype=np.int64)
+    rank = np.empty(len(labels), dtype=position_type(len(labels)))
     rank[order] = np.arange(len(labels))
     return rank[codes], [labels[i] for i in order]
 

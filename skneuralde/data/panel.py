@@ -11,12 +11,16 @@ from sklearn.utils.validation import _check_sample_weight
 from skneuralde.data.canonical import changes, content_order
 from skneuralde.data.clock import Clock
 from skneuralde.data.fill import Missing, fill_context, fill_controls, refuse_missing
+from skneuralde.data.positions import position_type
 from skneuralde.data.roles import Roles, Rows
 
 
 @dataclass(frozen=True)
 class Panel:
     """Observations, or queries, of many series in flat arrays.
+
+    Series' arrays are in one piece, so that tensors can share their memory; where the caller's own are, and in order,
+    they are shared as well.
 
     Attributes
     ----------
@@ -57,7 +61,7 @@ class Panel:
     @property
     def series_of(self) -> np.ndarray:
         """The series of each time, as an index into `labels`."""
-        return np.repeat(np.arange(self.n_series), self.lengths)
+        return np.repeat(np.arange(self.n_series, dtype=position_type(self.n_series)), self.lengths)
 
     def subset(self, keep: np.ndarray) -> Panel:
         """Keep the times where `keep` is true; series that lose all of theirs go as well."""
@@ -127,16 +131,18 @@ def _series_panel(
     rows: Rows, times: np.ndarray, values: np.ndarray, weight: np.ndarray, roles: Roles, fill: Missing
 ) -> Panel:
     order = _order(rows.codes, times, weight)
-    codes, times, weight = rows.codes[order], times[order], weight[order]
-    first_in_series = np.flatnonzero(np.diff(codes, prepend=-1))
+    codes, times, weight = rows.codes[order], np.ascontiguousarray(times[order]), weight[order]
+    first_in_series = np.flatnonzero(np.diff(codes, prepend=codes.dtype.type(-1)))
     labels = [rows.labels[code] for code in codes[first_in_series]]
     context = fill_context(rows.context[order], first_in_series, roles.names_of(roles.context), labels)
-    controls = rows.controls[order]
-    values = values[order]
+    controls = np.ascontiguousarray(rows.controls[order])
+    values = np.ascontiguousarray(values[order])
 
-    fresh = (np.diff(codes, prepend=-1) != 0) | (np.diff(times, prepend=np.nan) != 0)
-    group = np.cumsum(fresh) - 1
-    where = np.full(rows.n_rows, -1, dtype=np.int64)
+    fresh = np.ones(len(codes), dtype=bool)
+    fresh[1:] = (codes[1:] != codes[:-1]) | (times[1:] != times[:-1])
+    group = np.cumsum(fresh, dtype=position_type(rows.n_rows))
+    group -= 1
+    where = np.full(rows.n_rows, -1, dtype=group.dtype)
     where[order] = group
     if not fresh.all():
         starts = np.flatnonzero(fresh)
@@ -144,7 +150,7 @@ def _series_panel(
         controls = _grouped_mean(controls, weight, starts, group)
         times, context = times[starts], context[starts]
         weight = np.add.reduceat(weight, starts)
-    offsets = np.append(group[first_in_series], len(times))
+    offsets = np.append(group[first_in_series], len(times)).astype(np.int64)
     controls = fill_controls(controls, times, offsets, roles.names_of(roles.controls), labels, fill)
     initial = np.empty((len(times), 0), dtype=roles.dtype)
     return Panel(times, values, weight, context, controls, initial, offsets, labels, where)
@@ -152,8 +158,8 @@ def _series_panel(
 
 def _order(codes: np.ndarray, times: np.ndarray, weight: np.ndarray) -> np.ndarray | slice:
     """Rows with weight by series and time; a slice, which copies nothing, where they are so already."""
-    step = np.diff(codes)
-    if np.all(weight > 0) and np.all((step > 0) | ((step == 0) & (np.diff(times) >= 0))):
+    same, ascending = codes[1:] == codes[:-1], times[1:] >= times[:-1]
+    if np.all(weight > 0) and np.all((codes[1:] > codes[:-1]) | (same & ascending)):
         return slice(None)
     order = np.lexsort((times, codes))
     return order[weight[order] > 0]

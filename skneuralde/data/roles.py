@@ -33,7 +33,7 @@ class Rows:
     Attributes
     ----------
     times : ndarray, DatetimeIndex or TimedeltaIndex of shape (n_rows,)
-    codes : ndarray of shape (n_rows,)
+    codes : int array of shape (n_rows,)
         Index into `labels` of each row's series.
     labels : list
         The series' names, sorted; `[None]` where there is one without a name.

@@ -40,12 +40,16 @@ def weighted_scaling(values: np.ndarray, weight: np.ndarray | None = None) -> Sc
     there = ~np.isnan(values) & (weights > 0)[:, None]
     shares = np.where(there, weights[:, None], 0.0)
     total = shares.sum(axis=0)
-    shares = shares / np.where(total > 0, total, 1.0)
+    shares /= np.where(total > 0, total, 1.0)
     size = np.max(np.abs(values), axis=0, where=there, initial=0.0)
     size = np.where(size > 0, size, 1.0)
-    unit = np.where(there, values, 0.0) / size
+    unit = np.where(there, values, 0.0)
+    unit /= size
     mean = (shares * unit).sum(axis=0)
-    deviation = np.sqrt((shares * (unit - mean) ** 2).sum(axis=0))
+    unit -= mean  # in place from here on: panels are large
+    np.square(unit, out=unit)
+    unit *= shares
+    deviation = np.sqrt(unit.sum(axis=0))
     # rounding leaves about sqrt(n) machine epsilons of deviation in a column that is constant
     noise = 10 * np.finfo(np.float64).eps * np.sqrt(max(len(values), 1)) * np.abs(mean)
     scale = deviation * size

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from skneuralde.data.panel import Panel
+from skneuralde.data.positions import position_type
 
 
 def merge(kept: Panel, asked: Panel) -> tuple[Panel, np.ndarray]:
@@ -79,10 +80,12 @@ def complete(panel: Panel) -> np.ndarray:
 
 def previous(panel: Panel, eligible: np.ndarray) -> np.ndarray:
     """The latest eligible position before each position of the same series, -1 where there is none, ``(n,)``."""
-    latest = np.maximum.accumulate(np.where(eligible, np.arange(len(eligible)), -1))
-    before = np.concatenate([[-1], latest[:-1]]) if len(latest) else latest
-    first = panel.offsets[:-1][panel.series_of]
-    return np.where(before >= first, before, -1)
+    n = len(eligible)
+    before = np.arange(-1, n - 1, dtype=position_type(n))
+    before[1:][~eligible[:-1]] = -1
+    np.maximum.accumulate(before, out=before)
+    before[before < np.repeat(panel.offsets[:-1].astype(before.dtype), panel.lengths)] = -1
+    return before
 
 
 def following(panel: Panel, eligible: np.ndarray) -> np.ndarray:
@@ -99,32 +102,3 @@ def first_position(panel: Panel, eligible: np.ndarray) -> np.ndarray:
     positions = np.flatnonzero(eligible)[::-1]
     found[panel.series_of[positions]] = positions
     return found
-
-
-def segments(
-    panel: Panel, start: np.ndarray, stop: np.ndarray, interpolation: str
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """The pieces of the ways from positions ``start`` to later positions ``stop`` of the same series.
-
-    Without controls a way is one piece; with controls it has a knot at every position in between.
-
-    Returns
-    -------
-    offsets : int array of shape (n + 1,)
-    lengths : float64 array of shape (n_segments,)
-    c0, c1 : arrays of shape (n_segments, p + q)
-        Context and controls at both ends of each piece.
-    """
-    if panel.controls.shape[1] == 0:
-        context = panel.context[stop]
-        return np.arange(len(start) + 1), panel.times[stop] - panel.times[start], context, context
-    counts = stop - start
-    offsets = np.concatenate([[0], np.cumsum(counts)])
-    within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], counts)
-    right = np.repeat(start, counts) + within + 1
-    left = right - 1
-    c0 = panel.controls[right if interpolation == "next" else left]
-    c1 = panel.controls[left if interpolation == "previous" else right]
-    start_inputs = np.hstack([panel.context[right], c0])
-    stop_inputs = np.hstack([panel.context[right], c1]) if interpolation == "linear" else start_inputs
-    return offsets, panel.times[right] - panel.times[left], start_inputs, stop_inputs

@@ -71,7 +71,7 @@ class TermFactory:
         trial = observed[:: max(1, len(observed) // _TRIAL_ROWS)]
         self.trial_t = self.tensor(panel.times[trial])[:, None]
         self.trial_u = self.tensor(values[trial])
-        self.trial_c = self.tensor(np.hstack([panel.context, panel.controls])[trial])
+        self.trial_c = self.tensor(np.hstack([panel.context[trial], panel.controls[trial]]))
 
     def tensor(self, array: np.ndarray) -> Tensor:
         return torch.tensor(array, dtype=self.dtype)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from skneuralde.data import Panel, Roles
+from skneuralde.data.positions import where
 from skneuralde.data.timeline import complete, first_position, previous
 from skneuralde.estimators._forecast import simulate
 from skneuralde.estimators._loss_choice import choose_loss
@@ -37,8 +38,6 @@ _STEPS_PER_GAP, _FEW_STEPS_PER_GAP = 10, 4
 _GAPS_PER_CELL = 16
 #: Up to so many parameters a loss without noise is minimised by L-BFGS, to this precision.
 FEW_PARAMETERS, _NEWTON_TOL = 64, 1e-10
-#: Transitions that are made to choose how finely to propagate moments.
-_MOST_LOOKED_AT = 10_000
 
 
 def fresh_seed(random_state: int | np.random.RandomState | np.random.Generator | None) -> int:
@@ -222,7 +221,7 @@ def observes_in_part(estimator: Any, roles: Roles) -> bool:
 
 def _longest_transition(panel: Panel, eligible: np.ndarray) -> float:
     before = previous(panel, eligible)
-    stop = np.flatnonzero(before >= 0)
+    stop = where(before >= 0)
     return float((panel.times[stop] - panel.times[before[stop]]).max(initial=0.0))
 
 
@@ -274,7 +273,7 @@ def calibrate_finally(model: Model, panel: Panel, setup: Setup) -> None:
         return
     if setup.layout == "series" and model.problem.diffusion is None:
         return
-    _, transitions = transitions_to(panel, np.flatnonzero(is_uncertain(panel, setup)), setup)
+    _, transitions = transitions_to(panel, where(is_uncertain(panel, setup)), setup)
     if setup.snapshots:
         transitions = snapshot_transitions(panel, setup)
     if len(transitions):

@@ -13,7 +13,7 @@ from skneuralde.data.timeline import previous
 from skneuralde.estimators._objectives import input_path, series_keys, transitions_to
 from skneuralde.estimators._setup import Setup
 from skneuralde.estimators._states import States, filters, infer_states, origin_positions, smoothed_moments
-from skneuralde.inference import Curves, Gaussian, Law, Model, Transitions, gaussian_log_density
+from skneuralde.inference import Curves, Gaussian, Law, Model, TransitionSource, gaussian_log_density
 from skneuralde.losses import started
 from skneuralde.noise import keyed_normals
 
@@ -240,8 +240,9 @@ def _has_moments(model: Model, panel: Panel, setup: Setup) -> bool:
 
 
 @torch.no_grad()
-def propagate(model: Model, transitions: Transitions, setup: Setup) -> Law:
+def propagate(model: Model, source: TransitionSource, setup: Setup) -> Law:
     """The law of the states at the ends of transitions."""
+    transitions = source.select(torch.arange(len(source), device=source.device))
     return model.state_law(started(transitions, model) if setup.encodes else transitions)
 
 

@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 
 from skneuralde.data import Panel
+from skneuralde.data.positions import where
 from skneuralde.data.timeline import previous
 from skneuralde.estimators._objectives import TRANSITION_LOSSES
 from skneuralde.problems import Problem
@@ -55,8 +56,9 @@ def warn_of_unidentified(panel: Panel, problem: Problem, loss: str, names: list[
 def is_steady(panel: Panel, output: int) -> bool:
     """Whether an output never moves in any series that is observed more than once."""
     start, stop = _neighbours(panel, output, output)
-    change = np.abs(panel.values[stop, output] - panel.values[start, output])
-    return len(change) > 0 and bool(change.max() <= _rounding(panel, output))
+    change = panel.values[stop, output]
+    change -= panel.values[start, output]
+    return len(change) > 0 and bool(np.abs(change, out=change).max() <= _rounding(panel, output))
 
 
 def is_uncorrelated(panel: Panel, output: int) -> bool:
@@ -69,9 +71,10 @@ def is_uncorrelated(panel: Panel, output: int) -> bool:
         if len(start) < ENOUGH:
             return False
         before, after = panel.values[start, other], panel.values[stop, output]
-        size = before.std() * after.std()
-        covariance = np.mean((before - before.mean()) * (after - after.mean()))
-        if size > 0 and abs(covariance) > 2.0 / np.sqrt(len(start)) * size:
+        before -= before.mean()
+        after -= after.mean()
+        size = np.sqrt((before @ before) * (after @ after))
+        if size > 0 and abs(before @ after) > 2.0 / np.sqrt(len(start)) * size:
             return False
     return True
 
@@ -86,14 +89,15 @@ def is_noise_free(panel: Panel, output: int) -> bool:
     far, n_far = _interpolation_volatility(panel, output, 2)
     if min(n_near, n_far) < ENOUGH:
         return False
-    gap = float(np.median(np.diff(panel.times)[np.diff(panel.series_of) == 0]))
+    series = panel.series_of
+    gap = float(np.median(np.diff(panel.times)[series[1:] == series[:-1]], overwrite_input=True))
     return near * gap <= _rounding(panel, output) ** 2 or far > SMOOTH * near
 
 
 def _neighbours(panel: Panel, before: int, after: int) -> tuple[np.ndarray, np.ndarray]:
     """Positions where ``after`` is observed, and the last one before each where ``before`` is."""
     start = previous(panel, ~np.isnan(panel.values[:, before]))
-    stop = np.flatnonzero((start >= 0) & ~np.isnan(panel.values[:, after]))
+    stop = where((start >= 0) & ~np.isnan(panel.values[:, after]))
     return start[stop], stop
 
 
@@ -102,11 +106,10 @@ def _interpolation_volatility(panel: Panel, output: int, lag: int) -> tuple[floa
 
     Every observation is interpolated from those ``lag`` and twice ``lag`` observations before and after it.
     """
-    there = np.flatnonzero(~np.isnan(panel.values[:, output]))
+    there = where(~np.isnan(panel.values[:, output]))
     series = panel.series_of[there]
     steps = lag * np.array([0, -2, -1, 1, 2])
-    centre = np.arange(2 * lag, len(there) - 2 * lag)
-    centre = centre[series[centre - 2 * lag] == series[centre + 2 * lag]]
+    centre = np.flatnonzero(series[: -4 * lag] == series[4 * lag :]) + 2 * lag
     if not len(centre):
         return 0.0, 0
     centre = centre[:: -(-len(centre) // MOST)]

@@ -74,7 +74,7 @@ class JumpScales(Scales):
 def _changes(scales: Scales, panel: Panel, layout: str) -> tuple[np.ndarray, np.ndarray]:
     """Changes (n, dim) and over which time (n,)."""
     if layout == "series":
-        change, gap, _, _ = increments(panel)
+        change, gap, _ = increments(panel)
         return change, gap
     start = panel.initial if layout == "flow" else scales.state[0]
     change = panel.values - start

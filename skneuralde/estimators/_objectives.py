@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from skneuralde.data.panel import Panel
+from skneuralde.data.positions import where
 from skneuralde.data.timeline import complete, first_position, previous
 from skneuralde.estimators._setup import Setup
-from skneuralde.estimators._states import States, chains_of, filter_calibration, filters, make_transitions, observed
-from skneuralde.inference import Curves, InputPath, Model, Transitions
+from skneuralde.estimators._states import States, chains_of, filter_calibration, filters, observed, transitions_between
+from skneuralde.inference import Curves, Gathered, InputPath, Model, Transitions, TransitionSource
 from skneuralde.losses import (
     CurveObjective,
     FilterLikelihood,
@@ -136,13 +137,13 @@ def _likelihood(panel: Panel, rows: np.ndarray, setup: Setup) -> Objective:
         weight = panel.weight[stop] * rows[stop]
         _refuse_empty(float(weight.sum()))
         return FilterLikelihood(chains, setup.tensor(weight), calibrate=filter_calibration(chains, setup))
-    targets = np.flatnonzero(rows & observed(panel) & is_uncertain(panel, setup))
+    targets = where(rows & observed(panel) & is_uncertain(panel, setup))
     stop, transitions = transitions_to(panel, targets, setup)
     _refuse_empty(len(stop))
     likelihood = JumpLikelihood if setup.jumps else TransitionLikelihood
     return likelihood(
         transitions,
-        setup.tensor(panel.values[stop]),
+        Gathered(setup.tensor(panel.values), setup.rows(stop)),
         setup.tensor(panel.weight[stop]),
         calibrate=setup.calibration(transitions),
         encode=setup.encodes,
@@ -156,7 +157,7 @@ def is_uncertain(panel: Panel, setup: Setup) -> np.ndarray:
 
 def transitions_to(
     panel: Panel, stop: np.ndarray, setup: Setup, states: States | None = None
-) -> tuple[np.ndarray, Transitions]:
+) -> tuple[np.ndarray, TransitionSource]:
     """The transitions that end at these positions; those that nothing precedes are left out.
 
     In a series each starts at the latest state that is known before it (by default, the latest complete observation),
@@ -166,13 +167,13 @@ def transitions_to(
     -------
     stop : int array of shape (n,)
         The positions that are left.
-    transitions : Transitions
+    transitions : RecordedTransitions or Transitions
     """
     if setup.layout == "series":
         states = States(complete(panel), panel.values, None) if states is None else states
         start = previous(panel, states.known)[stop]
         stop, start = stop[start >= 0], start[start >= 0]
-        return stop, make_transitions(panel, start, stop, setup, states)
+        return stop, transitions_between(panel, start, stop, setup, states)
     state = panel.initial[stop] if setup.layout == "flow" else np.zeros((len(stop), panel.values.shape[1]))
     inputs = setup.tensor(panel.context[stop])
     return stop, Transitions(

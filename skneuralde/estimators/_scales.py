@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from skneuralde.data.panel import Panel
+from skneuralde.data.positions import where
 from skneuralde.data.scaling import weighted_scaling
 from skneuralde.data.timeline import complete, previous
 
@@ -63,8 +64,9 @@ class Scales:
             slopes = change / gap[:, None]
             rate = _root_mean(slopes**2)
         else:
-            change, gap, slopes, rate = increments(panel)
-            times = np.unique(panel.times)
+            change, gap, follows = increments(panel)
+            rate = _smooth_rate(change, gap, follows)
+            times = panel.times if len(gap) else np.unique(panel.times)
             if not len(gap) and len(times) > 1:
                 # Snapshots: the population may move by its own spread over the whole range of times.
                 span = float(np.ptp(times))
@@ -72,28 +74,34 @@ class Scales:
                     time, state, inputs, state[1] / span, state[1] / np.sqrt(span), float(np.median(np.diff(times)))
                 )
         spacing = float(np.median(gap)) if len(gap) else time[1]
-        volatility = _root_mean(change**2 / gap[:, None])
+        squares = change**2
+        squares /= gap[:, None]
+        volatility = _root_mean(squares)
         # Data that do not move say nothing of either size: take a hundredth of the state's.
         rate = np.maximum(rate, 1e-2 * state[1] / max(time[1], spacing))
         volatility = np.maximum(volatility, 1e-2 * state[1] / np.sqrt(max(time[1], spacing)))
         return cls(time, state, inputs, rate, volatility, spacing)
 
 
-def increments(panel: Panel) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Increments, gaps and slopes of all transitions, and the drift's size from neighbouring slopes."""
+def increments(panel: Panel) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Increments and gaps of all transitions, and which of them, but for the last, end where the next one starts."""
     whole = complete(panel)
     before = previous(panel, whole)
-    stop = np.flatnonzero(whole & (before >= 0))
+    stop = where(whole & (before >= 0))
     start = before[stop]
     gap = panel.times[stop] - panel.times[start]
     change = panel.values[stop] - panel.values[start]
+    return change, gap, start[1:] == stop[:-1]
+
+
+def _smooth_rate(change: np.ndarray, gap: np.ndarray, follows: np.ndarray) -> np.ndarray:
+    """The drift's size by the mean product of neighbouring slopes: free of noise, whose increments are independent."""
+    if not follows.any():
+        return np.zeros(change.shape[1])
     slopes = change / gap[:, None]
-    # Noise is independent from one increment to the next, so the mean product of neighbouring slopes is free of it.
-    follows = np.flatnonzero(start[1:] == stop[:-1])
-    rate = np.zeros(change.shape[1])
-    if len(follows):
-        rate = np.sqrt(np.abs(np.mean(slopes[follows] * slopes[follows + 1], axis=0)))
-    return change, gap, slopes, rate
+    products = slopes[:-1] * slopes[1:]
+    del slopes  # panels are large
+    return np.sqrt(np.abs(np.mean(products[follows], axis=0)))
 
 
 def _root_mean(squares: np.ndarray) -> np.ndarray:

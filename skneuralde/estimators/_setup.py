@@ -17,7 +17,7 @@ from skneuralde.inference import (
     calibrate_moments,
 )
 from skneuralde.inference.model import Model
-from skneuralde.inference.transitions import Transitions, random_subset
+from skneuralde.inference.transitions import TransitionSource, random_subset
 from skneuralde.losses import Calibration, started
 
 #: Transitions on which the fineness of the propagation is decided.
@@ -125,7 +125,11 @@ class Setup:
         """Positions on the device."""
         return torch.as_tensor(_writable(array), dtype=torch.int64).to(self.device)
 
-    def calibration(self, transitions: Transitions) -> Calibration:
+    def rows(self, array: np.ndarray) -> Tensor:
+        """Rows of a record on the device, in the integers that they came in."""
+        return torch.as_tensor(_writable(array)).to(self.device)
+
+    def calibration(self, transitions: TransitionSource) -> Calibration:
         """How a propagator for these transitions is found for the present weights of a model."""
         sample = random_subset(transitions, _CALIBRATION_SIZE, torch.Generator().manual_seed(self.seed))
 
@@ -144,5 +148,16 @@ class Setup:
 
 
 def _writable(array: np.ndarray) -> np.ndarray:
-    """The array in one piece, copied where it is read-only, as columns of frames are: torch warns of such."""
-    return np.require(array, requirements=["C", "W"])
+    """The array in one piece and marked as writable: torch warns of data that are not, as columns of frames are.
+
+    Nothing is copied where that can be helped, and nobody writes to it.
+    """
+    array = np.ascontiguousarray(array)
+    if array.flags.writeable:
+        return array
+    view = array.view()
+    try:
+        view.flags.writeable = True
+    except ValueError:  # memory that really is read-only, such as a mapped file's
+        return array.copy()
+    return view

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from skneuralde.data.panel import Panel
-from skneuralde.data.timeline import complete, first_position, following, previous, segments
+from skneuralde.data.positions import where
+from skneuralde.data.timeline import complete, first_position, following, previous
 from skneuralde.estimators._setup import Setup
 from skneuralde.inference import (
     Chains,
@@ -17,7 +18,8 @@ from skneuralde.inference import (
     LocalLinearisation,
     Model,
     Propagator,
-    Transitions,
+    Record,
+    RecordedTransitions,
     infer,
     settle,
     smooth,
@@ -82,12 +84,12 @@ def chains_of(panel: Panel, setup: Setup, wanted: np.ndarray | None = None) -> t
     chains : Chains
     """
     before, start = previous(panel, observed(panel)), previous(panel, starts_of_chains(panel, setup))
-    stop = np.flatnonzero(observed(panel) & (start >= 0) & (True if wanted is None else wanted))
+    stop = where(observed(panel) & (start >= 0) & (True if wanted is None else wanted))
     origin, chain = np.unique(start[stop], return_inverse=True)
     step = np.arange(len(stop)) - np.searchsorted(chain, np.arange(len(origin)))[chain]
     values = setup.tensor(panel.values)
     first = values[setup.index(origin)]
-    transitions = make_transitions(panel, before[stop], stop, setup, _guess(panel, setup))
+    transitions = transitions_between(panel, before[stop], stop, setup, _guess(panel, setup)).all()
     chains = Chains(
         transitions,
         values[setup.index(stop)],
@@ -99,20 +101,19 @@ def chains_of(panel: Panel, setup: Setup, wanted: np.ndarray | None = None) -> t
     return stop, chains
 
 
-def make_transitions(panel: Panel, start: np.ndarray, stop: np.ndarray, setup: Setup, states: States) -> Transitions:
+def transitions_between(
+    panel: Panel, start: np.ndarray, stop: np.ndarray, setup: Setup, states: States
+) -> RecordedTransitions:
     """The transitions between positions of the same series."""
-    offsets, lengths, c0, c1 = segments(panel, start, stop, setup.interpolation)
-    inputs = setup.tensor(c0)
-    cov = None if states.cov is None else setup.tensor(states.cov[start])
-    return Transitions(
-        setup.tensor(states.mean[start]),
-        setup.times(panel.times[start]),
-        setup.index(offsets),
-        setup.times(lengths),
-        inputs,
-        inputs if c1 is c0 else setup.tensor(c1),
-        cov,
+    record = Record(
+        setup.times(panel.times),
+        setup.tensor(states.mean),
+        setup.tensor(panel.context),
+        setup.tensor(panel.controls),
+        setup.interpolation,
+        None if states.cov is None else setup.tensor(states.cov),
     )
+    return RecordedTransitions(record, setup.rows(start), setup.rows(stop))
 
 
 def _guess(panel: Panel, setup: Setup) -> States:
@@ -184,8 +185,8 @@ def smoothed_moments(
     begin = States(known, filtered.mean, full)
     inside = smooth_between(
         model,
-        make_transitions(panel, before[here], here, setup, begin),
-        make_transitions(panel, here, after[here], setup, States(known, mean, full)),
+        transitions_between(panel, before[here], here, setup, begin).all(),
+        transitions_between(panel, here, after[here], setup, States(known, mean, full)).all(),
         Gaussian(setup.tensor(mean[after[here]]), setup.tensor(cov[after[here]])),
     )
     rows = np.concatenate([np.flatnonzero(on), np.flatnonzero(between)])

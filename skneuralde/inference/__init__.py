@@ -21,14 +21,16 @@ from skneuralde.inference.model import Model
 from skneuralde.inference.moments import LocalLinearisation, Propagator, SolverPropagation
 from skneuralde.inference.observation import Observation, Selection, check_observation, resolve_observation
 from skneuralde.inference.parallel_filter import infer, run_around, settle
+from skneuralde.inference.record import Gathered, Record, RecordedTransitions
 from skneuralde.inference.smoothing import smooth, smooth_between
 from skneuralde.inference.splitting import JumpSplitting
-from skneuralde.inference.transitions import Transitions, random_subset
+from skneuralde.inference.transitions import Transitions, TransitionSource, random_subset
 
 __all__ = [
     "Chains",
     "Curves",
     "Filtered",
+    "Gathered",
     "Gaussian",
     "InputPath",
     "JumpSplitting",
@@ -39,8 +41,11 @@ __all__ = [
     "Model",
     "Observation",
     "Propagator",
+    "Record",
+    "RecordedTransitions",
     "Selection",
     "SolverPropagation",
+    "TransitionSource",
     "Transitions",
     "birth_probabilities",
     "calibrate_jumps",

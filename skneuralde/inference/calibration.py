@@ -12,7 +12,7 @@ from skneuralde.inference.model import Model
 from skneuralde.inference.moments import LocalLinearisation
 from skneuralde.inference.transitions import Transitions
 
-#: The share of the tolerance that a diffusion taken as linear may cost.
+#: The share of the tolerance that coefficients taken as linear may cost.
 _SHARE_OF_CURVATURE = 0.1
 #: Halvings of the longest interval that are tried.
 _MAX_HALVINGS = 10
@@ -44,12 +44,9 @@ def calibrate_moments(model: Model, transitions: Transitions, *, rtol: float) ->
         if (4.0 / 3.0) ** 2 * _divergence(coarse, fine) <= rtol:
             break
         chosen, coarse = finer, fine
-    diffusion = model.problem.diffusion
-    if diffusion is not None and diffusion.state_dependent:
-        linear = replace(chosen, curved=False)
-        if _divergence(_densities(model, transitions, linear), coarse) <= _SHARE_OF_CURVATURE * rtol:
-            return linear
-    return chosen
+    linear = replace(chosen, curved=False)
+    cost = _divergence(_densities(model, transitions, linear), coarse)
+    return linear if cost <= _SHARE_OF_CURVATURE * rtol else chosen
 
 
 def _densities(model: Model, transitions: Transitions, propagator: LocalLinearisation) -> tuple[Tensor, Tensor]:

@@ -1,9 +1,10 @@
 """Mean and covariance of the state after an interval: the moment equations of a diffusion and two ways to solve them.
 
 The equations are those of S. Sarkka and A. Solin, *Applied Stochastic Differential Equations* (2019), section 9.1, with
-the mean noise covariance over a Gaussian state, so that geometric Brownian motion, too, has its exact variance:
+the means of drift and noise covariance over the spread of the state, to second order in it, so that geometric Brownian
+motion, too, has its exact variance:
 
-    m' = f(m),    P' = F P + P F' + E[g g'].
+    m' = E[f] = f(m) + tr(f'' P) / 2,    P' = F P + P F' + E[g g'].
 """
 
 from __future__ import annotations
@@ -117,7 +118,7 @@ def noise_covariance(g: Tensor) -> Tensor:
 class LocalLinearisation:
     """Exact moments of the equation linearised at the mean, on substeps no longer than ``substep``.
 
-    The mean noise covariance takes the diffusion as curved, or else as linear, which is cheaper.
+    The means over the spread of the state take drift and diffusion as curved, or else as linear, which is cheaper.
 
     Exact for a linear drift with additive noise at any spacing; of second order in the substep otherwise (T. Ozaki,
     Statistica Sinica 2, 1992; I. Shoji and T. Ozaki, Stochastic Analysis and Applications 16, 1998).
@@ -203,28 +204,49 @@ def _substep(
     now = (t + 0.5 * h).to(mean.dtype)[:, None]
     step = h.to(mean.dtype)
     c = c0 if c0 is c1 else torch.lerp(c0, c1, 0.5)
-    half = 0.5 * step
-    halfway = torch.addcmul(mean, half[:, None], problem.drift(now, mean, c))
-    f, jacobian = problem.drift.linearize(now, halfway, c)
+    half, length = 0.5 * step, (0.5 * step).abs()[:, None, None]
+    drift, diffusion = problem.drift, problem.diffusion
+    # Against time, where the spread knows no bounds, the mean is that of the flow without noise.
+    ahead = (step >= 0.0).to(step)[:, None, None]
+    # The state half way and its spread there, of which the coefficients are then expected.
+    spread = None
+    if cov is None:
+        start = drift(now, mean, c)
+    else:
+        start, slope = expected_drift(drift, now, mean, c, ahead * cov if curved else None)
+        spread = sandwich(linear_gaussian_flow(slope, start, None, half)[0], cov)
+    halfway = torch.addcmul(mean, half[:, None], start)
     density = None
-    if problem.diffusion is not None:
-        varies = problem.diffusion.state_dependent
-        noise = (LinearNoise if varies and not curved else CurvedNoise).at(problem.diffusion, now, halfway, c)
+    if diffusion is not None:
+        varies = diffusion.state_dependent
+        noise = (LinearNoise if varies and not curved else CurvedNoise).at(diffusion, now, halfway, c)
         density = noise_covariance(noise.g)
+        if cov is None or spread is None:
+            factor = length.sqrt() * noise.g
+            spread = length * density
+        else:
+            spread = spread + length * (noise.expected(square_root(cov)) if varies else density)
+            factor = square_root(spread) if varies else noise.g
         if varies:
-            # Over the spread of the state half way.
-            if cov is None:
-                factor = half.abs().sqrt()[:, None, None] * noise.g
-            else:
-                transition, _, _ = linear_gaussian_flow(jacobian, f, None, half)
-                mixed = noise.expected(square_root(cov))
-                factor = square_root(sandwich(transition, cov) + half.abs()[:, None, None] * mixed)
             density = noise.expected(factor)
-    transition, shift, spread = linear_gaussian_flow(jacobian, f + transform(jacobian, mean - halfway), density, step)
+    of = ahead * spread if curved and spread is not None else None
+    f, jacobian = expected_drift(drift, now, halfway, c, of)
+    transition, shift, grown = linear_gaussian_flow(jacobian, f + transform(jacobian, mean - halfway), density, step)
     if cov is not None:
         carried = sandwich(transition, cov)
-        spread = carried if spread is None else spread + carried
-    return mean + shift, spread, transition
+        grown = carried if grown is None else grown + carried
+    return mean + shift, grown, transition
+
+
+def expected_drift(drift: Term, t: Tensor, u: Tensor, c: Tensor, cov: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Mean of the drift (batch, dim) over states of this covariance around u, to second order, and its Jacobian at u.
+
+    With None the drift is taken as linear.
+    """
+    if cov is None:
+        return drift.linearize(t, u, c)
+    value, jacobian, bend = drift.curvature(t, u, c, cov)
+    return torch.add(value, bend, alpha=0.5), jacobian
 
 
 class MomentEquations(nn.Module):
@@ -232,7 +254,7 @@ class MomentEquations(nn.Module):
 
     Its own time starts at zero. The first two inputs of a path are where it starts and its direction, 1 or -1; its
     coefficients see ``start + direction * time`` and the other inputs. Against time, the drift changes its sign and the
-    noise does not.
+    noise does not, and the mean is that of the flow without noise.
     """
 
     diffusion = None
@@ -274,7 +296,8 @@ class MomentEquations(nn.Module):
         now = start + direction * t
         if cov is None:
             return direction * self.problem.drift(now, mean, c)
-        f, jacobian = self.problem.drift.linearize(now, mean, c)
+        ahead = direction.clamp_min(0.0)[..., None]
+        f, jacobian = expected_drift(self.problem.drift, now, mean, c, ahead * cov)
         change = direction[..., None] * (jacobian @ cov)
         growth = change + change.mT
         if self.problem.diffusion is not None:

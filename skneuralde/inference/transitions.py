@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from skneuralde.inference.moments import Propagator, put_rows
 from skneuralde.problems import Problem
+
+
+class TransitionSource(Protocol):
+    """What transitions can be selected from: a list of them, or a record of series."""
+
+    def __len__(self) -> int: ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where everything is."""
+        ...
+
+    def select(self, items: Tensor) -> Transitions:
+        """The transitions at these positions, in this order."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -41,6 +57,11 @@ class Transitions:
 
     def __len__(self) -> int:
         return len(self.state)
+
+    @property
+    def device(self) -> torch.device:
+        """Where everything is."""
+        return self.state.device
 
     @property
     def horizon(self) -> Tensor:
@@ -121,9 +142,8 @@ class Transitions:
         return mean, cov, transition
 
 
-def random_subset(transitions: Transitions, size: int, generator: torch.Generator) -> Transitions:
-    """At most ``size`` of the transitions, drawn without replacement."""
-    if len(transitions) <= size:
-        return transitions
-    chosen = torch.randperm(len(transitions), generator=generator)[:size].sort().values
-    return transitions.select(chosen.to(transitions.state.device))
+def random_subset(transitions: TransitionSource, size: int, generator: torch.Generator) -> Transitions:
+    """At most ``size`` of the transitions, drawn without replacement, in their order."""
+    n = len(transitions)
+    chosen = torch.arange(n) if n <= size else torch.randperm(n, generator=generator)[:size].sort().values
+    return transitions.select(chosen.to(transitions.device))

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from skneuralde.inference.model import Model
 from skneuralde.inference.moments import Propagator
+from skneuralde.inference.record import Gathered
 from skneuralde.inference.splitting import JumpSplitting
-from skneuralde.inference.transitions import Transitions
+from skneuralde.inference.transitions import Transitions, TransitionSource
 from skneuralde.losses.base import Objective
 
 #: Makes a propagator that is fine enough for the model's present coefficients.
@@ -22,8 +23,8 @@ class TransitionLikelihood(Objective):
 
     Parameters
     ----------
-    transitions : Transitions
-    targets : Tensor of shape (items, dim)
+    transitions : Transitions or RecordedTransitions
+    targets : Tensor or Gathered of shape (items, dim)
         What was observed at each transition's end; NaN where nothing was.
     weight : Tensor of shape (items,)
     calibrate : Callable
@@ -39,8 +40,8 @@ class TransitionLikelihood(Objective):
 
     def __init__(
         self,
-        transitions: Transitions,
-        targets: Tensor,
+        transitions: TransitionSource,
+        targets: Tensor | Gathered,
         weight: Tensor,
         *,
         calibrate: Calibration,

@@ -8,6 +8,9 @@ from torch import Tensor
 from skneuralde.problems.problem import Problem
 from skneuralde.terms import Sum, Term
 
+#: The step of differences, in standard deviations of the state.
+_STEP = 0.01
+
 
 class Correction(Term):
     """A share of sum_jk g_kj dg_ij/du_k; half of it is Ito's drift less that of the Stratonovich form.
@@ -26,6 +29,18 @@ class Correction(Term):
         if g.ndim == 2:
             return self.share * g * slope.diagonal(dim1=-2, dim2=-1)
         return self.share * torch.einsum("bkj,bijk->bi", g, slope)
+
+    def _curvature(self, t: Tensor, u: Tensor, c: Tensor | None, cov: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        # The diffusion has one derivative too few, so the last one is a difference of Jacobians a small part of the
+        # spread apart.
+        value, jacobian = self._linearize(t, u, c)
+        bend = torch.zeros_like(value)
+        for i, variance in enumerate(cov.diagonal(dim1=-2, dim2=-1).unbind(-1)):
+            std = variance.clamp_min(torch.finfo(u.dtype).tiny).sqrt()[:, None]
+            step = _STEP * cov[..., i] / std
+            above, below = (self._linearize(t, u + sign * step, c)[1][..., i] for sign in (1.0, -1.0))
+            bend = bend + std * (above - below) / (2.0 * _STEP)
+        return value, jacobian, bend
 
 
 def ito_form(problem: Problem) -> Problem:

@@ -6,7 +6,7 @@ import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,27 @@ def value_and_jacobian(function: Callable[..., Tensor], u: Tensor, *others: Tens
     copies = [x if x is None or dim == 1 else x.repeat(dim, 1) for x in (u, *others)]
     value, slope, *_ = torch.func.jvp(lambda v: function(v, *copies[1:]), (copies[0],), (directions,))
     return value[:batch], slope.view(dim, batch, *value.shape[1:]).movedim(0, -1)
+
+
+def value_and_two_derivatives(
+    function: Callable[..., Tensor], u: Tensor, cov: Tensor, *others: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The same, and the second derivatives summed with weights ``cov (batch, dim, dim)``: ``(batch, *shape)``.
+
+    Forward mode twice: along each direction, and along the column of ``cov`` that belongs to it. A
+    `torch.autograd.Function` inside would count as linear, since torch differentiates its ``jvp`` only once.
+    """
+    batch, dim = u.shape
+    directions = torch.eye(dim, dtype=u.dtype, device=u.device).repeat_interleave(batch, 0)
+    copies = [x if x is None or dim == 1 else x.repeat(dim, 1) for x in (u, *others)]
+
+    def along(v: Tensor) -> tuple[Tensor, Tensor]:
+        value, slope, *_ = torch.func.jvp(lambda w: function(w, *copies[1:]), (v,), (directions,))
+        return value, slope
+
+    (value, slope), (_, bend), *_ = torch.func.jvp(along, (copies[0],), (cov.movedim(-1, 0).flatten(0, 1),))
+    shape = dim, batch, *value.shape[1:]
+    return value[:batch], slope.view(shape).movedim(0, -1), bend.view(shape).sum(0)
 
 
 class Around(Protocol):
@@ -86,6 +107,18 @@ class Term(nn.Module, ABC):
         value = self(t, u, c)
         return value, value.new_zeros(*value.shape, u.shape[-1])
 
+    def curvature(
+        self, t: Time, u: State, c: Context | None, cov: Jacobian
+    ) -> tuple[Coefficient, Jacobian, Coefficient]:
+        """Value, Jacobian, and the sum of ``cov (batch, dim, dim)`` times the second derivatives, of the value's shape.
+
+        Half of the latter is what a spread of the state with this covariance adds to the mean.
+        """
+        if self.state_dependent:
+            return self._curvature(t, u, c, cov)
+        value, slope = self.linearize(t, u, c)
+        return value, slope, torch.zeros_like(value)
+
     def around(self, t: Time, u: State, c: Context | None = None) -> Around:
         """The coefficient around the states, to second order."""
         return SigmaPoints(self, t, u, c, self(t, u, c))
@@ -93,6 +126,10 @@ class Term(nn.Module, ABC):
     def _linearize(self, t: Tensor, u: Tensor, c: Tensor | None) -> tuple[Tensor, Tensor]:
         """Value and Jacobian of a term that depends on the state."""
         return value_and_jacobian(self._of_state, u, t, c)
+
+    def _curvature(self, t: Tensor, u: Tensor, c: Tensor | None, cov: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The same as `curvature` for a term that depends on the state."""
+        return value_and_two_derivatives(self._of_state, u, cov, t, c)
 
     def _of_state(self, u: Tensor, t: Tensor, c: Tensor | None) -> Tensor:
         return self(t, u, c)
@@ -112,10 +149,19 @@ class Sum(Term):
         return functools.reduce(torch.add, [term(t, u, c) for term in self.terms])
 
     def _linearize(self, t: Tensor, u: Tensor, c: Tensor | None) -> tuple[Tensor, Tensor]:
-        fixed = [term(t, u, c) for term in self.terms if not term.state_dependent]
-        (value, slope), *others = [term.linearize(t, u, c) for term in self.terms if term.state_dependent]
-        for other_value, other_slope in others:
-            value, slope = value + other_value, slope + other_slope
-        for constant in fixed:
-            value = value + constant
-        return value, slope
+        return self._added(t, u, c, [term.linearize(t, u, c) for term in self._varying])
+
+    def _curvature(self, t: Tensor, u: Tensor, c: Tensor | None, cov: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return self._added(t, u, c, [term.curvature(t, u, c, cov) for term in self._varying])
+
+    @property
+    def _varying(self) -> list[Term]:
+        return [term for term in self.terms if term.state_dependent]
+
+    def _added(self, t: Tensor, u: Tensor, c: Tensor | None, parts: list[tuple[Tensor, ...]]) -> Any:
+        """The sum of values with their derivatives, and of the terms that have none."""
+        value, *derivatives = [functools.reduce(torch.add, column) for column in zip(*parts, strict=True)]
+        for term in self.terms:
+            if not term.state_dependent:
+                value = value + term(t, u, c)
+        return value, *derivatives

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from skneuralde._typing import Coefficient, Context, State, Time
 from skneuralde.terms.activations import ACTIVATIONS
-from skneuralde.terms.base import Around, Term, value_and_jacobian
+from skneuralde.terms.base import Around, Term, value_and_jacobian, value_and_two_derivatives
 from skneuralde.terms.columns import Columns
 from skneuralde.terms.inputs import Inputs
 from skneuralde.terms.mlp import MLP
@@ -78,57 +78,59 @@ class Network(Term):
 
     def _linearize(self, t: Tensor, u: Tensor, c: Tensor | None) -> tuple[Tensor, Tensor]:
         features = self.columns.features
-        seen, features_slope = (u, None) if features is None else value_and_jacobian(features, u)
-        raw, slope = self._last_layer(self.columns(t, seen, c))
-        value, slope = self.output.linearize(raw, slope)
-        if features_slope is None:
-            return value, slope
-        flat = slope.reshape(len(u), -1, self.columns.n_state) @ features_slope
-        return value, flat.view(*value.shape, u.shape[-1])
+        seen, inner = (u, None) if features is None else value_and_jacobian(features, u)
+        raw, slope, _ = self._last_layer(self.columns(t, seen, c))
+        return self.output.linearize(raw, slope if inner is None else slope @ inner)
+
+    def _curvature(self, t: Tensor, u: Tensor, c: Tensor | None, cov: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        if self.columns.features is None:
+            raw, slope, bend = self._last_layer(self.columns(t, u, c), cov)
+        else:
+            seen, inner, inner_bend = value_and_two_derivatives(self.columns.features, u, cov)
+            raw, slope, bend = self._last_layer(self.columns(t, seen, c), inner @ cov @ inner.mT)
+            bend = bend + (slope @ inner_bend[..., None])[..., 0]
+            slope = slope @ inner
+        return *self.output.linearize(raw, slope), self.output.bend(raw, squares(slope.mT, cov), bend)
 
     def around(self, t: Time, u: State, c: Context | None = None) -> Around:
         """The coefficient around the states, to second order: exact derivatives where the state has one dimension."""
         if self.columns.n_state != 1 or u.shape[-1] != 1 or self.columns.features is not None:
             return super().around(t, u, c)
-        return Curve(*self.output.curve(*self._curve(self.columns(t, u, c))))
+        value, slope, bend = self._curvature(t, u, c, torch.ones_like(u)[..., None])
+        return Curve(value, slope[..., 0], bend)
 
-    def _curve(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Last layer and its first two derivatives with respect to a state of one dimension, ``(batch, width)``."""
-        activation = ACTIVATIONS[self.activation]
-        first, *rest = self.layers
-        pre, shared = first(x), self.columns.state_weights(first.weight)
-        slope, bend = shared.T.expand(len(x), -1), torch.zeros_like(pre)
-        for depth, layer in enumerate(rest):
-            post, gain = activation.with_slope(pre)
-            curvature = activation.curvature(pre, post, gain)
-            weight = layer.weight.T
-            if depth == 0:  # the same slope at every path: one product of weights is shared
-                slope, bend = gain @ (shared * weight), curvature @ (shared.square() * weight)
-            else:
-                bend = torch.addcmul(bend * gain, curvature, slope.square()) @ weight
-                slope = (slope * gain) @ weight
-            pre = layer(post)
-        return pre, slope, bend
+    def _last_layer(self, x: Tensor, cov: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Last layer ``(batch, width)`` and its derivative ``(batch, width, n_state)``, from the hidden activations.
 
-    def _last_layer(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Last layer ``(batch, width)`` and its derivative ``(batch, width, n_state)``, from the hidden activations."""
+        With ``cov (batch, n_state, n_state)`` also the sum of its second derivatives with these weights, else zero.
+        """
         activation = ACTIVATIONS[self.activation]
         first, *rest = self.layers
         pre = first(x)
-        # Derivatives with respect to the state: (width, n_state) while they are the same at every path, then
-        # (batch, n_state, width). The first product of weights is shared, which leaves one matrix product.
-        shared = self.columns.state_weights(first.weight)
-        if not rest:
-            return pre, shared.expand(len(x), -1, -1)
+        # Derivatives with respect to the state, (batch, n_state, width), are the same at every path up to the first
+        # activation: the products of weights there are shared, which leaves one matrix product.
+        shared = self.columns.state_weights(first.weight).T
+        tangents, bend = shared.expand(len(x), -1, -1), pre.new_zeros(())
         for depth, layer in enumerate(rest):
             post, gain = activation.with_slope(pre)
+            weight = layer.weight.T
+            if cov is not None:
+                curvature = activation.curvature(pre, post, gain)
+                bend = torch.addcmul(bend * gain, curvature, squares(tangents, cov)) @ weight
             if depth == 0:
-                product = shared[:, :, None] * layer.weight.T[:, None, :]
-                tangents = (gain @ product.flatten(1)).view(len(x), self.columns.n_state, -1)
+                product = shared.T[:, :, None] * weight[:, None, :]
+                tangents = (gain @ product.flatten(1)).view(len(x), len(shared), -1)
             else:
-                tangents = (tangents * gain[:, None, :]) @ layer.weight.T
+                tangents = (tangents * gain[:, None, :]) @ weight
             pre = layer(post)
-        return pre, tangents.mT
+        return pre, tangents.mT, bend if bend.ndim else torch.zeros_like(pre)
+
+
+def squares(tangents: Tensor, cov: Tensor) -> Tensor:
+    """Products of derivatives ``tangents (batch, dim, width)``, summed with weights ``cov (batch, dim, dim)``."""
+    if cov.shape[-1] == 1:
+        return cov[:, 0] * tangents[:, 0].square()
+    return ((cov @ tangents) * tangents).sum(1)
 
 
 @dataclass(frozen=True)

@@ -44,10 +44,12 @@ class Output(nn.Module):
         scaled = slope if self.scale is None else slope * self.scale[:, None]
         return self(raw), self._shaped(scaled, slope.shape[-1])
 
-    def curve(self, raw: Tensor, slope: Tensor, bend: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Coefficient and two derivatives along one direction, given those of the last layer, ``(batch, width)``."""
-        scale = 1.0 if self.scale is None else self.scale
-        return self(raw), self._shaped(slope * scale), self._shaped(bend * scale)
+    def bend(self, raw: Tensor, squares: Tensor, bend: Tensor) -> Tensor:
+        """Weighted sum of second derivatives, ``(batch, *shape)``, given that of the last layer, ``(batch, width)``.
+
+        ``squares (batch, width)`` are the sums of products of its first derivatives with the same weights.
+        """
+        return self._shaped(bend if self.scale is None else bend * self.scale)
 
     def _shaped(self, flat: Tensor, *last: int) -> Tensor:
         return flat if len(self.shape) == 1 else flat.reshape(len(flat), *self.shape, *last)
@@ -77,11 +79,10 @@ class PositiveOutput(Output):
         factor = torch.sigmoid(raw) * self.scale
         return self(raw), self._shaped(slope * factor[..., None], slope.shape[-1])
 
-    def curve(self, raw: Tensor, slope: Tensor, bend: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Coefficient and two derivatives along one direction, given those of the last layer, ``(batch, width)``."""
+    def bend(self, raw: Tensor, squares: Tensor, bend: Tensor) -> Tensor:
+        """Weighted sum of second derivatives, see `Output.bend`."""
         gate = torch.sigmoid(raw)
-        bend = gate * (bend + (1 - gate) * slope.square())
-        return self(raw), self._shaped(gate * slope * self.scale), self._shaped(bend * self.scale)
+        return self._shaped(gate * (bend + (1 - gate) * squares) * self.scale)
 
 
 class CholeskyOutput(Output):
@@ -124,11 +125,10 @@ class CholeskyOutput(Output):
         factor = torch.where(self.diagonal, torch.sigmoid(raw), 1.0) * self.scale
         return self(raw), self._matrix(slope * factor[..., None], slope.shape[-1])
 
-    def curve(self, raw: Tensor, slope: Tensor, bend: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Matrices and two derivatives along one direction, given those of the last layer, ``(batch, width)``."""
+    def bend(self, raw: Tensor, squares: Tensor, bend: Tensor) -> Tensor:
+        """Weighted sum of second derivatives, see `Output.bend`."""
         gate = torch.where(self.diagonal, torch.sigmoid(raw), 1.0)
-        bend = gate * (bend + (1 - gate) * slope.square())
-        return self(raw), self._matrix(gate * slope * self.scale), self._matrix(bend * self.scale)
+        return self._matrix(gate * (bend + (1 - gate) * squares) * self.scale)
 
     def _matrix(self, entries: Tensor, *last: int) -> Tensor:
         flat = entries.new_zeros(len(entries), self.dim * self.dim, *last)

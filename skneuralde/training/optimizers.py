@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -85,12 +86,14 @@ class Adam(Optimizer):
             for parameter, part in zip(self.parameters, change, strict=True):
                 parameter.add_(part.view_as(parameter))
 
-    def _batches(self, items: Tensor, epoch: int, seed: int) -> tuple[Tensor, ...]:
+    def _batches(self, items: Tensor, epoch: int, seed: int) -> Iterator[Tensor]:
         if len(items) <= self.batch_size:
-            return (items,)
+            yield items
+            return
         generator = torch.Generator().manual_seed(batch_seed(seed, epoch, 0))
         order = torch.randperm(len(items), generator=generator).to(items.device)
-        return items[order].split(self.batch_size)
+        for part in order.split(self.batch_size):
+            yield items.index_select(0, part)
 
 
 class LBFGS(Optimizer):

@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 
-from skneuralde.data.timeline import complete, first_position, merge, previous, segments, truncate
+from skneuralde.data.timeline import complete, first_position, merge, previous, truncate
 
 
 def rows(*triples):
@@ -36,12 +36,3 @@ def test_truncate_keeps_what_is_earlier(read):
     here = read(*KEPT)
     X, _ = rows(("a", 1.0, 0.0), ("a", 7.0, 0.0))
     np.testing.assert_array_equal(truncate(here.panel, here.ask(X)).times, [0.0, 0.0, 1.0])
-
-
-def test_segments_have_a_knot_at_every_row_between(read):
-    panel = read(*KEPT).panel
-    for interpolation, left, right in [("next", 10.0, 10.0), ("linear", 0.0, 10.0), ("previous", 0.0, 0.0)]:
-        offsets, lengths, c0, c1 = segments(panel, np.array([0]), np.array([2]), interpolation)
-        np.testing.assert_array_equal(offsets, [0, 2])
-        np.testing.assert_array_equal(lengths, [1.0, 1.0])
-        assert (c0[0, 0], c1[0, 0]) == (left, right)

@@ -1,4 +1,4 @@
-"""Every check that scikit-learn has for an estimator, for an equation with noise, for one without, and for one with jumps."""
+"""Every check that scikit-learn has for an estimator: of equations with noise, without, and with jumps."""
 
 from sklearn.utils.estimator_checks import parametrize_with_checks
 

@@ -238,7 +238,7 @@ def ensemble():
 
 
 def test_ensemble_bands_grow_where_there_are_no_data(ensemble):
-    inside, below, above = np.linspace(0.0, 2.0, 9), np.linspace(-8.0, -5.0, 4), np.linspace(7.0, 10.0, 4)
+    inside, below, above = np.linspace(MEAN - 0.6, MEAN + 0.6, 9), np.linspace(-8.0, -5.0, 4), np.linspace(7.0, 10.0, 4)
     for field in (ensemble.drift_field, ensemble.diffusion_field):
         spread = field(inside, return_std=True)[1]
         assert (spread > 0).all()

@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from skneuralde.problems import Problem, in_calculus, ito_form, stratonovich_form
+from skneuralde.problems.calculus import Correction
 from skneuralde.solvers import get_solver
+from skneuralde.terms import MLP, Inputs, Network
 from tests.convergence import Noise, walk
 from tests.problems_closed_form import geometric
 
@@ -73,3 +75,27 @@ def test_solutions_are_the_same():
     u0, fine = case.u0.repeat(50, 1), Noise.draw(1.0, 1000, batch=50)
     u = walk(get_solver("milstein"), stratonovich_form(case.problem), u0, fine)
     torch.testing.assert_close(u, case.at_end(u0, fine), rtol=2e-3, atol=0)
+
+
+@pytest.mark.parametrize("noise", ["diagonal", "general"])
+def test_curvature_of_the_correction_of_a_network(noise):
+    """Its third derivatives, which forward mode does not see through the network's own activation."""
+    generator = torch.Generator().manual_seed(0)
+    general = noise == "general"
+    scale = torch.ones(2, 2) if general else torch.ones(2)
+    positive = "cholesky" if general else "softplus"
+    g = Network(MLP((6,)), Inputs.unit(2), scale, positive=positive, generator=generator, name="diffusion")
+    with torch.no_grad():
+        g.layers[-1].weight.mul_(20.0)
+    term = Correction(g, 0.5)
+    t, u = torch.zeros(5, 1).double(), torch.randn(5, 2, generator=generator).double()
+    root = 0.1 * torch.randn(5, 2, 2, generator=generator).double()
+    cov = root @ root.mT
+    value, jacobian, bend = term.curvature(t, u, None, cov)
+    torch.testing.assert_close((value, jacobian), term.linearize(t, u))
+    step, total = 1e-4, torch.zeros_like(value)
+    for i, direction in enumerate(torch.eye(2, dtype=u.dtype)):
+        above, below = (term.linearize(t, u + sign * step * direction)[1] for sign in (1.0, -1.0))
+        total += ((above - below) / (2 * step) * cov[:, None, i]).sum(-1)
+    assert total.abs().max() > 1e-3
+    torch.testing.assert_close(bend, total, rtol=1e-4, atol=1e-6)

@@ -57,6 +57,55 @@ def test_linearize_against_finite_differences(term):
     torch.testing.assert_close(jacobian, differences(term, t, u, c), rtol=1e-7, atol=1e-8)
 
 
+def weights(batch=5, dim=2):
+    """Symmetric matrices, not all of them positive."""
+    matrix = torch.randn(batch, dim, dim, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    return matrix + matrix.mT
+
+
+def bent(term, t, u, c, cov, step=1e-4):
+    """Weighted second derivatives by differences of Jacobians."""
+    total = 0.0
+    for i, direction in enumerate(torch.eye(u.shape[-1], dtype=u.dtype)):
+        above, below = (term.linearize(t, u + sign * step * direction, c)[1] for sign in (1.0, -1.0))
+        slope = (above - below) / (2 * step)
+        total = total + (slope * cov[:, i].view(len(u), *[1] * (slope.ndim - 2), -1)).sum(-1)
+    return total
+
+
+@pytest.mark.parametrize(
+    "term",
+    [
+        UserModule(Pendulum(), "drift"),
+        Known(matrix, "diffusion"),
+        Known(independent_of_state, "diffusion"),
+        Known(lambda t, u: u.norm(dim=-1), "rate"),
+        Constant(torch.tensor([1.0, 2.0])),
+        Sum([UserModule(Pendulum(), "drift"), Constant(torch.tensor([1.0, 2.0])), Known(lambda t, u: u**3, "drift")]),
+    ],
+)
+def test_curvature_against_finite_differences(term):
+    (t, u, c), cov = points(), weights()
+    value, jacobian, bend = term.curvature(t, u, c, cov)
+    expected_value, expected_jacobian = term.linearize(t, u, c)
+    torch.testing.assert_close(value, expected_value)
+    torch.testing.assert_close(jacobian, expected_jacobian)
+    assert bend.shape == value.shape
+    torch.testing.assert_close(bend, bent(term, t, u, c, cov) + torch.zeros_like(bend), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("dim", [1, 3])
+def test_curvature_can_be_differentiated_again(dim):
+    t, u, _ = points(batch=3, dim=dim)
+    rate = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
+
+    def curvature(u, rate, cov):
+        term = Known(lambda t, v: torch.sin(rate * v) * v.sum(-1, keepdim=True) + t, "drift")
+        return term.curvature(t, u, None, cov)
+
+    assert torch.autograd.gradcheck(curvature, (u.requires_grad_(), rate, weights(3, dim).requires_grad_()))
+
+
 def test_linearize_calls_the_function_once():
     calls = []
     Known(lambda t, u: calls.append(len(u)) or u**2, "drift").linearize(*points(dim=3))

@@ -337,3 +337,28 @@ def test_second_order_against_sigma_points(activation, hidden, positive):
     torch.testing.assert_close(exact.value, rough.value)
     for known, found in zip(exact.along(directions), rough.along(directions), strict=True):
         torch.testing.assert_close(known, found, rtol=1e-3, atol=2e-7)
+
+
+@pytest.mark.parametrize("features", [None, products])
+@pytest.mark.parametrize("activation", ["logistic", "tanh", "silu", "softplus"])
+@pytest.mark.parametrize("hidden", [(7,), (6, 5)])
+@pytest.mark.parametrize(("positive", "shape"), POSITIVE)
+def test_curvature_against_differences_of_jacobians(features, activation, hidden, positive, shape):
+    network = disturb(make(MLP(hidden, activation, features=features), shape=shape, positive=positive))
+    t, u, c = points()
+    cov = torch.randn(BATCH, 2, 2, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    cov = cov + cov.mT
+    value, jacobian, bend = network.curvature(t, u, c, cov)
+    torch.testing.assert_close((value, jacobian), network.linearize(t, u, c))
+    step, total = 1e-5, torch.zeros_like(value)
+    for i, direction in enumerate(torch.eye(2, dtype=u.dtype)):
+        above, below = (network.linearize(t, u + sign * step * direction, c)[1] for sign in (1.0, -1.0))
+        total += ((above - below) / (2 * step) * cov[:, i].view(BATCH, *[1] * len(shape), 2)).sum(-1)
+    torch.testing.assert_close(bend, total, rtol=1e-5, atol=1e-6)
+
+
+def test_curvature_of_a_network_that_sees_no_state():
+    network = disturb(make(inputs=scaled_inputs(sees=("time", "context"))))
+    _, jacobian, bend = network.curvature(*points(), torch.ones(BATCH, 2, 2, dtype=torch.float64))
+    assert not jacobian.any()
+    assert not bend.any()

@@ -1,0 +1,15 @@
+"""Numbers of rows, in half the memory where there are fewer than 2**31 of them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def position_type(n: int) -> np.dtype:
+    """The type that holds positions in ``n`` rows, and -1."""
+    return np.dtype(np.int32 if n < 2**31 else np.int64)
+
+
+def where(mask: np.ndarray) -> np.ndarray:
+    """The positions at which a mask ``(n,)`` is true."""
+    return np.flatnonzero(mask).astype(position_type(len(mask)), copy=False)
