@@ -117,9 +117,9 @@ def relative_error(learned, truth):
 def state_dependent_errors(seed):
     """Relative L2 errors of rate and size over the central 90% of the data, and the number of jumps."""
     X, y, counted = state_dependent(seed, N)
-    model = NeuralJumpDiffusion(
-        series=1, batch_size=1000, learning_rate_init=5e-3, max_iter=40, random_state=seed
-    ).fit(X, y)
+    model = NeuralJumpDiffusion(series=1, batch_size=1000, learning_rate_init=5e-3, max_iter=40, random_state=seed).fit(
+        X, y
+    )
     u = np.linspace(*np.quantile(y, [0.05, 0.95]), 200)
     at = torch.as_tensor(u)[:, None]
     with torch.no_grad():

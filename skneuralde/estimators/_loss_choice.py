@@ -13,7 +13,7 @@ def choose_loss(loss: str, layout: str, initial_state: str, problem: Problem, is
     """The loss that ``loss`` names, or the right one for the data; refuses combinations that mean nothing."""
     stochastic = problem.diffusion is not None
     if len(problem.jumps):
-        _refuse_with_jumps(loss, layout, stochastic, is_hidden)
+        _refuse_with_jumps(loss, layout, stochastic)
         loss = "nll"
     if loss == "auto":
         loss = "nll" if stochastic or is_hidden or layout == "table" else "least_squares"
@@ -40,24 +40,18 @@ def choose_loss(loss: str, layout: str, initial_state: str, problem: Problem, is
     return loss
 
 
-def _refuse_with_jumps(loss: str, layout: str, stochastic: bool, is_hidden: bool) -> None:
+def _refuse_with_jumps(loss: str, layout: str, stochastic: bool) -> None:
     """Refuse what jumps cannot be learned by.
 
     Raises
     ------
     ValueError
-        For any loss but the likelihood, for states that have to be filtered, and for jumps alone.
+        For any loss but the likelihood, and for jumps alone.
     """
     if loss not in ("auto", *TRANSITION_LOSSES):
         raise ValueError(
             f"loss={loss!r} simulates paths, whose jumps have no derivative in their rate; an equation with jumps is "
             "learned by its likelihood: loss='nll'."
-        )
-    if is_hidden:
-        raise ValueError(
-            "With jumps the state must be observed as it is: what is left of it after a noisy or partial observation "
-            "is no normal law, which the filter takes it for. Leave n_states and observation at None and "
-            "observation_noise at 'auto' or 'none', or give jump_rate=None."
         )
     if not stochastic and layout != "table":
         raise ValueError(

@@ -127,7 +127,7 @@ class CoefficientFields:
             self._setup.tensor(states),
             self._setup.tensor(columns),
         )
-        flat = np.ndim(U) == 1
+        flat = np.ndim(U) == 1 and coefficient is None
         with torch.no_grad():
             learned = function({})
         value = self._as_array(learned, flat, f"{name} is", states)

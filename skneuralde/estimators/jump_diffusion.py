@@ -204,8 +204,14 @@ series_, n_features_in_, feature_names_in_, n_outputs_, device_
 
     def _measure(self, panel: Panel, dtype: torch.dtype) -> tuple[Scales, Observation | None]:
         scales, observation = super()._measure(panel, dtype)
-        if self.jump_rate is None or observation is not None:
+        if self.jump_rate is None:
             return scales, observation
+        if observation is not None:
+            raise ValueError(
+                "With jumps the state must be observed as it is: what a noisy or partial observation says of it is no "
+                "normal law, which the filter takes it for. Leave n_states and observation at None and "
+                "observation_noise at 'auto' or 'none', or give jump_rate=None."
+            )
         if self.roles_.layout == "series":
             _refuse_partial(panel)
         return JumpScales.of(scales, panel, self.roles_.layout), None

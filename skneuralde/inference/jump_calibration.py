@@ -56,9 +56,10 @@ def _law(model: Model, transitions: Transitions, splitting: JumpSplitting) -> Mi
 
 
 def divergence(of: Mixture, other: Mixture) -> float:
-    """Mean divergence of one mixture from another, in nats, to leading order: half the mean square of the log ratio.
+    """Mean Kullback-Leibler divergence of one mixture from another, in nats.
 
-    The mean over each normal component is taken by `normal_rule`.
+    With r the log ratio, the mean of r + exp(-r) - 1, of which no value is negative. The mean over each normal
+    component is taken by `normal_rule`.
     """
     nodes, weights = normal_rule(of.means.shape[-1], of.means)
     factors = torch.linalg.cholesky_ex(of.covs)[0]
@@ -66,6 +67,7 @@ def divergence(of: Mixture, other: Mixture) -> float:
     for share, mean, factor in zip(of.weight, of.means, factors, strict=True):
         for node, weight in zip(nodes, weights, strict=True):
             point = mean + factor @ node
-            total += share * weight * (of.log_density(point) - other.log_density(point)).square()
-    worst = 0.5 * float(total.mean())
-    return worst if math.isfinite(worst) else math.inf
+            ratio = of.log_density(point) - other.log_density(point)
+            total += share * weight * (ratio + torch.expm1(-ratio))
+    mean = float(total.mean())
+    return mean if math.isfinite(mean) else math.inf
