@@ -2,8 +2,8 @@
 
 Run ``python benchmarks/calibration.py [word ...]``; a line per case and horizon for the model, for the true law, whose
 misses are those of chance alone, and for the exact estimates put in its place, whose misses are also those of their
-uncertainty. Standard errors are over data sets. The Kolmogorov-Smirnov test takes one value per data set, so that its
-values are independent.
+uncertainty. Forecasts of one data set share its estimates, so that for standard errors, and for the test that ranks are
+uniform, a data set is one observation.
 """
 
 import sys
@@ -13,14 +13,18 @@ import warnings
 import numpy as np
 import torch
 from scipy.optimize import minimize
-from scipy.stats import kstest, norm
+from scipy.stats import f, kstest, norm
 
 from skneuralde import NeuralSDERegressor
 from skneuralde.metrics import interval_coverage, probability_integral_transform
 
-SPACING, AHEAD, N_SAMPLES = 0.3, 5, 2000
+SPACING, AHEAD = 0.3, 5
 LEVELS = {0.5: (0.25, 0.75), 0.9: (0.05, 0.95)}
 ENDS = sorted(end for ends in LEVELS.values() for end in ends)
+#: By steps ahead. A rank is uniform among any number of samples; there are many ranks one step ahead.
+N_SAMPLES = {1: 200, AHEAD: 2000}
+#: Classes into which ranks are counted.
+N_CLASSES = 10
 #: Rate 1, mean 0, noise 1.
 DECAY = np.exp(-SPACING)
 
@@ -88,32 +92,45 @@ def covered(y, quantiles):
 
 
 def score_model(model, X, y, n_train, seed):
-    """By horizon: coverage of each level, and one probability integral transform."""
+    """By horizon: coverage of each level, and the probability integral transforms."""
     model.fit(X[:n_train], y[:n_train])
-    scores = {}
-    far = slice(n_train + AHEAD - 1, n_train + AHEAD)
-    _, quantiles = model.predict(X[far], quantiles=ENDS)
-    draws = model.sample(X[far], N_SAMPLES, random_state=seed)
-    pit = probability_integral_transform(y[far], draws, random_state=seed)
-    scores[AHEAD] = [*covered(y[far], quantiles), pit[0]]
+    scores = {AHEAD: score_rows(model, X, y, slice(n_train + AHEAD - 1, n_train + AHEAD), N_SAMPLES[AHEAD], seed)}
     model.update_state(X[n_train:], y[n_train:])
-    _, quantiles = model.predict(X[n_train:], quantiles=ENDS)
-    draws = model.sample(X[-1:], N_SAMPLES, random_state=seed)
-    pit = probability_integral_transform(y[-1:], draws, random_state=seed)
-    scores[1] = [*covered(y[n_train:], quantiles), pit[0]]
+    scores[1] = score_rows(model, X, y, slice(n_train, None), N_SAMPLES[1], seed)
     return scores
+
+
+def score_rows(model, X, y, rows, n_samples, seed):
+    _, quantiles = model.predict(X[rows], quantiles=ENDS)
+    draws = model.sample(X[rows], n_samples, random_state=seed)
+    return covered(y[rows], quantiles), probability_integral_transform(y[rows], draws, random_state=seed)
 
 
 def score_law(law, y, n_train):
     """The same of a law with known parameters."""
-    mean, std = forecasts(y, *law)[n_train : len(y)].T
-    near = mean[:, None] + std[:, None] * norm.ppf(ENDS)
-    far_mean, far_std = forecasts(y[:n_train], *law)[-1]
-    far = y[n_train + AHEAD - 1 : n_train + AHEAD]
-    return {
-        1: [*covered(y[n_train:], near), norm.cdf(y[-1], mean[-1], std[-1])],
-        AHEAD: [*covered(far, far_mean + far_std * norm.ppf(ENDS)[None]), norm.cdf(far[0], far_mean, far_std)],
-    }
+    near = forecasts(y, *law)[n_train : len(y)]
+    far = forecasts(y[:n_train], *law)[-1:]
+    scores = {}
+    for ahead, values, (mean, std) in ((1, y[n_train:], near.T), (AHEAD, y[n_train + AHEAD - 1 :][:1], far.T)):
+        quantiles = mean[:, None] + std[:, None] * norm.ppf(ENDS)
+        scores[ahead] = covered(values, quantiles), norm.cdf(values, mean, std)
+    return scores
+
+
+def uniformity(ranks):
+    """p value of uniform ranks (data sets, rows); rows of one data set may depend on each other.
+
+    Hotelling's test of the mean, over data sets, of the shares of ranks that fall into each class. A single rank per
+    data set goes to the test of Kolmogorov and Smirnov, which needs no classes.
+    """
+    n_sets, n_rows = ranks.shape
+    if n_rows == 1:
+        return kstest(ranks[:, 0], "uniform").pvalue
+    counts = np.array([np.histogram(of_set, N_CLASSES, (0, 1))[0] for of_set in ranks])
+    excess = counts[:, 1:] / n_rows - 1 / N_CLASSES  # the first class is known from the others
+    mean, free = excess.mean(0), N_CLASSES - 1
+    distance = n_sets * mean @ np.linalg.solve(np.cov(excess.T), mean)
+    return f.sf(distance * (n_sets - free) / (free * (n_sets - 1)), free, n_sets - free)
 
 
 def modules(seed, **options):
@@ -132,35 +149,40 @@ def filtering(seed):
 CASES = {
     "modules, 300 observations": (modules, 200, 300, 240, 0.0),
     "modules and observation noise, 300 observations": (filtering, 200, 300, 240, 0.3),
+    "modules and observation noise, 1,000 observations": (filtering, 200, 1000, 800, 0.3),
     "networks, 300 observations": (networks, 100, 300, 240, 0.0),
     "networks, 1,000 observations": (networks, 100, 1000, 800, 0.0),
+    # Enough data sets to see what the uncertainty of exact estimates does.
+    "no model, observation noise, 300 observations": (None, 3000, 300, 240, 0.3),
+    "no model, observation noise, 1,000 observations": (None, 1000, 1000, 800, 0.3),
 }
 
 
 def say(name, who, ahead, scores):
-    scores = np.array(scores)
+    coverage = np.array([shares for shares, _ in scores])
     parts = []
     for column, level in enumerate(LEVELS):
-        error = scores[:, column].std(ddof=1) / np.sqrt(len(scores))
-        off = (scores[:, column].mean() - level) / error
-        parts.append(f"{level:.0%}: {scores[:, column].mean():6.1%} ± {error:.1%} ({off:+.1f})")
-    p = kstest(scores[:, -1], "uniform").pvalue
+        mean, error = coverage[:, column].mean(), coverage[:, column].std(ddof=1) / np.sqrt(len(scores))
+        parts.append(f"{level:.0%}: {mean:6.2%} ± {error:.2%} ({(mean - level) / error:+.1f})")
+    p = uniformity(np.array([ranks for _, ranks in scores]))
     step = "step" if ahead == 1 else "steps"
-    print(f"{name}, {ahead} {step} ahead, {who:15} {', '.join(parts)}; KS p = {p:.3f}", flush=True)
+    print(f"{name}, {ahead} {step} ahead, {who:15} {', '.join(parts)}; p = {p:.3g}", flush=True)
 
 
 def run(name):
     make, n_sets, n, n_train, noise = CASES[name]
     begin = time.perf_counter()
-    scores = {"model": [], "true law": [], "exact estimates": []}
+    scores = {"model": [], "exact estimates": [], "true law": []}
     for seed in range(n_sets):
         X, y = simulate(seed, n, noise)
-        scores["model"].append(score_model(make(seed), X, y, n_train, seed))
-        scores["true law"].append(score_law((DECAY, 0.0, 0.5, noise), y, n_train))
+        if make is not None:
+            scores["model"].append(score_model(make(seed), X, y, n_train, seed))
         scores["exact estimates"].append(score_law(exact_estimates(y[:n_train], noise), y, n_train))
+        scores["true law"].append(score_law((DECAY, 0.0, 0.5, noise), y, n_train))
     for ahead in (1, AHEAD):
         for who, of_sets in scores.items():
-            say(name, who, ahead, [of_set[ahead] for of_set in of_sets])
+            if of_sets:
+                say(name, who, ahead, [of_set[ahead] for of_set in of_sets])
     print(f"  {n_sets} data sets, {(time.perf_counter() - begin) / n_sets:.1f} s each", flush=True)
 
 

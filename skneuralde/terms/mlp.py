@@ -27,6 +27,9 @@ class MLP(BaseEstimator):
     features : callable, default=None
         What the network sees in place of the state: a function of the state ``u (batch, dim)``, in the caller's units,
         that returns a tensor ``(batch, n_features)``. It is used even where the state is not among the inputs.
+    inputs : sequence of {"time", "state", "context", "controls"}, default=None
+        What this network sees; None is what the estimator's ``inputs`` say. ``()`` makes the coefficient a learned
+        constant.
 
     Examples
     --------
@@ -40,10 +43,12 @@ class MLP(BaseEstimator):
         hidden_layer_sizes: int | Sequence[int] = (50,),
         activation: str = "tanh",
         features: Callable[[Tensor], Tensor] | None = None,
+        inputs: Sequence[str] | None = None,
     ):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
         self.features = features
+        self.inputs = inputs
 
     def layer_sizes(self, name: str) -> tuple[int, ...]:
         """Hidden layer sizes as a tuple, once every parameter is found valid; ``name`` is the coefficient's."""
@@ -55,4 +60,10 @@ class MLP(BaseEstimator):
             raise ValueError(f"activation of {name} must be one of {sorted(ACTIVATIONS)}, got {self.activation!r}")
         if self.features is not None and not callable(self.features):
             raise ValueError(f"features of {name} must be a function of the state, got {self.features!r}")
+        if isinstance(self.inputs, str):
+            raise ValueError(f"inputs of {name} must be a sequence of names, got {self.inputs!r}")
         return tuple(int(size) for size in sizes)
+
+    def sees(self, others: tuple[str, ...]) -> tuple[str, ...]:
+        """What the network sees, where ``others`` is what networks see by default."""
+        return others if self.inputs is None else tuple(self.inputs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import torch
@@ -56,7 +56,7 @@ class Network(Term):
             raise ValueError(f"positive must be one of {list(OUTPUTS)}, got {positive!r}")
         hidden = mlp.layer_sizes(name)
         self.activation = mlp.activation
-        self.columns = Columns(inputs, mlp.features, name)
+        self.columns = Columns(replace(inputs, sees=mlp.sees(inputs.sees)), mlp.features, name)
         self.output = OUTPUTS[positive](output_scale.detach().to(inputs.dtype))
         self.state_dependent = self.columns.n_state > 0
         # A network that sees nothing is a learned constant: the last layer's biases.

@@ -314,7 +314,7 @@ def test_linearizes_without_gradients(mode):
 
 def test_mlp_is_a_parameter_object():
     mlp = MLP((5,)).set_params(activation="relu")
-    assert mlp.get_params() == {"hidden_layer_sizes": (5,), "activation": "relu", "features": None}
+    assert mlp.get_params() == {"hidden_layer_sizes": (5,), "activation": "relu", "features": None, "inputs": None}
 
 
 @pytest.mark.parametrize("activation", ["identity", "logistic", "tanh", "relu", "silu", "softplus"])
@@ -362,3 +362,26 @@ def test_curvature_of_a_network_that_sees_no_state():
     _, jacobian, bend = network.curvature(*points(), torch.ones(BATCH, 2, 2, dtype=torch.float64))
     assert not jacobian.any()
     assert not bend.any()
+
+
+def test_a_network_may_see_less_than_the_others():
+    t, u, c = points()
+    network = disturb(make(MLP((5,), inputs=("controls",))))
+    assert torch.equal(network(t, u, c), network(t + 1, u - 3, c * torch.tensor([5.0, 5.0, 1.0])))
+    assert not torch.equal(network(t, u, c), network(t, u, c + 1))
+    assert not network.state_dependent
+
+
+def test_an_mlp_without_inputs_is_a_learned_constant():
+    network = disturb(make(MLP(inputs=())))
+    assert sum(p.numel() for p in network.parameters()) == 2
+    value = network(*points())
+    assert torch.equal(value, value[:1].expand_as(value))
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"), [("state", "inputs of drift must be a sequence"), (["level"], "inputs must be among")]
+)
+def test_refused_inputs_of_a_network(inputs, message):
+    with pytest.raises(ValueError, match=message):
+        make(MLP(inputs=inputs))
