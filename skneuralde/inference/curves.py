@@ -72,6 +72,11 @@ class Curves:
         values : Tensor of shape (n_paths, series, n_times, dim)
         trajectory : Trajectory
         """
+        if len(problem.jumps):
+            raise NotImplementedError(
+                "Paths with jumps are not simulated yet: ask for rows no further from the last observation than the "
+                "longest interval in fit, by predict or log_likelihood."
+            )
         n_series, n_times = self.times.shape
         order = torch.arange(n_series, device=self.times.device).repeat(n_paths)
         if n_paths == 1 or self.inputs.controls.shape[-1] == 0 or method.solver.adaptive:
