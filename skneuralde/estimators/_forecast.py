@@ -293,8 +293,11 @@ def simulate(
     if model.problem.diffusion is not None:
         lag = np.abs(lag)
     out = np.empty((n_paths, len(asked), setup.n_states), dtype=str(setup.dtype).removeprefix("torch."))
+    # A row at its origin is where it starts from; nothing has to be solved.
+    there = (lag == 0) & (origins.cov is None)
+    out[:, there] = origins.state[origins.of[there]]
     for backwards in (False, True):
-        rows = np.flatnonzero((lag < 0) == backwards)
+        rows = np.flatnonzero(~there & ((lag < 0) == backwards))
         if len(rows):
             _solve_rows(model, panel, origins, rows, lag[rows], setup, n_paths, seed, out)
     return out

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from scipy.stats import norm, poisson
+from scipy.stats import lognorm, norm, poisson
 
 from skneuralde.inference import JumpSplitting, LocalLinearisation, Transitions
 from skneuralde.problems import Jump, Problem
@@ -69,6 +69,20 @@ def test_halving_moments():
     assert float(mixture.mean) == pytest.approx(math.exp((0.3 - 1.0) * h), rel=1e-5)
     second = float(mixture.cov + mixture.mean.square())
     assert second == pytest.approx(math.exp((0.6 + 0.04 - 1.5) * h), rel=1e-4)
+
+
+def test_halving_density():
+    """Halving commutes with multiplicative growth: a mixture of lognormal laws, here nearly normal ones."""
+    h, mu, sigma, rate = 0.25, 0.3, 0.1, 2.0
+    x = np.linspace(0.02, 1.4, 2000)
+    n = np.arange(12)
+    exact = (poisson.pmf(n, rate * h) * lognorm.pdf(
+        x[:, None], sigma * math.sqrt(h), scale=np.exp((mu - sigma**2 / 2) * h) * 0.5**n
+    )).sum(-1)  # fmt: skip
+    mixture = law(halving(rate, mu, sigma), np.ones((2000, 1)), h, most=6)
+    density = mixture.log_density(torch.tensor(x)[:, None]).exp().numpy()
+    assert np.abs(density - exact).sum() / exact.sum() < 0.04
+    np.testing.assert_allclose(mixture.weight[:6, 0], poisson.pmf(range(6), rate * h), rtol=1e-9)
 
 
 def test_the_time_of_a_jump_is_integrated():
