@@ -14,6 +14,7 @@ from torch import Tensor
 
 from skneuralde.inference.affects import after_jump
 from skneuralde.inference.births import birth_probabilities
+from skneuralde.inference.linear_gaussian import transform
 from skneuralde.inference.mixture import Mixture
 from skneuralde.inference.moments import Propagator
 from skneuralde.inference.transitions import Transitions
@@ -117,7 +118,8 @@ class JumpSplitting:
     """Diffusion and jumps in turns: jumps happen at the nodes of a Gauss rule, and between them the moments flow.
 
     At a node of weight w the state jumps as it would in an interval of length w h without anything else: the numbers of
-    jumps are those of a pure birth process whose rates are taken at the successive states. With one node this is the
+    jumps are those of a pure birth process whose rates are taken at the successive states, and states with a large rate
+    are more likely to be among those that jump (see `rates_over_spread`). With one node this is the
     splitting of Strang (SIAM Journal on Numerical Analysis 5, 1968). The time of a single jump is integrated by the
     rule, of degree 2 n - 1. Laws with the same number of jumps, of two and more, are merged by their moments.
 
@@ -170,7 +172,7 @@ class JumpSplitting:
         components, numbers = branches.components(), branches.jumps()
         count = len(components)
         every, of = Component.joined(components), at.repeated(count)
-        log_none, chains = jump_chains(
+        none, chains = jump_chains(
             problem,
             of.time.to(every.mean.dtype)[:, None],
             every,
@@ -178,7 +180,7 @@ class JumpSplitting:
             length.to(every.mean.dtype).repeat(count),
             self.most,
         )
-        stayed = branches.replaced(every._replace(log_weight=every.log_weight + log_none).divided(count))
+        stayed = branches.replaced(none.divided(count))
         pools = {n: [component] for n, component in stayed.more.items()}
         for times, chain in zip(stayed.once, chains, strict=True):
             for further, after in enumerate(chain, 1):
@@ -193,24 +195,26 @@ class JumpSplitting:
 
 def jump_chains(
     problem: Problem, t: Tensor, begun: Component, c: Tensor, length: Tensor, most: int
-) -> tuple[Tensor, list[list[Component]]]:
+) -> tuple[Component, list[list[Component]]]:
     """What ``length (n,)`` of time with nothing but jumps makes of states.
 
     Returns
     -------
-    log_none : Tensor of shape (n,)
-        Log of the probability that there is no jump.
+    none : Component
+        The states that do not jump.
     chains : list of list of Component
         For each channel, which makes the first jump: the states after one jump, two, and so on up to ``most``, which
         stands for so many or more.
     """
-    first = channel_rates(problem.jumps, t, begun.mean, c)
+    first, shifts = rates_over_spread(problem.jumps, t, begun, c)
     total = first.sum(0)
     tiny = torch.finfo(total.dtype).tiny
     log_share = (first.clamp_min(tiny) / total.clamp_min(tiny)).log()
-    log_none, chains = -total * length, []
+    shift = (first[..., None] * shifts).sum(0)
+    none = Component(begun.log_weight - total * length, begun.mean - length[:, None] * shift, begun.cov)
+    chains = []
     for channel, jump in enumerate(problem.jumps):
-        state = after_jump(jump, t, begun.mean, begun.cov, c)
+        state = after_jump(jump, t, begun.mean + shifts[channel], begun.cov, c)
         rates, states = [total], [state]
         for _ in range(most - 1):
             rate, state = _next_jump(problem.jumps, t, *state, c)
@@ -219,7 +223,26 @@ def jump_chains(
         log_probability = birth_probabilities(torch.stack(rates), length)[1:].clamp_min(tiny).log()
         log_weight = begun.log_weight + log_share[channel] + log_probability
         chains.append([Component(w, *moments) for w, moments in zip(log_weight, states, strict=True)])
-    return log_none, chains
+    return none, chains
+
+
+def rates_over_spread(jumps: Sequence[Jump], t: Tensor, state: Component, c: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean rates ``(channel, n)`` over the spread of states, and where in it the jumps happen.
+
+    States that jump have a larger rate than others. With P the covariance and a = rate' / rate, they lie by P a from
+    the mean, ``(channel, n, dim)``, if the rate is exponential in the state. Where the rate varies by more than its
+    size, which a slope cannot describe, the shift is smaller than that: half a standard deviation at most.
+    """
+    rates, shifts = [], []
+    for jump in jumps:
+        value, slope, bend = jump.rate.curvature(t, state.mean, c, state.cov)
+        value = torch.where(value < 0.0, torch.nan, value)
+        along = transform(state.cov, slope)
+        variance = (along * slope).sum(-1)
+        tiny = torch.finfo(value.dtype).tiny
+        rates.append(torch.maximum(value + 0.5 * bend, 0.5 * value))
+        shifts.append((value / (value.square() + variance).clamp_min(tiny))[:, None] * along)
+    return torch.stack(rates), torch.stack(shifts)
 
 
 def channel_rates(jumps: Sequence[Jump], t: Tensor, u: Tensor, c: Tensor) -> Tensor:

@@ -40,6 +40,13 @@ class BoundedRate(Term):
         share = torch.sigmoid(raw[:, 0] + self.offset)
         return self.bound * share, (self.bound * share * (1.0 - share))[:, None] * slope[:, 0]
 
+    def _curvature(self, t: Tensor, u: Tensor, c: Tensor | None, cov: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        raw, slope, bend = self.raw.curvature(t, u, c, cov)
+        slope, share = slope[:, 0], torch.sigmoid(raw[:, 0] + self.offset)
+        gain = self.bound * share * (1.0 - share)
+        spread = ((slope[:, None] @ cov)[:, 0] * slope).sum(-1)
+        return self.bound * share, gain[:, None] * slope, gain * (bend[:, 0] + (1.0 - 2.0 * share) * spread)
+
 
 class MoveBy(Affect):
     """A jump to u + a(t, u), the same for every mark: a state after the jump, counted from the one before."""

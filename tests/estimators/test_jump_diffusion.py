@@ -227,9 +227,9 @@ def test_equivariance_to_units():
 def test_grid_search_over_tolerance_and_solver():
     X, y, _ = dated(n=60)
     grid = {"rtol": [1e-1, 1e-4], "solver": ["auto", "tsit5"]}
-    search = GridSearchCV(
-        quick(), grid, scoring=log_likelihood_scorer, cv=TimeSeriesSplit(2), error_score="raise"
-    ).fit(X, y)
+    search = GridSearchCV(quick(), grid, scoring=log_likelihood_scorer, cv=TimeSeriesSplit(2), error_score="raise").fit(
+        X, y
+    )
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
 
 

@@ -113,6 +113,19 @@ def test_rates_of_the_successive_states():
     np.testing.assert_allclose(mixture.means[:, 0, 0], range(6), atol=1e-12)
 
 
+def test_states_that_jump_have_larger_rates():
+    """A rate exp(a u) over a normal spread P: probability exp(a^2 P / 2) times as large, states shifted by a P."""
+    a, sigma, h, rate = 0.8, 1.0, 0.4, 0.01
+    problem = Problem(0.0, sigma, jumps=(Jump(lambda t, u: rate * torch.exp(a * u[:, 0]), lambda t, u: u - 5.0),))
+    mixture = law(problem, [[0.0]], h)
+    spread = 0.5 * sigma**2 * h
+    assert float(mixture.weight[1]) == pytest.approx(rate * h * math.exp(0.5 * a**2 * spread), rel=5e-3)
+    assert float(mixture.means[1]) == pytest.approx(a * spread - 5.0, rel=1e-2)
+    assert float((mixture.weight[:2, 0] * (mixture.means[:2, 0, 0] - column(0.0, -5.0))).sum()) == pytest.approx(
+        0.0, abs=1e-4
+    )
+
+
 def test_two_channels():
     up, down = gaussian_jump(3.0, 0.5, 0.1), gaussian_jump(1.0, -1.0, 0.2)
     problem = Problem(0.0, 0.1, jumps=(up, down))

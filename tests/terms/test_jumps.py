@@ -66,6 +66,16 @@ def test_jacobian_of_a_bounded_rate():
     torch.testing.assert_close(slope, exact_slope)
 
 
+def test_curvature_of_a_bounded_rate():
+    rate = resolve_rate(MLP((3, 4)), name="jump_rate", networks=networks())
+    cov = torch.tensor([[0.5, 0.2], [0.2, 0.3]], dtype=torch.float64).expand(5, -1, -1)
+    value, slope, bend = rate.curvature(T, U, None, cov)
+    torch.testing.assert_close((value, slope), rate.linearize(T, U))
+    step = 1e-4 * torch.eye(2, dtype=torch.float64)
+    differences = [(rate.linearize(T, U + h)[1] - rate.linearize(T, U - h)[1]) / 2e-4 for h in step]
+    torch.testing.assert_close(bend, (torch.stack(differences, 1) * cov).sum((1, 2)), rtol=1e-5, atol=1e-10)
+
+
 def test_bounds_of_sums():
     mixed = resolve_rate([0.5, "mlp"], name="jump_rate", networks=networks())
     assert rate_bound(mixed) == 5.5
