@@ -14,6 +14,8 @@ from skneuralde.losses.likelihood import TransitionLikelihood
 _IMITATION = 0.1
 #: The logarithm of one plus the expected number of jumps is counted by this.
 _RARITY = 0.5
+#: Items whose expected jumps are counted at once.
+_BATCH = 65_536
 
 
 class JumpLikelihood(TransitionLikelihood):
@@ -31,13 +33,15 @@ class JumpLikelihood(TransitionLikelihood):
     Neither grows with the amount of data where jumps are clear: N jumps are worth far more nats than that.
     """
 
-    jump_cost: float = 0.0
+    jump_cost: float | None = None
 
     def start_epoch(self, model: Model, epoch: int) -> None:
         super().start_epoch(model, epoch)
         self.jump_cost = _RARITY / (1.0 + self._expected_jumps(model))
 
     def values(self, model: Model, items: Tensor, *, seed: int) -> Tensor:
+        if self.jump_cost is None:  # no epoch has started: a trained model is looked at
+            self.jump_cost = _RARITY / (1.0 + self._expected_jumps(model))
         law = model.law(self._transitions(model, items))
         assert isinstance(law, Mixture)  # a model with jumps
         hidden = _IMITATION * torch.exp(-law.evidence)
@@ -48,8 +52,11 @@ class JumpLikelihood(TransitionLikelihood):
     @torch.no_grad()
     def _expected_jumps(self, model: Model) -> float:
         """Expected number of jumps in all items, with the rates where they start."""
-        transitions = self._transitions(model, self.items)
-        first = transitions.c0.index_select(0, transitions.offsets[:-1])
-        now = transitions.time.to(transitions.state.dtype)[:, None]
-        rate = channel_rates(model.problem.jumps, now, transitions.state, first).sum(0)
-        return float((self.weight[self.items] * rate * transitions.horizon.abs()).sum())
+        total = 0.0
+        for items in self.items.split(_BATCH):
+            transitions = self._transitions(model, items)
+            first = transitions.c0.index_select(0, transitions.offsets[:-1])
+            now = transitions.time.to(transitions.state.dtype)[:, None]
+            rate = channel_rates(model.problem.jumps, now, transitions.state, first).sum(0)
+            total += float((self.weight[items] * rate * transitions.horizon.abs()).sum())
+        return total
