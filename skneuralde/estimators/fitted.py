@@ -26,7 +26,8 @@ from skneuralde.data import (
 from skneuralde.data.fill import Missing
 from skneuralde.data.timeline import merge, truncate
 from skneuralde.estimators import _fit
-from skneuralde.estimators._forecast import Forecast, draw, forecast, log_density, unknown_series
+from skneuralde.estimators._forecast import draw, forecast, log_density, unknown_series
+from skneuralde.estimators._predictive import Forecast
 from skneuralde.estimators._setup import Setup
 from skneuralde.estimators._states import origin_positions
 from skneuralde.inference import Model

@@ -63,7 +63,6 @@ def test_smallest_at_the_true_parameters():
 def test_the_penalty_is_small_beside_clear_jumps():
     objective = likelihood(5_000)
     walk = Walk()
-    with_penalty = None
     objective.start_epoch(walk.model(), 1)
     with_penalty = gradient(walk, objective)
     law = walk.model().law(objective.transitions)
@@ -77,10 +76,14 @@ def test_an_expected_jump_costs_less_the_more_there_are():
     for objective, n in ((few, 100), (many, 10_000)):
         objective.start_epoch(Walk().model(), 1)
         assert objective.jump_cost == pytest.approx(0.5 / (1 + n * RATE * H))
+    looked_at = likelihood(100)
+    looked_at.values(Walk().model(), looked_at.items, seed=0)
+    assert looked_at.jump_cost == few.jump_cost
 
 
 def test_small_jumps_that_imitate_diffusion_cost():
     objective = likelihood(100)
+    objective.jump_cost = 0.0
     imitating = Walk(rate=5.0, std=0.02)
     imitating.mean.data.zero_()
     law = imitating.model().law(objective.transitions)
