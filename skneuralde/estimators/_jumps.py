@@ -119,7 +119,7 @@ def build_jumps(factory: TermFactory, rate: Any, affect: Any, max_rate: float | 
 
 def _is_mixed(rate: Any) -> bool:
     """Whether a rate is a sum with a learned part, which alone ``max_jump_rate`` bounds."""
-    return isinstance(rate, list) and any(part == "mlp" or isinstance(part, MLP) for part in rate)
+    return isinstance(rate, list) and any(isinstance(part, (str, MLP)) for part in rate)
 
 
 def _networks(factory: TermFactory, max_rate: float | str, *, channel: int, n_channels: int) -> Networks:
