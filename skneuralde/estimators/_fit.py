@@ -155,7 +155,8 @@ def choose_methods(
 
     return Methods(
         training=method(training, True, estimator.solver == "auto" and loss in LOSSES_OF_DISTANCE),
-        paths=method(paths, True),
+        # So far only fixed steps end on jumps.
+        paths=method(paths, True, fixed=len(problem.jumps) > 0),
         moments=None if moments is None else method(moments, False),
     )
 

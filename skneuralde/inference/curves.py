@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from skneuralde.inference.input_path import InputPath, RepeatedInputs
-from skneuralde.noise import Brownian
+from skneuralde.noise import Brownian, Clocks
 from skneuralde.problems import Problem
 from skneuralde.solvers import Solver, Trajectory, integrate
 from skneuralde.solvers.integrate import Context
@@ -65,18 +65,13 @@ class Curves:
     ) -> tuple[Tensor, Trajectory]:
         """Simulate ``n_paths`` solutions of each series from ``start``, (series, dim) or (n_paths, series, dim).
 
-        With ``antithetic`` every other path has the mirrored noise of the one before it.
+        With ``antithetic`` every other path has the mirrored noise of the one before it, and the same clocks.
 
         Returns
         -------
         values : Tensor of shape (n_paths, series, n_times, dim)
         trajectory : Trajectory
         """
-        if len(problem.jumps):
-            raise NotImplementedError(
-                "Paths with jumps are not simulated yet: ask for rows no further from the last observation than the "
-                "longest interval in fit, by predict or log_likelihood."
-            )
         n_series, n_times = self.times.shape
         order = torch.arange(n_series, device=self.times.device).repeat(n_paths)
         if n_paths == 1 or self.inputs.controls.shape[-1] == 0 or method.solver.adaptive:
@@ -86,13 +81,15 @@ class Curves:
         times = self.times[order]
         if n_series == 1 or bool((self.times == self.times[:1]).all()):
             times = self.times[0]
-        noise = None
+        noise = clocks = None
+        path = torch.arange(n_paths, device=self.times.device).repeat_interleave(n_series)
+        keys = path // 2 if antithetic else path, self.keys[order]
+        if problem.jumps:
+            clocks = Clocks(seed, *keys, len(problem.jumps))
         if problem.diffusion is not None:
-            path = torch.arange(n_paths, device=self.times.device).repeat_interleave(n_series)
             noise = Brownian(
                 seed,
-                path // 2 if antithetic else path,
-                self.keys[order],
+                *keys,
                 problem.noise_dim(start.shape[-1]),
                 origin=self.times[order, 0],
                 sign=1.0 - 2.0 * (path % 2).double() if antithetic else None,
@@ -105,6 +102,7 @@ class Curves:
             solver=method.solver,
             context=context,
             noise=noise,
+            clocks=clocks,
             rtol=method.rtol,
             atol=method.atol,
             dt=method.dt,

@@ -258,6 +258,7 @@ class MomentEquations(nn.Module):
     """
 
     diffusion = None
+    jumps = ()
     noise = "diagonal"
     calculus = "ito"
     state_ndim = 1

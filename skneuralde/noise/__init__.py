@@ -3,11 +3,13 @@
 from skneuralde.noise.brownian import DEPTH, Brownian, Increments
 from skneuralde.noise.dyadic import floor_log2, floor_power_of_two, power_of_two
 from skneuralde.noise.keys import keyed_normals, series_key
+from skneuralde.noise.poisson import Clocks
 from skneuralde.noise.table import Table
 
 __all__ = [
     "DEPTH",
     "Brownian",
+    "Clocks",
     "Increments",
     "Table",
     "floor_log2",

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from skneuralde.noise import Brownian, Increments
+from skneuralde.solvers.clockwork import Clockwork
 from skneuralde.solvers.equation import Equation, ProblemLike
+from skneuralde.solvers.jump_log import JumpLog
 
 
 class Status(IntEnum):
@@ -57,12 +59,15 @@ class Trajectory:
     reached : float64 Tensor of shape (batch,)
         Where a failed path stopped; the last time of the others.
     stats : Stats
+    jumps : JumpLog or None
+        None in an equation without jumps.
     """
 
     values: Tensor
     status: Tensor
     reached: Tensor
     stats: Stats
+    jumps: JumpLog | None = None
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,8 @@ class Task:
         Whether times are reached by side steps from a mesh that does not depend on them.
     gradient : str
         How the solution is differentiated, see `skneuralde.solvers.replay`.
+    clockwork : Clockwork or None
+        The jumps.
     """
 
     equation: Equation
@@ -103,6 +110,7 @@ class Task:
     max_steps: int
     aside: bool
     gradient: str
+    clockwork: Clockwork | None = None
 
     @property
     def is_shared(self) -> bool:
@@ -134,6 +142,8 @@ class Solver(ABC):
         Whether it chooses its steps from rtol and atol; else it needs dt.
     gradients : tuple of str
         The ways in which its solutions can be differentiated, see `skneuralde.solvers.replay`.
+    handles_jumps : bool
+        Whether its paths can stop at times of their own, where they jump.
     handles_stiffness : bool
     reference : str
     """
@@ -148,6 +158,7 @@ class Solver(ABC):
     increments: str = "gaussian"
     adaptive: bool = False
     gradients: tuple[str, ...] = ("direct",)
+    handles_jumps: bool = False
     handles_stiffness: bool = False
     reference: str = ""
 
@@ -160,13 +171,19 @@ class Solver(ABC):
         return ("none" if noise is None else noise) in self.noise_kinds
 
     def check(self, problem: ProblemLike) -> None:
-        """Refuse a problem whose noise the method cannot treat.
+        """Refuse a problem whose noise or jumps the method cannot treat.
 
         Raises
         ------
         ValueError
             It names the methods that can.
         """
+        if problem.jumps and not self.handles_jumps:
+            able = sorted(solver.name for solver in SOLVERS.values() if solver.handles_jumps and solver.handles(None))
+            raise ValueError(
+                f"solver {self.name!r} has one step for all paths and cannot stop where each of them jumps; these can: "
+                f"{', '.join(map(repr, able))}"
+            )
         noise = None if problem.diffusion is None else problem.noise
         if self.handles(noise):
             return
@@ -195,6 +212,8 @@ class Step(NamedTuple):
 class Stepper(Solver):
     """A method of our own: one pure function makes a step, a loop does the rest."""
 
+    handles_jumps = True
+
     @abstractmethod
     def step(
         self,
@@ -219,6 +238,10 @@ class Stepper(Solver):
         state : Tensor or None
             What the step before left; None at the start.
         """
+
+    def resume(self, equation: Equation, t: Tensor, u: Tensor) -> Tensor | None:
+        """What a step would have left that ends at times ``t (batch, 1)`` in states ``u``, as after a jump."""
+        return None
 
 
 def check_interval(device: torch.device) -> int:

@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol, cast, runtime_checkable
 import torch
 from torch import Tensor
 
-from skneuralde.problems import Problem
+from skneuralde.problems import Jump, Problem
 from skneuralde.terms import Term
 
 
@@ -33,6 +33,9 @@ class ProblemLike(Protocol):
     @property
     def diffusion(self) -> Callable[..., Tensor] | None: ...
 
+    @property
+    def jumps(self) -> Sequence[Jump]: ...
+
 
 class Counter:
     """How often the coefficients were evaluated; shared by all selections of an equation."""
@@ -47,6 +50,10 @@ class Moment(NamedTuple):
 
     t: Tensor
     context: Tensor | None
+
+    def select(self, rows: Tensor) -> Moment:
+        """Of some paths; a path may be named several times."""
+        return Moment(self.t[rows], None if self.context is None else self.context[rows])
 
 
 class Equation:
@@ -118,6 +125,23 @@ class Equation:
         """g(t, u) and its Jacobian with respect to u, whose directions count as evaluations."""
         self.counter.diffusion += u.numel()
         return self._diffusion.linearize(now.t, u, now.context)
+
+    def rate(self, channel: int, now: Moment, u: Tensor) -> Tensor:
+        """The rate of a channel of jumps, ``(batch,)``.
+
+        Raises
+        ------
+        ValueError
+            If it is negative, not finite or above its bound.
+        """
+        jump = self.problem.jumps[channel]
+        rate = jump.rate(now.t, u, now.context)
+        jump.check_rate(rate, now.t, u, name=f"jumps[{channel}]")
+        return rate
+
+    def affect(self, channel: int, now: Moment, u: Tensor, marks: Tensor) -> Tensor:
+        """The state after a jump, ``(batch, dim)``."""
+        return self.problem.jumps[channel].affect(now.t, u, now.context, marks)
 
     @property
     def has_additive_noise(self) -> bool:

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from skneuralde.solvers.base import Solver, Stats, Status, Task, Trajectory
+from skneuralde.solvers.clockwork import Clockwork
 from skneuralde.solvers.drawing import Source
+from skneuralde.solvers.landings import Landings
 from skneuralde.solvers.march import Marcher, Mesh
 from skneuralde.solvers.replay import replay
 from skneuralde.solvers.wanted import Everywhere, OnePerRow, Wanted
@@ -28,7 +30,7 @@ class FixedStepper(Marcher):
         """Step along the mesh, keep the states at the times wanted."""
         dt = task.dt
         assert dt is not None
-        plan = Plan.make(task.elapsed / dt, aside=task.aside, max_steps=task.max_steps)
+        plan = self._plan(task, dt)
         mesh = plan.mesh(task, dt, self)
         values = self._values(task, plan, mesh, dt)
         reached = plan.state <= plan.count[:, None]
@@ -40,8 +42,17 @@ class FixedStepper(Marcher):
             plan = plan.without(broken | (plan.state > counts[:, None]))
             if values.requires_grad and bool(ceased.any()):
                 # A gradient would not be finite if the graph led through what is not.
-                values = self._values(task, plan, plan.mesh(task, dt, self), dt)
-        return self._report(task, plan, dt, values, counts, ceased)
+                mesh = plan.mesh(task, dt, self)
+                values = self._values(task, plan, mesh, dt)
+        trajectory = self._report(task, plan, dt, values, counts, ceased)
+        return trajectory if mesh.landings is None else replace(trajectory, jumps=mesh.landings.jumps())
+
+    def _plan(self, task: Task, dt: float) -> Plan:
+        if task.clockwork is None:
+            return Plan.make(task.elapsed / dt, aside=task.aside, max_steps=task.max_steps)
+        stops = task.clockwork.candidates.elapsed / dt
+        elapsed = task.elapsed.expand(len(stops), -1)
+        return Plan.make(elapsed / dt, aside=task.aside, max_steps=task.max_steps, stops=stops)
 
     def _values(self, task: Task, plan: Plan, mesh: Mesh, dt: float) -> Tensor:
         """States at the times wanted, (batch, n_times, dim)."""
@@ -52,6 +63,11 @@ class FixedStepper(Marcher):
         else:
             path = torch.arange(batch, device=state.device).repeat_interleave(n_times)
             wanted = OnePerRow(state.flatten(), path, mesh)
+        if mesh.landings is not None and task.gradient != "direct":
+            # Which candidates are jumps is settled before anything is differentiated.
+            with torch.no_grad():
+                replay(self, task.equation, task.u0, mesh, wanted)
+            mesh.landings.is_decided = True
         values = replay(self, task.equation, task.u0, mesh, wanted, gradient=task.gradient)
         values = values.view(batch, n_times, -1)
         return self._step_aside(task, plan, dt, values) if task.aside else values
@@ -64,12 +80,13 @@ class FixedStepper(Marcher):
         shared = torch.zeros_like(path)
         row, planned = (shared if task.is_shared else path), (shared if len(plan.count) == 1 else path)
         direction, begin, rest = task.direction[row], plan.state[planned, save], plan.rest[planned, save]
+        begin = plan.points[planned, begin]
         t = task.start[row] + direction * dt * begin[:, None]
         h = direction * dt * rest[:, None]
         dtype, increments = values.dtype, None
         if task.noise is not None:
             source = Source.of_steps(task.noise, task.start, dt, self, dtype)
-            increments = source.over(path, begin.double(), begin + rest)
+            increments = source.over(path, begin, begin + rest)
         step = self.step(task.equation.select(path), t, h.to(dtype), values[path, save], increments, None)
         return values.index_put((path, save), step.u1)
 
@@ -129,27 +146,26 @@ class Plan:
     is_wanted: Tensor
 
     @classmethod
-    def make(cls, position: Tensor, *, aside: bool, max_steps: int) -> Plan:
-        """From the times wanted, (rows, n_times), in cells from the start."""
+    def make(cls, position: Tensor, *, aside: bool, max_steps: int, stops: Tensor | None = None) -> Plan:
+        """From the times wanted, (rows, n_times), and more times to stop at, (rows, n), in cells from the start."""
         is_wanted = position.isfinite()
-        position = torch.where(is_wanted, position, 0.0)
-        nearest = position.round()
-        position = torch.where((position - nearest).abs() <= SNAP, nearest, position)
+        position = snapped(torch.where(is_wanted, position, 0.0))
         whole = position.floor()
         last = whole.amax(-1, keepdim=True)
         cells = torch.arange(min(int(last.max()), max_steps) + 1, dtype=torch.float64, device=position.device)
         points = torch.where(cells <= last, cells, torch.inf)
-        if aside:
-            state = whole.clamp_max(max_steps + 1).long()
-            rest = torch.where(state <= max_steps, position - whole, 0.0)
-        else:
-            cuts = torch.where(position > whole, position, torch.inf)
-            cuts[:, 1:].masked_fill_(cuts[:, 1:] == cuts[:, :-1], torch.inf)
-            points = torch.cat([points, cuts], 1).sort(-1).values
-            state = torch.searchsorted(points, position)
-            rest = torch.zeros_like(position)
+        cuts = [] if aside else [position]
+        if stops is not None:
+            cuts.append(snapped(stops))
+        if cuts:
+            points = distinct(torch.cat([points, *cuts], 1))
+        state = torch.searchsorted(points, position, right=True) - 1
+        rest = position - points.gather(1, state)
+        # What lies further from the last point was left out because of max_steps.
+        state = torch.where((rest >= 1.0) | (state > max_steps), max_steps + 1, state)
+        rest = torch.where(state > max_steps, 0.0, rest)
         count = (points.isfinite().sum(-1) - 1).clamp_max(max_steps)
-        return cls(points[:, : int(count.max()) + 1], count, state, rest, is_wanted)
+        return cls(points[:, : int(count.max()) + 1].contiguous(), count, state, rest, is_wanted)
 
     def without(self, lost: Tensor) -> Plan:
         """Without what is lost, ``(batch, n_times)``, and the steps that lead to nothing else."""
@@ -165,9 +181,35 @@ class Plan:
         step = task.direction * dt
         t, h = task.start + step * self.points[:, :-1], step * self.points.diff(dim=-1)
         batch, dtype = len(task.u0), task.u0.dtype
-        shared = len(self.count) == 1
+        shared = len(self.count) == 1 and task.clockwork is None
         mesh = Mesh.shared(t[0], h[0], batch) if shared and task.is_shared else Mesh.ragged(t, h, self.count, dtype)
+        if task.clockwork is not None:
+            mesh = replace(mesh, landings=self._landings(task.clockwork, dt, mesh))
         if task.noise is None:
             return mesh
         source = Source.of_steps(task.noise, task.start, dt, solver, dtype)
         return replace(mesh, noise=source.along(self.points, mesh))
+
+    def _landings(self, clockwork: Clockwork, dt: float, mesh: Mesh) -> Landings:
+        """The candidates for jumps that the steps reach."""
+        candidates = clockwork.candidates
+        step = torch.searchsorted(self.points, snapped(candidates.elapsed / dt)) - 1
+        path, place = (candidates.elapsed.isfinite() & (step < self.count[:, None])).nonzero(as_tuple=True)
+        columns = candidates.channel, candidates.number, candidates.elapsed
+        channel, number, elapsed = (column[path, place] for column in columns)
+        assert mesh.order is not None  # paths that jump have meshes of their own
+        order = mesh.order
+        return Landings(clockwork, path, step[path, place], channel, number, elapsed, order, certain=False)
+
+
+def snapped(position: Tensor) -> Tensor:
+    """Times in cells, moved onto the boundary of a cell where only rounding separates them."""
+    nearest = position.round()
+    return torch.where((position - nearest).abs() <= SNAP, nearest, position)
+
+
+def distinct(points: Tensor) -> Tensor:
+    """Each row in order and without repetitions, padded with infinity."""
+    points = points.sort(-1).values
+    points[:, 1:].masked_fill_(points[:, 1:] == points[:, :-1], torch.inf)
+    return points.sort(-1).values

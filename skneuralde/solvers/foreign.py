@@ -14,6 +14,7 @@ from skneuralde.noise import Increments
 from skneuralde.solvers.base import Step
 from skneuralde.solvers.equation import Equation, Moment
 from skneuralde.solvers.fixed import FixedStepper
+from skneuralde.solvers.landings import Landings
 from skneuralde.solvers.march import Mesh
 
 
@@ -73,20 +74,29 @@ class ForeignStepper(FixedStepper):
     ) -> Iterator[tuple[int, Tensor, Step]]:
         noise = None if mesh.noise is None else mesh.noise(first, last)
         times = list(mesh.times(first, last))
-        for begin, end in pairwise(_changes(times, first)):
+        for begin, end in pairwise(_changes(times, first, mesh.landings)):
             active = mesh.active[begin]
             drawn = [] if noise is None else [next(noise) for _ in range(begin, end)]
             stretch = Stretch(mesh.part(equation, active), *times[begin - first], drawn, end - begin)
-            states, carry = self.run(stretch, u[:active], None if carry is None else carry[:active])
+            states, memory = self.run(stretch, u[:active], None if carry is None else carry[:active])
             for k, state in enumerate(states, begin):
                 # What is remembered belongs to the stretch's end.
-                yield k, u[:active], Step(state, state=carry if k == end - 1 else None)
-                u = state
+                step = Step(state, state=memory if k == end - 1 else None)
+                if mesh.landings is not None:
+                    t, h = times[k - first]
+                    step = mesh.landings.after(k, self, stretch.equation, t + h, step)
+                yield k, u[:active], step
+                u, carry = step.u1, step.state
 
 
-def _changes(times: list[tuple[Tensor, Tensor | float]], first: int) -> list[int]:
-    """The steps at which the length or the number of paths changes, with the first and the end."""
-    changes = [k for k, (before, now) in enumerate(pairwise(h for _, h in times), 1) if not _is_same(before, now)]
+def _changes(times: list[tuple[Tensor, Tensor | float]], first: int, landings: Landings | None) -> list[int]:
+    """The steps at which the length or the number of paths changes or before which some jump, with first and end."""
+    jumped = landings.places if landings is not None else ()
+    changes = [
+        k
+        for k, (before, now) in enumerate(pairwise(h for _, h in times), 1)
+        if first + k - 1 in jumped or not _is_same(before, now)
+    ]
     return [first + k for k in (0, *changes, len(times))] if times else [first]
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from skneuralde.noise import Brownian
-from skneuralde.problems import Problem, in_calculus
+from skneuralde.noise import Brownian, Clocks
+from skneuralde.problems import Jump, Problem, in_calculus
 from skneuralde.solvers.base import SOLVERS, Solver, Status, Task, Trajectory
+from skneuralde.solvers.clockwork import Clockwork, Extra, is_certain
 from skneuralde.solvers.equation import Equation, InputsOverTime, ProblemLike
 from skneuralde.solvers.errors import SolverError
 from skneuralde.solvers.march import Marcher
@@ -29,6 +31,7 @@ def integrate(
     solver: Solver,
     context: Context = None,
     noise: Brownian | None = None,
+    clocks: Clocks | None = None,
     rtol: float | None = 1e-3,
     atol: float | Tensor = 1e-6,
     dt: float | None = None,
@@ -36,6 +39,7 @@ def integrate(
     aside: bool = False,
     gradient: str = "direct",
     on_error: str = "raise",
+    extra: Extra | None = None,
 ) -> Trajectory:
     """Solve a batch of initial value problems.
 
@@ -51,6 +55,8 @@ def integrate(
         A callable gets float64 times ``(batch,)``, one per path, and returns ``(batch, k)``.
     noise : Brownian, optional
         Needed with a diffusion.
+    clocks : Clocks, optional
+        Needed with jumps.
     rtol, atol : float; atol also a Tensor of shape (dim,)
         Adaptive methods keep the local error of each path below ``atol + rtol * abs(u)``, as a root mean square. With
         ``rtol=None`` they, too, take steps of size dt.
@@ -64,6 +70,8 @@ def integrate(
         See `skneuralde.solvers.replay`.
     on_error : {"raise", "mask"}
         "mask" leaves NaN after a failure.
+    extra : Extra, optional
+        One more jump of every path.
 
     Returns
     -------
@@ -81,6 +89,12 @@ def integrate(
     if isinstance(problem, Problem):
         problem = in_calculus(problem, solver.calculus)
     task = _prepare(problem, u0, times, context, noise, rtol, atol, dt, max_steps, aside, gradient)
+    if problem.jumps:
+        if solver.adaptive and rtol is not None:
+            raise ValueError(
+                f"solver {solver.name!r} stops at jumps with steps of a fixed size alone: give rtol=None and dt"
+            )
+        task = _with_jumps(task, problem.jumps, clocks, extra)
     trajectory = solver.solve(task)
     if on_error == "raise" and bool((trajectory.status != Status.SUCCESS).any()):
         raise SolverError.from_trajectory(solver.name, trajectory)
@@ -122,6 +136,24 @@ def _prepare(
         equation, u0, start, direction, elapsed, noise if problem.diffusion is not None else None,
         rtol, tolerance, dt, max_steps, aside, gradient,
     )  # fmt: skip
+
+
+def _with_jumps(task: Task, jumps: Sequence[Jump], clocks: Clocks | None, extra: Extra | None) -> Task:
+    if clocks is None:
+        raise ValueError("a problem with jumps needs clocks: pass Clocks")
+    if bool((task.direction < 0).any()):
+        raise ValueError("an equation with jumps cannot be solved backwards in time: give increasing times")
+    if task.gradient == "reversible":
+        raise ValueError(
+            'gradient="reversible" cannot step back through jumps: use "direct", "checkpoint" or "forward"'
+        )
+    for k, jump in enumerate(jumps):
+        if not is_certain(jump) and jump.bound is None:
+            raise ValueError(f"jumps[{k}].rate is not constant: give Jump(..., bound=) a number that it never exceeds")
+    end = torch.where(task.elapsed.isfinite(), task.elapsed, 0.0).amax(1, keepdim=True).expand(len(task.u0), 1)
+    clockwork = Clockwork.make(jumps, clocks, end, extra=extra)
+    elapsed = clockwork.candidates.attach(task.elapsed.expand(len(task.u0), -1).contiguous())
+    return replace(task, clockwork=clockwork, elapsed=elapsed)
 
 
 def check_numbers(

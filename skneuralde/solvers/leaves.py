@@ -12,14 +12,23 @@ from skneuralde.solvers.march import Marcher, Mesh
 def leaves_of(marcher: Marcher, equation: Equation, u: Tensor, mesh: Mesh) -> list[Tensor]:
     """The tensors that steps depend on and that a gradient is wanted for.
 
-    The parameters of the problem, and what the graph of a first step leads to besides: what callables have captured.
+    The parameters of the problem, and what the graphs of a first step and of a jump lead to besides: what callables
+    have captured.
     """
     with torch.enable_grad():
         _, _, step = next(marcher.march(equation, u.detach(), mesh, 0, 1, None))
-    found = list(_leaves_of_graph(step.u1))
+        found = _leaves_of_graph(step.u1)
+        for state in states_after_jumps(mesh.part(equation, 1), mesh.t[:1, :1], u[:1].detach()):
+            found += _leaves_of_graph(state)
     if isinstance(equation.problem, nn.Module):
         found += [p for p in equation.problem.parameters() if p.requires_grad]
     return list({id(leaf): leaf for leaf in found}.values())
+
+
+def states_after_jumps(equation: Equation, t: Tensor, u: Tensor) -> list[Tensor]:
+    """The effect of every channel on paths at times ``t (batch, 1)``, for what it depends on."""
+    now = equation.at(t, u.dtype)
+    return [equation.affect(k, now, u, jump.draw(torch.zeros_like(u))) for k, jump in enumerate(equation.problem.jumps)]
 
 
 def _leaves_of_graph(tensor: Tensor) -> list[Tensor]:

@@ -12,6 +12,7 @@ from torch import Tensor
 from skneuralde.noise import Increments
 from skneuralde.solvers.base import Step, Stepper
 from skneuralde.solvers.equation import Equation
+from skneuralde.solvers.landings import Landings
 
 #: Noise of the steps ``first`` to ``last - 1`` of a mesh, for the paths that make them.
 MeshNoise = Callable[[int, int], Iterator[Increments]]
@@ -39,6 +40,8 @@ class Mesh:
         None keeps the paths as they are; then all make every step.
     noise : callable or None
         Gives the noise of some steps, the same at every call.
+    landings : Landings or None
+        The jumps between steps.
     """
 
     t: Tensor
@@ -46,6 +49,7 @@ class Mesh:
     active: list[int]
     order: Tensor | None
     noise: MeshNoise | None = None
+    landings: Landings | None = None
 
     @classmethod
     def shared(cls, t: Tensor, h: Tensor, batch: int) -> Mesh:
@@ -94,6 +98,8 @@ class Marcher(Stepper):
     ) -> Iterator[tuple[int, Tensor, Step]]:
         """Make the steps ``first`` to ``last - 1`` of a mesh; yields the number, the state before, and the step.
 
+        A step ends after the jumps at its end.
+
         ``u`` and ``carry`` belong to the paths that make step ``first``, or more, in the mesh's order.
         """
         noise = None if mesh.noise is None else mesh.noise(first, last)
@@ -104,6 +110,8 @@ class Marcher(Stepper):
                 rows, u, part = active, u[:active], mesh.part(equation, active)
                 carry = None if carry is None else carry[:active]
             step = self.step(part, t, h, u, None if noise is None else next(noise), carry)
+            if mesh.landings is not None:
+                step = mesh.landings.after(k, self, part, t + h, step)
             yield k, u, step
             u, carry = step.u1, step.state
 

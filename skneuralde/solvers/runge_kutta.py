@@ -77,6 +77,9 @@ class RungeKutta(AdaptiveStepper, Dense):
         error = combine(torch.zeros_like(u), self.tableau.error, stages)
         return Step(u1, error, f, tuple(stages))
 
+    def resume(self, equation: Equation, t: Tensor, u: Tensor) -> Tensor:
+        return equation.drift(equation.at(t, u.dtype), u)
+
     def inside(self, theta: Tensor, u0: Tensor, stages: tuple[Tensor, ...]) -> Tensor:
         weights = [_polynomial(coefficients, theta).to(u0.dtype) for coefficients in self.tableau.dense]
         for weight, stage in zip(weights, stages, strict=True):

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skneuralde.noise import Brownian
+from skneuralde.noise import Brownian, Clocks
 from skneuralde.problems import Problem
 from skneuralde.solvers.base import Stats
 from skneuralde.solvers.frame import DataFrame, to_frame
@@ -156,20 +156,24 @@ def solve(
     check_numbers(method, u0.dtype, rtol, atol, dt, max_steps, gradient, on_error)
     batch, dim = u0.shape[:-1], u0.shape[-1]
     size = math.prod(batch)
-    times = _times(ts, batch, u0.device, may_decrease=problem.diffusion is None)
-    copies = n_paths if problem.diffusion is not None else 1
+    times = _times(ts, batch, u0.device, may_decrease=not (problem.diffusion is not None or problem.jumps))
+    is_random = problem.diffusion is not None or bool(problem.jumps)
+    copies = n_paths if is_random else 1
     inputs = _context(context, copies, batch, u0)
     u = u0.reshape(size, dim).repeat(copies, 1)
     flat_times = times if times.ndim == 1 else times.reshape(size, -1).repeat(copies, 1)
     start = flat_times[..., 0].expand(len(u))
     c = inputs(start) if callable(inputs) else inputs
     problem.check(start[:, None].to(u.dtype), u, c)
-    noise = None
+    noise = clocks = None
+    path, series = torch.meshgrid(torch.arange(copies), torch.arange(size), indexing="ij")
+    keys = (path.flatten().to(u.device), series.flatten().to(u.device))
+    seed = _seed(random_state)
+    if problem.jumps:
+        clocks = Clocks(seed, *keys, len(problem.jumps))
     if problem.diffusion is not None:
-        path, series = torch.meshgrid(torch.arange(copies), torch.arange(size), indexing="ij")
-        keys = (path.flatten().to(u.device), series.flatten().to(u.device))
         cell = _cell(times, dt if rtol is None or not method.adaptive else None)
-        noise = Brownian(_seed(random_state), *keys, problem.noise_dim(dim), origin=start, cell=cell)
+        noise = Brownian(seed, *keys, problem.noise_dim(dim), origin=start, cell=cell)
     trajectory = integrate(
         problem,
         u,
@@ -177,6 +181,7 @@ def solve(
         solver=method,
         context=inputs,
         noise=noise,
+        clocks=clocks,
         rtol=rtol,
         atol=atol,
         dt=dt,
@@ -271,7 +276,7 @@ def _times(ts: Any, batch: torch.Size, device: torch.device, *, may_decrease: bo
     falling = change < 0
     backwards = falling.any(-1, keepdim=True)
     if not may_decrease:
-        _refuse(times[..., 1:], falling, "must not decrease in an equation with noise", shift=1)
+        _refuse(times[..., 1:], falling, "must not decrease in an equation with noise or jumps", shift=1)
     _refuse(times[..., 1:], backwards & (change > 0), "must be in order", shift=1)
     return times
 

@@ -8,6 +8,7 @@ import torch
 import torchsde
 from torch import Tensor
 
+from skneuralde.solvers.equation import Equation
 from skneuralde.solvers.foreign import ForeignStepper, Stretch
 
 
@@ -55,6 +56,10 @@ class TorchSDE(ForeignStepper):
         self.name = f"torchsde:{method}"
         self.calculus, self.noise_kinds = facts.calculus, facts.noise_kinds
         self.strong_order, self.weak_order, self.levy_area = facts.strong_order, facts.weak_order, facts.levy_area
+
+    def resume(self, equation: Equation, t: Tensor, u: Tensor) -> Tensor:
+        """Both copies of the state start from the same."""
+        return u
 
     def run(self, stretch: Stretch, u: Tensor, memory: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Call torchsde once; the reversible method remembers its second copy of the state."""

@@ -44,7 +44,9 @@ class Wanted(ABC):
             return step.u1.index_select(0, rows)
         assert isinstance(marcher, Dense)  # nobody else is asked for what lies inside a step
         stages = tuple(stage.index_select(0, rows) for stage in step.stages)
-        return marcher.inside(theta, before.index_select(0, rows), stages)
+        inside = marcher.inside(theta, before.index_select(0, rows), stages)
+        # The end of a step is behind the jumps there.
+        return torch.where(theta < 1.0, inside, step.u1.index_select(0, rows))
 
 
 class Everywhere(Wanted):

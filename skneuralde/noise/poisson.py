@@ -1,0 +1,96 @@
+"""Poisson clocks: when jumps may happen, whether they do, and with which marks, all pure functions of their keys."""
+
+from __future__ import annotations
+
+import math
+from copy import copy
+
+import torch
+from torch import Tensor
+
+from skneuralde.noise.keys import absorb, mix, to_normal, to_uniform
+
+#: What tells the keys of clocks from those of Brownian motion, and the kinds of numbers of a clock from each other.
+_CLOCKS = 0x434C_4F43_4B53
+_GAP, _CHOICE, _MARK = 1, 2, 3
+
+
+class Clocks:
+    """Independent Poisson processes of rate 1, one per row and channel, functions of (seed, path, series, channel).
+
+    Arrival i of a clock comes after the sum of its first i + 1 gaps, which are standard exponential. Every arrival has
+    a uniform number, by which it may be thinned out, and normal numbers, which become its mark. Nothing depends on a
+    row's position in the batch or on what was asked for before, and no number is shared with Brownian motion of the
+    same seed.
+
+    Parameters
+    ----------
+    seed : int
+    path, series : int64 Tensor of shape (batch,)
+        What tells one row's clocks from another's.
+    n_channels : int
+    """
+
+    def __init__(self, seed: int, path: Tensor, series: Tensor, n_channels: int):
+        if path.shape != series.shape or path.ndim != 1:
+            raise ValueError(
+                f"path and series must both have shape (batch,), got {tuple(path.shape)} and {tuple(series.shape)}"
+            )
+        seed = (int(seed) + 2**63) % 2**64 - 2**63
+        key = absorb(absorb(absorb(mix(torch.full_like(path, seed)), path), series), _CLOCKS)
+        self._key = absorb(key[:, None], torch.arange(n_channels, device=path.device))
+
+    def __len__(self) -> int:
+        return len(self._key)
+
+    def select(self, rows: Tensor) -> Clocks:
+        """Keep the clocks of these rows; a row may be named several times."""
+        chosen = copy(self)
+        chosen._key = self._key[rows]
+        return chosen
+
+    def arrivals(self, channel: int, horizon: Tensor) -> Tensor:
+        """All arrivals of a clock up to a time of its own per row.
+
+        Parameters
+        ----------
+        channel : int
+        horizon : float64 Tensor of shape (batch, 1)
+
+        Returns
+        -------
+        float64 Tensor of shape (batch, n)
+            In order, padded with infinity.
+        """
+        longest = float(horizon.max()) if len(horizon) else 0.0
+        count = math.ceil(longest + 5.0 * math.sqrt(longest)) + 4
+        times = self._after(channel, count)
+        while bool((times[:, -1:] <= horizon).any()):
+            count *= 2
+            times = self._after(channel, count)
+        most = int((times <= horizon).sum(1).max()) if len(times) else 0
+        times = times[:, :most]
+        return torch.where(times <= horizon, times, torch.inf)
+
+    def gaps(self, channel: int, rows: Tensor, number: Tensor) -> Tensor:
+        """Standard exponential times before arrivals ``number`` of a clock, of the shape of ``number``.
+
+        ``rows`` is broadcast against it.
+        """
+        return -to_uniform(absorb(absorb(self._key[rows, channel], _GAP), number)).log_()
+
+    def choices(self, channel: int, rows: Tensor, number: Tensor) -> Tensor:
+        """Uniform numbers of arrivals, (n,) from rows (n,) and numbers (n,)."""
+        return to_uniform(absorb(absorb(self._key[rows, channel], _CHOICE), number))
+
+    def normals(self, channel: int, rows: Tensor, number: Tensor, dim: int) -> Tensor:
+        """Standard normal numbers of arrivals, (n, dim) from rows (n,) and numbers (n,)."""
+        key = absorb(absorb(self._key[rows, channel], _MARK), number)
+        return to_normal(absorb(key[:, None], torch.arange(dim, device=key.device)))
+
+    def _after(self, channel: int, count: int) -> Tensor:
+        """The first arrivals, (batch, count)."""
+        number = torch.arange(count, device=self._key.device)
+        rows = torch.arange(len(self), device=self._key.device)[:, None]
+        # One after the other, so that how many are asked for does not change the rounding.
+        return self.gaps(channel, rows, number.expand(len(self), -1)).cumsum(1)

@@ -1,0 +1,172 @@
+"""The jumps of a batch of paths: when they may happen, whether they do, and what they do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple, cast
+
+import torch
+from torch import Tensor
+
+from skneuralde.noise import Clocks
+from skneuralde.problems import Jump, Problem
+from skneuralde.solvers.equation import Equation, Moment
+from skneuralde.terms import Constant
+
+#: The number of a jump that is not one of its clock's, see `Extra`.
+EXTRA = -1
+
+
+class Extra(NamedTuple):
+    """One more jump of every path: its channel, and when it happens, (batch, 1) since the start."""
+
+    channel: int
+    elapsed: Tensor
+
+
+class Events(NamedTuple):
+    """Jumps, one per entry: which of the paths at hand, on which channel, and the number on its clock; (n,) each."""
+
+    slot: Tensor
+    channel: Tensor
+    number: Tensor
+
+    def where(self, chosen: Tensor) -> Events:
+        """Some of them."""
+        return Events(*(column[chosen] for column in self))
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """When jumps may happen, as far as that is known before anything is solved.
+
+    Attributes
+    ----------
+    elapsed : float64 Tensor of shape (batch, n)
+        In order, padded with infinity.
+    channel, number : int64 Tensor of shape (batch, n)
+    """
+
+    elapsed: Tensor
+    channel: Tensor
+    number: Tensor
+
+    @classmethod
+    def merge(cls, batch: int, parts: list[tuple[Tensor, int, Tensor]]) -> Candidates:
+        """From the times (batch, n), the channel and the numbers (n,) of each clock."""
+        empty = torch.zeros(batch, 0, dtype=torch.float64, device=parts[0][0].device if parts else None)
+        elapsed = torch.cat([empty, *(times for times, _, _ in parts)], 1)
+        channel = [torch.full_like(number, channel) for _, channel, number in parts]
+        none = empty[0].long() if batch else torch.zeros(0, dtype=torch.int64)
+        labels = torch.stack([torch.cat([none, *channel]), torch.cat([none, *(number for *_, number in parts)])])
+        elapsed, order = elapsed.sort(dim=1, stable=True)
+        most = int(elapsed.isfinite().sum(1).max()) if elapsed.numel() else 0
+        channels, numbers = labels[:, order[:, :most]]
+        return cls(elapsed[:, :most].contiguous(), channels, numbers)
+
+    def __len__(self) -> int:
+        return self.elapsed.shape[1]
+
+    def select(self, rows: Tensor) -> Candidates:
+        """Those of some paths; a path may be named several times."""
+        return Candidates(self.elapsed[rows], self.channel[rows], self.number[rows])
+
+    def attach(self, elapsed: Tensor) -> Tensor:
+        """Wanted times (batch, n), of which those that only rounding separates from a candidate are moved onto it."""
+        if len(self) == 0:
+            return elapsed
+        after = torch.searchsorted(self.elapsed, elapsed).clamp_max_(len(self) - 1)
+        for neighbour in (after, (after - 1).clamp_min(0)):
+            time = self.elapsed.gather(1, neighbour)
+            close = (time - elapsed).abs() <= 8.0 * torch.finfo(torch.float64).eps * elapsed
+            elapsed = torch.where(close, time, elapsed)
+        return elapsed
+
+
+def is_certain(jump: Jump) -> bool:
+    """Whether a jump has one rate for ever, so that all candidates are jumps."""
+    return isinstance(jump.rate, Constant)
+
+
+@dataclass(frozen=True)
+class Clockwork:
+    """The jumps of a batch of paths.
+
+    A channel of constant rate jumps when its clock says so; one with a bound may jump then, by thinning [1]_.
+
+    Attributes
+    ----------
+    clocks : Clocks
+    candidates : Candidates
+
+    References
+    ----------
+    .. [1] P. A. W. Lewis and G. S. Shedler, "Simulation of nonhomogeneous Poisson processes by thinning", Naval
+       Research Logistics Quarterly 26 (1979) 403-413.
+    """
+
+    clocks: Clocks
+    candidates: Candidates
+
+    @classmethod
+    def make(cls, jumps: Sequence[Jump], clocks: Clocks, end: Tensor, *, extra: Extra | None = None) -> Clockwork:
+        """For paths that go on for the times ``end (batch, 1)``."""
+        parts = []
+        for k, jump in enumerate(jumps):
+            rate = float(cast(Constant, jump.rate).value) if is_certain(jump) else jump.bound
+            if not rate:
+                continue
+            times = clocks.arrivals(k, rate * end) / rate
+            number = torch.arange(times.shape[1], device=times.device)
+            parts.append((torch.where(times <= end, times, torch.inf), k, number))
+        if extra is not None:
+            parts.append((extra.elapsed, extra.channel, torch.full_like(end[0], EXTRA, dtype=torch.int64)))
+        return cls(clocks, Candidates.merge(len(clocks), parts))
+
+    def select(self, rows: Tensor) -> Clockwork:
+        """Those of some paths; a path may be named several times."""
+        return replace(self, clocks=self.clocks.select(rows), candidates=self.candidates.select(rows))
+
+    @torch.no_grad()
+    def decide(self, equation: Equation, now: Moment, u: Tensor, path: Tensor, events: Events) -> Tensor:
+        """Whether each candidate is a jump, (n,), for paths at times ``now`` and states ``u`` before it.
+
+        Paths whose state is not finite do not jump; ``path`` tells the slots' positions in the batch.
+
+        Raises
+        ------
+        ValueError
+            If a rate is negative, not finite or above its bound.
+        """
+        accepted = u[events.slot].isfinite().all(-1)
+        for k, jump in enumerate(cast(Problem, equation.problem).jumps):
+            if is_certain(jump) or jump.bound is None:
+                continue
+            mine = (accepted & (events.channel == k) & (events.number != EXTRA)).nonzero()[:, 0]
+            if len(mine):
+                slot = events.slot[mine]
+                rate = equation.rate(k, now.select(slot), u[slot])
+                choice = self.clocks.choices(k, path[slot], events.number[mine])
+                accepted[mine] = choice * jump.bound < rate.double()
+        return accepted
+
+    def apply(self, equation: Equation, now: Moment, u: Tensor, path: Tensor, events: Events) -> Tensor:
+        """States (n, dim) after the jumps of paths at times ``now`` and states ``u`` before them."""
+        after = u
+        for k, jump in enumerate(cast(Problem, equation.problem).jumps):
+            mine = (events.channel == k).nonzero()[:, 0]
+            if len(mine) == 0:
+                continue
+            slot = events.slot[mine]
+            before = after[slot]
+            marks = self.marks(jump, k, path[slot], events.number[mine], before)
+            new = equation.affect(k, now.select(slot), before, marks)
+            after = after.index_copy(0, slot, new)
+        return after
+
+    def marks(self, jump: Jump, channel: int, path: Tensor, number: Tensor, like: Tensor) -> Tensor:
+        """Marks of jumps on a channel, one per row of ``like (n, dim)``."""
+        if not jump.affect.uses_marks:
+            return torch.zeros_like(like)
+        return jump.draw(self.clocks.normals(channel, path, number, like.shape[1]).to(like.dtype))
