@@ -41,7 +41,8 @@ class NeuralJumpDiffusion(JumpDetection, BaseDifferentialEquation):
     max_jump_rate : "auto" or float, default="auto"
         The rate that no learned rate exceeds, per ``time_unit``. Auto: one jump per median interval between
         observations; beyond, jumps could not be told from each other. Given as a number it is the bound that simulation
-        relies on for a known rate, too.
+        relies on for a known rate, too: `sample` and forecasts beyond the longest interval in `fit` need one where such
+        a rate varies.
     hidden_layer_sizes, activation, noise, calculus, time, series, controls, control_interpolation, initial_state, \
 origin, inputs, time_unit, n_predict_paths, solver, rtol, atol, dt, max_steps, optimizer, learning_rate_init, \
 max_iter, batch_size, tol, n_iter_no_change, early_stopping, validation_fraction, warm_start, uncertainty, n_members, \

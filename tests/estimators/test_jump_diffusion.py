@@ -227,10 +227,28 @@ def test_equivariance_to_units():
 def test_grid_search_over_tolerance_and_solver():
     X, y, _ = dated(n=60)
     grid = {"rtol": [1e-1, 1e-4], "solver": ["auto", "tsit5"]}
-    search = GridSearchCV(quick(), grid, scoring=log_likelihood_scorer, cv=TimeSeriesSplit(2), error_score="raise").fit(
-        X, y
-    )
-    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+    scoring = {"r2": "r2", "density": log_likelihood_scorer}
+    search = GridSearchCV(quick(), grid, scoring=scoring, refit=False, cv=TimeSeriesSplit(2), error_score="raise")
+    results = search.fit(X, y).cv_results_
+    assert np.isfinite(results["mean_test_r2"]).all()
+    assert np.isfinite(results["mean_test_density"]).all()
+
+
+def test_far_forecasts_and_samples_are_simulated(fitted):
+    """Means and variances grow with the number of steps; 5 standard errors of the simulation."""
+    model, _, y, _ = fitted
+    ahead = model.future(10)
+    mean, std = model.predict(ahead, return_std=True)
+    samples = model.sample(ahead, 1000, random_state=0)
+    rate, drift, sigma = (f([0.0])[0] for f in (model.intensity_field, model.drift_field, model.diffusion_field))
+    at = torch.zeros(1, 1, dtype=torch.float64)
+    m, s = float(model.jump_affect_.mean(at, at)), float(model.jump_affect_.std(at, at))
+    expected = y[-1] + 10 * (drift + rate * m)
+    variance = 10 * (sigma**2 + rate * (m**2 + s**2))
+    assert mean[9] == pytest.approx(expected, abs=5 * math.sqrt(variance / 1000))
+    assert samples[:, 9].mean() == pytest.approx(expected, abs=5 * math.sqrt(variance / 1000))
+    assert std[9] ** 2 == pytest.approx(variance, rel=0.2)
+    np.testing.assert_array_equal(samples, model.sample(ahead, 1000, random_state=0))
 
 
 def test_nested_parameters_clone_and_pickle():
