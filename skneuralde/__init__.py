@@ -1,11 +1,22 @@
 """Differential equations learned from time series, with the interface of scikit-learn."""
 
 from skneuralde.data import to_rows
-from skneuralde.estimators import NeuralSDERegressor
+from skneuralde.estimators import NeuralJumpDiffusion, NeuralSDERegressor
 from skneuralde.problems import Advection, Dirichlet, Jump, Laplacian, Problem
 from skneuralde.solvers import solve
 from skneuralde.terms import MLP
 
 __version__ = "0.1.0"
 
-__all__ = ["MLP", "Advection", "Dirichlet", "Jump", "Laplacian", "NeuralSDERegressor", "Problem", "solve", "to_rows"]
+__all__ = [
+    "MLP",
+    "Advection",
+    "Dirichlet",
+    "Jump",
+    "Laplacian",
+    "NeuralJumpDiffusion",
+    "NeuralSDERegressor",
+    "Problem",
+    "solve",
+    "to_rows",
+]

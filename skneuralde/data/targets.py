@@ -77,6 +77,24 @@ class Output:
         index = _index_of(X) if self.container == "pandas" else None
         return values[:, 0] if index is None else pd.DataFrame(values[:, 0], index=index, columns=pd.Index(levels))
 
+    def table_like(self, columns: dict[str, Any], rows: np.ndarray, X: Any) -> Any:
+        """A table of some rows of X, by name of the column.
+
+        Returns
+        -------
+        DataFrame with X's index at these rows, or a structured array where predictions are arrays
+        """
+        if self.container == "pandas":
+            index = _index_of(X)
+            return pd.DataFrame(columns, index=None if index is None else index[rows])
+        if self.container == "polars":
+            return nw.from_dict(columns, backend="polars").to_native()
+        arrays = {name: np.asarray(values) for name, values in columns.items()}
+        table = np.empty(len(rows), dtype=[(name, array.dtype) for name, array in arrays.items()])
+        for name, array in arrays.items():
+            table[name] = array
+        return table
+
     def _pandas(self, array: np.ndarray, X: Any) -> Any:
         index = _index_of(X)
         if index is None:

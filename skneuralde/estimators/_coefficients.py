@@ -108,6 +108,25 @@ class TermFactory:
             check_term(term, name=name, shape=shape, t=self.trial_t, u=self.trial_u, c=self.trial_c)
         return term
 
+    def diffusive(self, drift: object, diffusion: object, noise: str) -> tuple[Term | None, Term | None]:
+        """Drift and diffusion of an equation with this kind of noise."""
+        dim = (self.dim,)
+        sees = self.inputs.sees
+        f = self.term(drift, "drift", shape=dim, scale=self.scales.rate)
+        if noise == "additive":
+            sees = tuple(name for name in sees if name != "state")
+        general = noise == "general"
+        scale = self.scales.volatility
+        g = self.term(
+            diffusion,
+            "diffusion",
+            shape=2 * dim if general else dim,
+            scale=scale[:, None] if general else scale,
+            positive="cholesky" if general else "softplus",
+            sees=sees,
+        )
+        return f, g
+
     def try_out(self, problem: Problem) -> Problem:
         """Call every coefficient, and the observation, once on rows of the data, and refuse what does not fit."""
         problem.check(self.trial_t, self.trial_u, self.trial_c)

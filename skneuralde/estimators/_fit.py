@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from typing import Any
 
 import numpy as np
@@ -13,9 +12,9 @@ from skneuralde.data import Panel, Roles
 from skneuralde.data.positions import where
 from skneuralde.data.timeline import complete, first_position, previous
 from skneuralde.estimators._forecast import simulate
+from skneuralde.estimators._loss_choice import choose_loss
 from skneuralde.estimators._models import MANY_SERIES
 from skneuralde.estimators._objectives import (
-    CURVE_LOSSES,
     LOSSES_OF_DISTANCE,
     LOSSES_OF_LAW,
     TRANSITION_LOSSES,
@@ -27,7 +26,7 @@ from skneuralde.estimators._objectives import (
 from skneuralde.estimators._scales import Scales
 from skneuralde.estimators._setup import Methods, Setup
 from skneuralde.estimators._states import chains_of, filter_calibration, filters, infer_states, observed
-from skneuralde.inference import LocalLinearisation, Method, Model, Observation, Selection
+from skneuralde.inference import JumpSplitting, LocalLinearisation, Method, Model, Observation, Selection
 from skneuralde.losses import Objective
 from skneuralde.problems import Problem
 from skneuralde.solvers import Solver, choose_solver, get_solver
@@ -69,73 +68,6 @@ def pick_device(device: str | torch.device | None) -> torch.device:
             f"device={device!r} is not available: {error}. Use device='auto' or None for the CPU."
         ) from error
     return chosen
-
-
-def choose_loss(loss: str, layout: str, initial_state: str, problem: Problem, is_hidden: bool) -> str:
-    """The loss that ``loss`` names, or the right one for the data; refuses combinations that mean nothing."""
-    stochastic = problem.diffusion is not None
-    if loss == "auto":
-        loss = "nll" if stochastic or is_hidden or layout == "table" else "least_squares"
-    if is_hidden and loss not in TRANSITION_LOSSES:
-        raise ValueError(
-            f"loss={loss!r} takes observations for the state itself: n_states, observation and observation_noise need "
-            "loss='nll'."
-        )
-    if loss in TRANSITION_LOSSES:
-        if not stochastic and layout != "table" and not is_hidden:
-            raise ValueError(
-                "loss='nll' needs noise: with diffusion=None the equation gives every observation after the first a "
-                "density of zero or infinity. Use loss='least_squares', or give a diffusion or observation_noise."
-            )
-        if layout == "series" and initial_state != "first":
-            raise ValueError(
-                f"initial_state={initial_state!r} cannot be learned by loss='nll', which starts at each observation. "
-                f"Use a loss of whole curves: {', '.join(sorted(CURVE_LOSSES))}."
-            )
-    elif stochastic == (loss == "least_squares"):
-        what = "has noise" if stochastic else "has no noise"
-        other = "'nll', 'crps', 'energy', 'moments' or 'mean'" if stochastic else "'least_squares'"
-        raise ValueError(f"loss={loss!r} does not fit an equation that {what}. Use loss={other}.")
-    return loss
-
-
-def explain_loss(asked: str, setup: Setup, problem: Problem) -> str:
-    """Why the loss is what it is, in a sentence."""
-    if setup.snapshots:
-        return "every series has a single observation, so populations are compared, each time by itself"
-    if asked != "auto":
-        return "the parameter loss asks for it"
-    if setup.layout == "table":
-        return "in a plain table every row has a Gaussian likelihood around its predicted mean"
-    if setup.is_hidden:
-        return "observations leave the state uncertain, so it is filtered and each has a likelihood given all before it"
-    if problem.diffusion is not None:
-        return "the equation has noise, so each observation has a likelihood given the one before"
-    return "the equation has no noise, so its solution is compared with all observations"
-
-
-def warn_of_snapshots(setup: Setup) -> None:
-    """Warn when nothing but marginals is seen."""
-    if setup.snapshots:
-        warnings.warn(
-            "Every series has a single observation. Marginal laws alone do not identify the dynamics: many equations "
-            "move the population in the same way, among them some without noise. Give what is known of the drift or "
-            "the diffusion, or series that are observed more than once.",
-            UserWarning,
-            stacklevel=4,
-        )
-
-
-def warn_of_collapse(loss: str, debiased: bool, problem: Problem) -> None:
-    """Warn when the loss rewards a model with too little noise."""
-    learned = problem.diffusion is not None and any(p.requires_grad for p in problem.diffusion.parameters())
-    if learned and (loss == "path_mse" or (loss == "mean" and not debiased)):
-        warnings.warn(
-            "This loss is smallest without any noise, so the learned diffusion will shrink towards zero. Use "
-            "loss='nll', 'energy' or 'crps', or 'mean' with debiased=True, or give the diffusion.",
-            UserWarning,
-            stacklevel=4,
-        )
 
 
 def choose_setup(
@@ -187,6 +119,7 @@ def choose_setup(
         n_predict_paths=estimator.n_predict_paths,
         dtype=dtype,
         device=device,
+        jumps=len(problem.jumps) > 0,
         snapshots=loss == "energy" and are_snapshots(panel, roles.layout, roles.initial_state),
     )
 
@@ -222,7 +155,8 @@ def choose_methods(
 
     return Methods(
         training=method(training, True, estimator.solver == "auto" and loss in LOSSES_OF_DISTANCE),
-        paths=method(paths, True),
+        # So far only fixed steps end on jumps.
+        paths=method(paths, True, fixed=len(problem.jumps) > 0),
         moments=None if moments is None else method(moments, False),
     )
 
@@ -371,8 +305,12 @@ def describe_solvers(model: Model, setup: Setup) -> dict[str, object]:
     stats: dict[str, object] = {"paths": methods.paths.solver.name, "dt": methods.paths.dt}
     if setup.loss not in TRANSITION_LOSSES:
         stats.update(training=methods.training.solver.name, training_dt=methods.training.dt)
-    if isinstance(model.propagator, LocalLinearisation):
-        stats.update(moments="local_linearisation", substep=model.propagator.substep)
+    propagator = model.propagator
+    if isinstance(propagator, JumpSplitting):
+        stats.update(jump_times=propagator.nodes, jump_numbers=propagator.most)
+        propagator = propagator.flow
+    if isinstance(propagator, LocalLinearisation):
+        stats.update(moments="local_linearisation", substep=propagator.substep)
     elif methods.moments is not None:
         stats["moments"] = methods.moments.solver.name
     return stats

@@ -6,49 +6,22 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.stats import norm
 
 from skneuralde.data.panel import Panel
 from skneuralde.data.timeline import previous
 from skneuralde.estimators._objectives import input_path, series_keys, transitions_to
+from skneuralde.estimators._predictive import Forecast
 from skneuralde.estimators._setup import Setup
 from skneuralde.estimators._states import States, filters, infer_states, origin_positions, smoothed_moments
-from skneuralde.inference import Curves, Model, TransitionSource, gaussian_log_density
+from skneuralde.inference import Curves, Gaussian, Law, Model, TransitionSource, gaussian_log_density
 from skneuralde.losses import started
 from skneuralde.noise import keyed_normals
 
-#: What tells the noise of observations, and the draws of where paths start, from the noise along the paths, whose keys
-#: have the number of a path in this place.
-_OF_OBSERVATIONS, _OF_STARTS = -1, -2
+#: What tells the noise of observations, the draws of where paths start, and the choices between components, from the
+#: noise along the paths, whose keys have the number of a path in this place.
+_OF_OBSERVATIONS, _OF_STARTS, _OF_CHOICES = -1, -2, -3
 #: Values that are simulated at once at most.
 _CHUNK = 20_000_000
-
-
-@dataclass
-class Forecast:
-    """Distribution of what would be observed at some positions.
-
-    Attributes
-    ----------
-    mean, std : ndarray of shape (n, dim)
-    samples : ndarray of shape (n_samples, n, dim)
-        Holds NaN where ``is_gaussian``.
-    is_gaussian : bool array of shape (n,)
-        Where mean and standard deviation say everything.
-    """
-
-    mean: np.ndarray
-    std: np.ndarray
-    samples: np.ndarray
-    is_gaussian: np.ndarray
-
-    def quantiles(self, levels: np.ndarray) -> np.ndarray:
-        """Quantiles of shape (n, dim, n_levels)."""
-        gaussian = self.mean[..., None] + self.std[..., None] * norm.ppf(levels)
-        if self.is_gaussian.all():
-            return gaussian
-        simulated = np.moveaxis(np.quantile(self.samples, levels, axis=0), 0, -1)
-        return np.where(self.is_gaussian[:, None, None], gaussian, simulated)
 
 
 @dataclass(frozen=True)
@@ -86,13 +59,9 @@ class View:
     of_states: bool = False
 
     @torch.no_grad()
-    def moments(self, mean: torch.Tensor, cov: torch.Tensor | None) -> tuple[np.ndarray, np.ndarray]:
-        """Means and standard deviations from those of states."""
-        if self.of_states:
-            cov = torch.zeros_like(mean[..., None]) if cov is None else cov
-        else:
-            mean, cov = self.model.observed(mean, cov)
-        return mean.cpu().numpy(), cov.diagonal(dim1=-2, dim2=-1).clamp_min(0.0).sqrt().cpu().numpy()
+    def law(self, of_states: Law) -> Law:
+        """The law of what is asked, from that of states."""
+        return of_states if self.of_states else of_states.observed(self.model.observed)
 
     @torch.no_grad()
     def paths(self, states: np.ndarray) -> np.ndarray:
@@ -162,12 +131,7 @@ def forecast(model: Model, panel: Panel, asked: np.ndarray, setup: Setup, *, of_
     """
     view = View(model, setup, of_states)
     dim = setup.n_states if of_states else panel.values.shape[1]
-    result = Forecast(
-        np.full((len(asked), dim), np.nan),
-        np.zeros((len(asked), dim)),
-        np.empty((0, len(asked), dim)),
-        np.ones(len(asked), dtype=bool),
-    )
+    result = Forecast(np.full((len(asked), dim), np.nan), np.zeros((len(asked), dim)))
     far = np.ones(len(asked), dtype=bool)
     states = infer_states(model, panel, setup, asked)
     if _has_moments(model, panel, setup):
@@ -178,23 +142,32 @@ def forecast(model: Model, panel: Panel, asked: np.ndarray, setup: Setup, *, of_
         else:
             far[:] = False
         _, transitions = transitions_to(panel, asked[~far], setup, states)
-        result.mean[~far], result.std[~far] = view.moments(*propagate(model, transitions, setup))
+        result.put_law(np.flatnonzero(~far), view.law(propagate(model, transitions, setup)))
     if setup.origin == "smooth":
         rows, state = smoothed_moments(model, panel, asked, setup, states)
-        result.mean[rows], result.std[rows] = view.moments(*state)
+        result.put_law(rows, view.law(state))
         far[rows] = False
     if far.any():
-        certain = model.problem.diffusion is None and states.cov is None
-        n_paths = 1 if certain else setup.n_predict_paths
-        paths = view.paths(simulate(model, panel, asked[far], setup, states, n_paths=n_paths, seed=setup.seed))
-        noise = 0.0 if view.noise is None else view.noise.cpu().numpy()
-        result.mean[far] = paths.mean(axis=0)
-        result.std[far] = np.sqrt(paths.var(axis=0) + noise**2)
-        if n_paths > 1:
-            result.is_gaussian = ~far
-            result.samples = np.full((n_paths, len(asked), dim), np.nan)
-            result.samples[:, far] = _with_noise(paths, view, panel, asked[far], setup, setup.seed)
+        _forecast_far(result, np.flatnonzero(far), view, panel, asked, states)
     return result
+
+
+def _forecast_far(
+    result: Forecast, rows: np.ndarray, view: View, panel: Panel, asked: np.ndarray, states: States
+) -> None:
+    """Fill in the ``rows`` of a forecast that no propagated moments reach: by solved curves, or simulated paths."""
+    model, setup, positions = view.model, view.setup, asked[rows]
+    certain = model.problem.diffusion is None and states.cov is None
+    n_paths = 1 if certain else setup.n_predict_paths
+    paths = view.paths(simulate(model, panel, positions, setup, states, n_paths=n_paths, seed=setup.seed))
+    noise = 0.0 if view.noise is None else view.noise.cpu().numpy()
+    result.mean[rows] = paths.mean(axis=0)
+    result.std[rows] = np.sqrt(paths.var(axis=0) + noise**2)
+    if n_paths > 1:
+        result.put_samples(rows, _with_noise(paths, view, panel, positions, setup, setup.seed))
+    else:
+        variance = torch.diag_embed(setup.tensor(result.std[rows]).square())
+        result.put_law(rows, Gaussian(setup.tensor(result.mean[rows]), variance))
 
 
 def _has_moments(model: Model, panel: Panel, setup: Setup) -> bool:
@@ -205,10 +178,10 @@ def _has_moments(model: Model, panel: Panel, setup: Setup) -> bool:
 
 
 @torch.no_grad()
-def propagate(model: Model, source: TransitionSource, setup: Setup) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Mean and covariance of the states at the ends of transitions."""
+def propagate(model: Model, source: TransitionSource, setup: Setup) -> Law:
+    """The law of the states at the ends of transitions."""
     transitions = source.select(torch.arange(len(source), device=source.device))
-    return model.moments(started(transitions, model) if setup.encodes else transitions)
+    return model.state_law(started(transitions, model) if setup.encodes else transitions)
 
 
 @torch.no_grad()
@@ -226,11 +199,24 @@ def log_density(model: Model, panel: Panel, asked: np.ndarray, setup: Setup) -> 
         if setup.initial_state == "first":
             density[origin_positions(panel, setup)[panel.series_of[asked]] == asked] = np.nan
         return density
-    stop, transitions = transitions_to(panel, asked, setup, infer_states(model, panel, setup, asked))
-    rows = np.searchsorted(asked, stop)
-    mean, cov = model.observed(*propagate(model, transitions, setup))
-    density[rows] = gaussian_log_density(values[setup.index(rows)], mean, cov).cpu().numpy()
+    rows, law = law_given_past(model, panel, asked, setup)
+    density[rows] = law.log_density(values[setup.index(rows)]).cpu().numpy()
     return density
+
+
+@torch.no_grad()
+def law_given_past(model: Model, panel: Panel, asked: np.ndarray, setup: Setup) -> tuple[np.ndarray, Law]:
+    """The laws of what is observed at the positions ``asked``, given the observations before each.
+
+    Returns
+    -------
+    rows : int array of shape (n,)
+        Which of ``asked`` something precedes.
+    law : Law
+        Of these.
+    """
+    stop, transitions = transitions_to(panel, asked, setup, infer_states(model, panel, setup, asked))
+    return np.searchsorted(asked, stop), View(model, setup).law(propagate(model, transitions, setup))
 
 
 def simulate(
@@ -245,8 +231,11 @@ def simulate(
     if model.problem.diffusion is not None:
         lag = np.abs(lag)
     out = np.empty((n_paths, len(asked), setup.n_states), dtype=str(setup.dtype).removeprefix("torch."))
+    # A row at its origin is where it starts from; nothing has to be solved.
+    there = (lag == 0) & (origins.cov is None)
+    out[:, there] = origins.state[origins.of[there]]
     for backwards in (False, True):
-        rows = np.flatnonzero((lag < 0) == backwards)
+        rows = np.flatnonzero(~there & ((lag < 0) == backwards))
         if len(rows):
             _solve_rows(model, panel, origins, rows, lag[rows], setup, n_paths, seed, out)
     return out
@@ -320,10 +309,10 @@ def draw(model: Model, panel: Panel, asked: np.ndarray, setup: Setup, *, n_sampl
         raise ValueError("origin='smooth' looks back, and paths are drawn forwards: fit with origin='last' or 'start'.")
     if setup.layout != "series" and setup.loss == "nll":
         _, transitions = transitions_to(panel, asked, setup)
-        mean, cov = model.observed(*propagate(model, transitions, setup))
+        law = View(model, setup).law(propagate(model, transitions, setup))
         normals = _normals(panel, asked, setup, n_samples, seed)
-        factor = torch.linalg.cholesky_ex(cov)[0]
-        return (mean + (factor @ normals[..., None])[..., 0]).cpu().numpy()
+        choice = _normals(panel, asked, setup, n_samples, seed, purpose=_OF_CHOICES)[..., 0]
+        return law.draw(normals, choice).cpu().numpy()
     states = infer_states(model, panel, setup, asked)
     certain = model.problem.diffusion is None and states.cov is None
     view = View(model, setup)
@@ -338,10 +327,12 @@ def _with_noise(paths: np.ndarray, view: View, panel: Panel, asked: np.ndarray, 
     return paths + (view.noise * _normals(panel, asked, setup, len(paths), seed)).cpu().numpy()
 
 
-def _normals(panel: Panel, asked: np.ndarray, setup: Setup, n_samples: int, seed: int) -> torch.Tensor:
+def _normals(
+    panel: Panel, asked: np.ndarray, setup: Setup, n_samples: int, seed: int, purpose: int = _OF_OBSERVATIONS
+) -> torch.Tensor:
     """Standard normals ``(n_samples, n, dim)`` that belong to a sample, a series and a time."""
     paths = torch.arange(n_samples, device=setup.device)[:, None, None]
     keys = series_keys(panel, panel.series_of[asked], None, setup)[:, None]
     moments = setup.times(panel.times[asked]).view(torch.int64)[:, None]
     dims = torch.arange(panel.values.shape[1], device=setup.device)
-    return keyed_normals(seed, torch.full_like(paths, _OF_OBSERVATIONS), paths, keys, moments, dims).to(setup.dtype)
+    return keyed_normals(seed, torch.full_like(paths, purpose), paths, keys, moments, dims).to(setup.dtype)

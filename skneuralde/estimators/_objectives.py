@@ -19,6 +19,7 @@ from skneuralde.losses import (
     CurveObjective,
     FilterLikelihood,
     GrowingPaths,
+    JumpLikelihood,
     LeastSquares,
     MeanMatching,
     MomentMatching,
@@ -139,7 +140,8 @@ def _likelihood(panel: Panel, rows: np.ndarray, setup: Setup) -> Objective:
     targets = where(rows & observed(panel) & is_uncertain(panel, setup))
     stop, transitions = transitions_to(panel, targets, setup)
     _refuse_empty(len(stop))
-    return TransitionLikelihood(
+    likelihood = JumpLikelihood if setup.jumps else TransitionLikelihood
+    return likelihood(
         transitions,
         Gathered(setup.tensor(panel.values), setup.rows(stop)),
         setup.tensor(panel.weight[stop]),

@@ -64,7 +64,7 @@ class Scales:
             slopes = change / gap[:, None]
             rate = _root_mean(slopes**2)
         else:
-            change, gap, follows = _increments(panel)
+            change, gap, follows = increments(panel)
             rate = _smooth_rate(change, gap, follows)
             times = panel.times if len(gap) else np.unique(panel.times)
             if not len(gap) and len(times) > 1:
@@ -83,7 +83,7 @@ class Scales:
         return cls(time, state, inputs, rate, volatility, spacing)
 
 
-def _increments(panel: Panel) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def increments(panel: Panel) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Increments and gaps of all transitions, and which of them, but for the last, end where the next one starts."""
     whole = complete(panel)
     before = previous(panel, whole)

@@ -8,7 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skneuralde.inference import Method, Propagator, SolverPropagation, calibrate_moments
+from skneuralde.inference import (
+    JumpSplitting,
+    Method,
+    Propagator,
+    SolverPropagation,
+    calibrate_jumps,
+    calibrate_moments,
+)
 from skneuralde.inference.model import Model
 from skneuralde.inference.transitions import TransitionSource, random_subset
 from skneuralde.losses import Calibration, started
@@ -74,6 +81,8 @@ class Setup:
         Of everything in torch.
     snapshots : bool
         Whether every series has a single observation and the loss compares populations.
+    jumps : bool
+        Whether the equation has jumps.
     """
 
     layout: str
@@ -93,6 +102,7 @@ class Setup:
     dtype: torch.dtype
     device: torch.device
     snapshots: bool = False
+    jumps: bool = False
 
     def to(self, device: torch.device) -> Setup:
         """The same choices on another device."""
@@ -123,13 +133,16 @@ class Setup:
         """How a propagator for these transitions is found for the present weights of a model."""
         sample = random_subset(transitions, _CALIBRATION_SIZE, torch.Generator().manual_seed(self.seed))
 
-        def calibrate(model: Model) -> Propagator:
-            if self.methods.moments is not None:
-                moments = self.methods.moments
-                return SolverPropagation(moments.solver, self.rtol, moments.atol, moments.dt, moments.max_steps)
+        def calibrate(model: Model) -> Propagator | JumpSplitting:
             with torch.no_grad():
                 begun = started(sample, model) if self.encodes else sample
-            return calibrate_moments(model, begun, rtol=self.rtol)
+            flow: Propagator
+            if self.methods.moments is None:
+                flow = calibrate_moments(model, begun, rtol=self.rtol)
+            else:
+                moments = self.methods.moments
+                flow = SolverPropagation(moments.solver, self.rtol, moments.atol, moments.dt, moments.max_steps)
+            return calibrate_jumps(model, begun, flow, rtol=self.rtol) if self.jumps else flow
 
         return calibrate
 

@@ -14,6 +14,7 @@ from skneuralde.estimators._setup import Setup
 from skneuralde.inference import (
     Chains,
     Gaussian,
+    JumpSplitting,
     LocalLinearisation,
     Model,
     Propagator,
@@ -53,7 +54,7 @@ def observed(panel: Panel) -> np.ndarray:
 
 def filters(panel: Panel, setup: Setup) -> bool:
     """Whether observations leave the state uncertain, so that transitions alone do not use all of them."""
-    if setup.layout != "series" or setup.loss != "nll":
+    if setup.layout != "series" or setup.loss != "nll" or setup.jumps:
         return False
     return setup.is_hidden or bool((observed(panel) & ~complete(panel)).any())
 
@@ -195,7 +196,7 @@ def smoothed_moments(
 def filter_calibration(chains: Chains, setup: Setup) -> Calibration:
     """How a propagator for these chains is found for the present weights of a model: at the states that it infers."""
 
-    def calibrate(model: Model) -> Propagator:
+    def calibrate(model: Model) -> Propagator | JumpSplitting:
         if setup.methods.moments is not None:
             return setup.calibration(chains.transitions)(model)
         if model.propagator is None:

@@ -15,7 +15,7 @@ from sklearn.utils import Tags
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from skneuralde.data import Clock, Panel, Roles, as_panel, check_features, read_targets, weighted_scaling
-from skneuralde.estimators import _fit, _identification, _models, _uncertainty
+from skneuralde.estimators import _fit, _identification, _loss_choice, _models, _uncertainty
 from skneuralde.estimators._coefficients import TermFactory
 from skneuralde.estimators._objectives import (
     CURVE_LOSSES,
@@ -30,7 +30,7 @@ from skneuralde.estimators._scales import Scales
 from skneuralde.estimators._setup import Setup
 from skneuralde.estimators.epoch import EpochState
 from skneuralde.estimators.fitted import FittedEquation
-from skneuralde.inference import Model, Observation, Selection, SolverPropagation, resolve_observation
+from skneuralde.inference import JumpSplitting, Model, Observation, Selection, SolverPropagation, resolve_observation
 from skneuralde.inference.uncertainty import Uncertainty
 from skneuralde.losses import Objective, PathObjective
 from skneuralde.problems import Problem
@@ -98,6 +98,10 @@ class BaseDifferentialEquation(FittedEquation):
     _setup: Setup
     _uncertainty: Uncertainty | None
 
+    def _terms(self, problem: Problem) -> dict[str, Any]:
+        """The attributes that show the coefficients of an equation."""
+        return {f"{name}_": getattr(problem, name) for name in self._coefficients}
+
     @abstractmethod
     def _build_problem(self, factory: TermFactory) -> Problem:
         """The equation, with networks at their initial weights."""
@@ -108,15 +112,13 @@ class BaseDifferentialEquation(FittedEquation):
         if "model_" in state and self.device_.type != "cpu":
             cpu = torch.device("cpu")
             model = copy.deepcopy(self.model_).to(cpu)
-            if isinstance(model.propagator, SolverPropagation):
-                model.propagator = replace(model.propagator, atol=model.propagator.atol.to(cpu))
-            terms = {f"{name}_": getattr(model.problem, name) for name in self._coefficients}
+            model.propagator = _on_device(model.propagator, cpu)
             state |= {
                 "model_": model,
                 "problem_": model.problem,
                 "_setup": self._setup.to(cpu),
                 "device_": cpu,
-                **terms,
+                **self._terms(model.problem),
             }
         return state
 
@@ -254,8 +256,8 @@ class BaseDifferentialEquation(FittedEquation):
         factory = TermFactory(panel, scales, sees, default, dtype, generator, observation)
         problem = self._build_problem(factory)
         self._setup = _fit.choose_setup(self, panel, self.roles_, problem, scales, observation, **chosen)
-        _fit.warn_of_collapse(self._setup.loss, self.debiased, problem)
-        _fit.warn_of_snapshots(self._setup)
+        _loss_choice.warn_of_collapse(self._setup.loss, self.debiased, problem)
+        _loss_choice.warn_of_snapshots(self._setup)
         self._scale = scales.state[1]
         self.model_ = _models.build_model(factory, problem, panel, self.roles_, self._setup, self.observation_noise).to(
             device
@@ -265,7 +267,7 @@ class BaseDifferentialEquation(FittedEquation):
 
     def _tell_loss(self) -> None:
         self.loss_name_ = self._setup.loss
-        self.loss_reason_ = _fit.explain_loss(self.loss, self._setup, self.problem_)
+        self.loss_reason_ = _loss_choice.explain_loss(self.loss, self._setup, self.problem_)
         if self.verbose:
             print(f"loss {self.loss_name_!r}: {self.loss_reason_}")
 
@@ -344,8 +346,8 @@ class BaseDifferentialEquation(FittedEquation):
     def _finish(self, panel: Panel) -> None:
         """Everything that is measured with the final weights."""
         _fit.calibrate_finally(self.model_, panel, self._setup)
-        for name in self._coefficients:
-            setattr(self, f"{name}_", getattr(self.problem_, name))
+        for name, term in self._terms(self.problem_).items():
+            setattr(self, name, term)
         _fit.measure_residual_noise(self.model_, panel, self._setup)
         self.solver_stats_ = _fit.describe_solvers(self.model_, self._setup)
 
@@ -357,3 +359,12 @@ class BaseDifferentialEquation(FittedEquation):
         if self.model_.propagator is None:
             _fit.calibrate_finally(self.model_, self._kept, self._setup)
         return self.predict(X, **options)
+
+
+def _on_device(propagator: Any, device: torch.device) -> Any:
+    """The propagator of a model on another device."""
+    if isinstance(propagator, JumpSplitting):
+        return replace(propagator, flow=_on_device(propagator.flow, device))
+    if isinstance(propagator, SolverPropagation):
+        return replace(propagator, atol=propagator.atol.to(device))
+    return propagator

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -106,19 +107,27 @@ class CoefficientFields:
             raise ValueError("There is no diffusion to evaluate: the equation was fitted with diffusion=None.")
         return self._field("diffusion", U, t, context, return_std)
 
-    def _field(self, name: str, U: Any, t: Any, context: Any, return_std: bool) -> Any:
-        """Value of the coefficient of this name, and its standard error."""
+    def _field(
+        self,
+        name: str,
+        U: Any,
+        t: Any,
+        context: Any,
+        return_std: bool,
+        coefficient: Callable[[Problem], Callable[..., Tensor]] | None = None,
+    ) -> Any:
+        """Value of a coefficient, that of this name where none is given, and its standard error."""
         check_is_fitted(self)
         states = _read_states(U, self._setup.n_states)
         times = read_instants(t, len(states), self.clock_)
         columns = self._read_context(context, len(states))
         function = _on_parameters(
-            _Coefficient(self.model_, name),
+            _Coefficient(self.model_, attrgetter(name) if coefficient is None else coefficient),
             self._setup.times(times).to(self._setup.dtype)[:, None],
             self._setup.tensor(states),
             self._setup.tensor(columns),
         )
-        flat = np.ndim(U) == 1
+        flat = np.ndim(U) == 1 and coefficient is None
         with torch.no_grad():
             learned = function({})
         value = self._as_array(learned, flat, f"{name} is", states)
@@ -162,13 +171,13 @@ class CoefficientFields:
 class _Coefficient(nn.Module):
     """One coefficient of a model as a module that holds all of the model's parameters."""
 
-    def __init__(self, model: Model, name: str):
+    def __init__(self, model: Model, of: Callable[[Problem], Callable[..., Tensor]]):
         super().__init__()
         self.model = model
-        self.name = name
+        self.of = of
 
     def forward(self, t: Tensor, u: Tensor, c: Tensor) -> Tensor:
-        return getattr(self.model.problem, self.name)(t, u, c)
+        return self.of(self.model.problem)(t, u, c)
 
 
 def _on_parameters(coefficient: _Coefficient, *at: Tensor) -> Callable[[Parameters], Tensor]:

@@ -26,7 +26,8 @@ from skneuralde.data import (
 from skneuralde.data.fill import Missing
 from skneuralde.data.timeline import merge, truncate
 from skneuralde.estimators import _fit
-from skneuralde.estimators._forecast import Forecast, draw, forecast, log_density, unknown_series
+from skneuralde.estimators._forecast import draw, forecast, log_density, unknown_series
+from skneuralde.estimators._predictive import Forecast
 from skneuralde.estimators._setup import Setup
 from skneuralde.estimators._states import origin_positions
 from skneuralde.inference import Model
@@ -173,14 +174,7 @@ class FittedEquation(RegressorMixin, BaseEstimator):
             In y's units; zero where nothing was observed, NaN at the initial state of a series.
         """
         check_is_fitted(self)
-        table = check_features(self, X, reset=False)
-        read = self.roles_.read(table)
-        values = read_targets(y, read, roles=self.roles_).values
-        asked_panel = as_panel(read, values, clock=self.clock_, roles=self.roles_, fill=self._fill)
-        if self._setup.layout == "series":
-            panel, rows = merge(truncate(self._kept, asked_panel), asked_panel)
-        else:
-            panel, rows = asked_panel, asked_panel.rows
+        panel, rows = self._read_observations(X, y)
         asked, back = np.unique(rows, return_inverse=True)
         return log_density(self.model_, panel, asked, self._setup)[back]
 
@@ -224,6 +218,16 @@ class FittedEquation(RegressorMixin, BaseEstimator):
     def _fill(self) -> Missing:
         """How a control that is missing is filled: from earlier rows only, unless the caller interpolates anyway."""
         return "linear" if self.control_interpolation == "linear" else "previous"
+
+    def _read_observations(self, X: Any, y: Any) -> tuple[Panel, np.ndarray]:
+        """Rows with y, after what is kept of their series up to the first of them, and where each of them is."""
+        table = check_features(self, X, reset=False)
+        read = self.roles_.read(table)
+        values = read_targets(y, read, roles=self.roles_).values
+        asked = as_panel(read, values, clock=self.clock_, roles=self.roles_, fill=self._fill)
+        if self._setup.layout != "series":
+            return asked, asked.rows
+        return merge(truncate(self._kept, asked), asked)
 
     def _read_rows(self, X: Any, y: Any) -> tuple[Panel, np.ndarray]:
         """Rows, merged with what is kept of their series, and where each of them is."""

@@ -260,19 +260,5 @@ class NeuralSDERegressor(CoefficientFields, BaseDifferentialEquation):
         self.device = device
 
     def _build_problem(self, factory: TermFactory) -> Problem:
-        dim = (factory.dim,)
-        sees = factory.inputs.sees
-        drift = factory.term(self.drift, "drift", shape=dim, scale=factory.scales.rate)
-        if self.noise == "additive":
-            sees = tuple(name for name in sees if name != "state")
-        general = self.noise == "general"
-        scale = factory.scales.volatility
-        diffusion = factory.term(
-            self.diffusion,
-            "diffusion",
-            shape=2 * dim if general else dim,
-            scale=scale[:, None] if general else scale,
-            positive="cholesky" if general else "softplus",
-            sees=sees,
-        )
+        drift, diffusion = factory.diffusive(self.drift, self.diffusion, self.noise)
         return factory.try_out(Problem(drift, diffusion, noise=self.noise, calculus=self.calculus))

@@ -1,13 +1,48 @@
-"""The log density of partly observed Gaussian vectors."""
+"""Normal laws: the log density of partly observed vectors, quantiles and draws."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 _LOG_2PI = math.log(2.0 * math.pi)
+
+
+class Gaussian(NamedTuple):
+    """Normal laws: means (n, dim) and covariances (n, dim, dim)."""
+
+    mean: Tensor
+    cov: Tensor
+
+    @property
+    def std(self) -> Tensor:
+        """Standard deviation of every component, ``(n, dim)``."""
+        return self.cov.diagonal(dim1=-2, dim2=-1).clamp_min(0.0).sqrt()
+
+    def rows(self, rows: Tensor | slice) -> Gaussian:
+        """Some of them."""
+        return Gaussian(self.mean[rows], self.cov[rows])
+
+    def observed(self, observe: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) -> Gaussian:
+        """The laws of what is observed, given how mean and covariance of it follow."""
+        return Gaussian(*observe(self.mean, self.cov))
+
+    def log_density(self, target: Tensor) -> Tensor:
+        """See `gaussian_log_density`."""
+        return gaussian_log_density(target, self.mean, self.cov)
+
+    def quantiles(self, levels: Tensor) -> Tensor:
+        """Quantiles of every component, ``(n, dim, n_levels)``."""
+        return self.mean[..., None] + self.std[..., None] * torch.special.ndtri(levels)
+
+    def draw(self, normals: Tensor, choice: Tensor) -> Tensor:
+        """Draws ``(n_samples, n, dim)`` from standard normal numbers of that shape; ``choice`` has no part in it."""
+        factor = torch.linalg.cholesky_ex(self.cov)[0]
+        return self.mean + (factor @ normals[..., None])[..., 0]
 
 
 def gaussian_log_density(target: Tensor, mean: Tensor, cov: Tensor) -> Tensor:

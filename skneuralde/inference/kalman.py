@@ -13,21 +13,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from skneuralde.inference.gaussian import gaussian_log_density
+from skneuralde.inference.gaussian import Gaussian, gaussian_log_density
 from skneuralde.inference.linear_gaussian import transform
 from skneuralde.inference.model import Model
 from skneuralde.inference.transitions import Transitions
-
-
-class Gaussian(NamedTuple):
-    """Means (n, dim) and covariances (n, dim, dim) of states."""
-
-    mean: Tensor
-    cov: Tensor
-
-    def rows(self, rows: Tensor | slice) -> Gaussian:
-        """Some of them."""
-        return Gaussian(self.mean[rows], self.cov[rows])
 
 
 class Expected(NamedTuple):
@@ -170,8 +159,6 @@ def filtered_starts(chains: Chains, start: Gaussian, filtered: Gaussian) -> Gaus
 
 def run_filter(model: Model, chains: Chains) -> Filtered:
     """Filter all chains, each step of all of them together."""
-    if model.propagator is None:
-        raise ValueError("this model has no propagator yet")
     counts = torch.bincount(chains.chain)
     # Longer chains first: those still under way are always the first ones.
     order = counts.argsort(descending=True, stable=True)
@@ -183,7 +170,7 @@ def run_filter(model: Model, chains: Chains) -> Filtered:
     for items, n in zip(place.split(active), active, strict=True):
         begun = state.rows(slice(n))
         transitions = replace(chains.transitions.select(items), state=begun.mean, cov=begun.cov)
-        mean, cov = transitions.moments(model.problem, model.propagator)
+        mean, cov = transitions.moments(model.problem, model.flow)
         assert cov is not None  # there was one before
         predicted = Gaussian(mean, cov)
         expected, target = expect(model, predicted), chains.targets[items]

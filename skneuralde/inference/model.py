@@ -5,8 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from skneuralde.inference.gaussian import Gaussian
+from skneuralde.inference.law import Law
 from skneuralde.inference.moments import Propagator
 from skneuralde.inference.observation import Observation
+from skneuralde.inference.splitting import JumpSplitting
 from skneuralde.inference.transitions import Transitions
 from skneuralde.problems import Problem
 from skneuralde.terms import Term
@@ -57,8 +60,9 @@ class Model(nn.Module):
 
     Attributes
     ----------
-    propagator : Propagator or None
-        Propagates moments finely enough for the present coefficients; set by the loss or after training.
+    propagator : Propagator, JumpSplitting or None
+        Propagates moments, or with jumps the law, finely enough for the present coefficients; set by the loss or after
+        training.
     """
 
     def __init__(
@@ -79,7 +83,7 @@ class Model(nn.Module):
         self.problem = problem
         self.encoder = encoder
         self.states = None if states is None else Shifted(states, unit)
-        self.propagator: Propagator | None = None
+        self.propagator: Propagator | JumpSplitting | None = None
         self.log_noise = None if noise_std is None else nn.Parameter(noise_std.log(), requires_grad=learn_noise)
         self.observation = observation
         self.prior_location = None if prior_mean is None else Shifted(prior_mean, unit)
@@ -121,15 +125,23 @@ class Model(nn.Module):
             raise ValueError("this model has no learned initial states")
         return self.states()[series]
 
-    def moments(self, transitions: Transitions) -> tuple[Tensor, Tensor | None]:
-        """Mean (n, dim) and covariance (n, dim, dim) of the states at the ends of transitions."""
+    @property
+    def flow(self) -> Propagator:
+        """What propagates moments between jumps."""
         if self.propagator is None:
             raise ValueError("this model has no propagator yet")
-        return transitions.moments(self.problem, self.propagator)
+        return self.propagator.flow if isinstance(self.propagator, JumpSplitting) else self.propagator
 
-    def observed_moments(self, transitions: Transitions) -> tuple[Tensor, Tensor]:
-        """Mean (n, d) and covariance (n, d, d) of what is observed at the ends of transitions."""
-        return self.observed(*self.moments(transitions))
+    def state_law(self, transitions: Transitions) -> Law:
+        """The law of the states at the ends of transitions."""
+        if isinstance(self.propagator, JumpSplitting):
+            return self.propagator.law(self.problem, transitions)
+        mean, cov = transitions.moments(self.problem, self.flow)
+        return Gaussian(mean, mean.new_zeros(*mean.shape, mean.shape[-1]) if cov is None else cov)
+
+    def law(self, transitions: Transitions) -> Law:
+        """The law of what is observed at the ends of transitions."""
+        return self.state_law(transitions).observed(self.observed)
 
     def observed(self, mean: Tensor, cov: Tensor | None) -> tuple[Tensor, Tensor]:
         """Mean (n, d) and covariance (n, d, d) of what is observed of states of this mean and covariance."""

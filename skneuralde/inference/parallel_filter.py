@@ -13,13 +13,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from skneuralde.inference.gaussian import gaussian_log_density
+from skneuralde.inference.gaussian import Gaussian, gaussian_log_density
 from skneuralde.inference.kalman import (
     Chains,
     Expected,
     Filtered,
     Gain,
-    Gaussian,
     expect,
     filtered_starts,
     run_filter,
@@ -60,10 +59,8 @@ def run_around(model: Model, chains: Chains, around: Gaussian) -> Filtered:
     The same as `run_filter` where ``around`` is what that finds there, and for linear equations with additive noise
     wherever it is.
     """
-    if model.propagator is None:
-        raise ValueError("this model has no propagator yet")
     transitions = replace(chains.transitions, state=around.mean, cov=around.cov)
-    mean, cov, matrix = transitions.flow(model.problem, model.propagator)
+    mean, cov, matrix = transitions.flow(model.problem, model.flow)
     step = Affine(matrix, mean - transform(matrix, around.mean), cov - matrix @ around.cov @ matrix.mT)
     at_end = expect(model, Gaussian(mean, cov))
     start = start_of(model, chains.known, chains.first)

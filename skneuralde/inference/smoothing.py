@@ -12,7 +12,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from skneuralde.inference.kalman import Chains, Filtered, Gaussian, filtered_starts, start_of
+from skneuralde.inference.gaussian import Gaussian
+from skneuralde.inference.kalman import Chains, Filtered, filtered_starts, start_of
 from skneuralde.inference.linear_gaussian import transform
 from skneuralde.inference.model import Model
 from skneuralde.inference.transitions import Transitions
@@ -62,7 +63,5 @@ def look_back(state: Gaussian, predicted: Gaussian, gain: Tensor, later: Gaussia
 
 
 def _flow(model: Model, transitions: Transitions, begun: Gaussian) -> tuple[Gaussian, Tensor]:
-    if model.propagator is None:
-        raise ValueError("this model has no propagator yet")
-    mean, cov, matrix = replace(transitions, state=begun.mean, cov=begun.cov).flow(model.problem, model.propagator)
+    mean, cov, matrix = replace(transitions, state=begun.mean, cov=begun.cov).flow(model.problem, model.flow)
     return Gaussian(mean, cov), matrix

@@ -3,6 +3,7 @@
 from skneuralde.losses.base import Objective
 from skneuralde.losses.filtering import FilterLikelihood
 from skneuralde.losses.growth import GrowingPaths
+from skneuralde.losses.jumps import JumpLikelihood
 from skneuralde.losses.likelihood import Calibration, TransitionLikelihood, started
 from skneuralde.losses.moments import MomentMatching, PlainMomentMatching
 from skneuralde.losses.paths import CurveObjective, LeastSquares, MeanMatching, PathSquaredError, PlainMeanMatching
@@ -15,6 +16,7 @@ __all__ = [
     "CurveObjective",
     "FilterLikelihood",
     "GrowingPaths",
+    "JumpLikelihood",
     "LeastSquares",
     "MeanMatching",
     "MomentMatching",

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from skneuralde.inference.kalman import Chains, Gaussian
+from skneuralde.inference.gaussian import Gaussian
+from skneuralde.inference.kalman import Chains
 from skneuralde.inference.model import Model
 from skneuralde.inference.parallel_filter import run_around, settle
 from skneuralde.losses.base import Objective

@@ -7,15 +7,15 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from skneuralde.inference.gaussian import gaussian_log_density
 from skneuralde.inference.model import Model
 from skneuralde.inference.moments import Propagator
 from skneuralde.inference.record import Gathered
+from skneuralde.inference.splitting import JumpSplitting
 from skneuralde.inference.transitions import Transitions, TransitionSource
 from skneuralde.losses.base import Objective
 
 #: Makes a propagator that is fine enough for the model's present coefficients.
-Calibration = Callable[[Model], Propagator]
+Calibration = Callable[[Model], Propagator | JumpSplitting]
 
 
 class TransitionLikelihood(Objective):
@@ -57,10 +57,12 @@ class TransitionLikelihood(Objective):
         start_calibration(model, epoch, self.calibrate)
 
     def values(self, model: Model, items: Tensor, *, seed: int) -> Tensor:
+        return -model.law(self._transitions(model, items)).log_density(self.targets.index_select(0, items))
+
+    def _transitions(self, model: Model, items: Tensor) -> Transitions:
+        """These items, from where they start."""
         transitions = self.transitions.select(items)
-        if self.encode:
-            transitions = started(transitions, model)
-        return -gaussian_log_density(self.targets.index_select(0, items), *model.observed_moments(transitions))
+        return started(transitions, model) if self.encode else transitions
 
 
 def start_calibration(model: Model, epoch: int, calibrate: Calibration) -> None:

@@ -4,6 +4,7 @@ from skneuralde.terms.affects import Affect, GaussianAffect, KnownAffect, SetSta
 from skneuralde.terms.base import Sum, Term
 from skneuralde.terms.check import check_term
 from skneuralde.terms.inputs import Inputs
+from skneuralde.terms.jumps import BoundedRate, MoveBy
 from skneuralde.terms.known import Constant, Known, PerPath, UserModule
 from skneuralde.terms.mlp import MLP
 from skneuralde.terms.network import Network
@@ -16,16 +17,20 @@ from skneuralde.terms.resolve import (
     summands,
     trainable,
 )
+from skneuralde.terms.resolve_jumps import Networks, rate_bound, resolve_affect, resolve_rate
 
 __all__ = [
     "MLP",
     "Affect",
+    "BoundedRate",
     "Constant",
     "GaussianAffect",
     "Inputs",
     "Known",
     "KnownAffect",
+    "MoveBy",
     "Network",
+    "Networks",
     "PerPath",
     "SetState",
     "Sum",
@@ -34,10 +39,13 @@ __all__ = [
     "UserModule",
     "check_term",
     "has_known_units",
+    "rate_bound",
     "resolve",
+    "resolve_affect",
     "resolve_known",
     "resolve_known_affect",
     "resolve_known_rate",
+    "resolve_rate",
     "summands",
     "trainable",
 ]

@@ -152,7 +152,7 @@ def resolve_known_affect(spec: Any, *, name: str) -> Affect:
     """
     if isinstance(spec, Affect):
         return spec
-    if _is_sum(spec) and spec:
+    if is_sum(spec) and spec:
         return SumAffect([resolve_known_affect(part, name=f"{name}[{i}]") for i, part in enumerate(spec)])
     if callable(spec) and not (isinstance(spec, Term) or inspect.isclass(spec) or _is_array(spec)):
         _refuse_network(spec, name)
@@ -170,20 +170,20 @@ def trainable(term: Term | None) -> bool:
 
 def has_known_units(spec: Any) -> bool:
     """Whether a coefficient holds a part in the caller's units, which mean nothing until the unit of time is given."""
-    if _is_sum(spec):
+    if is_sum(spec):
         return any(has_known_units(part) for part in spec)
     return not (spec is None or isinstance(spec, (str, MLP)))
 
 
 def summands(spec: Any) -> list[Any]:
     """The parts of which a coefficient is the sum: those of a list that does not only hold numbers, else itself."""
-    return list(spec) if _is_sum(spec) else [spec]
+    return list(spec) if is_sum(spec) else [spec]
 
 
 def _resolve(spec: Any, name: str, leaf: Callable[[Any, str], Term]) -> Term | None:
     if spec is None:
         return None
-    if _is_sum(spec):
+    if is_sum(spec):
         if not spec:
             raise ValueError(f"{name} is an empty list; give None for a coefficient that is absent")
         return Sum([_resolve_part(part, f"{name}[{i}]", leaf) for i, part in enumerate(spec)])
@@ -197,7 +197,7 @@ def _resolve_part(part: Any, name: str, leaf: Callable[[Any, str], Term]) -> Ter
         raise ValueError(f"{name} is the class {part.__name__}; pass an instance, {part.__name__}(...)")
     if isinstance(part, str) and part != "mlp":
         raise ValueError(f'{name}={part!r} is not known; the only string is "mlp". Expected {_CHOICES}')
-    if part is None or _is_sum(part):
+    if part is None or is_sum(part):
         raise ValueError(f"{name} is {part!r}, which is no term of a sum. Expected {_CHOICES}")
     if not (isinstance(part, (str, MLP)) or callable(part) or _is_array(part)):
         raise ValueError(f"{name} is a {type(part).__name__}. Expected {_CHOICES}")
@@ -211,7 +211,8 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, Real) or (getattr(value, "shape", None) == () and not isinstance(value, str))
 
 
-def _is_sum(spec: Any) -> bool:
+def is_sum(spec: Any) -> bool:
+    """Whether a specification is a sum of several, and no array of numbers."""
     return isinstance(spec, (list, tuple)) and not _is_number(spec)
 
 

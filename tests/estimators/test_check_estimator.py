@@ -1,10 +1,10 @@
-"""Every check that scikit-learn has for an estimator, for an equation with noise and for one without."""
+"""Every check that scikit-learn has for an estimator: of equations with noise, without, and with jumps."""
 
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skneuralde import NeuralSDERegressor
+from skneuralde import NeuralJumpDiffusion, NeuralSDERegressor
 
-ESTIMATORS = [NeuralSDERegressor(), NeuralSDERegressor(diffusion=None)]
+ESTIMATORS = [NeuralSDERegressor(), NeuralSDERegressor(diffusion=None), NeuralJumpDiffusion()]
 
 
 @parametrize_with_checks(ESTIMATORS)

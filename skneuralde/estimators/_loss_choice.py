@@ -1,0 +1,101 @@
+"""Which loss suits the data and the equation, and which one cannot."""
+
+from __future__ import annotations
+
+import warnings
+
+from skneuralde.estimators._objectives import CURVE_LOSSES, TRANSITION_LOSSES
+from skneuralde.estimators._setup import Setup
+from skneuralde.problems import Problem
+
+
+def choose_loss(loss: str, layout: str, initial_state: str, problem: Problem, is_hidden: bool) -> str:
+    """The loss that ``loss`` names, or the right one for the data; refuses combinations that mean nothing."""
+    stochastic = problem.diffusion is not None
+    if len(problem.jumps):
+        _refuse_with_jumps(loss, layout, stochastic)
+        loss = "nll"
+    if loss == "auto":
+        loss = "nll" if stochastic or is_hidden or layout == "table" else "least_squares"
+    if is_hidden and loss not in TRANSITION_LOSSES:
+        raise ValueError(
+            f"loss={loss!r} takes observations for the state itself: n_states, observation and observation_noise need "
+            "loss='nll'."
+        )
+    if loss in TRANSITION_LOSSES:
+        if not stochastic and layout != "table" and not is_hidden:
+            raise ValueError(
+                "loss='nll' needs noise: with diffusion=None the equation gives every observation after the first a "
+                "density of zero or infinity. Use loss='least_squares', or give a diffusion or observation_noise."
+            )
+        if layout == "series" and initial_state != "first":
+            raise ValueError(
+                f"initial_state={initial_state!r} cannot be learned by loss='nll', which starts at each observation. "
+                f"Use a loss of whole curves: {', '.join(sorted(CURVE_LOSSES))}."
+            )
+    elif stochastic == (loss == "least_squares"):
+        what = "has noise" if stochastic else "has no noise"
+        other = "'nll', 'crps', 'energy', 'moments' or 'mean'" if stochastic else "'least_squares'"
+        raise ValueError(f"loss={loss!r} does not fit an equation that {what}. Use loss={other}.")
+    return loss
+
+
+def _refuse_with_jumps(loss: str, layout: str, stochastic: bool) -> None:
+    """Refuse what jumps cannot be learned by.
+
+    Raises
+    ------
+    ValueError
+        For any loss but the likelihood, and for jumps alone.
+    """
+    if loss not in ("auto", *TRANSITION_LOSSES):
+        raise ValueError(
+            f"loss={loss!r} simulates paths, whose jumps have no derivative in their rate; an equation with jumps is "
+            "learned by its likelihood: loss='nll'."
+        )
+    if not stochastic and layout != "table":
+        raise ValueError(
+            "With jumps and diffusion=None an observation without a jump before it has a density of infinity. Give a "
+            "diffusion, however small."
+        )
+
+
+def explain_loss(asked: str, setup: Setup, problem: Problem) -> str:
+    """Why the loss is what it is, in a sentence."""
+    if setup.snapshots:
+        return "every series has a single observation, so populations are compared, each time by itself"
+    if asked != "auto":
+        return "the parameter loss asks for it"
+    if setup.layout == "table":
+        return "in a plain table every row has a Gaussian likelihood around its predicted mean"
+    if setup.is_hidden:
+        return "observations leave the state uncertain, so it is filtered and each has a likelihood given all before it"
+    if len(problem.jumps):
+        return "the equation has jumps, which the likelihood of each observation given the one before integrates out"
+    if problem.diffusion is not None:
+        return "the equation has noise, so each observation has a likelihood given the one before"
+    return "the equation has no noise, so its solution is compared with all observations"
+
+
+def warn_of_snapshots(setup: Setup) -> None:
+    """Warn when nothing but marginals is seen."""
+    if setup.snapshots:
+        warnings.warn(
+            "Every series has a single observation. Marginal laws alone do not identify the dynamics: many equations "
+            "move the population in the same way, among them some without noise. Give what is known of the drift or "
+            "the diffusion, or series that are observed more than once.",
+            UserWarning,
+            stacklevel=4,
+        )
+
+
+def warn_of_collapse(loss: str, debiased: bool, problem: Problem) -> None:
+    """Warn when the loss rewards a model with too little noise."""
+    learned = problem.diffusion is not None and any(p.requires_grad for p in problem.diffusion.parameters())
+    if learned and (loss == "path_mse" or (loss == "mean" and not debiased)):
+        warnings.warn(
+            "This loss is smallest without any noise, so the learned diffusion will shrink towards zero. Use "
+            "loss='nll', 'energy' or 'crps', or 'mean' with debiased=True, or give the diffusion.",
+            UserWarning,
+            stacklevel=4,
+        )

@@ -1,0 +1,64 @@
+"""How many jumps happen in a while, when every jump changes the rate of the next one."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+#: What the series may leave out, in units of the probability of the last state.
+_TOLERANCE = 1e-9
+#: Terms of the series at most: for more than some hundred expected jumps nothing is left in any state but the last.
+_MAX_TERMS = 1000
+
+
+def birth_probabilities(rates: Tensor, length: Tensor) -> Tensor:
+    """Probabilities of 0, 1, ..., N - 1 and of at least N jumps of a pure birth process.
+
+    Uniformisation: candidates come at the largest of the rates, and each is a jump with the ratio of its rate to that.
+    All terms are positive, so that nothing cancels when rates are equal or nearly so.
+
+    Parameters
+    ----------
+    rates : Tensor of shape (N, batch)
+        Rate of the first jump, of the second after the first, and so on.
+    length : Tensor of shape (batch,)
+        For how long, not negative.
+
+    Returns
+    -------
+    Tensor of shape (N + 1, batch)
+        They sum to one. Differentiable in rates and length.
+
+    References
+    ----------
+    A. Jensen, "Markoff chains as an aid in the study of Markoff processes", Skandinavisk Aktuarietidskrift 36 (1953).
+    """
+    n = len(rates)
+    most = rates.detach().amax(0)
+    candidates = most * length
+    stay = torch.cat([(most - rates) * length, candidates[None]])
+    leave = rates * length
+    state = torch.cat([torch.ones_like(leave[:1]), torch.zeros_like(leave)])
+    total = state
+    for k in range(1, _terms(n, float(candidates.detach().amax()) if candidates.numel() else 0.0) + 1):
+        moved = state * stay
+        state = torch.cat([moved[:1], torch.addcmul(moved[1:], state[:-1], leave)]) / k
+        total = total + state
+    # Dividing by the sum instead of multiplying by exp(-candidates) makes them sum to one whatever is left out.
+    return total / total.sum(0, keepdim=True)
+
+
+def _terms(n: int, candidates: float) -> int:
+    """Terms of the exponential series after which the next ones are negligible beside the n-th."""
+    if not math.isfinite(candidates):
+        return n + 1
+    if candidates == 0.0:
+        return n
+    log_candidates, log_first = math.log(candidates), math.lgamma(n + 1)
+    for k in range(n + 1, _MAX_TERMS):
+        # Below the largest term the series still grows.
+        if k > 2.0 * candidates and (k - n) * log_candidates + log_first - math.lgamma(k + 1) < math.log(_TOLERANCE):
+            return k
+    return _MAX_TERMS

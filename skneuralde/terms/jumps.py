@@ -1,0 +1,60 @@
+"""What networks make of jumps: rates below a bound, and moves from the state before."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from skneuralde._typing import Coefficient, Context, State, Time
+from skneuralde.terms.affects import Affect
+from skneuralde.terms.base import Term
+
+
+class BoundedRate(Term):
+    """A rate between 0 and a bound, ``(batch,)``: ``bound * sigmoid(raw)``, so that thinning knows its bound.
+
+    Parameters
+    ----------
+    raw : Term
+        Of one value per path, ``(batch, 1)``, about zero to start with.
+    bound : float
+    start : float
+        The rate where ``raw`` is zero, below the bound.
+    """
+
+    def __init__(self, raw: Term, *, bound: float, start: float):
+        super().__init__()
+        self.raw = raw
+        self.bound = bound
+        self.offset = math.log(start / (bound - start))
+        self.state_dependent = raw.state_dependent
+
+    def forward(self, t: Time, u: State, c: Context | None = None) -> Coefficient:
+        """Rate at every path."""
+        return self.bound * torch.sigmoid(self.raw(t, u, c)[:, 0] + self.offset)
+
+    def _linearize(self, t: Tensor, u: Tensor, c: Tensor | None) -> tuple[Tensor, Tensor]:
+        raw, slope = self.raw.linearize(t, u, c)
+        share = torch.sigmoid(raw[:, 0] + self.offset)
+        return self.bound * share, (self.bound * share * (1.0 - share))[:, None] * slope[:, 0]
+
+    def _curvature(self, t: Tensor, u: Tensor, c: Tensor | None, cov: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        raw, slope, bend = self.raw.curvature(t, u, c, cov)
+        slope, share = slope[:, 0], torch.sigmoid(raw[:, 0] + self.offset)
+        gain = self.bound * share * (1.0 - share)
+        spread = ((slope[:, None] @ cov)[:, 0] * slope).sum(-1)
+        return self.bound * share, gain[:, None] * slope, gain * (bend[:, 0] + (1.0 - 2.0 * share) * spread)
+
+
+class MoveBy(Affect):
+    """A jump to u + a(t, u), the same for every mark: a state after the jump, counted from the one before."""
+
+    def __init__(self, move: Term):
+        super().__init__()
+        self.move = move
+
+    def forward(self, t: Time, u: State, c: Context | None, z: Tensor) -> State:
+        """State after the jump."""
+        return u + self.move(t, u, c)

@@ -1,0 +1,140 @@
+"""From what an estimator takes for the rate and the effect of a jump to a `Term` and an `Affect`."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from skneuralde.terms.affects import Affect, GaussianAffect, KnownAffect, SetState, SumAffect
+from skneuralde.terms.base import Sum, Term
+from skneuralde.terms.inputs import Inputs
+from skneuralde.terms.jumps import BoundedRate, MoveBy
+from skneuralde.terms.known import Constant, PerPath, UserModule
+from skneuralde.terms.mlp import MLP
+from skneuralde.terms.network import Network
+from skneuralde.terms.resolve import is_sum, resolve, resolve_known_rate
+
+_CHOICES = (
+    '"gaussian", "mlp", an MLP, a number or array, a function of (t, u), (t, u, c), (t, u, z) or (t, u, c, z), a '
+    "torch.nn.Module with the same call, or a list of these, which is their sum"
+)
+
+
+@dataclass(frozen=True)
+class Networks:
+    """What fresh networks of a jump are made from.
+
+    Attributes
+    ----------
+    default : MLP
+        What "mlp" and "gaussian" stand for.
+    inputs : Inputs
+    generator : torch.Generator
+    rate, max_rate : float
+        The rate to start with, and the one that is never exceeded.
+    size : Tensor of shape (dim,)
+        Root mean square of jumps to start with.
+    shift, move : Tensor of shape (dim,)
+        Mean of a random jump, and the whole of one that is not, to start with.
+    floor : Tensor of shape (dim,)
+        The least standard deviation of a random jump.
+    """
+
+    default: MLP
+    inputs: Inputs
+    generator: torch.Generator
+    rate: float
+    max_rate: float
+    size: Tensor
+    shift: Tensor
+    move: Tensor
+    floor: Tensor
+
+    def network(self, mlp: MLP, scale: Tensor, name: str, *, positive: str | None = None) -> Term:
+        """A network of this scale."""
+        return Network(mlp, self.inputs, scale, positive=positive, generator=self.generator, name=name)
+
+
+def resolve_rate(spec: Any, *, name: str, networks: Networks) -> Term:
+    """Turn the rate of a jump as an estimator takes it into a term with one value per path, ``(batch,)``.
+
+    A module is copied.
+
+    Raises
+    ------
+    ValueError
+        If the spec is nothing that a rate can be.
+    """
+    if is_sum(spec) and spec:
+        return Sum([resolve_rate(part, name=f"{name}[{i}]", networks=networks) for i, part in enumerate(spec)])
+    mlp = networks.default if isinstance(spec, str) and spec == "mlp" else spec
+    if isinstance(mlp, MLP):
+        raw = networks.network(mlp, torch.ones(1, dtype=networks.inputs.dtype), name)
+        return BoundedRate(raw, bound=networks.max_rate, start=networks.rate)
+    if isinstance(spec, nn.Module):
+        return PerPath(UserModule(copy.deepcopy(spec).to(networks.inputs.dtype), name))
+    return resolve_known_rate(spec, name=name)
+
+
+def rate_bound(rate: Term) -> float | None:
+    """The bound that a rate has by its form; None where only its values could tell."""
+    if isinstance(rate, BoundedRate):
+        return rate.bound
+    if isinstance(rate, Constant):
+        return float(rate.value)
+    if isinstance(rate, Sum):
+        bounds = [rate_bound(term) for term in rate.terms]
+        return None if None in bounds else sum(bound for bound in bounds if bound is not None)
+    return None
+
+
+def resolve_affect(spec: Any, *, name: str, networks: Networks) -> Affect:
+    """Turn the effect of a jump as an estimator takes it into an `Affect`.
+
+    A module is copied. Parts of a list give states after the jump, which are added.
+
+    Raises
+    ------
+    ValueError
+        If the spec is nothing that an effect can be.
+    """
+    if is_sum(spec) and spec:
+        return SumAffect([resolve_affect(part, name=f"{name}[{i}]", networks=networks) for i, part in enumerate(spec)])
+    if isinstance(spec, str) and spec == "gaussian":
+        return _gaussian(name, networks)
+    mlp = networks.default if isinstance(spec, str) and spec == "mlp" else spec
+    if isinstance(mlp, MLP):
+        return MoveBy(Sum([Constant(networks.move), networks.network(mlp, networks.size, name)]))
+    if isinstance(spec, Affect):
+        return copy.deepcopy(spec)
+    if isinstance(spec, nn.Module):
+        return KnownAffect(copy.deepcopy(spec).to(networks.inputs.dtype), name)
+    if spec is None or isinstance(spec, str) or inspect.isclass(spec):
+        raise ValueError(f"{name} is {spec!r}. Expected {_CHOICES}")
+    if callable(spec):
+        return KnownAffect(spec, name)
+    term = resolve(
+        spec,
+        name=name,
+        shape=tuple(networks.size.shape),
+        default=networks.default,
+        inputs=networks.inputs,
+        output_scale=networks.size,
+        generator=networks.generator,
+    )
+    assert term is not None  # the spec is not None
+    return SetState(term)
+
+
+def _gaussian(name: str, networks: Networks) -> GaussianAffect:
+    """The state u + m(u) + s(u) z with two networks; s starts at the size of a jump and stays above the floor."""
+    mean = networks.network(networks.default, networks.size, f"{name} (mean)")
+    if bool((networks.shift != 0.0).any()):
+        mean = Sum([Constant(networks.shift), mean])
+    std = networks.network(networks.default, networks.size, f"{name} (std)", positive="softplus")
+    return GaussianAffect(mean, Sum([Constant(networks.floor), std]))
