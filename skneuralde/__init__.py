@@ -3,9 +3,20 @@
 from skneuralde.data import to_rows
 from skneuralde.estimators import NeuralSDERegressor
 from skneuralde.problems import Advection, Dirichlet, Jump, Laplacian, Problem
-from skneuralde.solvers import solve
+from skneuralde.solvers import expect, solve
 from skneuralde.terms import MLP
 
 __version__ = "0.1.0"
 
-__all__ = ["MLP", "Advection", "Dirichlet", "Jump", "Laplacian", "NeuralSDERegressor", "Problem", "solve", "to_rows"]
+__all__ = [
+    "MLP",
+    "Advection",
+    "Dirichlet",
+    "Jump",
+    "Laplacian",
+    "NeuralSDERegressor",
+    "Problem",
+    "expect",
+    "solve",
+    "to_rows",
+]

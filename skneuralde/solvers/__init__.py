@@ -2,6 +2,7 @@
 
 from skneuralde.solvers.base import Solver, Status, Stepper, Trajectory
 from skneuralde.solvers.errors import SolverError
+from skneuralde.solvers.expect import expect
 from skneuralde.solvers.integrate import integrate
 from skneuralde.solvers.registry import choose_solver, get_solver, solver_names
 from skneuralde.solvers.solve import Solution, solve
@@ -14,6 +15,7 @@ __all__ = [
     "Stepper",
     "Trajectory",
     "choose_solver",
+    "expect",
     "get_solver",
     "integrate",
     "solve",
