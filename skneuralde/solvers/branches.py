@@ -13,6 +13,7 @@ from skneuralde.noise import Brownian, Clocks
 from skneuralde.problems import Jump
 from skneuralde.solvers.base import Solver, Trajectory
 from skneuralde.solvers.clockwork import Extra, is_certain
+from skneuralde.solvers.drawn import Drawn
 from skneuralde.solvers.equation import Equation, InputsOverTime, ProblemLike
 from skneuralde.solvers.integrate import Context, integrate
 
@@ -46,6 +47,7 @@ class Simulation:
         *,
         times: Tensor | None = None,
         extra: Extra | None = None,
+        drawn: Drawn | None = None,
         gradient: str | None = None,
         on_error: str = "raise",
     ) -> Trajectory:
@@ -66,6 +68,7 @@ class Simulation:
             gradient=self.gradient if gradient is None else gradient,
             on_error=on_error,
             extra=extra,
+            drawn=drawn,
         )
 
 
@@ -116,7 +119,8 @@ def branched(simulation: Simulation) -> tuple[Trajectory, list[Branch]]:
     length = times.nan_to_num(nan=-torch.inf).amax(1, keepdim=True) - start
     moment = start + clocks.shares() * length
     merged, order = torch.cat([times, moment], 1).sort(dim=1, stable=True)
-    trajectory = simulation.run(times=merged)
+    drawn = Drawn()
+    trajectory = simulation.run(times=merged, drawn=drawn)
     own = order < times.shape[1]
     values = trajectory.values[own].view(*times.shape, -1)
     rates = _rates(simulation, jumps, moment, start, start + length, trajectory.values[~own])
@@ -125,7 +129,7 @@ def branched(simulation: Simulation) -> tuple[Trajectory, list[Branch]]:
     for channel, rate in enumerate(rates):
         if rate.requires_grad:
             with torch.no_grad():
-                branch = simulation.run(extra=Extra(channel, elapsed), gradient="direct").values
+                branch = simulation.run(extra=Extra(channel, elapsed), drawn=drawn, gradient="direct").values
             branches.append(Branch(branch, length[:, 0].to(rate.dtype) * rate))
     return replace(trajectory, values=values), branches
 

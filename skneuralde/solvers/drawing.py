@@ -11,6 +11,7 @@ from torch import Tensor
 
 from skneuralde.noise import DEPTH, Brownian, Increments
 from skneuralde.solvers.base import Solver
+from skneuralde.solvers.drawn import Drawn
 from skneuralde.solvers.march import Mesh, MeshNoise
 
 #: Normal numbers, and steps, drawn at once.
@@ -71,14 +72,18 @@ class Source:
             return self._finished(self.noise.select(path).three_point(begin[:, None], length[:, None])[:, 0], None)
         return self._finished(*self._between(path, begin, end))
 
-    def along(self, points: Tensor, mesh: Mesh) -> MeshNoise:
-        """Noise of a mesh, from its points (batch, n_points) padded with infinity, or (1, n_points) for all paths."""
+    def along(self, points: Tensor, mesh: Mesh, drawn: Drawn | None = None) -> MeshNoise:
+        """Noise of a mesh, from its points (batch, n_points) padded with infinity, or (1, n_points) for all paths.
+
+        What was drawn before is taken from there.
+        """
         block = min(_MOST_STEPS, max(1, _BLOCK // max(1, len(self.noise.path) * self.noise.dim)))
 
         def noise(first: int, last: int) -> Iterator[Increments]:
             for begin in range(first, last, block):
                 end = min(begin + block, last)
-                w, area = self._draw(points[:, begin : end + 1])
+                part = points[:, begin : end + 1]
+                w, area = self._draw(part) if drawn is None else drawn.get(part, self._draw)
                 columns = mesh.sorted(w).unbind(1)
                 areas = [None] * len(columns) if area is None else mesh.sorted(area).unbind(1)
                 for active, step_w, step_area in zip(mesh.active[begin:end], columns, areas, strict=True):

@@ -188,7 +188,7 @@ class Plan:
         if task.noise is None:
             return mesh
         source = Source.of_steps(task.noise, task.start, dt, solver, dtype)
-        return replace(mesh, noise=source.along(self.points, mesh))
+        return replace(mesh, noise=source.along(self.points, mesh, task.drawn))
 
     def _landings(self, clockwork: Clockwork, dt: float, mesh: Mesh) -> Landings:
         """The candidates for jumps that the steps reach."""

@@ -14,6 +14,7 @@ from skneuralde.noise import Brownian, Clocks
 from skneuralde.problems import Jump, Problem, in_calculus
 from skneuralde.solvers.base import SOLVERS, Solver, Status, Task, Trajectory
 from skneuralde.solvers.clockwork import Clockwork, Extra, is_certain
+from skneuralde.solvers.drawn import Drawn
 from skneuralde.solvers.equation import Equation, InputsOverTime, ProblemLike
 from skneuralde.solvers.errors import SolverError
 from skneuralde.solvers.march import Marcher
@@ -40,6 +41,7 @@ def integrate(
     gradient: str = "direct",
     on_error: str = "raise",
     extra: Extra | None = None,
+    drawn: Drawn | None = None,
 ) -> Trajectory:
     """Solve a batch of initial value problems.
 
@@ -72,6 +74,8 @@ def integrate(
         "mask" leaves NaN after a failure.
     extra : Extra, optional
         One more jump of every path.
+    drawn : Drawn, optional
+        Keeps the noise of fixed steps, for a call with the same seed and steps.
 
     Returns
     -------
@@ -95,7 +99,7 @@ def integrate(
                 f"solver {solver.name!r} stops at jumps with steps of a fixed size alone: give rtol=None and dt"
             )
         task = _with_jumps(task, problem.jumps, clocks, extra)
-    trajectory = solver.solve(task)
+    trajectory = solver.solve(replace(task, drawn=drawn))
     if on_error == "raise" and bool((trajectory.status != Status.SUCCESS).any()):
         raise SolverError.from_trajectory(solver.name, trajectory)
     return trajectory
