@@ -85,7 +85,7 @@ class Ensemble:
         return total
 
     def pairs(self, statistic: Callable[[Tensor], Tensor]) -> Tensor:
-        """A statistic of pairs of neighbouring paths, from (pairs, 2, series, ...) to (pairs, series, ...)."""
+        """A symmetric statistic of pairs of neighbouring paths, (pairs, 2, series, ...) to (pairs, series, ...)."""
         together = self.paths.unflatten(0, (-1, 2))
         values = before = statistic(together)
         for paths, weight in self.alternatives:

@@ -123,7 +123,10 @@ class MomentMatching(PathObjective):
 
 
 class PlainMomentMatching(MomentMatching):
-    """The plain squares of the same distances, which the Monte Carlo error of the simulated moments adds to."""
+    """The plain squares of the same distances, which the Monte Carlo error of the simulated moments adds to.
+
+    The gradient in a rate of jumps is that of the distances alone, without the part of that error.
+    """
 
     groups = 1
 

@@ -5,6 +5,7 @@ import torch
 from skneuralde import Jump, Problem
 from skneuralde.solvers.arrange import arrange
 from skneuralde.solvers.branches import branched
+from skneuralde.solvers.clockwork import Extra
 
 TIMES = [0.0, 0.25, 0.5, 0.75, 1.0]
 
@@ -29,6 +30,9 @@ def test_one_jump_more_at_the_time_that_the_key_tells():
     torch.testing.assert_close((branch.values[..., 0] - values)[after], torch.ones(int(after.sum())).double())
     assert not branch.values.requires_grad
     torch.testing.assert_close(branch.weight.detach(), 2.0 * (1 + moment[:, 0]))
+    # The noise that is kept is the noise that would be drawn.
+    again = simulation.run(extra=Extra(0, moment)).values.detach()
+    assert torch.equal(branch.values, again)
     # Uniform, and the same for a path whatever the others are.
     assert abs(float(moment.mean()) - 0.5) < 4 * (1 / 12 / 400) ** 0.5
     fewer, *_ = both((jump,), n_paths=20)
