@@ -64,6 +64,10 @@ class Controller(ABC):
         allows.
         """
 
+    def after_jump(self, memory: Tensor) -> Tensor:
+        """What to remember where a path has jumped, of what it remembered before."""
+        return memory
+
 
 @dataclass(frozen=True)
 class ProportionalIntegral(Controller):
@@ -90,6 +94,9 @@ class ProportionalIntegral(Controller):
         most = torch.where(good, torch.maximum(self.growth * length, proposal), length)
         memory = torch.where(good, ratio.clamp_min(self.first_memory), memory)
         return torch.minimum(length * factor.clamp_min(self.shrink), most), memory
+
+    def after_jump(self, memory: Tensor) -> Tensor:
+        return torch.ones_like(memory)  # the last error is left out of account
 
 
 @dataclass(frozen=True)

@@ -90,10 +90,6 @@ def integrate(
         problem = in_calculus(problem, solver.calculus)
     task = _prepare(problem, u0, times, context, noise, rtol, atol, dt, max_steps, aside, gradient)
     if problem.jumps:
-        if solver.adaptive and rtol is not None:
-            raise ValueError(
-                f"solver {solver.name!r} stops at jumps with steps of a fixed size alone: give rtol=None and dt"
-            )
         task = _with_jumps(task, problem.jumps, clocks, extra)
     trajectory = solver.solve(task)
     if on_error == "raise" and bool((trajectory.status != Status.SUCCESS).any()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -115,7 +116,8 @@ class Attempt:
     """One step tried by all paths of a front.
 
     ``target`` is where it ends, ``ratio`` is the error over what is allowed, ``accepted`` whether that was good enough
-    and the path under way, ``reached`` the elapsed time after it; (n, 1) each.
+    and the path under way, ``reached`` the elapsed time after it; (n, 1) each. ``stopped`` says where a path stopped
+    for a jump, None is nowhere.
     """
 
     front: Front
@@ -125,6 +127,14 @@ class Attempt:
     ratio: Tensor
     accepted: Tensor
     reached: Tensor
+    stopped: Tensor | None = None
+
+
+class Settler(Protocol):
+    """What happens to paths at the ends of their steps."""
+
+    def settle(self, equation: Equation, attempt: Attempt) -> Attempt:
+        """The attempt as it counts, for the paths of its front."""
 
 
 class Watcher:
@@ -147,6 +157,7 @@ def search(
     *,
     max_steps: int,
     watchers: list[Watcher],
+    settler: Settler | None = None,
     overshoot: bool = False,
 ) -> Front:
     """Advance every path to its end, each with its own steps.
@@ -178,6 +189,8 @@ def search(
         for watcher in watchers:
             watcher.proposed(front, target)
         attempt = _try(stepper, strides, part, front, target, tolerance)
+        if settler is not None:
+            attempt = settler.settle(part, attempt)
         for watcher in watchers:
             watcher.attempted(attempt)
         front = _advance(controller, attempt)
@@ -205,6 +218,10 @@ def _advance(controller: Controller, attempt: Attempt) -> Front:
     front, accepted, ratio, step = attempt.front, attempt.accepted, attempt.ratio, attempt.step
     rejected = (front.status == RUNNING) & ~accepted
     proposal, memory = controller.update(attempt.length, front.proposal, ratio, front.memory)
+    if attempt.stopped is not None:
+        # The step was as short as it was because of the jump, which also makes the past tell less of the future.
+        proposal = torch.where(attempt.stopped, torch.maximum(proposal, front.proposal), proposal)
+        memory = torch.where(attempt.stopped, controller.after_jump(memory), memory)
     stuck = rejected & (proposal < front.shortest)
     status = front.status.masked_fill(accepted & (attempt.target >= front.end), int(Status.SUCCESS))
     status.masked_fill_(stuck, int(Status.STEP_TOO_SMALL))
