@@ -18,6 +18,7 @@ from skneuralde.problems import Problem
 from skneuralde.solvers.base import Stats
 from skneuralde.solvers.frame import DataFrame, to_frame
 from skneuralde.solvers.integrate import check_numbers, integrate
+from skneuralde.solvers.jump_tables import JumpTables
 from skneuralde.solvers.registry import choose_solver, get_solver
 
 #: Cells of the noise between two times that follow each other.
@@ -40,6 +41,11 @@ class Solution:
         The method used.
     state_ndim : int
         Number of axes of one state.
+    jump_times : tuple of float64 Tensor of shape (n_paths, batch..., most)
+        When the paths jumped, in order and padded with NaN; one per channel, none in an equation without jumps.
+    jump_marks : tuple of Tensor of shape (n_paths, batch..., most, mark...)
+        The marks of these jumps; the last axis has length 0 where the affect sees no marks.
+    jump_counts : int64 Tensor of shape (n_paths, batch..., n_channels)
     """
 
     ts: Tensor
@@ -47,7 +53,10 @@ class Solution:
     status: Tensor
     stats: Stats
     solver: str
-    state_ndim: int = 1
+    state_ndim: int
+    jump_times: tuple[Tensor, ...]
+    jump_marks: tuple[Tensor, ...]
+    jump_counts: Tensor
 
     def mean(self) -> Tensor:
         """Mean over the paths, (batch..., n_times, state...)."""
@@ -207,7 +216,20 @@ def solve(
         smallest_step=shaped(trajectory.stats.smallest_step),
     )
     values = shaped(trajectory.values.unflatten(-1, state))
-    return Solution(times, values, shaped(trajectory.status), stats, method.name, state_ndim)
+    jumps = JumpTables((), (), torch.zeros(len(u), 0, dtype=torch.int64, device=u.device))
+    if clocks is not None and trajectory.jumps is not None:
+        jumps = JumpTables.make(trajectory.jumps, problem.jumps, clocks, start, dim, u.dtype)
+    return Solution(
+        times,
+        values,
+        shaped(trajectory.status),
+        stats,
+        method.name,
+        state_ndim,
+        tuple(map(shaped, jumps.times)),
+        tuple(map(shaped, jumps.marks)),
+        shaped(jumps.counts),
+    )
 
 
 def _cell(times: Tensor, dt: float | None) -> float:

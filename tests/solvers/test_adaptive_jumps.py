@@ -116,3 +116,24 @@ def test_a_save_at_a_jump_holds_the_state_after_it():
             run = integrate(counting, u0, times, solver=get_solver(name), clocks=clocks, aside=aside)
             assert run.values[0, :, 0].tolist() == list(range(times.shape[1]))
             assert torch.equal(run.jumps.elapsed.sort().values, at[0])
+
+
+@pytest.mark.parametrize("steps", [{"rtol": 1e-3}, {"rtol": None, "dt": 0.1}])
+def test_times_marks_and_counts_tell_the_whole_path(steps):
+    adding = Problem(None, 0.0, jumps=(Jump(2.0, lambda t, u, z: u + z), Jump(1.0, lambda t, u: u + 10.0)))
+    y0 = [[[0.0, 1.0]], [[2.0, 3.0]], [[4.0, 5.0]]]
+    run = solve(adding, y0, [0.5, 1.0, 2.0], n_paths=4, random_state=0, **steps)
+    assert run.jump_counts.shape == (4, 3, 1, 2)
+    times, marks = run.jump_times, run.jump_marks
+    assert [x.shape[:3] for x in times] == [(4, 3, 1)] * 2
+    assert marks[1].shape == (*times[1].shape, 0)
+    for k in range(2):
+        assert torch.equal(times[k].isfinite().sum(-1), run.jump_counts[..., k])
+        assert (times[k].diff(dim=-1).nan_to_num(1.0) > 0).all()
+    for save, time in enumerate((0.5, 1.0, 2.0)):
+        moved = torch.where((times[0] <= time)[..., None], marks[0], 0.0).sum(-2)
+        expected = torch.tensor(y0) + moved + 10.0 * (times[1] <= time).sum(-1)[..., None]
+        torch.testing.assert_close(run.ys[..., save, :], expected)
+    plain = solve(Problem(lambda t, u: -u), [1.0], [0.0, 1.0], n_paths=2)
+    assert plain.jump_times == plain.jump_marks == ()
+    assert plain.jump_counts.shape == (2, 0)
