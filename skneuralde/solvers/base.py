@@ -13,6 +13,7 @@ from torch import Tensor
 from skneuralde.noise import Brownian, Increments
 from skneuralde.solvers.clockwork import Clockwork
 from skneuralde.solvers.equation import Equation, ProblemLike
+from skneuralde.solvers.hazards import Hazards
 from skneuralde.solvers.jump_log import JumpLog
 
 
@@ -96,6 +97,8 @@ class Task:
         How the solution is differentiated, see `skneuralde.solvers.replay`.
     clockwork : Clockwork or None
         The jumps.
+    hazards : Hazards or None
+        What paths carry for jumps whose rates have no bound.
     """
 
     equation: Equation
@@ -111,6 +114,7 @@ class Task:
     aside: bool
     gradient: str
     clockwork: Clockwork | None = None
+    hazards: Hazards | None = None
 
     @property
     def is_shared(self) -> bool:

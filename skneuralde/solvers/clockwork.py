@@ -165,11 +165,6 @@ class Clockwork:
             after = after.index_copy(0, slot, new)
         return after
 
-    def trial(self, equation: Equation, now: Moment, u: Tensor) -> list[Tensor]:
-        """What each channel would make of states ``u``, to see what its affect depends on."""
-        jumps = cast(Problem, equation.problem).jumps
-        return [equation.affect(k, now, u, jump.draw(torch.zeros_like(u))) for k, jump in enumerate(jumps)]
-
     def marks(self, jump: Jump, channel: int, path: Tensor, number: Tensor, like: Tensor) -> Tensor:
         """Marks of jumps on a channel, one per row of ``like (n, dim)``."""
         if not jump.affect.uses_marks:

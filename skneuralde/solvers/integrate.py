@@ -16,6 +16,7 @@ from skneuralde.solvers.base import SOLVERS, Solver, Status, Task, Trajectory
 from skneuralde.solvers.clockwork import Clockwork, Extra, is_certain
 from skneuralde.solvers.equation import Equation, InputsOverTime, ProblemLike
 from skneuralde.solvers.errors import SolverError
+from skneuralde.solvers.hazards import Hazards
 from skneuralde.solvers.march import Marcher
 from skneuralde.solvers.replay import GRADIENTS
 
@@ -143,13 +144,20 @@ def _with_jumps(task: Task, jumps: Sequence[Jump], clocks: Clocks | None, extra:
         raise ValueError(
             'gradient="reversible" cannot step back through jumps: use "direct", "checkpoint" or "forward"'
         )
-    for k, jump in enumerate(jumps):
-        if not is_certain(jump) and jump.bound is None:
-            raise ValueError(f"jumps[{k}].rate is not constant: give Jump(..., bound=) a number that it never exceeds")
+    unbounded = tuple(k for k, jump in enumerate(jumps) if not is_certain(jump) and jump.bound is None)
+    hazards = None
+    if unbounded:
+        if task.rtol is None:
+            raise ValueError(
+                f"jumps[{unbounded[0]}].rate is neither constant nor has it a bound, for which steps must be adaptive: "
+                "give rtol, or Jump(..., bound=) a number that it never exceeds"
+            )
+        accuracy = max(0.1 * task.rtol, 8.0 * torch.finfo(task.u0.dtype).eps)
+        hazards = Hazards(task.u0.shape[1], unbounded, accuracy)
     end = torch.where(task.elapsed.isfinite(), task.elapsed, 0.0).amax(1, keepdim=True).expand(len(task.u0), 1)
     clockwork = Clockwork.make(jumps, clocks, end, extra=extra)
     elapsed = clockwork.candidates.attach(task.elapsed.expand(len(task.u0), -1).contiguous())
-    return replace(task, clockwork=clockwork, elapsed=elapsed)
+    return replace(task, clockwork=clockwork, elapsed=elapsed, hazards=hazards)
 
 
 def check_numbers(

@@ -39,6 +39,8 @@ class Front:
         The size that stands in for that of smaller states in the tolerance.
     fresh : bool Tensor of shape (n, 1)
         Whether the proposal is the first one from this point.
+    cut : float64 Tensor of shape (n, 1)
+        Where the next step must end at the latest, for the sake of a jump.
     status, steps, rejections : int64 Tensor of shape (n, 1)
     smallest : float64 Tensor of shape (n, 1)
         The smallest step tried.
@@ -56,6 +58,7 @@ class Front:
     carry: Tensor | None
     floor: Tensor | None
     fresh: Tensor
+    cut: Tensor
     status: Tensor
     steps: Tensor
     rejections: Tensor
@@ -90,6 +93,7 @@ class Front:
             carry=carry,
             floor=floor,
             fresh=torch.ones_like(end, dtype=torch.bool),
+            cut=torch.full_like(end, torch.inf),
             status=torch.where(end > elapsed, RUNNING, int(Status.SUCCESS)),
             steps=none,
             rejections=none,
@@ -117,7 +121,7 @@ class Attempt:
 
     ``target`` is where it ends, ``ratio`` is the error over what is allowed, ``accepted`` whether that was good enough
     and the path under way, ``reached`` the elapsed time after it; (n, 1) each. ``stopped`` says where a path stopped
-    for a jump, None is nowhere.
+    for a jump, None is nowhere, and ``cut`` where its next step must end, None is as before.
     """
 
     front: Front
@@ -128,6 +132,7 @@ class Attempt:
     accepted: Tensor
     reached: Tensor
     stopped: Tensor | None = None
+    cut: Tensor | None = None
 
 
 class Settler(Protocol):
@@ -183,6 +188,7 @@ def search(
                 front, beyond = front.select(running), beyond[running]
                 part = equation.select(front.rows)
         target = strides.target(front.rows, front.elapsed, front.proposal, beyond if overshoot else front.end)
+        target = torch.minimum(target, front.cut)
         if overshoot:
             passes = front.fresh & (target >= front.end) & (front.status == RUNNING)
             front = replace(front, status=front.status.masked_fill(passes, int(Status.SUCCESS)))
@@ -207,7 +213,6 @@ def _try(
     t = torch.addcmul(front.start, front.pace, front.elapsed)
     h = (front.pace * length).to(front.u.dtype)
     step = stepper.step(equation, t, h, front.u, noise, front.carry)
-    assert step.error is not None
     ratio = tolerance.ratio(step.error, front.u, step.u1, front.floor)
     accepted = (front.status == RUNNING) & (ratio <= 1.0)
     return Attempt(front, target, length, step, ratio, accepted, torch.where(accepted, target, front.elapsed))
@@ -240,6 +245,7 @@ def _advance(controller: Controller, attempt: Attempt) -> Front:
         carry=None if step.state is None or front.carry is None else torch.where(accepted, step.state, front.carry),
         floor=front.floor,
         fresh=accepted,
+        cut=front.cut if attempt.cut is None else attempt.cut,
         status=status,
         steps=front.steps + accepted,
         rejections=front.rejections + rejected,
