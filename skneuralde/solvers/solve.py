@@ -95,7 +95,8 @@ def solve(
 ) -> Solution:
     """Simulate a differential equation.
 
-    Gradients flow from the solution to every parameter of the problem and to ``y0``.
+    Gradients flow from the solution to every parameter of the problem and to ``y0``; not to the rates of jumps, whose
+    times count as given. At a time at which a path jumps, it is in the state after the jump.
 
     Parameters
     ----------
@@ -121,7 +122,8 @@ def solve(
     random_state : int, RandomState, Generator or None
         An int gives the same Brownian paths at the same times ``ts``, whatever the tolerance or the method, and for
         fixed steps that divide the usual distance of two times in halves of halves; for other steps, with half the dt
-        the same paths on a finer mesh.
+        the same paths on a finer mesh. It gives the same jumps, too: exactly where rates are constant or have a bound,
+        within the tolerance where they are integrated.
     context : array-like of shape (batch..., k) or callable, optional
         What the coefficients see as ``c``. A callable gets float64 times of shape (n_paths, batch...) and returns
         (n_paths, batch..., k), or something that broadcasts to it.
@@ -162,6 +164,14 @@ def solve(
     >>> asset = Problem(lambda t, u: 0.05 * u, lambda t, u: 0.2 * u)
     >>> solve(asset, [1.0], [0.0, 0.5, 1.0], n_paths=1000, random_state=0).mean().shape
     torch.Size([3, 1])
+
+    The same asset with crashes, twice a year, that it falls by a third in:
+
+    >>> from skneuralde import Jump
+    >>> crashing = Problem(asset.drift, asset.diffusion, jumps=(Jump(2.0, lambda t, u: u * 2 / 3),))
+    >>> crashes = solve(crashing, [1.0], [0.0, 1.0], n_paths=1000, random_state=0)
+    >>> crashes.jump_counts.double().mean().round(decimals=1)
+    tensor(2., dtype=torch.float64)
     """
     method = get_solver(choose_solver(problem) if solver == "auto" else solver)
     method.check(problem)
