@@ -91,7 +91,7 @@ def integrate(
         problem = in_calculus(problem, solver.calculus)
     task = _prepare(problem, u0, times, context, noise, rtol, atol, dt, max_steps, aside, gradient)
     if problem.jumps:
-        task = _with_jumps(task, problem.jumps, clocks, extra)
+        task = _with_jumps(task, problem.jumps, clocks, extra, adaptive=solver.adaptive and rtol is not None)
     trajectory = solver.solve(task)
     if on_error == "raise" and bool((trajectory.status != Status.SUCCESS).any()):
         raise SolverError.from_trajectory(solver.name, trajectory)
@@ -135,7 +135,9 @@ def _prepare(
     )  # fmt: skip
 
 
-def _with_jumps(task: Task, jumps: Sequence[Jump], clocks: Clocks | None, extra: Extra | None) -> Task:
+def _with_jumps(
+    task: Task, jumps: Sequence[Jump], clocks: Clocks | None, extra: Extra | None, *, adaptive: bool
+) -> Task:
     if clocks is None:
         raise ValueError("a problem with jumps needs clocks: pass Clocks")
     if bool((task.direction < 0).any()):
@@ -147,10 +149,10 @@ def _with_jumps(task: Task, jumps: Sequence[Jump], clocks: Clocks | None, extra:
     unbounded = tuple(k for k, jump in enumerate(jumps) if not is_certain(jump) and jump.bound is None)
     hazards = None
     if unbounded:
-        if task.rtol is None:
+        if task.rtol is None or not adaptive:
             raise ValueError(
                 f"jumps[{unbounded[0]}].rate is neither constant nor has it a bound, for which steps must be adaptive: "
-                "give rtol, or Jump(..., bound=) a number that it never exceeds"
+                "give rtol and an adaptive solver, or Jump(..., bound=) a number that it never exceeds"
             )
         accuracy = max(0.1 * task.rtol, 8.0 * torch.finfo(task.u0.dtype).eps)
         hazards = Hazards(task.u0.shape[1], unbounded, accuracy)
