@@ -46,6 +46,7 @@ format: $(STAMP)
 
 bench: $(STAMP) $(DIFFRAX)/.installed
 	$(ONE_THREAD) $(BIN)/python benchmarks/gradient_step.py
+	$(ONE_THREAD) $(BIN)/python benchmarks/jump_gradient.py
 	$(ONE_THREAD) $(BIN)/python benchmarks/nll_epoch.py
 	$(ONE_THREAD) $(BIN)/python benchmarks/fields.py
 	$(ONE_THREAD) $(BIN)/python benchmarks/work_precision.py --diffrax-python $(DIFFRAX)/bin/python

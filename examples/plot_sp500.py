@@ -2,8 +2,8 @@
 Jumps in the S&P 500
 ====================
 
-Daily returns of the S&P 500, 1999 to 2018, as an equation with noise and jumps: du = f dt + g(c) dW + jumps. The log price
-is counted in days of the usual size, its features are what the past days showed: their ranges, trends and falls. The
+Daily returns of the S&P 500, 1999 to 2018, as an equation with noise and jumps: du = f dt + g(c) dW + jumps. The log
+price is counted in days of the usual size; its features are what the past days showed: ranges, trends and falls. The
 noise is a network of these features; drift, and rates and sizes of two kinds of jumps, are learned constants. Time is
 the number of the trading day, because a weekend is not three days of variance.
 

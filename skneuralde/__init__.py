@@ -3,7 +3,7 @@
 from skneuralde.data import to_rows
 from skneuralde.estimators import NeuralJumpDiffusion, NeuralSDERegressor
 from skneuralde.problems import Advection, Dirichlet, Jump, Laplacian, Problem
-from skneuralde.solvers import solve
+from skneuralde.solvers import expect, solve
 from skneuralde.terms import MLP
 
 __version__ = "0.1.0"
@@ -17,6 +17,7 @@ __all__ = [
     "NeuralJumpDiffusion",
     "NeuralSDERegressor",
     "Problem",
+    "expect",
     "solve",
     "to_rows",
 ]

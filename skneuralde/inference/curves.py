@@ -10,7 +10,7 @@ from torch import Tensor
 from skneuralde.inference.input_path import InputPath, RepeatedInputs
 from skneuralde.noise import Brownian, Clocks
 from skneuralde.problems import Problem
-from skneuralde.solvers import Solver, Trajectory, integrate
+from skneuralde.solvers import Branch, Simulation, Solver, Trajectory, branched
 from skneuralde.solvers.integrate import Context
 
 
@@ -65,14 +65,52 @@ class Curves:
     ) -> tuple[Tensor, Trajectory]:
         """Simulate ``n_paths`` solutions of each series from ``start``, (series, dim) or (n_paths, series, dim).
 
-        With ``antithetic`` every other path has the mirrored noise of the one before it, and the same clocks.
+        With ``antithetic`` every other path has the mirrored noise of the one before it; its jumps are its own.
 
         Returns
         -------
         values : Tensor of shape (n_paths, series, n_times, dim)
         trajectory : Trajectory
         """
-        n_series, n_times = self.times.shape
+        trajectory = self._simulation(
+            problem, start, method, n_paths=n_paths, seed=seed, aside=aside, antithetic=antithetic
+        ).run()
+        return self._shaped(trajectory.values), trajectory
+
+    def branched(
+        self, problem: Problem, start: Tensor, method: Method, *, n_paths: int, seed: int, antithetic: bool
+    ) -> tuple[Tensor, list[Branch]]:
+        """Simulate as `solve` does, with a `Branch` for each channel of jumps whose rate has a gradient.
+
+        Returns
+        -------
+        values : Tensor of shape (n_paths, series, n_times, dim)
+        branches : list of Branch
+            Of values of that shape and weights (n_paths, series).
+        """
+        simulation = self._simulation(
+            problem, start, method, n_paths=n_paths, seed=seed, aside=False, antithetic=antithetic
+        )
+        trajectory, branches = branched(simulation)
+        shaped = [Branch(self._shaped(values), weight.view(n_paths, -1)) for values, weight in branches]
+        return self._shaped(trajectory.values), shaped
+
+    def _shaped(self, values: Tensor) -> Tensor:
+        """From rows (paths and series, n_times, dim) to (paths, series, n_times, dim)."""
+        return values.reshape(-1, *self.times.shape, values.shape[-1])
+
+    def _simulation(
+        self,
+        problem: Problem,
+        start: Tensor,
+        method: Method,
+        *,
+        n_paths: int,
+        seed: int,
+        aside: bool,
+        antithetic: bool,
+    ) -> Simulation:
+        n_series = len(self.times)
         order = torch.arange(n_series, device=self.times.device).repeat(n_paths)
         if n_paths == 1 or self.inputs.controls.shape[-1] == 0 or method.solver.adaptive:
             context: Context = self.inputs.select(order).resolved()
@@ -83,19 +121,19 @@ class Curves:
             times = self.times[0]
         noise = clocks = None
         path = torch.arange(n_paths, device=self.times.device).repeat_interleave(n_series)
-        keys = path // 2 if antithetic else path, self.keys[order]
         if problem.jumps:
-            clocks = Clocks(seed, *keys, len(problem.jumps))
+            clocks = Clocks(seed, path, self.keys[order], len(problem.jumps))
         if problem.diffusion is not None:
             noise = Brownian(
                 seed,
-                *keys,
+                path // 2 if antithetic else path,
+                self.keys[order],
                 problem.noise_dim(start.shape[-1]),
                 origin=self.times[order, 0],
                 sign=1.0 - 2.0 * (path % 2).double() if antithetic else None,
                 cell=method.cell,
             )
-        trajectory = integrate(
+        return Simulation(
             problem,
             start.expand(n_paths, n_series, -1).reshape(n_paths * n_series, -1),
             times,
@@ -109,4 +147,3 @@ class Curves:
             max_steps=method.max_steps,
             aside=aside,
         )
-        return trajectory.values.reshape(n_paths, n_series, n_times, -1), trajectory

@@ -8,6 +8,8 @@ out: counted in, they would make the paths look wider apart than they are.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -23,6 +25,41 @@ def fair_crps(residual: Tensor, *, mirrored: bool) -> Tensor:
 def fair_energy_score(residual: Tensor, *, mirrored: bool) -> Tensor:
     """Energy score of vectors, ``(...)``, from ``residual (paths, ..., dim)``: paths minus data."""
     return distance(residual).mean(0) - 0.5 * mean_distance(residual, mirrored=mirrored)
+
+
+def crps_of_members(x: Tensor, residual: Tensor, *, mirrored: bool) -> Tensor:
+    """What each path (paths, ...) contributes to `fair_crps` if it is that of ``x``, the others those of ``residual``.
+
+    All differences by sorting.
+    """
+    n = len(residual)
+    rows = residual.movedim(0, -1).sort(-1).values
+    at = x.movedim(0, -1).contiguous()
+    below = torch.nn.functional.pad(rows.cumsum(-1), (1, 0))
+    rank = torch.searchsorted(rows.contiguous(), at)
+    apart = at * (2 * rank - n) + below[..., -1:] - 2.0 * below.gather(-1, rank)
+    apart = apart.movedim(-1, 0) - _to_dependent(x, residual, torch.abs, mirrored=mirrored)
+    return x.abs() / n - apart / independent_pairs(n, mirrored=mirrored)
+
+
+def energy_of_members(x: Tensor, residual: Tensor, *, mirrored: bool) -> Tensor:
+    """What each path (paths, ...) contributes to `fair_energy_score`, likewise; from (paths, ..., dim)."""
+    apart, pairs = [], 0
+    for block, others in zip(x.split(_BLOCK), residual.split(_BLOCK), strict=True):
+        between = torch.cdist(block.movedim(0, -2), others.movedim(0, -2), compute_mode="donot_use_mm_for_euclid_dist")
+        apart.append(between.sum(-1).movedim(-1, 0) - _to_dependent(block, others, distance, mirrored=mirrored))
+        pairs += independent_pairs(len(block), mirrored=mirrored)
+    return distance(x) / len(x) - torch.cat(apart) / pairs
+
+
+def _to_dependent(x: Tensor, paths: Tensor, size: Callable[[Tensor], Tensor], *, mirrored: bool) -> Tensor:
+    """Distances of each path of x to the path whose place it has, and to the mirror image of that one."""
+    total = size(x - paths)
+    if not mirrored:
+        return total
+    even = len(x) // 2 * 2
+    image = paths[:even].unflatten(0, (-1, 2)).flip(1).flatten(0, 1)
+    return torch.cat([total[:even] + size(x[:even] - image), total[even:]])
 
 
 def mean_difference(x: Tensor, *, mirrored: bool) -> Tensor:

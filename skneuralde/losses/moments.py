@@ -10,6 +10,7 @@ from torch import Tensor
 
 from skneuralde.inference.curves import Curves, Method
 from skneuralde.inference.model import Model
+from skneuralde.losses.ensemble import Ensemble
 from skneuralde.losses.simulation import PathObjective, Start
 
 
@@ -80,20 +81,20 @@ class MomentMatching(PathObjective):
         self.weight = 2.0 * self.used.sum(-1).to(targets.dtype)
 
     def values(self, model: Model, items: Tensor, *, seed: int) -> Tensor:
-        paths = self.simulate(model, self.all_series, seed=seed)
-        series, place = self.cells.unbind(1)
-        residual = (paths[:, series, place] - self.mean[self.time_of]) / self.std[self.time_of]
-        residual = residual.where(self.cell_weight > 0, 0.0)
-        pairs = residual.unflatten(0, (-1, 2)) if len(residual) % 2 == 0 else residual[:-1].unflatten(0, (-1, 2))
-        parts = [self.distances(part) for part in pairs.tensor_split(self.groups)]
+        paths = self.simulate(model, self.all_series, seed=seed).at(*self.cells.unbind(1))
+        mean, std = self.mean[self.time_of], self.std[self.time_of]
+        residual = paths.map(lambda x: ((x - mean) / std).where(self.cell_weight > 0, 0.0))
+        groups = torch.arange(len(residual) // 2).tensor_split(self.groups)
+        parts = [self.distances(residual.part(slice(2 * int(g[0]), 2 * int(g[-1]) + 2))) for g in groups]
         product = (parts[0] * parts[-1]).where(self.used, 0.0).sum((0, 2))
         return product[items] / self.weight[items].clamp_min(1.0)
 
-    def distances(self, pairs: Tensor) -> Tensor:
-        """Distances of mean and log variance in standard errors, (2, times, dim), from (pairs, 2, cells, dim)."""
-        n = len(pairs)
-        first, second = pairs.mean(1), pairs.square().mean(1)
-        square = first.square()
+    def distances(self, residual: Ensemble) -> Tensor:
+        """Distances of mean and log variance in standard errors, (2, times, dim), from (paths, cells, dim)."""
+        n = len(residual) // 2
+        first = residual.pairs(lambda x: x.mean(1))
+        second = residual.pairs(lambda x: x.square().mean(1))
+        square = residual.pairs(lambda x: x.mean(1).square())
         every = (first.mean(0), second.mean(0), square.mean(0))
         without = [(n * mean - one) / (n - 1) for mean, one in zip(every, (first, second, square), strict=True)]
         log_variance = n * self.variance(every, n).log() - (n - 1) * self.variance(without, n - 1).log().mean(0)
@@ -122,7 +123,10 @@ class MomentMatching(PathObjective):
 
 
 class PlainMomentMatching(MomentMatching):
-    """The plain squares of the same distances, which the Monte Carlo error of the simulated moments adds to."""
+    """The plain squares of the same distances, which the Monte Carlo error of the simulated moments adds to.
+
+    The gradient in a rate of jumps is that of the distances alone, without the part of that error.
+    """
 
     groups = 1
 

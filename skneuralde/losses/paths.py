@@ -10,6 +10,7 @@ from torch import Tensor
 
 from skneuralde.inference.curves import Curves, Method
 from skneuralde.inference.model import Model
+from skneuralde.losses.ensemble import Ensemble
 from skneuralde.losses.simulation import PathObjective, Start
 
 
@@ -54,23 +55,24 @@ class CurveObjective(PathObjective):
 
     def values(self, model: Model, items: Tensor, *, seed: int) -> Tensor:
         solution = self.simulate(model, items, seed=seed)
-        used = solution.shape[2]
+        used = solution.paths.shape[2]
         targets, observed = self.targets[items, :used], self.observed[items, :used]
         # Where nothing was observed the residual is exactly zero, and so is its gradient.
-        residual = (solution.where(observed, 0.0) - targets.where(observed, 0.0)) / self.scale
+        data = targets.where(observed, 0.0)
+        residual = solution.map(lambda paths: (paths.where(observed, 0.0) - data) / self.scale)
         total = (self.cell_weight[items, :used] * self.penalty(residual, observed)).sum((1, 2))
         return total / self.weight[items].clamp_min(torch.finfo(total.dtype).tiny)
 
     @abstractmethod
-    def penalty(self, residual: Tensor, observed: Tensor) -> Tensor:
+    def penalty(self, residual: Ensemble, observed: Tensor) -> Tensor:
         """From the residuals of all paths, (paths, items, time, dim), to penalties with the shape of their weights."""
 
 
 class LeastSquares(CurveObjective):
     """Squared distance of the solution to the data: the loss of an equation without noise."""
 
-    def penalty(self, residual: Tensor, observed: Tensor) -> Tensor:
-        return residual[0].square()
+    def penalty(self, residual: Ensemble, observed: Tensor) -> Tensor:
+        return residual.part(slice(1)).mean(torch.square)
 
 
 class MeanMatching(CurveObjective):
@@ -84,9 +86,9 @@ class MeanMatching(CurveObjective):
     antithetic = True
     least_paths = 4
 
-    def penalty(self, residual: Tensor, observed: Tensor) -> Tensor:
+    def penalty(self, residual: Ensemble, observed: Tensor) -> Tensor:
         half = 2 * (len(residual) // 4)  # a pair of mirrored paths stays together
-        return residual[:half].mean(0) * residual[half:].mean(0)
+        return residual.part(slice(half)).mean() * residual.part(slice(half, None)).mean()
 
 
 class PlainMeanMatching(CurveObjective):
@@ -95,8 +97,9 @@ class PlainMeanMatching(CurveObjective):
     stochastic = True
     antithetic = True
 
-    def penalty(self, residual: Tensor, observed: Tensor) -> Tensor:
-        return residual.mean(0).square()
+    def penalty(self, residual: Ensemble, observed: Tensor) -> Tensor:
+        paths, mean = residual.paths, residual.paths.mean(0)
+        return mean.square() + residual.shift(lambda x: (mean + (x - paths) / len(paths)).square())
 
 
 class PathSquaredError(CurveObjective):
@@ -104,5 +107,5 @@ class PathSquaredError(CurveObjective):
 
     stochastic = True
 
-    def penalty(self, residual: Tensor, observed: Tensor) -> Tensor:
-        return residual.square().mean(0)
+    def penalty(self, residual: Ensemble, observed: Tensor) -> Tensor:
+        return residual.mean(torch.square)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from skneuralde.losses.fair import fair_crps, fair_energy_score
+from skneuralde.losses.ensemble import Ensemble
+from skneuralde.losses.fair import crps_of_members, energy_of_members, fair_crps, fair_energy_score
 from skneuralde.losses.paths import CurveObjective
 
 
@@ -19,8 +20,10 @@ class RankedProbability(CurveObjective):
     antithetic = True
     least_paths = 4
 
-    def penalty(self, residual: Tensor, observed: Tensor) -> Tensor:
-        return fair_crps(residual, mirrored=self.antithetic)
+    def penalty(self, residual: Ensemble, observed: Tensor) -> Tensor:
+        paths, mirrored = residual.paths, self.antithetic
+        members = residual.shift(lambda x: crps_of_members(x, paths, mirrored=mirrored))
+        return fair_crps(paths, mirrored=mirrored) + members
 
 
 class PairedEnergy(CurveObjective):
@@ -42,12 +45,17 @@ class PairedEnergy(CurveObjective):
     def weigh(self, weight: Tensor) -> Tensor:
         return weight.amax(-1, keepdim=True)
 
-    def penalty(self, residual: Tensor, observed: Tensor) -> Tensor:
+    def penalty(self, residual: Ensemble, observed: Tensor) -> Tensor:
         there = observed.any(-1)
         before = _observed_before(there)
-        left = residual.gather(2, before.clamp_min(0)[None, ..., None].expand_as(residual))
-        pairs = torch.cat([left.where((before >= 0)[..., None], 0.0), residual], -1)
-        scores = fair_energy_score(pairs[:, there], mirrored=self.antithetic)
+        is_pair, place = (before >= 0)[..., None], before.clamp_min(0)[None, ..., None]
+
+        def paired(x: Tensor) -> Tensor:
+            return torch.cat([x.gather(2, place.expand_as(x)).where(is_pair, 0.0), x], -1)
+
+        pairs, mirrored = residual.map(paired).at(*there.nonzero().unbind(1)), self.antithetic
+        scores = fair_energy_score(pairs.paths, mirrored=mirrored)
+        scores = scores + pairs.shift(lambda x: energy_of_members(x, pairs.paths, mirrored=mirrored))
         return scores.new_zeros(there.shape).masked_scatter(there, scores)[..., None]
 
 

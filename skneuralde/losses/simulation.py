@@ -10,6 +10,7 @@ from torch import Tensor
 from skneuralde.inference.curves import Curves, Method
 from skneuralde.inference.model import Model
 from skneuralde.losses.base import Objective
+from skneuralde.losses.ensemble import Alternative, Ensemble
 from skneuralde.losses.growth import GrowingPaths
 
 #: Initial states of some series, from the model.
@@ -63,9 +64,9 @@ class PathObjective(Objective):
         gradient = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
         return torch.cat([g.flatten() for g in gradient])
 
-    def simulate(self, model: Model, series: Tensor, *, seed: int) -> Tensor:
+    def simulate(self, model: Model, series: Tensor, *, seed: int) -> Ensemble:
         """Paths of these series at their times, ``(paths, series, n_times, dim)``."""
-        values, _ = self.curves.select(series).solve(
+        values, branches = self.curves.select(series).branched(
             model.problem,
             self.start(model, series),
             self.method,
@@ -73,4 +74,5 @@ class PathObjective(Objective):
             seed=seed,
             antithetic=self.antithetic,
         )
-        return values
+        others = (Alternative(paths, weight - weight.detach()) for paths, weight in branches)
+        return Ensemble(values, tuple(others))

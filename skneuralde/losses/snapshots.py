@@ -9,6 +9,7 @@ from torch import Tensor
 
 from skneuralde.inference.curves import Curves, Method
 from skneuralde.inference.model import Model
+from skneuralde.losses.ensemble import Ensemble
 from skneuralde.losses.simulation import PathObjective, Start
 
 
@@ -71,16 +72,25 @@ class SnapshotEnergy(PathObjective):
             self.spread[rows] = _distances(self.targets[rows], self.targets[rows]) @ share
 
     def values(self, model: Model, items: Tensor, *, seed: int) -> Tensor:
-        paths = self.simulate(model, self.all_starts, seed=seed) / self.scale
-        half = 2 * (len(paths) // 4)  # a pair of mirrored paths stays together
-        values = paths.new_zeros(len(items))
+        paths = self.simulate(model, self.all_starts, seed=seed)
+        values = self.weight.new_zeros(len(items))
         for time in self.place[items].unique():
             rows = (self.place[items] == time).nonzero()[:, 0]
-            x = paths[:, :, time]
-            to_data = self.share @ _distances(x, self.targets[items[rows]]).mean(0)
-            apart = self.share @ _distances(x[:half], x[half : 2 * half]).mean(0) @ self.share
-            values = values.index_copy(0, rows, 2.0 * to_data - apart - self.spread[items[rows]])
+            data, spread = self.targets[items[rows]], self.spread[items[rows]]
+            to_data, apart = self._means(paths.at(self.all_starts, time.expand(len(self.share))), data)
+            values = values.index_copy(0, rows, 2.0 * to_data - apart - spread)
         return values
+
+    def _means(self, paths: Ensemble, data: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean distance of the population (paths, starts, dim) to each row of data, and to itself."""
+        x, share = paths.map(lambda y: y / self.scale), self.share
+        to_data = share @ x.mean(lambda y: _distances(y, data))
+        half = 2 * (len(x) // 4)  # a pair of mirrored paths stays together
+        one, other = x.part(slice(half)), x.part(slice(half, 2 * half))
+        apart = share @ _distances(one.paths, other.paths).mean(0) @ share
+        shift = one.shift(lambda y: _distances(y, other.paths) @ share)
+        shift = shift + other.shift(lambda y: _distances(y, one.paths) @ share)
+        return to_data, apart + (share * shift).sum() / half
 
 
 def _distances(x: Tensor, y: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from skneuralde.noise.keys import absorb, mix, to_normal, to_uniform
 
 #: What tells the keys of clocks from those of Brownian motion, and the kinds of numbers of a clock from each other.
 _CLOCKS = 0x434C_4F43_4B53
-_GAP, _CHOICE, _MARK = 1, 2, 3
+_GAP, _CHOICE, _MARK, _SHARE = 1, 2, 3, 4
 
 
 class Clocks:
@@ -42,6 +42,11 @@ class Clocks:
 
     def __len__(self) -> int:
         return len(self._key)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the numbers are drawn."""
+        return self._key.device
 
     def select(self, rows: Tensor) -> Clocks:
         """Keep the clocks of these rows; a row may be named several times."""
@@ -87,6 +92,10 @@ class Clocks:
         """Standard normal numbers of arrivals, (n, dim) from rows (n,) and numbers (n,)."""
         key = absorb(absorb(self._key[rows, channel], _MARK), number)
         return to_normal(absorb(key[:, None], torch.arange(dim, device=key.device)))
+
+    def shares(self) -> Tensor:
+        """A uniform number of each row, (batch, 1), independent of its clocks."""
+        return to_uniform(absorb(absorb(self._key[:, :1], _SHARE), 0))
 
     def _after(self, channel: int, count: int) -> Tensor:
         """The first arrivals, (batch, count)."""

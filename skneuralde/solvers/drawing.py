@@ -11,6 +11,7 @@ from torch import Tensor
 
 from skneuralde.noise import DEPTH, Brownian, Increments
 from skneuralde.solvers.base import Solver
+from skneuralde.solvers.drawn import Drawn
 from skneuralde.solvers.march import Mesh, MeshNoise
 
 #: Normal numbers, and steps, drawn at once.
@@ -71,14 +72,18 @@ class Source:
             return self._finished(self.noise.select(path).three_point(begin[:, None], length[:, None])[:, 0], None)
         return self._finished(*self._between(path, begin, end))
 
-    def along(self, points: Tensor, mesh: Mesh) -> MeshNoise:
-        """Noise of a mesh, from its points (batch, n_points) padded with infinity, or (1, n_points) for all paths."""
+    def along(self, points: Tensor, mesh: Mesh, drawn: Drawn | None = None) -> MeshNoise:
+        """Noise of a mesh, from its points (batch, n_points) padded with infinity, or (1, n_points) for all paths.
+
+        What was drawn before is taken from there.
+        """
         block = min(_MOST_STEPS, max(1, _BLOCK // max(1, len(self.noise.path) * self.noise.dim)))
 
         def noise(first: int, last: int) -> Iterator[Increments]:
             for begin in range(first, last, block):
                 end = min(begin + block, last)
-                w, area = self._draw(points[:, begin : end + 1])
+                part = points[:, begin : end + 1]
+                w, area = self._draw(part) if drawn is None else drawn.get(part, self._draw)
                 columns = mesh.sorted(w).unbind(1)
                 areas = [None] * len(columns) if area is None else mesh.sorted(area).unbind(1)
                 for active, step_w, step_area in zip(mesh.active[begin:end], columns, areas, strict=True):
@@ -100,7 +105,8 @@ class Source:
         if self.level is not None:
             whole = real & (begin == begin.floor()) & (end - begin == 1.0)
             first, last = int(begin[:, 0].min()), int(torch.where(real, end, 0.0).max().ceil())
-            cells = self.noise.cells(first, max(last, first + 1), self.level, area=self.area)
+            uncut = bool((whole | ~real).all())
+            cells = self.noise.cells(first, max(last, first + 1), self.level, area=self.area or not uncut)
             if len(points) == 1 and bool(whole.all()):
                 return self._finished(*cells)
             index = (torch.where(real, begin.floor(), 0.0).long() - first).clamp_min(0)[:, :, None]
@@ -109,12 +115,21 @@ class Source:
         path, step = (real & ~whole).expand(batch, -1).nonzero(as_tuple=True)
         if len(path):
             row = path if len(points) > 1 else torch.zeros_like(path)
-            w[path, step], area[path, step] = self._between(path, begin[row, step], end[row, step])
+            cut = begin[row, step], end[row, step]
+            if self.level is None:
+                w[path, step], area[path, step] = self._between(path, *cut)
+            else:
+                w[path, step], area[path, step] = self._inside(path, w[path, step], area[path, step], *cut)
         return self._finished(w, area)
 
     def _between(self, path: Tensor, begin: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
         offset = self.offset.expand(len(self.noise.path))[path]
         return self.noise.select(path).between(offset + self.unit * begin, offset + self.unit * end)
+
+    def _inside(self, path: Tensor, w: Tensor, area: Tensor, begin: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
+        """Noise of parts of units, from that of the units."""
+        assert self.level is not None
+        return self.noise.select(path).inside(w, area, self.level, self.unit * begin, self.unit * end)
 
     def _finished(self, w: Tensor, area: Tensor | None) -> Increments:
         """In the dtype of the state, without what was not asked for."""

@@ -7,6 +7,7 @@ import torch
 
 from skneuralde.inference import Model
 from skneuralde.losses import MomentMatching, PlainMomentMatching
+from skneuralde.losses.ensemble import Ensemble
 from skneuralde.problems import Problem
 from tests.learnable_equations import Level, checked
 from tests.losses.test_paths import EULER, SIGMA, SPREAD, Volatility
@@ -38,7 +39,7 @@ def test_the_simulated_variance_is_unbiased(weight):
     estimates = []
     with torch.no_grad():
         for seed in range(1500):
-            residual = (loss.simulate(doubled(), torch.arange(3), seed=seed)[:6, :, 1] - loss.mean) / loss.std
+            residual = (loss.simulate(doubled(), torch.arange(3), seed=seed).paths[:6, :, 1] - loss.mean) / loss.std
             pairs = residual.unflatten(0, (-1, 2))
             first = pairs.mean(1)
             statistics = first.mean(0), pairs.square().mean((0, 1)), first.square().mean(0)
@@ -55,9 +56,9 @@ def test_distances_are_in_standard_errors():
     loss, still = bound(MomentMatching, data, n_paths=1200), model(volatility=0.3)
     n = 6
     with torch.no_grad():
-        paths = loss.simulate(still, torch.arange(n), seed=0)[:, :, 1:, 0]
+        paths = loss.simulate(still, torch.arange(n), seed=0).paths[:, :, 1:, 0]
         distances = loss.distances(
-            ((paths - loss.mean.T) / loss.std.T).flatten(1)[:, :, None][:, _by_cell(loss)].unflatten(0, (-1, 2))
+            Ensemble(((paths - loss.mean.T) / loss.std.T).flatten(1)[:, :, None][:, _by_cell(loss)])
         )
     mean, std = data[:, 1:].mean(0), data[:, 1:].std(0)
     expected = (paths.mean((0, 1)) - mean) / (std / math.sqrt(n))
@@ -80,10 +81,10 @@ def test_a_log_variance_has_no_bias_at_few_series():
     with torch.no_grad():
         for seed in range(300):
             loss = bound(MomentMatching, simulate(3, seed=seed, spread=0.0), n_paths=60, first=3 * seed)
-            paths = loss.simulate(model(), loss.all_series, seed=seed)
+            paths = loss.simulate(model(), loss.all_series, seed=seed).paths
             series, place = loss.cells.unbind(1)
             residual = (paths[:, series, place] - loss.mean[loss.time_of]) / loss.std[loss.time_of]
-            distances.append(loss.distances(residual.unflatten(0, (-1, 2)))[1, :, 0])
+            distances.append(loss.distances(Ensemble(residual))[1, :, 0])
     distances = torch.stack(distances)
     error = distances.std(0) / math.sqrt(len(distances))
     assert (distances.mean(0).abs() < 4 * error).all()

@@ -46,7 +46,7 @@ def test_energy_pairs_each_time_with_the_observed_one_before():
         bound(PairedEnergy, data, weight=torch.tensor([[1, 1, 1, 2], [1, 1, 3, 1]]).double(), n_paths=8),
         model(),
     )
-    residual = loss.simulate(fitted, torch.arange(2), seed=0)[..., 0] - data
+    residual = loss.simulate(fitted, torch.arange(2), seed=0).paths[..., 0] - data
     zero = torch.zeros_like(residual[:, 0, 0])
 
     def score(series, left, right):

@@ -1,0 +1,54 @@
+"""A path and its branch share everything but one jump."""
+
+import torch
+
+from skneuralde import Jump, Problem
+from skneuralde.solvers.arrange import arrange
+from skneuralde.solvers.branches import branched
+from skneuralde.solvers.clockwork import Extra
+
+TIMES = [0.0, 0.25, 0.5, 0.75, 1.0]
+
+
+def both(jumps, *, drift=None, diffusion=None, n_paths=400):
+    simulation = arrange(
+        Problem(drift, diffusion, jumps=jumps), torch.zeros(1, dtype=torch.float64), TIMES,
+        solver="sosri2" if diffusion else "euler", rtol=None, atol=1e-6, dt=0.1, n_paths=n_paths, random_state=3,
+        context=None, device=None, dtype=None, max_steps=10_000, gradient="direct", on_error="raise",
+    ).simulation  # fmt: skip
+    trajectory, branches = branched(simulation)
+    return simulation, trajectory.values[..., 0].detach(), branches
+
+
+def test_one_jump_more_at_the_time_that_the_key_tells():
+    rate = torch.tensor([2.0], dtype=torch.float64, requires_grad=True)
+    jump = Jump(lambda t, u: rate * (1 + t), lambda t, u: u + 1, bound=4.0)
+    simulation, values, (branch,) = both((jump,), diffusion=lambda t, u: 0.5 + 0 * u)
+    moment = simulation.clocks.shares()
+    after = torch.tensor(TIMES, dtype=torch.float64) >= moment
+    assert torch.equal(branch.values[..., 0][~after], values[~after])
+    torch.testing.assert_close((branch.values[..., 0] - values)[after], torch.ones(int(after.sum())).double())
+    assert not branch.values.requires_grad
+    torch.testing.assert_close(branch.weight.detach(), 2.0 * (1 + moment[:, 0]))
+    # The noise that is kept is the noise that would be drawn.
+    again = simulation.run(extra=Extra(0, moment)).values.detach()
+    assert torch.equal(branch.values, again)
+    # Uniform, and the same for a path whatever the others are.
+    assert abs(float(moment.mean()) - 0.5) < 4 * (1 / 12 / 400) ** 0.5
+    fewer, *_ = both((jump,), n_paths=20)
+    assert torch.equal(fewer.clocks.shares(), moment[:20])
+
+
+def test_known_rates_have_no_branch():
+    rate = torch.tensor([2.0], dtype=torch.float64, requires_grad=True)
+    learned = Jump(lambda t, u: rate.expand(len(u)), lambda t, u: u + 1, bound=4.0)
+    known = Jump(lambda t, u: t, lambda t, u: u + 10, bound=1.0)
+    _, values, branches = both((known, learned, Jump(1.0, lambda t, u: u - 5)))
+    assert len(branches) == 1
+    assert set((branches[0].values[..., -1, 0] - values[..., -1]).tolist()) == {1.0}
+    # A known rate that sees a state with a gradient has one.
+    level = torch.tensor([0.1], dtype=torch.float64, requires_grad=True)
+    seen = Jump(lambda t, u: u.sigmoid(), lambda t, u: u + 10, bound=1.0)
+    assert len(both((seen,), drift=lambda t, u: level.expand_as(u))[2]) == 1
+    with torch.no_grad():
+        assert both((learned,))[2] == []
