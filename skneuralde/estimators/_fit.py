@@ -153,10 +153,10 @@ def choose_methods(
             cell=_GAPS_PER_CELL * scales.spacing if dt is None else dt,
         )
 
+    jumps = len(problem.jumps) > 0
     return Methods(
-        training=method(training, True, estimator.solver == "auto" and loss in LOSSES_OF_DISTANCE),
-        # So far only fixed steps end on jumps.
-        paths=method(paths, True, fixed=len(problem.jumps) > 0),
+        training=method(training, True, estimator.solver == "auto" and (jumps or loss in LOSSES_OF_DISTANCE)),
+        paths=method(paths, True),
         moments=None if moments is None else method(moments, False),
     )
 
@@ -172,6 +172,7 @@ def choose_solvers(name: str, problem: Problem, loss: str) -> tuple[Solver, Solv
     in_law = get_solver("platen")
     if name == "auto":
         suits = loss in LOSSES_OF_LAW and problem.diffusion is not None and in_law.handles(problem.noise)
+        suits = suits and not len(problem.jumps)  # between jumps its three-valued increments are too few to average
         return (in_law if suits else path_by_path), path_by_path, None
     solver = get_solver(name)
     if problem.diffusion is None:

@@ -12,9 +12,11 @@ from skneuralde.problems import Problem
 def choose_loss(loss: str, layout: str, initial_state: str, problem: Problem, is_hidden: bool) -> str:
     """The loss that ``loss`` names, or the right one for the data; refuses combinations that mean nothing."""
     stochastic = problem.diffusion is not None
-    if len(problem.jumps):
-        _refuse_with_jumps(loss, layout, stochastic)
-        loss = "nll"
+    if len(problem.jumps) and not stochastic and layout != "table":
+        raise ValueError(
+            "With jumps and diffusion=None an observation without a jump before it has a density of infinity. Give a "
+            "diffusion, however small."
+        )
     if loss == "auto":
         loss = "nll" if stochastic or is_hidden or layout == "table" else "least_squares"
     if is_hidden and loss not in TRANSITION_LOSSES:
@@ -38,26 +40,6 @@ def choose_loss(loss: str, layout: str, initial_state: str, problem: Problem, is
         other = "'nll', 'crps', 'energy', 'moments' or 'mean'" if stochastic else "'least_squares'"
         raise ValueError(f"loss={loss!r} does not fit an equation that {what}. Use loss={other}.")
     return loss
-
-
-def _refuse_with_jumps(loss: str, layout: str, stochastic: bool) -> None:
-    """Refuse what jumps cannot be learned by.
-
-    Raises
-    ------
-    ValueError
-        For any loss but the likelihood, and for jumps alone.
-    """
-    if loss not in ("auto", *TRANSITION_LOSSES):
-        raise ValueError(
-            f"loss={loss!r} simulates paths, whose jumps have no derivative in their rate; an equation with jumps is "
-            "learned by its likelihood: loss='nll'."
-        )
-    if not stochastic and layout != "table":
-        raise ValueError(
-            "With jumps and diffusion=None an observation without a jump before it has a density of infinity. Give a "
-            "diffusion, however small."
-        )
 
 
 def explain_loss(asked: str, setup: Setup, problem: Problem) -> str:

@@ -53,7 +53,8 @@ on_epoch, random_state, verbose, device
         Like in `NeuralSDERegressor`, but with jumps the state of a series must be observed as it is, every output in
         every row that has any.
     loss, debiased, n_paths
-        With jumps the loss is the likelihood, "nll". Without, like in `NeuralSDERegressor`.
+        Like in `NeuralSDERegressor`; auto is the likelihood, "nll". Losses of simulated paths have an unbiased gradient
+        in the rates, from what one jump more would change in each path; see `skneuralde.expect`.
 
     Attributes
     ----------

@@ -183,7 +183,6 @@ def test_without_jumps_it_is_the_other_estimator():
     [
         ({"observation_noise": 0.1}, "With jumps the state must be observed as it is"),
         ({"n_states": 2}, "With jumps the state must be observed as it is"),
-        ({"loss": "energy"}, "loss='energy' simulates paths"),
         ({"diffusion": None}, "With jumps and diffusion=None"),
         ({"jump_affect": None}, "jump_affect is None"),
         ({"jump_rate": lambda t, u: -1.0 - u[:, 0] ** 2}, r"jumps\[0\].rate must be finite and not negative"),
@@ -195,6 +194,26 @@ def test_refused_before_any_work(options, message):
     X, y, _ = walk()
     with pytest.raises(ValueError, match=message):
         quick(**options).fit(X, y)
+
+
+def test_a_rate_learned_from_the_mean_of_paths():
+    """Paths that halve at rate 2 fall as exp(-t) on average."""
+    times = np.linspace(0.0, 1.0, 6)
+    model = NeuralJumpDiffusion(
+        0.0,
+        lambda t, u: 0.1 * u,
+        MLP(inputs=()),
+        lambda t, u: u / 2,
+        max_jump_rate=6.0,
+        loss="mean",
+        n_paths=300,
+        dt=0.2,
+        learning_rate_init=0.05,
+        max_iter=200,
+        random_state=0,
+    ).fit(times[:, None], np.exp(-times))
+    assert model.intensity_field([1.0])[0] == pytest.approx(2.0, rel=0.1)
+    np.testing.assert_allclose(model.predict(times[:, None]), np.exp(-times), atol=0.03)
 
 
 def test_rows_with_some_outputs_are_refused():
