@@ -173,6 +173,14 @@ class Brownian:
         level, index = number_of(begin, length)
         return self._halved(w, area, known, int(level.max()), level, index)
 
+    def inside(self, w: Tensor, area: Tensor, level: int, begin: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
+        """Increment and area over one interval per row, inside a part of length ``2**-level`` whose own are known.
+
+        Rows that follow each other in one part cost the time between them once.
+        """
+        cell = begin.floor()
+        return self._part(w, area, cell.long(), torch.full_like(cell, level).long(), begin - cell, end - cell)
+
     def between(self, begin: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
         """Increment and area over one interval of any length per row, (batch,) to (batch, dim) each."""
         first, last = begin.floor(), end.floor()
@@ -236,12 +244,29 @@ class Brownian:
 
     def _detail(self, cell: Tensor, level: Tensor, begin: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
         """Increment and area that come from the nodes and leaves, of this level or deeper, that the ends divide."""
-        first, first_integral = self._remainder(cell, level, begin)
         last, last_integral = self._remainder(cell, level, end)
+        first, first_integral = self._begun(cell, level, begin, end, last, last_integral)
         length = (end - begin)[:, None]
         w, integral = last - first, last_integral - first_integral - first * length
         mean = integral / torch.where(length > 0.0, length, 1.0)
         return w, torch.where(length > 0.0, mean - 0.5 * w, 0.0)
+
+    def _begun(
+        self, cell: Tensor, level: Tensor, begin: Tensor, end: Tensor, last: Tensor, last_integral: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The remainder where intervals begin: known already where the one in the row before ends there."""
+        if not waits_for_nothing(begin.device):
+            return self._remainder(cell, level, begin)
+        columns = [
+            begin[1:] == end[:-1],
+            *(x[1:] == x[:-1] for x in (cell, level, self._key[:, 0], self.sign) if x is not None),
+        ]
+        follows = torch.zeros_like(begin, dtype=torch.bool)
+        follows[1:] = torch.stack(columns).all(0)
+        rows = (~follows).nonzero()[:, 0]
+        first, first_integral = last.roll(1, 0), last_integral.roll(1, 0)
+        first[rows], first_integral[rows] = self.select(rows)._remainder(cell[rows], level[rows], begin[rows])
+        return first, first_integral
 
     def _remainder(self, cell: Tensor, level: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """What the path has at ``x`` besides what a node of this level knows of it, and the integral up to there."""
@@ -254,7 +279,8 @@ class Brownian:
         return value, integral
 
     def _sum_of_levels(self, cell: Tensor, level: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        levels = torch.arange(DEPTH + 1, device=x.device)
+        highest = int(level.min()) if len(x) and waits_for_nothing(x.device) else 0  # above there is nothing
+        levels = torch.arange(highest, DEPTH + 1, device=x.device)
         parts = power_of_two(levels)
         used = math.sqrt(self.cell) * (levels >= level[:, None]) / parts.sqrt()
         scaled = x[:, None] * parts

@@ -43,6 +43,11 @@ class Clocks:
     def __len__(self) -> int:
         return len(self._key)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the numbers are drawn."""
+        return self._key.device
+
     def select(self, rows: Tensor) -> Clocks:
         """Keep the clocks of these rows; a row may be named several times."""
         chosen = copy(self)

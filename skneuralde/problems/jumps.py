@@ -34,7 +34,8 @@ class Jump(nn.Module):
         gives the same marks. By default z is these numbers.
     bound : float, optional
         A rate that is never exceeded. It makes the simulation of a rate that depends on time or state exact and fast,
-        by thinning; where it is exceeded there is an error.
+        by thinning; where it is exceeded there is an error. Without it such a rate is integrated along the path until
+        it jumps, which needs adaptive steps and finds the time as accurately as they are.
 
     Attributes
     ----------

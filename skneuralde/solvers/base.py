@@ -14,6 +14,7 @@ from skneuralde.noise import Brownian, Increments
 from skneuralde.solvers.clockwork import Clockwork
 from skneuralde.solvers.drawn import Drawn
 from skneuralde.solvers.equation import Equation, ProblemLike
+from skneuralde.solvers.hazards import Hazards
 from skneuralde.solvers.jump_log import JumpLog
 
 
@@ -97,6 +98,8 @@ class Task:
         How the solution is differentiated, see `skneuralde.solvers.replay`.
     clockwork : Clockwork or None
         The jumps.
+    hazards : Hazards or None
+        What paths carry for jumps whose rates have no bound.
     drawn : Drawn or None
         Where fixed steps keep their noise.
     """
@@ -114,6 +117,7 @@ class Task:
     aside: bool
     gradient: str
     clockwork: Clockwork | None = None
+    hazards: Hazards | None = None
     drawn: Drawn | None = None
 
     @property

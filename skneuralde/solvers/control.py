@@ -17,17 +17,22 @@ _SPACINGS = 16.0
 
 @dataclass(frozen=True)
 class Tolerance:
-    """The local error that is allowed: ``atol + rtol * abs(u)``, as a root mean square over the components."""
+    """The local error that is allowed: ``atol + rtol * abs(u)``, as a root mean square over the components.
+
+    The last ``carried`` components are judged apart from the others, and must be good enough, too.
+    """
 
     rtol: float
     atol: Tensor
+    carried: int = 0
 
-    def ratio(self, error: Tensor, u0: Tensor, u1: Tensor, floor: Tensor | None = None) -> Tensor:
+    def ratio(self, error: Tensor | None, u0: Tensor, u1: Tensor, floor: Tensor | None = None) -> Tensor:
         """Error over allowance, float64 (batch, 1); a step is good enough up to 1.
 
         It stays between 1e-10 and `FAR_OFF`, which also stands for errors that are not finite. ``floor (batch, dim)``
         is a size that stands in for that of smaller states.
         """
+        assert error is not None  # methods that choose their steps know it
         size = torch.maximum(u0.abs(), u1.abs())
         if floor is not None:
             size = torch.maximum(size, floor)
@@ -39,7 +44,11 @@ class Tolerance:
 
     def _compare(self, vector: Tensor, size: Tensor) -> Tensor:
         scaled = vector / torch.add(self.atol, size, alpha=self.rtol)
-        return scaled.square_().mean(-1, keepdim=True).sqrt_().double()
+        squares = scaled.square_()
+        if self.carried == 0:
+            return squares.mean(-1, keepdim=True).sqrt_().double()
+        parts = squares.split([squares.shape[-1] - self.carried, self.carried], -1)
+        return torch.cat([part.mean(-1, keepdim=True) for part in parts], -1).amax(-1, keepdim=True).sqrt_().double()
 
 
 class Controller(ABC):
@@ -63,6 +72,10 @@ class Controller(ABC):
         Where a step was shorter than proposed, for reasons of its own, the proposal still stands as far as the error
         allows.
         """
+
+    def after_jump(self, memory: Tensor) -> Tensor:
+        """What to remember where a path has jumped, of what it remembered before."""
+        return memory
 
 
 @dataclass(frozen=True)
@@ -90,6 +103,9 @@ class ProportionalIntegral(Controller):
         most = torch.where(good, torch.maximum(self.growth * length, proposal), length)
         memory = torch.where(good, ratio.clamp_min(self.first_memory), memory)
         return torch.minimum(length * factor.clamp_min(self.shrink), most), memory
+
+    def after_jump(self, memory: Tensor) -> Tensor:
+        return torch.ones_like(memory)  # the last error is left out of account
 
 
 @dataclass(frozen=True)

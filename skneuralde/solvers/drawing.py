@@ -105,7 +105,8 @@ class Source:
         if self.level is not None:
             whole = real & (begin == begin.floor()) & (end - begin == 1.0)
             first, last = int(begin[:, 0].min()), int(torch.where(real, end, 0.0).max().ceil())
-            cells = self.noise.cells(first, max(last, first + 1), self.level, area=self.area)
+            uncut = bool((whole | ~real).all())
+            cells = self.noise.cells(first, max(last, first + 1), self.level, area=self.area or not uncut)
             if len(points) == 1 and bool(whole.all()):
                 return self._finished(*cells)
             index = (torch.where(real, begin.floor(), 0.0).long() - first).clamp_min(0)[:, :, None]
@@ -114,12 +115,21 @@ class Source:
         path, step = (real & ~whole).expand(batch, -1).nonzero(as_tuple=True)
         if len(path):
             row = path if len(points) > 1 else torch.zeros_like(path)
-            w[path, step], area[path, step] = self._between(path, begin[row, step], end[row, step])
+            cut = begin[row, step], end[row, step]
+            if self.level is None:
+                w[path, step], area[path, step] = self._between(path, *cut)
+            else:
+                w[path, step], area[path, step] = self._inside(path, w[path, step], area[path, step], *cut)
         return self._finished(w, area)
 
     def _between(self, path: Tensor, begin: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
         offset = self.offset.expand(len(self.noise.path))[path]
         return self.noise.select(path).between(offset + self.unit * begin, offset + self.unit * end)
+
+    def _inside(self, path: Tensor, w: Tensor, area: Tensor, begin: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
+        """Noise of parts of units, from that of the units."""
+        assert self.level is not None
+        return self.noise.select(path).inside(w, area, self.level, self.unit * begin, self.unit * end)
 
     def _finished(self, w: Tensor, area: Tensor | None) -> Increments:
         """In the dtype of the state, without what was not asked for."""

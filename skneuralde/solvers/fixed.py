@@ -154,7 +154,8 @@ class Plan:
         last = whole.amax(-1, keepdim=True)
         cells = torch.arange(min(int(last.max()), max_steps) + 1, dtype=torch.float64, device=position.device)
         points = torch.where(cells <= last, cells, torch.inf)
-        cuts = [] if aside else [position]
+        # Times on the boundaries of cells are among the points already.
+        cuts = [] if aside or bool((position == whole).all()) else [position]
         if stops is not None:
             cuts.append(snapped(stops))
         if cuts:

@@ -88,12 +88,16 @@ class Inside(Harvest):
         self.inside = inside
 
     def use(self, time: Tensor, *payload: Tensor) -> tuple[Tensor, ...]:
-        elapsed, length, u, *stages = payload
-        return (self.inside(((time - elapsed) / length).clamp_max(1.0), u, tuple(stages)),)
+        elapsed, length, u, after, *stages = payload
+        theta = (time - elapsed) / length
+        # The end of a step is behind the jumps there.
+        return (torch.where(theta < 1.0, self.inside(theta.clamp_max(1.0), u, tuple(stages)), after),)
 
     def attempted(self, attempt: Attempt) -> None:
         front = attempt.front
-        self.add(front.rows, attempt.reached, (front.elapsed, attempt.length, front.u, *attempt.step.stages))
+        self.add(
+            front.rows, attempt.reached, (front.elapsed, attempt.length, front.u, attempt.step.u1, *attempt.step.stages)
+        )
 
 
 class Ends(Harvest):

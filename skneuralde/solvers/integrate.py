@@ -17,6 +17,7 @@ from skneuralde.solvers.clockwork import Clockwork, Extra, is_certain
 from skneuralde.solvers.drawn import Drawn
 from skneuralde.solvers.equation import Equation, InputsOverTime, ProblemLike
 from skneuralde.solvers.errors import SolverError
+from skneuralde.solvers.hazards import Hazards
 from skneuralde.solvers.march import Marcher
 from skneuralde.solvers.replay import GRADIENTS
 
@@ -94,11 +95,7 @@ def integrate(
         problem = in_calculus(problem, solver.calculus)
     task = _prepare(problem, u0, times, context, noise, rtol, atol, dt, max_steps, aside, gradient)
     if problem.jumps:
-        if solver.adaptive and rtol is not None:
-            raise ValueError(
-                f"solver {solver.name!r} stops at jumps with steps of a fixed size alone: give rtol=None and dt"
-            )
-        task = _with_jumps(task, problem.jumps, clocks, extra)
+        task = _with_jumps(task, problem.jumps, clocks, extra, adaptive=solver.adaptive and rtol is not None)
     trajectory = solver.solve(replace(task, drawn=drawn))
     if on_error == "raise" and bool((trajectory.status != Status.SUCCESS).any()):
         raise SolverError.from_trajectory(solver.name, trajectory)
@@ -142,7 +139,9 @@ def _prepare(
     )  # fmt: skip
 
 
-def _with_jumps(task: Task, jumps: Sequence[Jump], clocks: Clocks | None, extra: Extra | None) -> Task:
+def _with_jumps(
+    task: Task, jumps: Sequence[Jump], clocks: Clocks | None, extra: Extra | None, *, adaptive: bool
+) -> Task:
     if clocks is None:
         raise ValueError("a problem with jumps needs clocks: pass Clocks")
     if bool((task.direction < 0).any()):
@@ -151,13 +150,20 @@ def _with_jumps(task: Task, jumps: Sequence[Jump], clocks: Clocks | None, extra:
         raise ValueError(
             'gradient="reversible" cannot step back through jumps: use "direct", "checkpoint" or "forward"'
         )
-    for k, jump in enumerate(jumps):
-        if not is_certain(jump) and jump.bound is None:
-            raise ValueError(f"jumps[{k}].rate is not constant: give Jump(..., bound=) a number that it never exceeds")
+    unbounded = tuple(k for k, jump in enumerate(jumps) if not is_certain(jump) and jump.bound is None)
+    hazards = None
+    if unbounded:
+        if task.rtol is None or not adaptive:
+            raise ValueError(
+                f"jumps[{unbounded[0]}].rate is neither constant nor has it a bound, for which steps must be adaptive: "
+                "give rtol and an adaptive solver, or Jump(..., bound=) a number that it never exceeds"
+            )
+        accuracy = max(0.1 * task.rtol, 8.0 * torch.finfo(task.u0.dtype).eps)
+        hazards = Hazards(task.u0.shape[1], unbounded, accuracy)
     end = torch.where(task.elapsed.isfinite(), task.elapsed, 0.0).amax(1, keepdim=True).expand(len(task.u0), 1)
     clockwork = Clockwork.make(jumps, clocks, end, extra=extra)
     elapsed = clockwork.candidates.attach(task.elapsed.expand(len(task.u0), -1).contiguous())
-    return replace(task, clockwork=clockwork, elapsed=elapsed)
+    return replace(task, clockwork=clockwork, elapsed=elapsed, hazards=hazards)
 
 
 def check_numbers(

@@ -31,6 +31,22 @@ class JumpLog(NamedTuple):
         none = torch.zeros(0, dtype=torch.int64, device=device)
         return cls(none, none.double(), none, none)
 
+    def followed_by(self, other: JumpLog) -> JumpLog:
+        """Both, of which those of the other log that this one also has count once."""
+        both = JumpLog(*map(torch.cat, zip(self, other, strict=True)))
+        if len(other.path) == 0:
+            return both
+        keys = torch.stack([both.path, both.channel, both.number], 1)
+        _, group = keys.unique(dim=0, return_inverse=True)
+        place = torch.arange(len(group), device=group.device)
+        first = torch.full_like(group, len(group)).scatter_reduce(0, group, place, "amin")
+        return both.where(first[group] == place)
+
+    def of_branches(self, path: Tensor, counts: Tensor) -> JumpLog:
+        """The jumps of branches, as those of the paths (n,) that they leave, as far as a branch counts (n,)."""
+        own = self.where(counts[self.path])
+        return own._replace(path=path[own.path])
+
     def where(self, chosen: Tensor) -> JumpLog:
         """Some of the jumps."""
         return JumpLog(*(column[chosen] for column in self))

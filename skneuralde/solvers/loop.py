@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -38,6 +39,8 @@ class Front:
         The size that stands in for that of smaller states in the tolerance.
     fresh : bool Tensor of shape (n, 1)
         Whether the proposal is the first one from this point.
+    cut : float64 Tensor of shape (n, 1)
+        Where the next step must end at the latest, for the sake of a jump.
     status, steps, rejections : int64 Tensor of shape (n, 1)
     smallest : float64 Tensor of shape (n, 1)
         The smallest step tried.
@@ -55,6 +58,7 @@ class Front:
     carry: Tensor | None
     floor: Tensor | None
     fresh: Tensor
+    cut: Tensor
     status: Tensor
     steps: Tensor
     rejections: Tensor
@@ -89,6 +93,7 @@ class Front:
             carry=carry,
             floor=floor,
             fresh=torch.ones_like(end, dtype=torch.bool),
+            cut=torch.full_like(end, torch.inf),
             status=torch.where(end > elapsed, RUNNING, int(Status.SUCCESS)),
             steps=none,
             rejections=none,
@@ -115,7 +120,8 @@ class Attempt:
     """One step tried by all paths of a front.
 
     ``target`` is where it ends, ``ratio`` is the error over what is allowed, ``accepted`` whether that was good enough
-    and the path under way, ``reached`` the elapsed time after it; (n, 1) each.
+    and the path under way, ``reached`` the elapsed time after it; (n, 1) each. ``stopped`` says where a path stopped
+    for a jump, None is nowhere, and ``cut`` where its next step must end, None is as before.
     """
 
     front: Front
@@ -125,6 +131,15 @@ class Attempt:
     ratio: Tensor
     accepted: Tensor
     reached: Tensor
+    stopped: Tensor | None = None
+    cut: Tensor | None = None
+
+
+class Settler(Protocol):
+    """What happens to paths at the ends of their steps."""
+
+    def settle(self, equation: Equation, attempt: Attempt) -> Attempt:
+        """The attempt as it counts, for the paths of its front."""
 
 
 class Watcher:
@@ -147,6 +162,7 @@ def search(
     *,
     max_steps: int,
     watchers: list[Watcher],
+    settler: Settler | None = None,
     overshoot: bool = False,
 ) -> Front:
     """Advance every path to its end, each with its own steps.
@@ -172,12 +188,15 @@ def search(
                 front, beyond = front.select(running), beyond[running]
                 part = equation.select(front.rows)
         target = strides.target(front.rows, front.elapsed, front.proposal, beyond if overshoot else front.end)
+        target = torch.minimum(target, front.cut)
         if overshoot:
             passes = front.fresh & (target >= front.end) & (front.status == RUNNING)
             front = replace(front, status=front.status.masked_fill(passes, int(Status.SUCCESS)))
         for watcher in watchers:
             watcher.proposed(front, target)
         attempt = _try(stepper, strides, part, front, target, tolerance)
+        if settler is not None:
+            attempt = settler.settle(part, attempt)
         for watcher in watchers:
             watcher.attempted(attempt)
         front = _advance(controller, attempt)
@@ -194,7 +213,6 @@ def _try(
     t = torch.addcmul(front.start, front.pace, front.elapsed)
     h = (front.pace * length).to(front.u.dtype)
     step = stepper.step(equation, t, h, front.u, noise, front.carry)
-    assert step.error is not None
     ratio = tolerance.ratio(step.error, front.u, step.u1, front.floor)
     accepted = (front.status == RUNNING) & (ratio <= 1.0)
     return Attempt(front, target, length, step, ratio, accepted, torch.where(accepted, target, front.elapsed))
@@ -205,6 +223,10 @@ def _advance(controller: Controller, attempt: Attempt) -> Front:
     front, accepted, ratio, step = attempt.front, attempt.accepted, attempt.ratio, attempt.step
     rejected = (front.status == RUNNING) & ~accepted
     proposal, memory = controller.update(attempt.length, front.proposal, ratio, front.memory)
+    if attempt.stopped is not None:
+        # The step was as short as it was because of the jump, which also makes the past tell less of the future.
+        proposal = torch.where(attempt.stopped, torch.maximum(proposal, front.proposal), proposal)
+        memory = torch.where(attempt.stopped, controller.after_jump(memory), memory)
     stuck = rejected & (proposal < front.shortest)
     status = front.status.masked_fill(accepted & (attempt.target >= front.end), int(Status.SUCCESS))
     status.masked_fill_(stuck, int(Status.STEP_TOO_SMALL))
@@ -223,6 +245,7 @@ def _advance(controller: Controller, attempt: Attempt) -> Front:
         carry=None if step.state is None or front.carry is None else torch.where(accepted, step.state, front.carry),
         floor=front.floor,
         fresh=accepted,
+        cut=front.cut if attempt.cut is None else attempt.cut,
         status=status,
         steps=front.steps + accepted,
         rejections=front.rejections + rejected,

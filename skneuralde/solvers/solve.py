@@ -14,6 +14,7 @@ from skneuralde.problems import Problem
 from skneuralde.solvers.arrange import arrange
 from skneuralde.solvers.base import Stats
 from skneuralde.solvers.frame import DataFrame, to_frame
+from skneuralde.solvers.jump_tables import JumpTables
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,11 @@ class Solution:
         The method used.
     state_ndim : int
         Number of axes of one state.
+    jump_times : tuple of float64 Tensor of shape (n_paths, batch..., most)
+        When the paths jumped, in order and padded with NaN; one per channel, none in an equation without jumps.
+    jump_marks : tuple of Tensor of shape (n_paths, batch..., most, mark...)
+        The marks of these jumps; the last axis has length 0 where the affect sees no marks.
+    jump_counts : int64 Tensor of shape (n_paths, batch..., n_channels)
     """
 
     ts: Tensor
@@ -39,7 +45,10 @@ class Solution:
     status: Tensor
     stats: Stats
     solver: str
-    state_ndim: int = 1
+    state_ndim: int
+    jump_times: tuple[Tensor, ...]
+    jump_marks: tuple[Tensor, ...]
+    jump_counts: Tensor
 
     def mean(self) -> Tensor:
         """Mean over the paths, (batch..., n_times, state...)."""
@@ -78,7 +87,8 @@ def solve(
 ) -> Solution:
     """Simulate a differential equation.
 
-    Gradients flow from the solution to every parameter of the problem and to ``y0``.
+    Gradients flow from the solution to every parameter of the problem and to ``y0``; not to the rates of jumps, whose
+    times count as given: `expect` has that gradient. At a time at which a path jumps, its state is that after the jump.
 
     Parameters
     ----------
@@ -104,7 +114,8 @@ def solve(
     random_state : int, RandomState, Generator or None
         An int gives the same Brownian paths at the same times ``ts``, whatever the tolerance or the method, and for
         fixed steps that divide the usual distance of two times in halves of halves; for other steps, with half the dt
-        the same paths on a finer mesh.
+        the same paths on a finer mesh. It gives the same jumps, too: exactly where rates are constant or have a bound,
+        within the tolerance where they are integrated.
     context : array-like of shape (batch..., k) or callable, optional
         What the coefficients see as ``c``. A callable gets float64 times of shape (n_paths, batch...) and returns
         (n_paths, batch..., k), or something that broadcasts to it.
@@ -145,6 +156,14 @@ def solve(
     >>> asset = Problem(lambda t, u: 0.05 * u, lambda t, u: 0.2 * u)
     >>> solve(asset, [1.0], [0.0, 0.5, 1.0], n_paths=1000, random_state=0).mean().shape
     torch.Size([3, 1])
+
+    The same asset with crashes, twice a year, that it falls by a third in:
+
+    >>> from skneuralde import Jump
+    >>> crashing = Problem(asset.drift, asset.diffusion, jumps=(Jump(2.0, lambda t, u: u * 2 / 3),))
+    >>> crashes = solve(crashing, [1.0], [0.0, 1.0], n_paths=1000, random_state=0)
+    >>> crashes.jump_counts.double().mean().round(decimals=1)
+    tensor(2., dtype=torch.float64)
     """
     arranged = arrange(
         problem,
@@ -171,5 +190,20 @@ def solve(
         rejections=shaped(trajectory.stats.rejections),
         smallest_step=shaped(trajectory.stats.smallest_step),
     )
-    name, values = arranged.simulation.solver.name, arranged.states(trajectory.values)
-    return Solution(arranged.times, values, shaped(trajectory.status), stats, name, arranged.state_ndim)
+    simulation, n_rows = arranged.simulation, len(trajectory.status)
+    jumps = JumpTables((), (), torch.zeros(n_rows, 0, dtype=torch.int64, device=trajectory.status.device))
+    if simulation.clocks is not None and trajectory.jumps is not None:
+        start = simulation.times[..., 0].expand(n_rows)
+        dim, dtype = trajectory.values.shape[-1], trajectory.values.dtype
+        jumps = JumpTables.make(trajectory.jumps, problem.jumps, simulation.clocks, start, dim, dtype)
+    return Solution(
+        arranged.times,
+        arranged.states(trajectory.values),
+        shaped(trajectory.status),
+        stats,
+        simulation.solver.name,
+        arranged.state_ndim,
+        tuple(map(shaped, jumps.times)),
+        tuple(map(shaped, jumps.marks)),
+        shaped(jumps.counts),
+    )

@@ -50,6 +50,9 @@ class Stabilized(AdaptiveStepper):
     def first_carry(self, equation: Equation, t: Tensor, u: Tensor, f: Tensor) -> Tensor:
         return _pack(f, Spectrum.estimate(equation, equation.at(t, u.dtype), u))
 
+    def resume(self, equation: Equation, t: Tensor, u: Tensor) -> Tensor:
+        return self.first_carry(equation, t, u, equation.drift(equation.at(t, u.dtype), u))
+
     def step(
         self,
         equation: Equation,
@@ -60,7 +63,7 @@ class Stabilized(AdaptiveStepper):
         state: Tensor | None,
     ) -> Step:
         if state is None:
-            state = self.first_carry(equation, t, u, equation.drift(equation.at(t, u.dtype), u))
+            state = self.resume(equation, t, u)
         f, spectrum = _unpack(state, u.shape[1])
         spectrum = spectrum.renewed(equation, t, u)
         length = h if isinstance(h, Tensor) else torch.full_like(u[:, :1], h)

@@ -91,6 +91,10 @@ class Dyadic(Strides):
         Whether areas are asked for.
     dtype : torch.dtype
         Of the state.
+    idle : int
+        Components of the state that no noise moves, behind the others.
+    anywhere : bool
+        Whether steps may also end where they are cut short later.
 
     References
     ----------
@@ -98,13 +102,24 @@ class Dyadic(Strides):
        arXiv:2311.14201 (2023).
     """
 
-    def __init__(self, noise: Brownian, stops: Tensor, *, furthest: float, table: bool, area: bool, dtype: torch.dtype):
-        self.source, self.area, self.dtype = noise, area, dtype
+    def __init__(
+        self,
+        noise: Brownian,
+        stops: Tensor,
+        *,
+        furthest: float,
+        table: bool,
+        area: bool,
+        dtype: torch.dtype,
+        idle: int = 0,
+        anywhere: bool = False,
+    ):
+        self.source, self.area, self.dtype, self.idle = noise, area, dtype, idle
         beyond = torch.full_like(stops[:, :1], torch.inf)
         self.stops = torch.cat([stops, beyond], 1)
         # Stops on coarse parts are reached by parts: their noise is cheaper than that of what is cut.
         self.on_coarse = ((stops * _COARSE).floor() == stops * _COARSE).all(1, keepdim=True)
-        self.never_cuts = bool(self.on_coarse.all())
+        self.never_cuts = not anywhere and bool(self.on_coarse.all())
         self.unit = noise.cell
         # So deep that every dyadic time up to the last stop is an exact floating-point number.
         self.depth = max(0, min(DEPTH, 51 - math.frexp(furthest)[1]))
@@ -140,6 +155,8 @@ class Dyadic(Strides):
             w, area = self.part(begin, end - begin)
         else:
             w, area = self.noises.over(begin, end, self.part)
+        if self.idle:
+            w, area = (torch.cat([x, x.new_zeros(len(x), self.idle)], 1) for x in (w, area))
         return Increments(w.to(self.dtype), area.to(self.dtype) if self.area else None)
 
     def smallest(self, start: Tensor, end: Tensor) -> Tensor:

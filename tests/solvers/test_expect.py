@@ -127,6 +127,24 @@ def test_every_way_to_differentiate_gives_the_same(gradient):
     torch.testing.assert_close(slopes(gradient), slopes("direct"))
 
 
+def test_a_rate_without_a_bound_has_the_same_gradient():
+    """Hazards begin anew after the jump that is added, which changes no law."""
+
+    def slopes(bound):
+        rows = []
+        for seed in range(5):
+            problem = Problem(
+                Growth(), lambda t, u: 0.2 * u, jumps=(Jump(Rate("state"), lambda t, u: u / 2, bound=bound),)
+            )
+            value = expect(problem, [1.0], TIMES, end, n_paths=1000, rtol=1e-2, random_state=seed)
+            rows.append(torch.stack(torch.autograd.grad(value, list(problem.parameters()))))
+        rows = torch.stack(rows)
+        return rows.mean(0), rows.std(0) / 5**0.5
+
+    (free, error), (thinned, other) = slopes(None), slopes(4.0)
+    assert ((free - thinned).abs() < 4 * torch.hypot(error, other)).all()
+
+
 def test_series_of_their_own_lengths_with_inputs():
     """Each series has its own gradient; E[u_T] = exp(-c rate T / 2) for a rate c times the parameter."""
     rate = torch.tensor([1.0], dtype=torch.float64, requires_grad=True)

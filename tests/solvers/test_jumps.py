@@ -77,9 +77,8 @@ def test_jumps_are_never_left_out():
     times = torch.tensor(TIMES, dtype=torch.float64)
     with pytest.raises(ValueError, match="needs clocks"):
         integrate(problem, torch.zeros(1, 1, dtype=torch.float64), times, solver=get_solver("euler"), dt=0.1)
-    for solver in ("tsit5", "torchdiffeq:dopri5"):
-        with pytest.raises(ValueError, match=solver):
-            solve(problem, [0.0], TIMES, solver=solver)
+    with pytest.raises(ValueError, match="torchdiffeq:dopri5"):
+        solve(problem, [0.0], TIMES, solver="torchdiffeq:dopri5")
     unbounded = Problem(None, jumps=(Jump(lambda t, u: t, lambda t, u: u + 1),))
     with pytest.raises(ValueError, match="bound="):
         solve(unbounded, [0.0], TIMES, solver="euler", dt=0.1)

@@ -1,0 +1,101 @@
+"""Jumps that a search meets on its way."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from skneuralde.solvers.base import Stepper
+from skneuralde.solvers.clockwork import Clockwork, Events
+from skneuralde.solvers.crossings import Crossings
+from skneuralde.solvers.equation import Equation
+from skneuralde.solvers.hazards import Hazards
+from skneuralde.solvers.jump_log import JumpLog
+from skneuralde.solvers.landings import Landings, landed
+from skneuralde.solvers.loop import Attempt
+
+
+class Arrivals:
+    """Decides and makes the jumps at the ends of the steps of a search, and remembers them.
+
+    Parameters
+    ----------
+    stepper : Stepper
+    clockwork : Clockwork
+    points : float64 Tensor of shape (batch, n)
+        Its candidates, in the unit of the search, with infinity behind; steps end on them.
+    hazards : Hazards or None
+        What paths carry for rates without a bound.
+    """
+
+    def __init__(self, stepper: Stepper, clockwork: Clockwork, points: Tensor, hazards: Hazards | None):
+        self.stepper, self.clockwork, self.hazards = stepper, clockwork, hazards
+        self.crossings = None if hazards is None else Crossings(hazards, clockwork.clocks)
+        self.points = points
+        self.rows: Tensor | None = None
+        self.met = [JumpLog.empty(points.device)]
+        self.steps = [torch.zeros(0, dtype=torch.int64, device=points.device)]
+
+    def settle(self, equation: Equation, attempt: Attempt) -> Attempt:
+        """The attempt after the jumps at its end."""
+        if self.crossings is None:
+            slot, arrived = self._candidates(attempt)
+            return self._jump(equation, attempt, slot, arrived)
+        attempt, crossed = self.crossings.settle(equation, attempt)
+        slot, arrived = self._candidates(attempt)
+        more, others = self._crossed(attempt, crossed, self.crossings.hazards)
+        arrived = JumpLog(*map(torch.cat, zip(arrived, others, strict=True)))
+        attempt = self._jump(equation, attempt, torch.cat([slot, more]), arrived)
+        return self.crossings.check(equation, attempt, crossed)
+
+    def log(self) -> JumpLog:
+        """The jumps so far."""
+        return JumpLog(*(torch.cat(column) for column in zip(*self.met, strict=True)))
+
+    def landings(self, order: Tensor) -> Landings:
+        """The same jumps after the accepted steps, for whose paths ``order (batch,)`` is the mesh's."""
+        path, elapsed, channel, number = self.log()
+        step = torch.cat(self.steps)
+        return Landings(self.clockwork, path, step, channel, number, elapsed, order, certain=True)
+
+    def _candidates(self, attempt: Attempt) -> tuple[Tensor, JumpLog]:
+        """Candidates at the ends of accepted steps: their rows, (n,), and what they would be."""
+        front = attempt.front
+        if front.rows is not self.rows:
+            self.rows, self.here = front.rows, self.points[front.rows]
+        first = torch.searchsorted(self.here, attempt.target)
+        count = torch.searchsorted(self.here, attempt.target, right=True) - first
+        count = torch.where(attempt.accepted, count, 0)[:, 0]
+        slot = torch.repeat_interleave(count)
+        place = first[slot, 0] + torch.arange(len(slot), device=slot.device) - (count.cumsum(0) - count)[slot]
+        path, candidates = front.rows[slot], self.clockwork.candidates
+        columns = candidates.elapsed, candidates.channel, candidates.number
+        return slot, JumpLog(path, *(column[path, place] for column in columns))
+
+    def _crossed(self, attempt: Attempt, crossed: Tensor, hazards: Hazards) -> tuple[Tensor, JumpLog]:
+        """The same of hazards that have reached their thresholds, ``(n, n_channels)``."""
+        front = attempt.front
+        slot, which = crossed.nonzero(as_tuple=True)
+        number = hazards.number(front.u)[slot, which]
+        channel = torch.tensor(hazards.channels, device=slot.device)[which]
+        return slot, JumpLog(front.rows[slot], (front.pace.abs() * attempt.target)[slot, 0], channel, number)
+
+    def _jump(self, equation: Equation, attempt: Attempt, slot: Tensor, arrived: JumpLog) -> Attempt:
+        """The attempt after those of its rows ``slot (n,)`` have arrived there."""
+        if len(slot) == 0:
+            return attempt
+        front, u = attempt.front, attempt.step.u1
+        t = torch.addcmul(front.start, front.pace, attempt.target)
+        here, inverse = slot.unique(return_inverse=True)
+        events = Events(inverse, arrived.channel, arrived.number)
+        part, path = equation.select(here), front.rows[here]
+        now = part.at(t[here], u.dtype)
+        accepted = self.clockwork.decide(part, now, u[here], path, events)
+        self.met.append(arrived.where(accepted))
+        self.steps.append(front.steps[slot[accepted], 0])
+        after = self.clockwork.apply(part, now, u[here], path, events.where(accepted))
+        step = landed(self.stepper, part, attempt.step, here, t[here], after)
+        stopped = torch.zeros_like(attempt.accepted).index_fill(0, here, True)
+        return replace(attempt, step=step, stopped=stopped)
