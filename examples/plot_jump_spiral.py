@@ -3,7 +3,7 @@ A neural jump diffusion learned from the mean of its paths
 ==========================================================
 
 The spiral du = (u^3)' A dt + 0.2 u dW, whose first component halves at rate 2. All that is seen is the mean of 100
-paths at 30 times. Drift and effect of the jumps are two networks, the rate is known; then the rate is learned too. Single
+paths at 30 times. Drift and effect of the jumps are two networks, the rate is known; then it is learned too. Single
 paths before and after training show what a mean hides: that they jump.
 
 The gradient in the rate is not that of automatic differentiation, for which the times of jumps are given: each path is

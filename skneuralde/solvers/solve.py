@@ -88,7 +88,7 @@ def solve(
     """Simulate a differential equation.
 
     Gradients flow from the solution to every parameter of the problem and to ``y0``; not to the rates of jumps, whose
-    times count as given: `expect` has that gradient. Where a path jumps, it is in the state after the jump.
+    times count as given: `expect` has that gradient. At a time at which a path jumps, its state is that after the jump.
 
     Parameters
     ----------
