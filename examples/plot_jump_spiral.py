@@ -7,7 +7,8 @@ paths at 30 times. Drift and effect of the jumps are two networks, the rate is k
 paths before and after training show what a mean hides: that they jump.
 
 The gradient in the rate is not that of automatic differentiation, for which the times of jumps are given: each path is
-simulated once more with one jump more, and what that changes is the gradient.
+simulated once more with one jump more, and what that changes is the gradient. A mean does not tell what of its fall is
+drift and what are jumps, so that the rate that fits it need not be 2.
 """
 
 import argparse
