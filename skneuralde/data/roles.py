@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -79,6 +80,8 @@ class Roles:
         Number of y's columns.
     dtype : dtype
         float32 if y and every numeric column but the time are float32, else float64.
+    state : tuple of int or None
+        ``(*grid, fields)`` where a row of y is a snapshot of a field; None where it is a state by itself.
     """
 
     time: Source
@@ -93,6 +96,7 @@ class Roles:
     named: bool
     n_outputs: int
     dtype: np.dtype
+    state: tuple[int, ...] | None = None
 
     @classmethod
     def fit(
@@ -104,6 +108,7 @@ class Roles:
         series: Any = None,
         controls: Any = "auto",
         initial_state: Any = "auto",
+        state: tuple[int, ...] | None = None,
     ) -> Roles:
         """Decide the roles from the constructor parameters and from what X and y are.
 
@@ -114,32 +119,36 @@ class Roles:
             Only its shape, dtype and index are looked at.
         time, series, controls, initial_state
             The estimator's parameters: names (or positions) of columns, names of index levels, or "auto".
+        state : tuple of int, optional
+            ``(*grid, fields)`` of y's snapshots.
         """
         table = as_table(X)
         refuse_lost_index(table, y, time)
         find = Finder(table)
         auto_controls = is_word(controls, "auto")
         by_hand = () if auto_controls else tuple(find.column(key, "controls") for key in listed(controls))
-        state, initial = find_initial_state(initial_state, find)
+        begin, initial = find_initial_state(initial_state, find)
         at, by_series = find.time_and_series(time, series, {*by_hand, *initial})
         refuse_two_roles(table, at, by_series, by_hand, initial)
 
         taken = {s.position for s in (at, *by_series) if s.kind == "column"} | {*by_hand, *initial}
         rest = tuple(j for j in range(table.n_columns) if j not in taken)
         layout = choose_layout(at, by_series, by_hand, initial, rest)
-        state = state or ("context" if layout == "table" else "first")
-        refuse_nonsense(layout, state, at, series, by_hand, rest, table)
+        begin = begin or ("context" if layout == "table" else "first")
+        refuse_nonsense(layout, begin, at, series, by_hand, rest, table)
         warn_of_one_series(layout, at, table)
         single = _is_float32(y) and table.is_float32([*rest, *by_hand, *initial])
         dtype = np.dtype(np.float32 if single else np.float64)
         if auto_controls and layout == "series":
             by_hand = varying_columns(table, by_series, rest, dtype)
             rest = tuple(j for j in rest if j not in by_hand)
-            if state == "context":
-                refuse_nonsense(layout, state, at, series, by_hand, rest, table)
+            if begin == "context":
+                refuse_nonsense(layout, begin, at, series, by_hand, rest, table)
         levels = None if table.index is None else tuple(table.index.names)
+        n_outputs = _n_outputs(y) if state is None else math.prod(state)
+        names = table.names
         return cls(
-            at, by_series, rest, by_hand, initial, state, layout, table.names, levels, table.named, _n_outputs(y), dtype
+            at, by_series, rest, by_hand, initial, begin, layout, names, levels, table.named, n_outputs, dtype, state
         )
 
     def read(self, X: Any) -> Rows:

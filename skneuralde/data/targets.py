@@ -20,8 +20,8 @@ class Output:
     Attributes
     ----------
     container : {"numpy", "pandas", "polars"}
-    one_dimensional : bool
-        Whether y was `(n_rows,)`.
+    shape : tuple of int
+        Of a row of y: () for one output, (n_outputs,) for several, (*grid, fields) for snapshots of a field.
     names : tuple
         y's name or column names; empty for arrays.
     dtype : dtype
@@ -29,14 +29,14 @@ class Output:
     """
 
     container: Literal["numpy", "pandas", "polars"]
-    one_dimensional: bool
+    shape: tuple[int, ...]
     names: tuple[Any, ...]
     dtype: np.dtype
 
     def squeeze(self, values: np.ndarray) -> np.ndarray:
-        """Array `(..., n_outputs)` as `(...)` where y was one-dimensional, in y's dtype."""
+        """Array `(..., n_outputs)` as `(..., *shape)`, in y's dtype."""
         values = np.asarray(values)
-        return (values[..., 0] if self.one_dimensional else values).astype(self.dtype, copy=False)
+        return values.reshape(*values.shape[:-1], *self.shape).astype(self.dtype, copy=False)
 
     def describe(self, n_outputs: int) -> list[str]:
         """What to call the outputs in messages."""
@@ -56,7 +56,7 @@ class Output:
         if self.container == "pandas":
             return self._pandas(array, X)
         if self.container == "polars":
-            if self.one_dimensional:
+            if not self.shape:
                 return nw.new_series(self.names[0] or "", array, backend="polars").to_native()
             columns = dict(zip(self.names, array.T, strict=True))
             return nw.from_dict(columns, backend="polars").to_native()
@@ -72,8 +72,8 @@ class Output:
         X : the X that was asked for
         """
         values = np.asarray(values).astype(self.dtype, copy=False)
-        if not self.one_dimensional:
-            return values
+        if self.shape:
+            return values.reshape(len(values), *self.shape, -1)
         index = _index_of(X) if self.container == "pandas" else None
         return values[:, 0] if index is None else pd.DataFrame(values[:, 0], index=index, columns=pd.Index(levels))
 
@@ -99,7 +99,7 @@ class Output:
         index = _index_of(X)
         if index is None:
             return array
-        if self.one_dimensional:
+        if not self.shape:
             return pd.Series(array, index=index, name=self.names[0])
         return pd.DataFrame(array, index=index, columns=pd.Index(self.names))
 
@@ -117,7 +117,7 @@ def read_targets(y: Any, rows: Any, *, roles: Roles) -> Targets:
 
     Parameters
     ----------
-    y : array-like of shape (n_rows,) or (n_rows, n_outputs)
+    y : array-like of shape (n_rows,), (n_rows, n_outputs), or (n_rows, *grid, fields) where the roles tell of a grid
         NaN means not observed.
     rows : Rows, Table or int
         What y belongs to, for the number of rows.
@@ -133,10 +133,9 @@ def read_targets(y: Any, rows: Any, *, roles: Roles) -> Targets:
         raise ValueError("This estimator requires y to be passed, but the target y is None.")
     container = _container(y)
     names = _names(y)
-    array = _numbers(y)
+    array = _numbers(y, roles.state)
     n_rows = rows if isinstance(rows, int) else rows.n_rows
     check_consistent_length(np.empty(n_rows), array)
-    one_dimensional = array.ndim == 1
     values = array.reshape(len(array), -1).astype(roles.dtype, copy=False)
     if values.shape[1] != roles.n_outputs:
         raise ValueError(f"y has {values.shape[1]} column(s), but {roles.n_outputs} in fit.")
@@ -144,11 +143,13 @@ def read_targets(y: Any, rows: Any, *, roles: Roles) -> Targets:
         raise ValueError(
             "Input y contains NaN only: nothing was observed. NaN in y is legal where other rows have a value."
         )
-    return Targets(values, Output(container, one_dimensional, names, roles.dtype))
+    return Targets(values, Output(container, array.shape[1:], names, roles.dtype))
 
 
-def _numbers(y: Any) -> np.ndarray:
-    if getattr(y, "ndim", 0) > 2:
+def _numbers(y: Any, state: tuple[int, ...] | None) -> np.ndarray:
+    if state is not None and np.ndim(y) > 2 and np.shape(y)[1:] != state:
+        raise ValueError(f"y has snapshots of shape {np.shape(y)[1:]}, but the field has the shape {state}.")
+    if state is None and getattr(y, "ndim", 0) > 2:
         raise ValueError(
             f"y has shape {y.shape}, but (n_rows,) or (n_rows, n_outputs) is expected. Turn an array of shape "
             "(n_series, n_times, dim) into rows with X, y = to_rows(values, times)."
@@ -157,7 +158,7 @@ def _numbers(y: Any) -> np.ndarray:
         raise ValueError("y is categorical, but an equation's state is numeric. Give numbers.")
     if not isinstance(y, (pd.Series, pd.DataFrame)) and nw.dependencies.is_into_series(y):
         y = y.to_numpy()
-    array = check_array(y, ensure_2d=False, ensure_all_finite="allow-nan", input_name="y")
+    array = check_array(y, ensure_2d=False, allow_nd=state is not None, ensure_all_finite="allow-nan", input_name="y")
     if array.dtype.kind not in "fiub":
         raise ValueError(f"y holds {array.dtype}, but an equation's state is numeric. Give numbers.")
     return array

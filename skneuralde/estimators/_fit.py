@@ -10,7 +10,7 @@ import torch
 
 from skneuralde.data import Panel, Roles
 from skneuralde.data.positions import where
-from skneuralde.data.timeline import complete, first_position, previous
+from skneuralde.data.timeline import complete, previous
 from skneuralde.estimators._forecast import simulate
 from skneuralde.estimators._loss_choice import choose_loss
 from skneuralde.estimators._models import MANY_SERIES
@@ -25,7 +25,14 @@ from skneuralde.estimators._objectives import (
 )
 from skneuralde.estimators._scales import Scales
 from skneuralde.estimators._setup import Methods, Setup
-from skneuralde.estimators._states import chains_of, filter_calibration, filters, infer_states, observed
+from skneuralde.estimators._states import (
+    chains_of,
+    filter_calibration,
+    filters,
+    infer_states,
+    observed,
+    origin_positions,
+)
 from skneuralde.inference import JumpSplitting, LocalLinearisation, Method, Model, Observation, Selection
 from skneuralde.losses import Objective
 from skneuralde.problems import Problem
@@ -290,13 +297,17 @@ def measure_residual_noise(model: Model, panel: Panel, setup: Setup) -> None:
     paths = simulate(model, panel, np.arange(len(panel.times)), setup, states, n_paths=1, seed=setup.seed)
     residual = paths[0] - panel.values
     if setup.initial_state == "first":
-        first = first_position(panel, complete(panel))
+        first = origin_positions(panel, setup)
         residual[first[first >= 0]] = np.nan
     observed = ~np.isnan(residual)
     weight = panel.weight[:, None] * observed
-    variance = (weight * np.where(observed, residual, 0.0) ** 2).sum(0) / np.maximum(weight.sum(0), 1e-300)
+    # The points of a grid have one variance for each field.
+    squares, total = (
+        x.sum(0).reshape(setup.n_points, -1).sum(0)
+        for x in (weight * np.where(observed, residual, 0.0) ** 2, weight)
+    )
     floor = np.finfo(np.float32).tiny
-    std = setup.tensor(np.sqrt(np.maximum(variance, floor)))
+    std = setup.tensor(np.sqrt(np.maximum(squares / np.maximum(total, 1e-300), floor))).repeat(setup.n_points)
     model.log_noise = torch.nn.Parameter(std.log(), requires_grad=False)
 
 

@@ -10,10 +10,10 @@ import torch
 from skneuralde.data.panel import Panel
 from skneuralde.data.timeline import previous
 from skneuralde.estimators._objectives import input_path, series_keys, transitions_to
-from skneuralde.estimators._predictive import Forecast
+from skneuralde.estimators._predictive import Forecast, OfLaw
 from skneuralde.estimators._setup import Setup
 from skneuralde.estimators._states import States, filters, infer_states, origin_positions, smoothed_moments
-from skneuralde.inference import Curves, Gaussian, Law, Model, TransitionSource, gaussian_log_density
+from skneuralde.inference import Curves, Independent, Law, Model, TransitionSource
 from skneuralde.losses import started
 from skneuralde.noise import keyed_normals
 
@@ -166,8 +166,7 @@ def _forecast_far(
     if n_paths > 1:
         result.put_samples(rows, _with_noise(paths, view, panel, positions, setup, setup.seed))
     else:
-        variance = torch.diag_embed(setup.tensor(result.std[rows]).square())
-        result.put_law(rows, Gaussian(setup.tensor(result.mean[rows]), variance))
+        result.parts.append((rows, OfLaw(Independent(setup.tensor(result.mean[rows]), setup.tensor(result.std[rows])))))
 
 
 def _has_moments(model: Model, panel: Panel, setup: Setup) -> bool:
@@ -194,8 +193,8 @@ def log_density(model: Model, panel: Panel, asked: np.ndarray, setup: Setup) -> 
     values = setup.tensor(panel.values[asked])
     if model.problem.diffusion is None and setup.layout == "series" and not filters(panel, setup):
         result = forecast(model, panel, asked, setup)
-        cov = torch.diag_embed(setup.tensor(result.std).square())
-        density[:] = gaussian_log_density(values, setup.tensor(result.mean), cov).cpu().numpy()
+        law = Independent(setup.tensor(result.mean), setup.tensor(result.std))
+        density[:] = law.log_density(values).cpu().numpy()
         if setup.initial_state == "first":
             density[origin_positions(panel, setup)[panel.series_of[asked]] == asked] = np.nan
         return density

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from skneuralde.inference import Law
+from skneuralde.inference import Independent, Law
 
 
 class Marginals(Protocol):
@@ -22,7 +22,7 @@ class Marginals(Protocol):
 class OfLaw:
     """Marginals that a law knows."""
 
-    law: Law
+    law: Law | Independent
 
     @torch.no_grad()
     def quantiles(self, levels: np.ndarray) -> np.ndarray:

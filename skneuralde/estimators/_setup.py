@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -83,6 +84,8 @@ class Setup:
         Whether every series has a single observation and the loss compares populations.
     jumps : bool
         Whether the equation has jumps.
+    grid : tuple of int
+        Of fields, () where a state is no field: a state holds the fields at every point, point after point.
     """
 
     layout: str
@@ -103,6 +106,17 @@ class Setup:
     device: torch.device
     snapshots: bool = False
     jumps: bool = False
+    grid: tuple[int, ...] = ()
+
+    @property
+    def n_points(self) -> int:
+        """Number of points of the grid; a state that is no field has one."""
+        return math.prod(self.grid)
+
+    @property
+    def n_fields(self) -> int:
+        """Number of components at one point."""
+        return self.n_states // self.n_points
 
     def to(self, device: torch.device) -> Setup:
         """The same choices on another device."""

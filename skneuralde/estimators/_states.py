@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from skneuralde.data.inpaint import fill_fields
 from skneuralde.data.panel import Panel
 from skneuralde.data.positions import where
 from skneuralde.data.timeline import complete, first_position, following, previous
@@ -61,7 +62,7 @@ def filters(panel: Panel, setup: Setup) -> bool:
 
 def origin_positions(panel: Panel, setup: Setup) -> np.ndarray:
     """Each series' first position from which it can start, -1 where there is none, ``(n_series,)``."""
-    return first_position(panel, observed(panel) if setup.is_hidden else complete(panel))
+    return first_position(panel, observed(panel) if setup.is_hidden or setup.grid else complete(panel))
 
 
 def starts_of_chains(panel: Panel, setup: Setup) -> np.ndarray:
@@ -130,6 +131,8 @@ def _guess(panel: Panel, setup: Setup) -> States:
 @torch.no_grad()
 def infer_states(model: Model, panel: Panel, setup: Setup, asked: np.ndarray) -> States:
     """The state at every observation of the series at the positions ``asked``, given those up to there."""
+    if setup.grid:
+        return States(observed(panel), fill_fields(panel, setup.grid), None)
     if not filters(panel, setup):
         return States(complete(panel), panel.values, None)
     wanted = np.isin(panel.series_of, panel.series_of[asked])

@@ -3,7 +3,7 @@
 from skneuralde.inference.births import birth_probabilities
 from skneuralde.inference.calibration import calibrate_moments
 from skneuralde.inference.curves import Curves, Method
-from skneuralde.inference.gaussian import Gaussian, gaussian_log_density
+from skneuralde.inference.gaussian import Gaussian, Independent, gaussian_log_density
 from skneuralde.inference.input_path import InputPath
 from skneuralde.inference.jump_calibration import calibrate_jumps
 from skneuralde.inference.kalman import (
@@ -32,6 +32,7 @@ __all__ = [
     "Filtered",
     "Gathered",
     "Gaussian",
+    "Independent",
     "InputPath",
     "JumpSplitting",
     "Law",

@@ -45,6 +45,24 @@ class Gaussian(NamedTuple):
         return self.mean + (factor @ normals[..., None])[..., 0]
 
 
+class Independent(NamedTuple):
+    """Normal laws of independent components, which may be many: means and standard deviations (n, dim)."""
+
+    mean: Tensor
+    std: Tensor
+
+    def quantiles(self, levels: Tensor) -> Tensor:
+        """Quantiles of every component, ``(n, dim, n_levels)``."""
+        return self.mean[..., None] + self.std[..., None] * torch.special.ndtri(levels)
+
+    def log_density(self, target: Tensor) -> Tensor:
+        """Log densities ``(n,)`` at ``target (n, dim)``, whose NaN entries are integrated out; 0 where all are."""
+        observed = ~target.isnan()
+        white = torch.where(observed, target - self.mean, 0.0) / self.std
+        density = -0.5 * (white.square() + _LOG_2PI) - self.std.log()
+        return density.where(observed, 0.0).sum(-1)
+
+
 def gaussian_log_density(target: Tensor, mean: Tensor, cov: Tensor) -> Tensor:
     """Log density of ``target`` under N(mean, cov); its NaN entries were not observed and are integrated out.
 

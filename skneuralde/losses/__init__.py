@@ -1,6 +1,7 @@
 """Losses bound to data."""
 
-from skneuralde.losses.base import Objective
+from skneuralde.losses.base import Objective, SumOfSquares
+from skneuralde.losses.collocation import Collocation, Intervals
 from skneuralde.losses.filtering import FilterLikelihood
 from skneuralde.losses.growth import GrowingPaths
 from skneuralde.losses.jumps import JumpLikelihood
@@ -13,9 +14,11 @@ from skneuralde.losses.snapshots import SnapshotEnergy
 
 __all__ = [
     "Calibration",
+    "Collocation",
     "CurveObjective",
     "FilterLikelihood",
     "GrowingPaths",
+    "Intervals",
     "JumpLikelihood",
     "LeastSquares",
     "MeanMatching",
@@ -28,6 +31,7 @@ __all__ = [
     "PlainMomentMatching",
     "RankedProbability",
     "SnapshotEnergy",
+    "SumOfSquares",
     "TransitionLikelihood",
     "started",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from skneuralde.inference.model import Model
 
@@ -41,3 +41,20 @@ class Objective(ABC):
     @abstractmethod
     def start_epoch(self, model: Model, epoch: int) -> None:
         """Adjust what changes slowly: the number of paths, the fineness of the propagation."""
+
+
+class SumOfSquares(Objective):
+    """An objective whose items are independent residuals, cheap enough to be differentiated one by one."""
+
+    @abstractmethod
+    def residuals(self, model: Model) -> tuple[nn.Module, tuple[Tensor, ...]]:
+        """How an item's residuals follow from its data.
+
+        Returns
+        -------
+        module : torch.nn.Module
+            Of the data of one item, to its residuals ``(k,)``, in units in which their squares count alike; its
+            parameters are the model's own.
+        data : tuple of Tensor
+            Of all items, which are their first axis.
+        """

@@ -81,6 +81,8 @@ class FieldProblem(nn.Module):
 
     Attributes
     ----------
+    whole : Problem
+        The one that made it.
     drift : FieldDrift
     """
 
@@ -89,8 +91,9 @@ class FieldProblem(nn.Module):
     diffusion = None
     jumps = ()
 
-    def __init__(self, reaction: Reaction, operators: Operators, state: Sequence[int]):
+    def __init__(self, whole: nn.Module, reaction: Reaction, operators: Operators, state: Sequence[int]):
         super().__init__()
+        self.whole = whole
         self.drift = FieldDrift(reaction, operators, state)
 
     def check(self, t: Tensor, u: Tensor, c: Tensor | None = None) -> None:

@@ -128,12 +128,12 @@ class Laplacian(nn.Module):
             return torch.zeros_like(u)
         rates = self.diffusivity(u)
         if len(chosen) == fields:
-            return rates * self._plain(u)
+            return rates * self.second_differences(u)
         index = torch.tensor(chosen, device=u.device)
-        return torch.zeros_like(u).index_copy(-1, index, rates[index] * self._plain(u, index))
+        return torch.zeros_like(u).index_copy(-1, index, rates[index] * self.second_differences(u, index))
 
-    def _plain(self, u: Tensor, index: Tensor | None = None) -> Tensor:
-        """Sum of the second differences over spacing^2, of all fields or of some."""
+    def second_differences(self, u: Tensor, index: Tensor | None = None) -> Tensor:
+        """Sum over the axes of the second differences over spacing^2, of all fields or of some: D = 1 for each."""
         total: Tensor | None = None
         x = u if index is None else u.index_select(-1, index)
         axes = self.axes.on(u.shape[1:-1])

@@ -104,6 +104,11 @@ class Problem(nn.Module):
             self.diffusion.state_dependent = False
         self._noise_dim: int | None = None
 
+    @property
+    def whole(self) -> Problem:
+        """The equation as its user sees it; see `flattened`."""
+        return self
+
     def flattened(self, state: Sequence[int]) -> Problem | FieldProblem:
         """The equation of states ``(batch, n)`` that hold fields of a shape ``(*grid, fields)``, as solvers see it.
 
@@ -112,7 +117,7 @@ class Problem(nn.Module):
         if self.operator is None:
             return self
         assert isinstance(self.drift, Reaction)
-        return FieldProblem(self.drift, self.operator, state)
+        return FieldProblem(self, self.drift, self.operator, state)
 
     def reinterpreted(self, drift: Term, calculus: str) -> Problem:
         """The equation with the same noise and jumps, another drift and another reading of the integral."""

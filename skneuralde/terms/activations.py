@@ -66,6 +66,8 @@ def _tanh(pre: Tensor) -> Tensor:
 class _Tanh(torch.autograd.Function):
     """tanh, which knows its own derivative."""
 
+    generate_vmap_rule = True
+
     @staticmethod
     def forward(pre: Tensor) -> Tensor:
         return _tanh(pre)

@@ -1,5 +1,6 @@
 """Fitting a model to an objective."""
 
+from skneuralde.training.gauss_newton import GaussNewton
 from skneuralde.training.loop import History, Progress, run_training
 from skneuralde.training.optimizers import LBFGS, Adam, EvaluateOnly, Optimizer, trainable
 from skneuralde.training.stopping import StoppingRule
@@ -8,6 +9,7 @@ __all__ = [
     "LBFGS",
     "Adam",
     "EvaluateOnly",
+    "GaussNewton",
     "History",
     "Optimizer",
     "Progress",

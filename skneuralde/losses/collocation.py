@@ -1,0 +1,239 @@
+"""Collocation: the law at single points of a field, without solving anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from skneuralde.inference.bridges import LENGTHS, MIDDLES, Bridge, build_bridge
+from skneuralde.inference.input_path import InputPath
+from skneuralde.inference.model import Model
+from skneuralde.losses.base import SumOfSquares
+from skneuralde.problems import FieldDrift, Laplacian
+from skneuralde.terms import Term
+
+#: How often a bridge is built anew with what the law says on it, in the second epoch and later.
+_SWEEPS = 2
+#: No interval counts for more than this many times the usual one.
+_MOST_WEIGHT = 10.0
+#: Values of fields that are treated at once.
+_CHUNK = 600_000
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """Pairs of neighbouring snapshots.
+
+    Attributes
+    ----------
+    states : Tensor of shape (rows, n)
+        Snapshots without gaps.
+    observed : bool Tensor of shape (rows, points)
+        Where they were observed in all fields.
+    start, stop : int64 Tensor of shape (intervals,)
+        The rows of each pair.
+    time, length : float64 Tensor of shape (intervals,)
+        When it starts, and how long it is.
+    weight : Tensor of shape (intervals,)
+    inputs : InputPath
+        Context and controls of each interval's run.
+    """
+
+    states: Tensor
+    observed: Tensor
+    start: Tensor
+    stop: Tensor
+    time: Tensor
+    length: Tensor
+    weight: Tensor
+    inputs: InputPath
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+
+class LocalBalance(nn.Module):
+    """What the law and diffusion at one point leave of the change that was observed there.
+
+    Parameters
+    ----------
+    law : Term
+    diffusion : Laplacian or None
+    """
+
+    def __init__(self, law: Term, diffusion: Laplacian | None):
+        super().__init__()
+        self.law, self.diffusion = law, diffusion
+
+    def forward(
+        self, t: Tensor, u: Tensor, curvature: Tensor, known: Tensor, unit: Tensor, c: Tensor | None = None
+    ) -> Tensor:
+        """Residuals in units of ``unit``.
+
+        Parameters
+        ----------
+        t : Tensor of shape (..., pieces, 1)
+        u : Tensor of shape (..., pieces, fields)
+        curvature, known, unit : Tensor of shape (..., fields)
+            Mean of the Laplacian for D = 1; what is known of the rate of change, less what was observed of it.
+        c : Tensor of shape (..., pieces, k), optional
+
+        Returns
+        -------
+        Tensor of shape (..., fields)
+        """
+        values = self.law(t.reshape(-1, 1), u.reshape(-1, u.shape[-1]), None if c is None else c.reshape(-1, c.shape[-1]))
+        total = LENGTHS.to(u) @ values.reshape(u.shape) + known
+        if self.diffusion is not None:
+            total = total + self.diffusion.diffusivity(u) * curvature
+        return total / unit
+
+
+class Collocation(SumOfSquares):
+    """The balance of diffusion, law and observed change at random points of random intervals.
+
+    Between two snapshots the field is a `Bridge`, which is exact in the diffusion: first the one that a constant forcing
+    leads along, later, from the second epoch on, the one that the law as it is leads along, with the constant that it
+    still lacks. The time means of law and diffusion along the bridge at any point must then give the change observed
+    there. So every point of every interval is a sample by itself. Each epoch draws new ones.
+
+    Residuals of a field in an interval are measured in their own root mean square, as the epoch finds it: noisy
+    snapshots that are close in time, or far ones between which a bridge is vague, count for little. The loss is the
+    logarithm of that measure, up to a constant.
+
+    Parameters
+    ----------
+    intervals : Intervals
+    drift : FieldDrift
+        Of the model; tells shapes only.
+    scale : Tensor of shape (fields,)
+        Typical rates of change.
+    resolution : float
+        Residuals below this share of ``scale`` count as none.
+    n_samples : int
+        Points drawn in an epoch, about.
+    seed : int
+
+    References
+    ----------
+    .. [1] M. Hochbruck and A. Ostermann, "Exponential integrators", Acta Numerica 19 (2010), for the exact diffusion.
+    .. [2] D. A. Messenger and D. M. Bortz, "Weak SINDy for partial differential equations", J. Comput. Phys. 443
+       (2021), for laws learned from time means instead of derivatives.
+    """
+
+    def __init__(
+        self, intervals: Intervals, drift: FieldDrift, scale: Tensor, *, resolution: float, n_samples: int, seed: int
+    ):
+        self.intervals = intervals
+        self.scale = scale
+        self.seed = seed
+        self.floor = (resolution * scale).square()
+        *grid, self.fields = drift.state
+        self.points = intervals.observed.shape[1]
+        self.per_interval = min(self.points, max(1, n_samples // len(intervals)))
+        self.weight = torch.ones(len(intervals) * self.per_interval, dtype=scale.dtype, device=scale.device)
+        self.of = torch.arange(len(intervals), device=scale.device).repeat_interleave(self.per_interval)
+        self.variance = scale.square().expand(len(intervals), -1)
+        self.data: tuple[Tensor, ...] = ()
+
+    def start_epoch(self, model: Model, epoch: int) -> None:
+        """Draw new points, along bridges that follow the present law; measure their residuals with it."""
+        generator = torch.Generator().manual_seed((self.seed + 7919 * epoch) % 2**62)
+        drift: FieldDrift = model.problem.drift
+        with torch.no_grad():
+            self._draw(drift, 0 if epoch == 1 else _SWEEPS, generator)
+            if epoch > 1:
+                self._weigh(LocalBalance(drift.reaction.law, drift.diffusion))
+
+    def _draw(self, drift: FieldDrift, sweeps: int, generator: torch.Generator) -> None:
+        order, parts = [], []
+        for h, items in self._alike():
+            bridge = self._bridge(drift, h, items, sweeps)
+            points, valid = self._points(items, generator)
+            parts.append((*self._samples(drift, h, items, bridge, points), valid))
+            order.append(items)
+        back = torch.cat(order).argsort()
+        *data, valid = (torch.cat(part)[back].flatten(0, 1) for part in zip(*parts, strict=True))
+        self.data = tuple(data)
+        self.weight = self.intervals.weight[self.of] * valid
+
+    def _alike(self) -> Iterator[tuple[float, Tensor]]:
+        """Intervals of the same length, some at a time."""
+        lengths, which = torch.unique(self.intervals.length, return_inverse=True)
+        size = max(1, _CHUNK // (self.points * self.fields))
+        for k, h in enumerate(lengths.tolist()):
+            for items in (which == k).nonzero()[:, 0].split(size):
+                yield h, items
+
+    def _bridge(self, drift: FieldDrift, h: float, items: Tensor, sweeps: int) -> Bridge:
+        start, stop = (self.intervals.states[rows[items]] for rows in (self.intervals.start, self.intervals.stop))
+        bridge = build_bridge(drift, h, start, stop)
+        times, inputs = self._when(h, items)
+        for _ in range(sweeps):
+            forcing = [
+                drift.without_diffusion(times[:, piece, None], u, None if inputs is None else inputs[:, piece])
+                for piece, u in enumerate(bridge.nodes)
+            ]
+            bridge = build_bridge(drift, h, start, stop, torch.stack(forcing))
+        return bridge
+
+    def _when(self, h: float, items: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Times (items, pieces) of the nodes, and context and controls (items, pieces, k) then."""
+        times = self.intervals.time[items, None] + h * MIDDLES.to(self.intervals.time)
+        inputs = self.intervals.inputs.select(items).on_grid(times)
+        return times.to(self.scale.dtype), inputs if inputs.shape[-1] else None
+
+    def _points(self, items: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Points (items, per_interval), and whether they were observed at both ends, as many as there are."""
+        there = self.intervals.observed[self.intervals.start[items]] & self.intervals.observed[self.intervals.stop[items]]
+        draws = torch.rand(len(items), self.points, generator=generator).to(there.device)
+        chosen = torch.where(there, draws, -1.0).topk(self.per_interval).indices
+        return chosen, there.gather(1, chosen).to(self.scale.dtype)
+
+    def _samples(
+        self, drift: FieldDrift, h: float, items: Tensor, bridge: Bridge, points: Tensor
+    ) -> tuple[Tensor, ...]:
+        """The data of `LocalBalance` at some points, each (items, per_interval, ...); units come last."""
+        pieces, copies = len(LENGTHS), points.shape[1]
+        change = self.intervals.states[self.intervals.stop[items]] - self.intervals.states[self.intervals.start[items]]
+        known = drift.field(change / -h)
+        for source in drift.reaction.sources:
+            known = known + source.to(known)
+        for share, nodes in zip(LENGTHS.tolist(), bridge.nodes, strict=True):
+            for other in drift.operators.others:
+                known = known + share * other(drift.field(nodes))
+        mean = drift.field(bridge.mean)
+        curvature = torch.zeros_like(mean) if drift.diffusion is None else drift.diffusion.second_differences(mean)
+        index = points[..., None].expand(-1, -1, self.fields)
+        curvature, known = (x.reshape(len(items), self.points, -1).gather(1, index) for x in (curvature, known))
+        u = bridge.nodes.view(pieces, len(items), self.points, -1).gather(2, index.expand(pieces, -1, -1, -1))
+        times, inputs = self._when(h, items)
+        t = times[:, None, :, None].expand(-1, copies, -1, -1)
+        samples = (t, u.movedim(0, 2), curvature, known)
+        return samples if inputs is None else (*samples, inputs[:, None].expand(-1, copies, -1, -1))
+
+    def _weigh(self, balance: nn.Module) -> None:
+        """Measure the residuals of every field in every interval with the law as it is."""
+        squares = balance(*self._in_units(torch.ones_like(self.scale))).square() * self.weight[:, None]
+        zeros = squares.new_zeros(len(self.intervals), self.fields)
+        counts = zeros[:, 0].index_add(0, self.of, self.weight)
+        variance = zeros.index_add(0, self.of, squares) / counts[:, None].clamp_min(torch.finfo(counts.dtype).tiny)
+        usual = variance[counts > 0].median(0).values
+        self.variance = variance.maximum(usual / _MOST_WEIGHT).maximum(self.floor)
+
+    def _in_units(self, units: Tensor) -> tuple[Tensor, ...]:
+        t, u, curvature, known, *inputs = self.data
+        return (t, u, curvature, known, units.expand_as(known), *inputs)
+
+    def residuals(self, model: Model) -> tuple[nn.Module, tuple[Tensor, ...]]:
+        drift = model.problem.drift
+        return LocalBalance(drift.reaction.law, drift.diffusion), self._in_units(self.variance.sqrt()[self.of])
+
+    def values(self, model: Model, items: Tensor, *, seed: int) -> Tensor:
+        balance, data = self.residuals(model)
+        squares = balance(*(x[items] for x in data)).square()
+        size = (self.variance[self.of[items]] / self.scale.square()).log()
+        return 0.5 * (squares + size).mean(-1)
