@@ -1,7 +1,7 @@
 """Differential equations learned from time series, with the interface of scikit-learn."""
 
 from skneuralde.data import to_rows
-from skneuralde.estimators import NeuralJumpDiffusion, NeuralSDERegressor
+from skneuralde.estimators import NeuralJumpDiffusion, NeuralPDEField, NeuralSDERegressor
 from skneuralde.problems import Advection, Dirichlet, Jump, Laplacian, Problem
 from skneuralde.solvers import expect, solve
 from skneuralde.terms import MLP
@@ -15,6 +15,7 @@ __all__ = [
     "Jump",
     "Laplacian",
     "NeuralJumpDiffusion",
+    "NeuralPDEField",
     "NeuralSDERegressor",
     "Problem",
     "expect",

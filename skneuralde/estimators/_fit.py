@@ -109,17 +109,19 @@ def choose_setup(
     if interpolation == "auto":
         interpolation = "next" if is_transition else "linear"
     start_time = 0.0 if roles.layout == "flow" else float(panel.times.min())
+    grid = () if roles.state is None else roles.state[:-1]
+    points = math.prod(grid)
     return Setup(
         layout=roles.layout,
         initial_state="context" if roles.layout == "table" else roles.initial_state,
         loss=loss,
         origin=origin,
         interpolation=interpolation,
-        n_states=len(scales.state[0]),
-        components=_components(observation, len(scales.state[0])),
+        n_states=points * len(scales.state[0]),
+        components=_components(observation, points * len(scales.state[0])),
         is_hidden=is_hidden,
         rtol=estimator.rtol,
-        methods=choose_methods(estimator, problem, scales, loss, dtype, device),
+        methods=choose_methods(estimator, problem, scales, loss, dtype, device, points),
         start_time=start_time,
         longest=_longest_transition(panel, observed(panel) if is_transition else complete(panel)),
         seed=seed,
@@ -127,12 +129,19 @@ def choose_setup(
         dtype=dtype,
         device=device,
         jumps=len(problem.jumps) > 0,
+        grid=grid,
         snapshots=loss == "energy" and are_snapshots(panel, roles.layout, roles.initial_state),
     )
 
 
 def choose_methods(
-    estimator: Any, problem: Problem, scales: Scales, loss: str, dtype: torch.dtype, device: torch.device
+    estimator: Any,
+    problem: Problem,
+    scales: Scales,
+    loss: str,
+    dtype: torch.dtype,
+    device: torch.device,
+    points: int = 1,
 ) -> Methods:
     """The solvers of curves in training, of paths and of moments, at their tolerances.
 
@@ -140,7 +149,7 @@ def choose_methods(
     exact one is ``rtol`` nats, in standard deviations of y, wherever the state is.
     """
     training, paths, moments = choose_solvers(estimator.solver, problem, loss)
-    scale = torch.as_tensor(scales.state[1], dtype=dtype).to(device)
+    scale = torch.as_tensor(scales.state[1], dtype=dtype).repeat(points).to(device)
     smallest = 10.0 * torch.finfo(dtype).eps
     with_noise = problem.diffusion is not None
 

@@ -35,7 +35,7 @@ from skneuralde.inference.uncertainty import Uncertainty
 from skneuralde.losses import Objective, PathObjective
 from skneuralde.problems import Problem
 from skneuralde.terms import MLP, has_known_units
-from skneuralde.training import History, Progress, run_training
+from skneuralde.training import History, Optimizer, Progress, StoppingRule, run_training
 
 _LOSSES = ("auto", *TRANSITION_LOSSES, *CURVE_LOSSES)
 
@@ -115,10 +115,10 @@ class BaseDifferentialEquation(FittedEquation):
             model.propagator = _on_device(model.propagator, cpu)
             state |= {
                 "model_": model,
-                "problem_": model.problem,
+                "problem_": model.problem.whole,
                 "_setup": self._setup.to(cpu),
                 "device_": cpu,
-                **self._terms(model.problem),
+                **self._terms(model.problem.whole),
             }
         return state
 
@@ -188,8 +188,7 @@ class BaseDifferentialEquation(FittedEquation):
         self._typical_context = weighted_scaling(np.hstack([panel.context, panel.controls]), panel.weight).loc
         objective, validation = self._objectives(panel, X_val, y_val, seed)
         if self.roles_.layout == "series":
-            names = self._output.describe(self.n_outputs_)
-            _identification.warn_of_unidentified(panel, self.problem_, self._setup.loss, names)
+            self._warn_of_unidentified(panel)
         before, self._uncertainty = getattr(self, "_uncertainty", None), None
         if self.uncertainty == "laplace":
             _uncertainty.refuse_laplace(self._setup.loss, self.model_)
@@ -201,12 +200,22 @@ class BaseDifferentialEquation(FittedEquation):
             self._uncertainty = _uncertainty.train_ensemble(self, panel, X_val, y_val, seed=seed, before=before)
         return self
 
+    def _warn_of_unidentified(self, panel: Panel) -> None:
+        names = self._output.describe(self.n_outputs_)
+        _identification.warn_of_unidentified(panel, self.problem_, self._setup.loss, names)
+
     def _read_training_rows(self, X: Any, y: Any, sample_weight: Any, *, warm: bool) -> Panel:
         """Decide roles and clock, which weights that were learned before are bound to, and read the rows by them."""
         table = check_features(self, X, reset=not warm)
         if not warm:
             self.roles_ = Roles.fit(
-                table, y, time=self.time, series=self.series, controls=self.controls, initial_state=self.initial_state
+                table,
+                y,
+                time=self.time,
+                series=self.series,
+                controls=self.controls,
+                initial_state=self.initial_state,
+                state=self._state_of(y),
             )
         rows = self.roles_.read(table)
         targets = read_targets(y, rows, roles=self.roles_)
@@ -227,17 +236,22 @@ class BaseDifferentialEquation(FittedEquation):
         self.series_ = series
         return panel
 
+    def _state_of(self, y: Any) -> tuple[int, ...] | None:
+        """The shape of a field of which each row of y is a snapshot; None where a row is a state by itself."""
+        return None
+
     def _start_model(self, panel: Panel, seed: int, device: torch.device, *, warm: bool) -> None:
         """Settle what "auto" leaves open, around a new equation or, warm, the one that was learned before."""
         dtype = torch.float32 if self.roles_.dtype == np.float32 else torch.float64
-        scales, observation = self._measure(panel, dtype)
+        seen = self._seen(panel)
+        scales, observation = self._measure(seen, dtype)
         chosen: dict[str, Any] = {"seed": seed, "dtype": dtype, "device": device}
         if warm:
             setup = _fit.choose_setup(
                 self,
                 panel,
                 self.roles_,
-                self.problem_,
+                self.model_.problem,
                 scales,
                 seed=seed,
                 dtype=dtype,
@@ -253,17 +267,21 @@ class BaseDifferentialEquation(FittedEquation):
         sees = tuple(self.inputs) + (("time",) if self.roles_.layout == "table" and "time" not in self.inputs else ())
         default = MLP(self.hidden_layer_sizes, self.activation)
         generator = torch.Generator().manual_seed(seed)
-        factory = TermFactory(panel, scales, sees, default, dtype, generator, observation)
+        factory = TermFactory(seen, scales, sees, default, dtype, generator, observation)
         problem = self._build_problem(factory)
         self._setup = _fit.choose_setup(self, panel, self.roles_, problem, scales, observation, **chosen)
         _loss_choice.warn_of_collapse(self._setup.loss, self.debiased, problem)
         _loss_choice.warn_of_snapshots(self._setup)
-        self._scale = scales.state[1]
+        self._scale = np.tile(scales.state[1], self._setup.n_points)
         self.model_ = _models.build_model(factory, problem, panel, self.roles_, self._setup, self.observation_noise).to(
             device
         )
-        self.problem_ = self.model_.problem
+        self.problem_ = self.model_.problem.whole
         self.device_ = device
+
+    def _seen(self, panel: Panel) -> Panel:
+        """The rows of what coefficients see: those of the panel, where a row is a state."""
+        return panel
 
     def _tell_loss(self) -> None:
         self.loss_name_ = self._setup.loss
@@ -318,20 +336,9 @@ class BaseDifferentialEquation(FittedEquation):
         return make(panel, rows), make(panel, held_rows, held_schedule)
 
     def _train(self, panel: Panel, objective: Objective, validation: Objective | None, seed: int) -> None:
-        optimizer, stopping = _fit.choose_optimizer(self, self.model_, objective, validation is not None)
         history = History()
         try:
-            run_training(
-                self.model_,
-                objective,
-                optimizer,
-                stopping,
-                history=history,
-                validation=validation,
-                seed=seed,
-                on_epoch=None if self.on_epoch is None else self._call_on_epoch,
-                verbose=bool(self.verbose),
-            )
+            self._minimise(panel, objective, validation, history, seed)
         finally:
             # Also after an interruption: the best weights so far are in the model.
             self.n_iter_ = len(history.loss_curve)
@@ -342,6 +349,33 @@ class BaseDifferentialEquation(FittedEquation):
             self._finish(panel)
             if isinstance(objective, PathObjective) and objective.stochastic:
                 self.solver_stats_["n_paths"] = objective.paths
+
+    def _minimise(
+        self, panel: Panel, objective: Objective, validation: Objective | None, history: History, seed: int
+    ) -> None:
+        optimizer, stopping = _fit.choose_optimizer(self, self.model_, objective, validation is not None)
+        self._run(objective, optimizer, stopping, validation, history, seed)
+
+    def _run(
+        self,
+        objective: Objective,
+        optimizer: Optimizer,
+        stopping: StoppingRule,
+        validation: Objective | None,
+        history: History,
+        seed: int,
+    ) -> None:
+        run_training(
+            self.model_,
+            objective,
+            optimizer,
+            stopping,
+            history=history,
+            validation=validation,
+            seed=seed,
+            on_epoch=None if self.on_epoch is None else self._call_on_epoch,
+            verbose=bool(self.verbose),
+        )
 
     def _finish(self, panel: Panel) -> None:
         """Everything that is measured with the final weights."""

@@ -20,8 +20,8 @@ from skneuralde.inference.uncertainty import Parameters, Uncertainty
 from skneuralde.problems import Problem
 
 
-class CoefficientFields:
-    """Drift and diffusion of a fitted equation as functions of the state."""
+class EvaluatedCoefficients:
+    """Coefficients of a fitted equation at given states."""
 
     problem_: Problem
     model_: Model
@@ -33,6 +33,70 @@ class CoefficientFields:
     _typical_context: np.ndarray
     #: Of the trainable parameters; None where fit was not asked for it, or could not tell.
     _uncertainty: Uncertainty | None
+
+    def _field(
+        self,
+        name: str,
+        U: Any,
+        t: Any,
+        context: Any,
+        return_std: bool,
+        coefficient: Callable[[Problem], Callable[..., Tensor]] | None = None,
+    ) -> Any:
+        """Value of a coefficient, that of this name where none is given, and its standard error."""
+        check_is_fitted(self)
+        states = _read_states(U, self._setup.n_fields)
+        times = read_instants(t, len(states), self.clock_)
+        columns = self._read_context(context, len(states))
+        function = _on_parameters(
+            _Coefficient(self.model_, attrgetter(name) if coefficient is None else coefficient),
+            self._setup.times(times).to(self._setup.dtype)[:, None],
+            self._setup.tensor(states),
+            self._setup.tensor(columns),
+        )
+        flat = np.ndim(U) == 1 and coefficient is None
+        with torch.no_grad():
+            learned = function({})
+        value = self._as_array(learned, flat, f"{name} is", states)
+        if not return_std:
+            return value
+        if self._uncertainty is None:
+            raise ValueError(
+                "return_std=True needs standard errors of the parameters, which fit did not leave. Fit with "
+                "uncertainty='laplace' or 'ensemble'; where training finds no minimum, 'laplace' warns and leaves none."
+            )
+        if name == "diffusion":
+            function = _up_to_sign(function, learned)
+        with torch.no_grad():
+            std = self._uncertainty.std(function, self.model_)
+        return value, self._as_array(std, flat, f"standard error of the {name} is", states)
+
+    def _as_array(self, value: Tensor, flat: bool, what: str, states: np.ndarray) -> np.ndarray:
+        array = value.detach().cpu().numpy().astype(self._output.dtype, copy=False)
+        finite = np.isfinite(array).reshape(len(array), -1).all(axis=1)
+        if not finite.all():
+            row = int(np.argmin(finite))
+            raise ValueError(f"The {what} not finite in row {row} of U, at the state {states[row]}.")
+        return array[:, 0] if flat and array.ndim == 2 else array
+
+    def _read_context(self, context: Any, n: int) -> np.ndarray:
+        names = self.roles_.names_of((*self.roles_.context, *self.roles_.controls))
+        if context is None:
+            return np.tile(self._typical_context, (n, 1))
+        given = getattr(context, "columns", None)
+        if given is not None and list(given) != names:
+            raise ValueError(f"context has the columns {list(given)}, but fit's were {names}, in this order.")
+        array = check_array(context, ensure_2d=False, dtype=np.float64, ensure_min_features=0, input_name="context")
+        if array.shape not in ((len(names),), (n, len(names))):
+            raise ValueError(
+                f"context has shape {array.shape}, but ({len(names)},) or ({n}, {len(names)}) is expected: one number "
+                f"for each context and control column of fit, which were {names}."
+            )
+        return np.array(np.broadcast_to(array, (n, len(names))))
+
+
+class CoefficientFields(EvaluatedCoefficients):
+    """Drift and diffusion of a fitted equation as functions of the state."""
 
     def drift_field(self, U: Any, t: Any = 0.0, *, context: Any = None, return_std: bool = False) -> Any:
         """Evaluate the learned drift f(t, u).
@@ -106,66 +170,6 @@ class CoefficientFields:
         if self.problem_.diffusion is None:
             raise ValueError("There is no diffusion to evaluate: the equation was fitted with diffusion=None.")
         return self._field("diffusion", U, t, context, return_std)
-
-    def _field(
-        self,
-        name: str,
-        U: Any,
-        t: Any,
-        context: Any,
-        return_std: bool,
-        coefficient: Callable[[Problem], Callable[..., Tensor]] | None = None,
-    ) -> Any:
-        """Value of a coefficient, that of this name where none is given, and its standard error."""
-        check_is_fitted(self)
-        states = _read_states(U, self._setup.n_states)
-        times = read_instants(t, len(states), self.clock_)
-        columns = self._read_context(context, len(states))
-        function = _on_parameters(
-            _Coefficient(self.model_, attrgetter(name) if coefficient is None else coefficient),
-            self._setup.times(times).to(self._setup.dtype)[:, None],
-            self._setup.tensor(states),
-            self._setup.tensor(columns),
-        )
-        flat = np.ndim(U) == 1 and coefficient is None
-        with torch.no_grad():
-            learned = function({})
-        value = self._as_array(learned, flat, f"{name} is", states)
-        if not return_std:
-            return value
-        if self._uncertainty is None:
-            raise ValueError(
-                "return_std=True needs standard errors of the parameters, which fit did not leave. Fit with "
-                "uncertainty='laplace' or 'ensemble'; where training finds no minimum, 'laplace' warns and leaves none."
-            )
-        if name == "diffusion":
-            function = _up_to_sign(function, learned)
-        with torch.no_grad():
-            std = self._uncertainty.std(function, self.model_)
-        return value, self._as_array(std, flat, f"standard error of the {name} is", states)
-
-    def _as_array(self, value: Tensor, flat: bool, what: str, states: np.ndarray) -> np.ndarray:
-        array = value.detach().cpu().numpy().astype(self._output.dtype, copy=False)
-        finite = np.isfinite(array).reshape(len(array), -1).all(axis=1)
-        if not finite.all():
-            row = int(np.argmin(finite))
-            raise ValueError(f"The {what} not finite in row {row} of U, at the state {states[row]}.")
-        return array[:, 0] if flat and array.ndim == 2 else array
-
-    def _read_context(self, context: Any, n: int) -> np.ndarray:
-        names = self.roles_.names_of((*self.roles_.context, *self.roles_.controls))
-        if context is None:
-            return np.tile(self._typical_context, (n, 1))
-        given = getattr(context, "columns", None)
-        if given is not None and list(given) != names:
-            raise ValueError(f"context has the columns {list(given)}, but fit's were {names}, in this order.")
-        array = check_array(context, ensure_2d=False, dtype=np.float64, ensure_min_features=0, input_name="context")
-        if array.shape not in ((len(names),), (n, len(names))):
-            raise ValueError(
-                f"context has shape {array.shape}, but ({len(names)},) or ({n}, {len(names)}) is expected: one number "
-                f"for each context and control column of fit, which were {names}."
-            )
-        return np.array(np.broadcast_to(array, (n, len(names))))
 
 
 class _Coefficient(nn.Module):

@@ -27,6 +27,7 @@ class Method:
     dt: float | None
     max_steps: int
     cell: float
+    gradient: str = "direct"
 
 
 @dataclass(frozen=True)
@@ -146,4 +147,5 @@ class Curves:
             dt=method.dt,
             max_steps=method.max_steps,
             aside=aside,
+            gradient=method.gradient,
         )

@@ -2,7 +2,7 @@
 
 from skneuralde.training.gauss_newton import GaussNewton
 from skneuralde.training.loop import History, Progress, run_training
-from skneuralde.training.optimizers import LBFGS, Adam, EvaluateOnly, Optimizer, trainable
+from skneuralde.training.optimizers import LBFGS, Adam, EvaluateOnly, Optimizer, mean_loss, trainable
 from skneuralde.training.stopping import StoppingRule
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Optimizer",
     "Progress",
     "StoppingRule",
+    "mean_loss",
     "run_training",
     "trainable",
 ]

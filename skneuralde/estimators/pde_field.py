@@ -1,0 +1,572 @@
+"""`NeuralPDEField`: a partial differential equation learned from snapshots of fields on a grid."""
+
+from __future__ import annotations
+
+import copy
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from numbers import Real
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
+from torch import nn
+
+from skneuralde.data import Panel
+from skneuralde.data.inpaint import fill_fields
+from skneuralde.estimators import _field_stages as stages
+from skneuralde.estimators import _fit
+from skneuralde.estimators._coefficients import TermFactory
+from skneuralde.estimators._grids import changes, guess_diffusivity, points_panel, state_shape
+from skneuralde.estimators._objectives import CURVE_LOSSES
+from skneuralde.estimators._predictive import Forecast
+from skneuralde.estimators._scales import Scales
+from skneuralde.estimators.base import BaseDifferentialEquation
+from skneuralde.estimators.fields import EvaluatedCoefficients
+from skneuralde.inference import Observation
+from skneuralde.losses import Collocation, Objective
+from skneuralde.problems import FieldProblem, Laplacian, Positive, Problem, Reaction
+from skneuralde.solvers import SolverError
+from skneuralde.terms import summands
+from skneuralde.training import LBFGS, Adam, GaussNewton, History, Optimizer, StoppingRule, mean_loss, trainable
+
+#: Points at which one epoch of collocation looks, and the most parameters of a full matrix.
+_SAMPLES, _MOST_PARAMETERS = 6_000, 2_000
+#: Collocation is over when its residuals shrink by less than this logarithm, for so many epochs.
+_SETTLED, _PATIENCE = 0.1, 2
+#: A root mean square error of the solutions, in standard deviations, at which nothing is left for the later stages.
+_SMALL = 1e-2
+#: Epochs of each horizon of the second stage.
+_SHOOTING_EPOCHS = 5
+#: An interval moves if a field changes by more than this many standard deviations; fields are nearly all at rest when
+#: the usual run has no more than so many intervals that move.
+_MOVES, _FEW_MOVING = 1e-2, 2
+
+
+class NeuralPDEField(EvaluatedCoefficients, BaseDifferentialEquation):
+    """Learn du/dt = D Lap u + R(t, u) from snapshots of fields on a grid, with other operators and sources if known.
+
+    A row of X asks for the fields of a run at a time; y holds the snapshots taken then. The reaction R is the same law
+    at every point; it, the diffusivity and operators may be known, learned, or sums of both.
+
+    Parameters
+    ----------
+    reaction : "mlp", MLP, None, number, array, callable, torch.nn.Module or list of these, default="mlp"
+        R, of the fields at one point: a callable or module takes ``(t, u)`` or ``(t, u, c)`` with ``t (batch, 1)``,
+        ``u (batch, fields)`` and ``c (batch, k)``, the context and control columns in order, and returns ``(batch,
+        fields)``. A list is the sum of its elements. An array ``(*grid, fields)`` is a source that is known at every
+        point, a `torch.nn.Parameter` of that shape one that is learned.
+    diffusivity : "learn", None, number, array-like of shape (fields,), torch.nn.Parameter, torch.nn.Module or list of \
+these, default="learn"
+        D, in squared units of ``spacing`` per ``time_unit``; 0 for fields that do not diffuse. A list has an entry per
+        field, of any kind. See `Laplacian`.
+    operator : callable, torch.nn.Module or list of these, optional
+        What else acts on fields ``u (batch, *grid, fields)`` as a whole, such as `Advection`. Its modules are copied and
+        trained.
+    grid : int or tuple of int, optional
+        Numbers of points along each axis, where y is flat. By default the middle axes of y.
+    spacing : float or tuple of float, optional
+        Distance of neighbouring points; by default that of y's coordinates if it is an xarray object, else 1.
+    boundary : str, Dirichlet or tuple of these, default="neumann"
+        One for all axes, or one for each: "neumann", "neumann_cell", "periodic", "dirichlet"; see `Laplacian`.
+    stages : "auto" or sequence of {"collocation", "shooting", "path"}, default="auto"
+        How the law is learned, one after the other. "collocation": at single points, between neighbouring snapshots,
+        without solving anything. "shooting": by solutions that start at snapshots, over growing times. "path": by
+        solutions from the initial states over all times. Auto: the first, unless operators or sources are learned;
+        then the others, unless solutions are within a hundredth of a standard deviation already.
+    hidden_layer_sizes : sequence of int, default=(50,)
+    activation : str, default="tanh"
+    time, series, controls, control_interpolation, time_unit
+        Like in `NeuralSDERegressor`: columns of X. ``series`` names the runs.
+    initial_state : {"auto", "first", "learn"}, default="auto"
+        Where a run starts: at its first snapshot (auto), or at a field that is learned.
+    origin : {"auto", "start", "last"}, default="auto"
+        From where a row is predicted: its run's initial state (auto), or the last snapshot before it.
+    inputs : sequence of {"time", "state", "context", "controls"}, default=("state", "context", "controls")
+        What the networks see.
+    solver : str, default="auto"
+        See `skneuralde.solvers.solver_names`. Auto: "rosenbrock" where fields diffuse, "rock2" with other operators.
+    rtol : float, default=1e-3
+    atol : float, default=1e-6
+        In standard deviations of each field.
+    dt : float, optional
+        Step of fixed-step methods; by default a tenth of the median gap.
+    max_steps : int, default=100_000
+    optimizer : {"auto", "adam", "lbfgs"}, default="auto"
+        Auto: Gauss-Newton steps for collocation with at most 2,000 parameters; for solutions L-BFGS where a step takes
+        all of them, else Adam.
+    learning_rate_init : float, default=2e-3
+    max_iter : int, default=100
+        Epochs of each stage at most.
+    batch_size : int or "auto", default="auto"
+        Points per epoch of collocation, and solutions per step; auto is 6,000, and what fits into memory.
+    tol : float, default=1e-4
+    n_iter_no_change : int, default=20
+    early_stopping : bool, default=False
+        Hold out the last ``validation_fraction`` of time, or of the runs where there are many; the last stage keeps the
+        weights that do best there.
+    validation_fraction : float, default=0.1
+    warm_start : bool, default=False
+    uncertainty : {None, "ensemble"}, default=None
+        Where standard errors of `reaction_field` come from: ``n_members`` more models, which takes as many times longer.
+    n_members : int, default=5
+    on_epoch : callable, optional
+    random_state : int, RandomState or None, default=None
+    verbose : bool, default=False
+    device : None, "auto", "cpu", "cuda" or "cuda:1", default=None
+        These like in `NeuralSDERegressor`.
+
+    Attributes
+    ----------
+    problem_ : Problem
+        The learned equation, in y's units per ``time_unit_``; `solve` takes it with fields ``(*batch, *grid, fields)``.
+    reaction_ : Term
+        R, a torch module of ``(t, u, c)`` at single points; sources are in ``problem_.drift.sources``.
+    diffusivity_ : ndarray of shape (fields,)
+    grid_ : tuple of int
+        Numbers of points; () where y holds single points.
+    stages_ : list of dict
+        What was done in training: "stage", "horizon" in snapshots, "epochs", "loss" and, where solutions were compared
+        with the data, "error" in standard deviations.
+    n_outputs_ : int
+        Values of a snapshot.
+    loss_name_, loss_reason_, loss_, best_loss_, loss_curve_, validation_scores_, n_iter_, solver_stats_, t_ref_, \
+time_unit_, series_, n_features_in_, feature_names_in_, device_
+        Like in `NeuralSDERegressor`; ``loss_curve_`` has all stages, each with a loss of its own.
+
+    See Also
+    --------
+    NeuralSDERegressor : Without space; it documents what both share.
+    skneuralde.datasets.make_abc_field : A reaction-diffusion problem to learn.
+
+    Notes
+    -----
+    y is ``(n_rows, *grid, fields)``, fields last, or flat with ``grid=``; predictions have the same form. NaN is a sensor
+    that is missing: it counts in no loss, and where a state must start it is filled by the sensor's own values before
+    and after, or by those around. A 2-D y without ``grid=`` has no space: each row is a single point, and the equation
+    an ordinary one. Only an initial state tells where a run is: a new one starts by ``update_state(X0, y0)``.
+
+    Snapshots at rest fix where fields end, not the law that led them there: early, log-spaced snapshots and several
+    initial fields say much more. `fit` warns where nearly all of them are at rest.
+
+    References
+    ----------
+    .. [1] C. Rackauckas, M. Innes, Y. Ma, J. Bettencourt, L. White and V. Dixit, "DiffEqFlux.jl: a Julia library for
+       neural differential equations", arXiv:1902.02376 (2019).
+
+    Examples
+    --------
+    A front that spreads, from eleven looks at it, and the law behind it:
+
+    >>> import numpy as np
+    >>> from skneuralde import Laplacian, NeuralPDEField, Problem, solve
+    >>> x, t = np.linspace(0, 1, 26), np.linspace(0, 5, 11)
+    >>> truth = Problem(lambda t, u: u * (1 - u), operator=Laplacian(0.01, 0.04))
+    >>> y = solve(truth, np.exp(-((x - 0.2) ** 2) / 0.01)[:, None], t, rtol=1e-8).ys[0].numpy()
+    >>> model = NeuralPDEField(diffusivity=0.01, spacing=0.04, random_state=0).fit(t[:, None], y)
+    >>> learned = model.reaction_field([[0.25], [0.5], [0.75]])
+    >>> bool(np.allclose(learned[:, 0], [0.1875, 0.25, 0.1875], atol=0.005))
+    True
+    """
+
+    _coefficients = ("reaction",)
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **BaseDifferentialEquation._parameter_constraints,
+        "spacing": [Interval(Real, 0, None, closed="neither"), "array-like", None],
+        "stages": [StrOptions({"auto"}), "array-like"],
+        "initial_state": [StrOptions({"auto", "first", "learn"})],
+        "origin": [StrOptions({"auto", "start", "last"})],
+        "uncertainty": [StrOptions({"ensemble"}), None],
+    }
+
+    # What fields have no use for.
+    diffusion = n_states = observation = None
+    noise, calculus, observation_noise = "diagonal", "ito", "auto"
+    loss, debiased, n_paths, n_predict_paths = "auto", True, "auto", 2
+
+    def __init__(
+        self,
+        reaction: Any = "mlp",
+        diffusivity: Any = "learn",
+        *,
+        operator: Any = None,
+        grid: Any = None,
+        spacing: Any = None,
+        boundary: Any = "neumann",
+        stages: Any = "auto",
+        hidden_layer_sizes: Any = (50,),
+        activation: str = "tanh",
+        time: Any = "auto",
+        series: Any = None,
+        controls: Any = "auto",
+        control_interpolation: str = "auto",
+        initial_state: Any = "auto",
+        origin: str = "auto",
+        inputs: Any = ("state", "context", "controls"),
+        time_unit: Any = "auto",
+        solver: str = "auto",
+        rtol: float = 1e-3,
+        atol: float = 1e-6,
+        dt: float | None = None,
+        max_steps: int = 100_000,
+        optimizer: str = "auto",
+        learning_rate_init: float = 2e-3,
+        max_iter: int = 100,
+        batch_size: Any = "auto",
+        tol: float = 1e-4,
+        n_iter_no_change: int = 20,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        warm_start: bool = False,
+        uncertainty: str | None = None,
+        n_members: int = 5,
+        on_epoch: Any = None,
+        random_state: Any = None,
+        verbose: bool = False,
+        device: Any = None,
+    ):
+        self.reaction = reaction
+        self.diffusivity = diffusivity
+        self.operator = operator
+        self.grid = grid
+        self.spacing = spacing
+        self.boundary = boundary
+        self.stages = stages
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.time = time
+        self.series = series
+        self.controls = controls
+        self.control_interpolation = control_interpolation
+        self.initial_state = initial_state
+        self.origin = origin
+        self.inputs = inputs
+        self.time_unit = time_unit
+        self.solver = solver
+        self.rtol = rtol
+        self.atol = atol
+        self.dt = dt
+        self.max_steps = max_steps
+        self.optimizer = optimizer
+        self.learning_rate_init = learning_rate_init
+        self.max_iter = max_iter
+        self.batch_size = batch_size
+        self.tol = tol
+        self.n_iter_no_change = n_iter_no_change
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.warm_start = warm_start
+        self.uncertainty = uncertainty
+        self.n_members = n_members
+        self.on_epoch = on_epoch
+        self.random_state = random_state
+        self.verbose = verbose
+        self.device = device
+
+    def reaction_field(self, U: Any, t: Any = 0.0, *, context: Any = None, return_std: bool = False) -> Any:
+        """Evaluate the learned law R(t, u) of single points, without sources.
+
+        Parameters
+        ----------
+        U : array-like of shape (..., fields)
+            Values of all fields at some points: a list of states, or whole snapshots.
+        t : number, datetime or array-like of one per state, default=0.0
+            Numbers are model time: after ``t_ref_``, in ``time_unit_``.
+        context : array-like of shape (k,) or (n, k), optional
+            The context columns and then the control columns. By default the mean of the rows of `fit`.
+        return_std : bool, default=False
+            Also return standard errors; needs ``uncertainty`` in `fit`.
+
+        Returns
+        -------
+        reaction : ndarray of U's shape
+            In y's units per ``time_unit_``.
+        std : ndarray of U's shape
+            If ``return_std``.
+
+        Raises
+        ------
+        ValueError
+            For another shape than this, for states where the law is not finite, and for ``return_std`` after a fit
+            without standard errors.
+        """
+        check_is_fitted(self)
+        states = np.asarray(U, dtype=np.float64)
+        if states.ndim < 2 or states.shape[-1] != self._setup.n_fields:
+            raise ValueError(f"U has shape {states.shape}, but (..., {self._setup.n_fields}) is expected: fields last.")
+        flat = states.reshape(-1, states.shape[-1])
+        answer = self._field("reaction", flat, t, context, return_std, coefficient=_law_of)
+        if return_std:
+            return tuple(part.reshape(states.shape) for part in answer)
+        return answer.reshape(states.shape)
+
+    def _state_of(self, y: Any) -> tuple[int, ...] | None:
+        state = state_shape(y, self.grid)
+        if state is None:
+            given = {
+                "spacing": self.spacing is not None,
+                "boundary": self.boundary != "neumann",
+                "operator": self.operator is not None,
+                "diffusivity": not (isinstance(self.diffusivity, str) or self.diffusivity is None),
+            }
+            for name, told in given.items():
+                if told:
+                    raise ValueError(
+                        f"{name}={getattr(self, name)!r} needs a grid, but each row of y is a single point. Give y as "
+                        "(n_rows, *grid, fields), or name grid=."
+                    )
+        return state
+
+    def _read_training_rows(self, X: Any, y: Any, sample_weight: Any, *, warm: bool) -> Panel:
+        _check_stages(self.stages)
+        panel = super()._read_training_rows(X, y, sample_weight, warm=warm)
+        roles = self.roles_
+        self.grid_ = () if roles.state is None else roles.state[:-1]
+        if self.grid_ and roles.layout != "series":
+            raise ValueError(
+                "Each row of X seems to be a trajectory of its own, but fields are learned from runs of several "
+                "snapshots. Name the column that tells the runs apart in series=, and that of the time in time=."
+            )
+        return panel
+
+    def _seen(self, panel: Panel) -> Panel:
+        return points_panel(panel, self.grid_) if self.grid_ else panel
+
+    def _measure(self, panel: Panel, dtype: torch.dtype) -> tuple[Scales, Observation | None]:
+        scales, observation = super()._measure(panel, dtype)
+        return (replace(scales, rate=self._rate) if self.grid_ else scales), observation
+
+    def _start_model(self, panel: Panel, seed: int, device: torch.device, *, warm: bool) -> None:
+        if self.grid_:
+            fields = self.roles_.state[-1]
+            states = fill_fields(panel, self.grid_)
+            self._rate, self._moving = _typical_rates(panel, states, fields)
+            if not warm:
+                self._guess = self._guess_diffusivity(panel, states)
+        super()._start_model(panel, seed, device, warm=warm)
+
+    def _guess_diffusivity(self, panel: Panel, states: np.ndarray) -> np.ndarray | None:
+        """Where a diffusivity that is learned starts, (fields,)."""
+        parts = self.diffusivity if isinstance(self.diffusivity, (list, tuple)) else [self.diffusivity]
+        if not any(isinstance(part, str) for part in parts):
+            return None
+        return guess_diffusivity(panel, states, self.roles_.state, self._laplacian(1.0))
+
+    def _laplacian(self, diffusivity: Any) -> Laplacian:
+        spacing = 1.0 if self.spacing is None else self.spacing
+        if not isinstance(spacing, Real):
+            spacing = tuple(float(step) for step in spacing)
+        boundary = tuple(self.boundary) if isinstance(self.boundary, (list, tuple)) else self.boundary
+        return Laplacian(diffusivity, spacing, boundary, ndim=len(self.grid_))
+
+    def _build_problem(self, factory: TermFactory) -> Problem | FieldProblem:
+        sources, parts = [], []
+        for part in summands(self.reaction):
+            is_source = getattr(part, "ndim", 0) >= 2 and not callable(part)
+            (sources if is_source else parts).append(copy.deepcopy(part) if is_source else part)
+        spec = parts if len(parts) > 1 else parts[0] if parts else None
+        shape, scale = (factory.dim,), factory.scales.rate
+        law = factory.term(spec, "reaction", shape=shape, scale=scale, sees=factory.inputs.sees)
+        if not self.grid_:
+            if sources:
+                raise ValueError("reaction holds an array of two axes or more, a source on a grid, but y has no grid.")
+            return factory.try_out(Problem(law))
+        state = self.roles_.state
+        others = [] if self.operator is None else copy.deepcopy(summands(self.operator))
+        laplacian = self._laplacian(_read_diffusivity(self.diffusivity, self._guess))
+        if any(isinstance(other, Laplacian) for other in others) and laplacian.diffusing(state[-1]):
+            raise ValueError("operator holds a Laplacian: give its diffusivity in diffusivity=, or diffusivity=None.")
+        whole = Problem([law, *sources] if law is not None else sources or None, operator=[laplacian, *others])
+        flat = whole.flattened(state)
+        trial = factory.trial_u[torch.arange(math.prod(self.grid_)) % len(factory.trial_u)].reshape(1, -1)
+        flat.check(factory.trial_t[:1], trial, factory.trial_c[:1] if factory.trial_c.shape[1] else None)
+        return flat
+
+    def _terms(self, problem: Problem) -> dict[str, Any]:
+        if not isinstance(problem.drift, Reaction):
+            return {"reaction_": problem.drift, "diffusivity_": np.zeros(self.n_outputs_)}
+        diffusion = problem.operator.diffusion
+        like = torch.zeros(self.roles_.state, dtype=torch.float64)[None]
+        with torch.no_grad():
+            value = diffusion.diffusivity(like.to(next(diffusion.parameters(), like).device)).cpu().numpy().copy()
+        return {"reaction_": problem.drift.law, "diffusivity_": value}
+
+    def _warn_of_unidentified(self, panel: Panel) -> None:
+        if not self.grid_:
+            super()._warn_of_unidentified(panel)
+            return
+        moving, total = self._moving
+        if total > _FEW_MOVING * panel.n_series and moving <= _FEW_MOVING * panel.n_series:
+            warnings.warn(
+                f"The fields are nearly all at rest: they move in {moving} of {total} intervals between snapshots. "
+                "Snapshots at rest tell where fields end, not the law that leads there; many laws fit them. Add early "
+                "snapshots, log-spaced in time, and several initial fields.",
+                UserWarning,
+                stacklevel=3,
+            )
+
+    def _objectives(
+        self, panel: Panel, X_val: Any, y_val: Any, seed: int
+    ) -> tuple[Objective, Objective | None]:
+        if not self.grid_:
+            return super()._objectives(panel, X_val, y_val, seed)
+        if (X_val is None) != (y_val is None):
+            raise ValueError("Give X_val and y_val together.")
+        everything = np.ones(len(panel.times), dtype=bool)
+        validation = None
+        self._rows = everything
+        if X_val is not None:
+            held, positions = self._read_rows(X_val, y_val)
+            asked = np.zeros(len(held.times), dtype=bool)
+            asked[positions] = True
+            validation = self._curves(held, asked)
+        elif self.early_stopping:
+            self._rows, held_rows = _fit.validation_split(panel, self._setup, self.validation_fraction, seed)
+            validation = self._curves(panel, held_rows)
+        return self._curves(panel, self._rows), validation
+
+    def _curves(self, panel: Panel, rows: np.ndarray, length: int | None = None) -> Objective:
+        return stages.curves(self.model_, panel, rows, self._setup, self._scale, length)
+
+    def _minimise(
+        self, panel: Panel, objective: Objective, validation: Objective | None, history: History, seed: int
+    ) -> None:
+        if not self.grid_ or not trainable(self.model_):
+            super()._minimise(panel, objective, validation, history, seed)
+            self.stages_ = []
+            return
+        self.stages_ = []
+        auto = isinstance(self.stages, str)
+        chosen = stages.STAGES if auto else tuple(self.stages)
+        if "collocation" in chosen and self._collocate(panel, history, seed, needed=not auto):
+            return
+        if auto and self.stages_ and validation is None and self._solutions_are_close(objective, seed):
+            return
+        if "shooting" in chosen:
+            for length in stages.horizons(panel):
+                part = self._curves(panel, self._rows, length)
+                if self._stage("shooting", part, None, history, seed, epochs=_SHOOTING_EPOCHS, horizon=length):
+                    return
+        if "path" in chosen:
+            self._stage("path", objective, validation, history, seed, epochs=self.max_iter)
+
+    def _collocate(self, panel: Panel, history: History, seed: int, *, needed: bool) -> bool:
+        if not stages.is_local(self.model_):
+            if needed:
+                raise ValueError(
+                    "stages names 'collocation', which tells laws of single points and the diffusivity, but operators, "
+                    "sources or initial states are learned here. Use stages=('shooting', 'path')."
+                )
+            return False
+        size = _SAMPLES if self.batch_size == "auto" else int(self.batch_size)
+        objective = stages.collocation(self.model_, panel, self._rows, self._setup, self._rate, size)
+        if objective is None:
+            return False
+        return self._stage("collocation", objective, None, history, seed, epochs=self.max_iter)
+
+    def _stage(
+        self,
+        name: str,
+        objective: Objective,
+        validation: Objective | None,
+        history: History,
+        seed: int,
+        *,
+        epochs: int,
+        horizon: int | None = None,
+    ) -> bool:
+        """Train on one objective; True when the caller's ``on_epoch`` has stopped it."""
+        optimizer, stopping = self._choose_optimizer(objective, validation is not None, min(epochs, self.max_iter))
+        part = History()
+        try:
+            self._run(objective, optimizer, stopping, validation, part, seed)
+        finally:
+            history.loss_curve += part.loss_curve
+            history.validation_curve += part.validation_curve
+            history.best_loss = part.best_loss
+            stage: dict[str, Any] = {"stage": name, "epochs": part.n_iter}
+            if horizon is not None:
+                stage["horizon"] = horizon
+            stage["loss"] = part.loss_curve[-1] if part.loss_curve else np.nan
+            if name != "collocation":
+                stage["error"] = float(np.sqrt(stage["loss"]))
+            self.stages_.append(stage)
+        return part.stopped_by == "on_epoch"
+
+    def _choose_optimizer(self, objective: Objective, validated: bool, epochs: int) -> tuple[Optimizer, StoppingRule]:
+        parameters = sum(p.numel() for p in trainable(self.model_))
+        if isinstance(objective, Collocation):
+            if self.optimizer == "auto" and parameters <= _MOST_PARAMETERS:
+                return GaussNewton(), StoppingRule(epochs, _SETTLED, _PATIENCE, 0)
+            size = 512 if self.batch_size == "auto" else int(self.batch_size)
+        else:
+            size = stages.batch_of(self._setup, objective.curves.times.shape[1])
+            size = size if self.batch_size == "auto" else int(self.batch_size)
+            if self.optimizer == "lbfgs" or (self.optimizer == "auto" and len(objective) <= size):
+                return LBFGS(self.model_), StoppingRule(epochs, min(1e-6, self.tol), 2, 0)
+        rule = StoppingRule(epochs, self.tol, self.n_iter_no_change, 0 if validated else max(1, epochs // 4))
+        return Adam(self.model_, learning_rate=self.learning_rate_init, batch_size=size), rule
+
+    def _solutions_are_close(self, objective: Objective, seed: int) -> bool:
+        """Whether the solutions of all runs are so close to the data that nothing is left to learn."""
+        try:
+            error = float(np.sqrt(mean_loss(self.model_, objective, seed=seed, batch_size=1)))
+        except SolverError:
+            return False
+        self.stages_[-1]["error"] = error
+        return error <= _SMALL
+
+    def _forecast(self, panel: Panel, rows: np.ndarray, *, of_states: bool = False) -> tuple[Forecast, np.ndarray]:
+        asked = np.unique(rows)
+        early = self._rows_before_origin(panel, asked)
+        if self.grid_ and early.any():
+            row = int(np.argmax(rows == asked[np.argmax(early)]))
+            raise ValueError(
+                f"Row {row} lies before the first snapshot of its run, and diffusion cannot be run backwards. Ask for "
+                "later rows."
+            )
+        return super()._forecast(panel, rows, of_states=of_states)
+
+
+def _law_of(problem: Problem | FieldProblem) -> nn.Module:
+    """The law of single points."""
+    return problem.drift.reaction.law if isinstance(problem, FieldProblem) else problem.drift
+
+
+def _typical_rates(panel: Panel, states: np.ndarray, fields: int) -> tuple[np.ndarray, tuple[int, int]]:
+    """How fast each field usually moves where it does, (fields,), and the numbers of moving and of all intervals."""
+    moved, gaps = changes(panel, states, fields)
+    spread = np.nanstd(states.reshape(-1, fields), axis=0)
+    spread = np.where(spread > 0, spread, 1.0)
+    moves = (moved > _MOVES * spread).any(axis=1)
+    if not moves.any():
+        return spread / (float(np.ptp(panel.times)) or 1.0), (0, len(moves))
+    rate = np.median(moved[moves] / gaps[moves, None], axis=0)
+    return np.maximum(rate, 1e-2 * spread / float(np.ptp(panel.times))), (int(moves.sum()), len(moves))
+
+
+def _read_diffusivity(spec: Any, guess: np.ndarray | None) -> Any:
+    """What `Laplacian` takes for ``diffusivity``."""
+    if spec is None:
+        return 0.0
+    if isinstance(spec, str):
+        if spec != "learn":
+            raise ValueError(f"diffusivity={spec!r} is not known; the only string is 'learn'.")
+        return Positive(guess)
+    if isinstance(spec, (list, tuple)):
+        parts = [_read_diffusivity(part, guess[[k]] if guess is not None else None) for k, part in enumerate(spec)]
+        return parts
+    return copy.deepcopy(spec)
+
+
+def _check_stages(given: Any) -> None:
+    if isinstance(given, str):
+        return
+    names = tuple(given) if isinstance(given, Sequence) else ()
+    order = [stages.STAGES.index(name) for name in names if name in stages.STAGES]
+    if not names or len(order) < len(names) or order != sorted(set(order)):
+        raise ValueError(f"stages must be 'auto' or some of {stages.STAGES}, in this order, got {given!r}.")
