@@ -14,7 +14,10 @@ from skneuralde.training.optimizers import Optimizer, mean_loss
 #: Numbers in a block of the Jacobian.
 _BLOCK = 4_000_000
 #: What damping starts at, how it changes after a good and a bad step, and its limits.
-_FIRST, _EASE, _TIGHTEN, _LEAST, _MOST = 1e-2, 0.25, 4.0, 1e-12, 1e12
+_FIRST, _EASE, _TIGHTEN, _LEAST, _MOST = 1e-2, 0.25, 4.0, 1e-12, 1e8
+#: How much all parameters are damped alike, besides each by its own curvature. Less lets those that hardly matter go
+#: anywhere: then networks saturate and training sticks.
+_ALIKE = 0.1
 
 
 class GaussNewton(Optimizer):
@@ -46,7 +49,8 @@ class GaussNewton(Optimizer):
         for _ in range(self.iterations):
             if self.damping >= _MOST:
                 break
-            damped = matrix + torch.diag(self.damping * matrix.diagonal().clamp_min(_LEAST))
+            curvature = matrix.diagonal()
+            damped = matrix + torch.diag(self.damping * (curvature + _ALIKE * curvature.mean()))
             step, info = torch.linalg.solve_ex(damped, slope)
             if int(info) == 0:
                 equations.move(-step)
@@ -57,7 +61,7 @@ class GaussNewton(Optimizer):
                     continue
                 equations.move(step)
             self.damping *= _TIGHTEN
-        self.damping = min(self.damping, _MOST * _EASE)
+        self.damping = min(self.damping, _FIRST)
         return mean_loss(model, objective, seed=seed)
 
 
