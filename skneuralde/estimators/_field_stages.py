@@ -13,6 +13,7 @@ from skneuralde.estimators._objectives import input_path, series_keys, start_sta
 from skneuralde.estimators._setup import Setup
 from skneuralde.estimators._states import infer_states, observed, origin_positions
 from skneuralde.inference import Curves, Model
+from skneuralde.inference.denoising import denoise
 from skneuralde.losses import Collocation, Intervals, LeastSquares
 from skneuralde.terms import trainable
 
@@ -39,7 +40,7 @@ def collocation(
         return None
     seen = ~np.isnan(panel.values).reshape(len(panel.times), setup.n_points, -1).any(axis=2)
     intervals = Intervals(
-        setup.tensor(states.mean),
+        denoise(model.problem.drift, setup.tensor(states.mean)),
         torch.as_tensor(seen, device=setup.device),
         setup.index(start),
         setup.index(stop),

@@ -25,7 +25,7 @@ def state_shape(y: Any, grid: Any) -> tuple[int, ...] | None:
     ValueError
         If y does not fit the grid.
     """
-    shape = tuple(np.shape(y))
+    shape = tuple(y.shape) if hasattr(y, "shape") else np.asarray(y).shape
     told = None if grid is None else _read_grid(grid)
     if len(shape) > 2:
         state = shape[1:]
