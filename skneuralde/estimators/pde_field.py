@@ -527,7 +527,7 @@ time_unit_, series_, n_features_in_, feature_names_in_, device_
             row = int(np.argmax(rows == asked[np.argmax(early)]))
             raise ValueError(
                 f"Row {row} lies before the first snapshot of its run, and diffusion cannot be run backwards. Ask for "
-                "later rows."
+                "later rows; for cross-validation split by time (TimeSeriesSplit) or by run (GroupKFold)."
             )
         return super()._forecast(panel, rows, of_states=of_states)
 
