@@ -22,7 +22,6 @@ from skneuralde.estimators import _field_stages as stages
 from skneuralde.estimators import _fit
 from skneuralde.estimators._coefficients import TermFactory
 from skneuralde.estimators._grids import changes, guess_diffusivity, points_panel, state_shape
-from skneuralde.estimators._objectives import CURVE_LOSSES
 from skneuralde.estimators._predictive import Forecast
 from skneuralde.estimators._scales import Scales
 from skneuralde.estimators.base import BaseDifferentialEquation
@@ -409,9 +408,7 @@ time_unit_, series_, n_features_in_, feature_names_in_, device_
                 stacklevel=3,
             )
 
-    def _objectives(
-        self, panel: Panel, X_val: Any, y_val: Any, seed: int
-    ) -> tuple[Objective, Objective | None]:
+    def _objectives(self, panel: Panel, X_val: Any, y_val: Any, seed: int) -> tuple[Objective, Objective | None]:
         if not self.grid_:
             return super()._objectives(panel, X_val, y_val, seed)
         if (X_val is None) != (y_val is None):

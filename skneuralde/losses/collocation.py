@@ -85,7 +85,9 @@ class LocalBalance(nn.Module):
         -------
         Tensor of shape (..., fields)
         """
-        values = self.law(t.reshape(-1, 1), u.reshape(-1, u.shape[-1]), None if c is None else c.reshape(-1, c.shape[-1]))
+        values = self.law(
+            t.reshape(-1, 1), u.reshape(-1, u.shape[-1]), None if c is None else c.reshape(-1, c.shape[-1])
+        )
         total = LENGTHS.to(u) @ values.reshape(u.shape) + known
         if self.diffusion is not None:
             total = total + self.diffusion.diffusivity(u) * curvature
@@ -188,7 +190,9 @@ class Collocation(SumOfSquares):
 
     def _points(self, items: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Points (items, per_interval), and whether they were observed at both ends, as many as there are."""
-        there = self.intervals.observed[self.intervals.start[items]] & self.intervals.observed[self.intervals.stop[items]]
+        there = (
+            self.intervals.observed[self.intervals.start[items]] & self.intervals.observed[self.intervals.stop[items]]
+        )
         draws = torch.rand(len(items), self.points, generator=generator).to(there.device)
         chosen = torch.where(there, draws, -1.0).topk(self.per_interval).indices
         return chosen, there.gather(1, chosen).to(self.scale.dtype)

@@ -47,9 +47,7 @@ def test_the_normal_equations_are_those_of_autograd():
     residual = model(*fit.data)[:, 0]
     half = 0.5 * weight @ residual.square()
     expected = torch.stack(torch.autograd.grad(half, [model.a, model.b], retain_graph=True))
-    rows = torch.stack(
-        [torch.stack(torch.autograd.grad(r, [model.a, model.b], retain_graph=True)) for r in residual]
-    )
+    rows = torch.stack([torch.stack(torch.autograd.grad(r, [model.a, model.b], retain_graph=True)) for r in residual])
     assert float(loss) == pytest.approx(float(half.detach()))
     assert torch.allclose(gradient, expected)
     assert torch.allclose(matrix, rows.T @ (weight[:, None] * rows))
