@@ -8,7 +8,9 @@ from torch import Tensor
 from skneuralde.noise import Increments
 from skneuralde.solvers.adaptive import AdaptiveStepper
 from skneuralde.solvers.base import Step, Task, Trajectory
+from skneuralde.solvers.control import Predictive
 from skneuralde.solvers.equation import Equation
+from skneuralde.solvers.march import Dense
 from skneuralde.solvers.stage_equations import stage_equations
 
 _GAMMA = 0.5
@@ -16,13 +18,15 @@ _GAMMA = 0.5
 MOST_STATES = 64
 
 
-class Rosenbrock(AdaptiveStepper):
+class Rosenbrock(AdaptiveStepper, Dense):
     """Third order and L-stable: for stiff reactions, with or without diffusion.
 
     A step solves four linear equations with the Jacobian: of fields that of the reaction at every point by itself, with
     diffusion in its eigenbasis; of up to 64 states without space the dense one. It evaluates the right-hand side three
-    times, the Jacobian once, and where there is one the derivative with respect to time. Steps end on the times wanted:
-    a component that follows a forcing at once is known there, but the error estimate says nothing of it in between.
+    times, the Jacobian once, and where there is one the derivative with respect to time. Inside a step the solution is a
+    polynomial of second order that forgets stiff components as the step does. Where the right-hand side depends on time,
+    steps end on the times wanted: a component that follows a forcing at once is known there, but the error estimate says
+    nothing of it in between.
 
     References
     ----------
@@ -35,6 +39,7 @@ class Rosenbrock(AdaptiveStepper):
     noise_kinds = ("none",)
     order = error_order = 3
     handles_stiffness = True
+    smooth = Predictive
     reference = "Sandu et al. (1997)"
 
     def solve(self, task: Task) -> Trajectory:
@@ -68,4 +73,15 @@ class Rosenbrock(AdaptiveStepper):
         k3 = stages.solve(equation.drift(end, u + 2.0 * k1) + (k1 - k2) / length)
         k4 = stages.solve(equation.drift(end, u + 2.0 * k1 + k3) + (k1 - k2 - (8.0 / 3.0) * k3) / length)
         error = k4 if stages.failed is None else torch.where(stages.failed, torch.inf, k4)
-        return Step(u + 2.0 * k1 + k3 + k4, error)
+        return Step(u + 2.0 * k1 + k3 + k4, error, None, (k1, k2, k3, k4))
+
+    def knows_inside(self, equation: Equation) -> bool:
+        return not equation.counter.depends_on_time
+
+    def inside(self, theta: Tensor, u0: Tensor, stages: tuple[Tensor, ...]) -> Tensor:
+        # The weights of second order that meet one condition of third order, and leave (1 - theta)^3 of what is
+        # infinitely stiff.
+        x = theta.to(u0.dtype)
+        k1, k2, k3, k4 = stages
+        start = x * (5.0 - 3.0 * x) * k1 - x * (1.0 - x) * k2
+        return u0 + start + x * (1.0 + x * (1.0 - x)) * k3 + x * (3.0 + x * (3.0 - 5.0 * x)) * k4

@@ -7,6 +7,7 @@ import pytest
 import torch
 from scipy.integrate import solve_ivp
 
+from skneuralde.datasets import abc_problem
 from skneuralde.problems import Advection, Dirichlet, Laplacian, Positive, Problem
 from skneuralde.solvers import choose_solver, get_solver, solve
 
@@ -190,6 +191,15 @@ def test_a_field_does_not_know_its_batch_mates(name):
         alone = solve(problem, u0[i], [0.0, 0.2, 3.0], solver=name)
         torch.testing.assert_close(alone.ys[0], together.ys[0, i], rtol=1e-9, atol=1e-12)
         assert alone.stats.steps.item() == together.stats.steps[0, i]
+
+
+def test_few_evaluations_for_a_field_that_comes_to_rest():
+    u0, ts = noise(30, 30, 3), np.arange(0.0, 101.0, 5.0)
+    fine = solve(abc_problem((30, 30)), u0, ts, solver="etdrk4", rtol=1e-8, atol=1e-8).ys[0]
+    solution = solve(abc_problem((30, 30)), u0, ts)
+    errors = (solution.ys[0] - fine).flatten(1).norm(dim=1) / fine.flatten(1).norm(dim=1)
+    assert errors.max() < 1e-3
+    assert solution.stats.drift_evaluations < 120
 
 
 def test_three_axes():

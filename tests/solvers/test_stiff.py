@@ -161,6 +161,39 @@ def test_every_time_wanted_of_a_stiff_forcing(name, stiffness):
     assert (solution.ys[0, :, 0] - torch.cos(ts)).abs().max() < 2e-3
 
 
+@pytest.mark.parametrize("theta", [0.2, 0.5, 0.9, 1.0])
+def test_rosenbrock_inside_a_step(theta):
+    """Of second order, which leaves the third order of the whole as it is, and at the end the step itself."""
+    solver, errors = get_solver("rosenbrock"), []
+    equation, t = equation_of(Problem(autonomous), 2.0), torch.zeros(1, 1, dtype=torch.float64)
+    equation.counter.depends_on_time = False
+    for h in (0.1, 0.025):
+        step = solver.step(equation, t, h, START, None, None)
+        inside = solver.inside(torch.full_like(t, theta), START, step.stages)
+        if theta == 1.0:
+            torch.testing.assert_close(inside, step.u1, rtol=1e-14, atol=1e-14)
+        errors.append((inside - exact(autonomous, theta * h)).norm().item())
+    assert math.log(errors[0] / errors[1], 4) > (3.85 if theta == 1.0 else 2.85)
+
+
+def test_rosenbrock_inside_a_step_forgets_stiff_components():
+    equation, t = equation_of(Problem(lambda t, u: -1e9 * u), 2.0), torch.zeros(1, 1, dtype=torch.float64)
+    step = get_solver("rosenbrock").step(equation, t, 1.0, START, None, None)
+    for theta in (0.1, 0.5, 0.9):
+        inside = get_solver("rosenbrock").inside(torch.full_like(t, theta), START, step.stages)
+        torch.testing.assert_close(inside, (1 - theta) ** 3 * START, rtol=1e-6, atol=1e-6)
+
+
+def test_rosenbrock_takes_long_steps_to_rest():
+    """Fifteen decades of time, half of them at rest: the wanted times shorten no step, and growth does not lag."""
+    rates = torch.tensor([1e8, 1e4, 1.0], dtype=torch.float64)
+    ts = torch.cat([torch.zeros(1), torch.logspace(-9, 6, 200)]).double()
+    solution = solve(Problem(lambda t, u: -rates * u), torch.ones(3), ts, solver="rosenbrock", dtype=torch.float64)
+    expected = torch.exp(-ts[:, None] * rates)
+    assert (solution.ys[0] - expected).abs().max() < 5e-3
+    assert solution.stats.steps.item() < 100
+
+
 def test_robertson():
     """Three species whose rates differ by nine orders of magnitude; Hairer and Wanner (1996), section IV.10."""
 
