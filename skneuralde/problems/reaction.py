@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from skneuralde.terms import Constant, Sum, Term, check_term, resolve_known, summands
 
-
 #: Points that a law sees at once on a CPU: so few that what it makes of them stays in the cache.
 _AT_ONCE = 2048
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor
 
@@ -16,6 +18,8 @@ from skneuralde.solvers.stage_equations import stage_equations
 _GAMMA = 0.5
 #: Systems without space are solved densely up to this size.
 MOST_STATES = 64
+#: What iterations may leave is this share of the relative tolerance, within bounds.
+_SHARE, _LEAST, _MOST = 1e-3, 1e-10, 1e-5
 
 
 class Rosenbrock(AdaptiveStepper, Dense):
@@ -41,6 +45,8 @@ class Rosenbrock(AdaptiveStepper, Dense):
     handles_stiffness = True
     smooth = Predictive
     reference = "Sandu et al. (1997)"
+    #: What iterations may leave of a linear equation, as a share of its right-hand side.
+    residual = 1e-8
 
     def solve(self, task: Task) -> Trajectory:
         """Solve, unless there are too many states without an operator that tells how they hang together."""
@@ -51,7 +57,10 @@ class Rosenbrock(AdaptiveStepper, Dense):
                 "solver='rock2', or an operator"
             )
         task.equation.notice_time(task.start.expand(len(task.u0), 1), task.u0)
-        return super().solve(task)
+        # As exact as the steps deserve.
+        tuned = copy.copy(self)
+        tuned.residual = self.residual if task.rtol is None else min(max(_SHARE * task.rtol, _LEAST), _MOST)
+        return super(Rosenbrock, tuned).solve(task)
 
     def step(
         self,
@@ -67,7 +76,7 @@ class Rosenbrock(AdaptiveStepper, Dense):
         f, slope = equation.linearized_drift(now, u)
         change = equation.drift_over_time(t, h, u)
         forced = torch.zeros_like(u) if change is None else length * change
-        stages = stage_equations(equation.field, u, slope, 1.0 / (_GAMMA * length))
+        stages = stage_equations(equation.field, u, slope, 1.0 / (_GAMMA * length), self.residual)
         k1 = stages.solve(f + 0.5 * forced)
         k2 = stages.solve(f + (4.0 / length) * k1 + 1.5 * forced)
         k3 = stages.solve(equation.drift(end, u + 2.0 * k1) + (k1 - k2) / length)
