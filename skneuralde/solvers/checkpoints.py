@@ -48,37 +48,49 @@ class _Steps(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, slope):
-        marcher, equation, mesh, wanted = ctx.work
         states, carries = ctx.saved_tensors
-        wished = dict(zip(wanted.places, wanted.apart(slope), strict=True))
+        wished = dict(zip(ctx.work[3].places, ctx.work[3].apart(slope), strict=True))
         totals: list[Tensor | None] = [None] * len(ctx.leaves)
         u_slope = carry_slope = None
         stop = len(states)
-        for k in reversed(range(len(mesh))):
-            start = stop - mesh.active[k]
-            u = states[start:stop].requires_grad_()
-            carry = None if carries is None or k == 0 else carries[start:stop].requires_grad_()
-            stop = start
-            with torch.enable_grad():
-                ((_, before, step),) = marcher.march(equation, u, mesh, k, k + 1, carry)
-                ends: list[tuple[Tensor | None, Tensor | None]] = [(step.u1, u_slope), (step.state, carry_slope)]
-                if k in wished:
-                    ends.append((wanted.keep(marcher, k, before, step), wished[k]))
-                # Of paths that stop here, nothing comes back from later steps.
-                outputs = [
-                    (end[: len(back)], back)
-                    for end, back in ends
-                    if end is not None and back is not None and end.requires_grad
-                ]
-            sources = [u, *(() if carry is None else (carry,)), *ctx.leaves]
-            # What callables captured may have a graph of its own, which every step goes through.
-            found = torch.autograd.grad(
-                [end for end, _ in outputs], sources, [back for _, back in outputs], allow_unused=True,
-                retain_graph=True,
-            )  # fmt: skip
-            u_slope, carry_slope = found[0], None if carry is None else found[1]
-            totals = [_sum(*pair) for pair in zip(totals, found[len(sources) - len(ctx.leaves) :], strict=True)]
+        for k, active in reversed(list(enumerate(ctx.work[2].active))):
+            u = states[stop - active : stop]
+            carry = None if carries is None or k == 0 else carries[stop - active : stop]
+            stop -= active
+            u_slope, carry_slope, *found = _back(ctx.work, k, u, carry, ctx.leaves, u_slope, carry_slope, wished.get(k))
+            totals = [_sum(*pair) for pair in zip(totals, found, strict=True)]
         return None, None, u_slope, None, None, *totals
+
+
+def _back(
+    work: tuple[Marcher, Equation, Mesh, OnePerRow],
+    k: int,
+    u: Tensor,
+    carry: Tensor | None,
+    leaves: tuple[Tensor, ...],
+    u_slope: Tensor | None,
+    carry_slope: Tensor | None,
+    wished: Tensor | None,
+) -> tuple[Tensor | None, ...]:
+    """Make a step once more, and go back through it: to the states before, to what was carried, and to the leaves.
+
+    Slopes at its end may lack the last paths, which go on no further. The graph lives no longer than the call.
+    """
+    marcher, equation, mesh, wanted = work
+    sources = [u.requires_grad_(), *([] if carry is None else [carry.requires_grad_()]), *leaves]
+    with torch.enable_grad():
+        ((_, before, step),) = marcher.march(equation, u, mesh, k, k + 1, carry)
+        ends: list[tuple[Tensor | None, Tensor | None]] = [(step.u1, u_slope), (step.state, carry_slope)]
+        if wished is not None:
+            ends.append((wanted.keep(marcher, k, before, step), wished))
+        outputs = [
+            (end[: len(back)], back) for end, back in ends if end is not None and back is not None and end.requires_grad
+        ]
+    # What callables captured may have a graph of its own, which every step goes through.
+    found = torch.autograd.grad(
+        [end for end, _ in outputs], sources, [back for _, back in outputs], allow_unused=True, retain_graph=True
+    )
+    return found if carry is not None else (found[0], None, *found[1:])
 
 
 def _sum(a: Tensor | None, b: Tensor | None) -> Tensor | None:

@@ -119,6 +119,20 @@ def test_everything_at_once_against_a_dense_method(name):
     torch.testing.assert_close(ys, expected, rtol=0, atol=5e-4)
 
 
+def test_rosenbrock_solves_with_an_operator_of_the_users_own():
+    """Of which only products with vectors are known; the same diffusion with its basis tells the answer."""
+
+    def spread(u):
+        return 40.0 * (torch.roll(u, 1, 1) + torch.roll(u, -1, 1) - 2 * u)
+
+    u0, ts = noise(20, 1), [0.0, 0.1, 1.0, 5.0]
+    own, known = (Problem(lambda t, u: u - u**3, operator=op) for op in (spread, Laplacian(40.0, 1.0, "periodic")))
+    expected = solve(known, u0, ts, solver="etdrk4", rtol=1e-8, atol=1e-9).ys
+    solution = solve(own, u0, ts, solver="rosenbrock", rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(solution.ys, expected, rtol=0, atol=2e-4)
+    assert solution.stats.steps.item() < 60
+
+
 @pytest.mark.parametrize(("name", "order"), [("rosenbrock", 3), ("etdrk4", 4), ("rock2", 2), ("rkc2", 2)])
 def test_order_on_a_field(name, order):
     problem = Problem(lambda t, u: torch.sin(2 * t) * u - u**3, operator=Laplacian([0.05, 0.0], 0.3, "periodic"))

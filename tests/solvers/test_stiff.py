@@ -6,6 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from scipy.integrate import solve_ivp
 
 from skneuralde.problems import Problem
 from skneuralde.solvers import Status, get_solver, integrate, solve
@@ -206,6 +207,29 @@ def test_robertson():
     expected = torch.tensor([0.7158270688, 9.185534765e-6, 0.2841637457], dtype=torch.float64)
     torch.testing.assert_close(solution.ys[0, -1], expected, rtol=2e-4, atol=0)
     assert solution.stats.steps.item() < 300
+
+
+def test_van_der_pol_against_scipy():
+    """A relaxation oscillator whose jumps are a million times faster than the rest."""
+
+    def law(t, u):
+        x, y = u.unbind(-1)
+        return torch.stack([y, 1e3 * ((1 - x**2) * y) - x], -1)
+
+    ts = np.linspace(0.0, 1200.0, 25)
+    expected = solve_ivp(
+        lambda t, y: [y[1], 1e3 * (1 - y[0] ** 2) * y[1] - y[0]],
+        (0, 2000),
+        [2.0, 0.0],
+        "Radau",
+        ts,
+        rtol=1e-9,
+        atol=1e-10,
+    ).y.T
+    solution = solve(Problem(law), [2.0, 0.0], ts, solver="rosenbrock", rtol=1e-5, atol=1e-7)
+    # After a jump the position tells when it was.
+    assert np.abs(solution.ys[0, :, 0].numpy() - expected[:, 0]).max() < 5e-3
+    assert solution.stats.steps.item() < 800
 
 
 def test_many_states_without_an_operator_are_refused():
