@@ -185,6 +185,20 @@ def test_rosenbrock_inside_a_step_forgets_stiff_components():
         torch.testing.assert_close(inside, (1 - theta) ** 3 * START, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("stiffness", [1e2, 1e6])
+def test_rosenbrock_inside_a_step_follows_what_forces_a_stiff_component(stiffness):
+    def law(t, u):
+        x, y, z = u.unbind(-1)
+        return torch.stack([y, -x, stiffness * (x - z)], -1)
+
+    ts = torch.linspace(0, 6, 301, dtype=torch.float64)
+    solution = solve(Problem(law), [1.0, 0.0, 1.0], ts, solver="rosenbrock", rtol=1e-4, atol=1e-4)
+    near, far = stiffness**2 / (1 + stiffness**2), stiffness / (1 + stiffness**2)
+    expected = near * torch.cos(ts) + far * torch.sin(ts) + (1 - near) * torch.exp(-stiffness * ts)
+    assert solution.stats.steps.item() < 60  # so that most times are inside steps
+    assert (solution.ys[0, :, 2] - expected).abs().max() < 1e-3
+
+
 def test_rosenbrock_takes_long_steps_to_rest():
     """Fifteen decades of time, half of them at rest: the wanted times shorten no step, and growth does not lag."""
     rates = torch.tensor([1e8, 1e4, 1.0], dtype=torch.float64)
