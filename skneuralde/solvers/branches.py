@@ -40,7 +40,7 @@ class Simulation:
     dt: float | None
     max_steps: int
     aside: bool = False
-    gradient: str = "direct"
+    gradient: str = "auto"
 
     def run(
         self,

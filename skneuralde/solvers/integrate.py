@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from skneuralde.noise import Brownian, Clocks
-from skneuralde.problems import Jump, Problem, in_calculus
+from skneuralde.problems import FieldProblem, Jump, Problem, in_calculus
 from skneuralde.solvers.base import SOLVERS, Solver, Status, Task, Trajectory
 from skneuralde.solvers.clockwork import Clockwork, Extra, is_certain
 from skneuralde.solvers.drawn import Drawn
@@ -39,7 +39,7 @@ def integrate(
     dt: float | None = None,
     max_steps: int = 100_000,
     aside: bool = False,
-    gradient: str = "direct",
+    gradient: str = "auto",
     on_error: str = "raise",
     extra: Extra | None = None,
     drawn: Drawn | None = None,
@@ -69,8 +69,8 @@ def integrate(
     aside : bool
         Reach the times by side steps from a mesh that does not know them, so that the solution at one time does not
         depend on the other times.
-    gradient : {"direct", "checkpoint", "reversible", "forward"}
-        See `skneuralde.solvers.replay`.
+    gradient : {"auto", "direct", "checkpoint", "reversible", "forward"}
+        "auto" is "checkpoint" for fields, where one step is large, and else "direct". See `skneuralde.solvers.replay`.
     on_error : {"raise", "mask"}
         "mask" leaves NaN after a failure.
     extra : Extra, optional
@@ -89,6 +89,8 @@ def integrate(
     SolverError
         If a path fails.
     """
+    if gradient == "auto":
+        gradient = "checkpoint" if isinstance(problem, FieldProblem) and "checkpoint" in solver.gradients else "direct"
     check_numbers(solver, u0.dtype, rtol, atol, dt, max_steps, gradient, on_error)
     solver.check(problem)
     if isinstance(problem, Problem):
@@ -193,9 +195,9 @@ def check_numbers(
         raise ValueError(f"rtol must be at least ten machine epsilons of {dtype}, {smallest:.1e}, got {rtol!r}")
     if not bool((torch.as_tensor(atol) >= 0).all()):
         raise ValueError(f"atol must not be negative, got {atol!r}")
-    if gradient not in GRADIENTS:
-        raise ValueError(f"gradient must be one of {', '.join(map(repr, GRADIENTS))}, got {gradient!r}")
-    if gradient not in solver.gradients:
+    if gradient not in ("auto", *GRADIENTS):
+        raise ValueError(f"gradient must be one of {', '.join(map(repr, ['auto', *GRADIENTS]))}, got {gradient!r}")
+    if gradient not in ("auto", *solver.gradients):
         able = sorted(other.name for other in SOLVERS.values() if gradient in other.gradients)
         raise ValueError(
             f"solver {solver.name!r} has no gradient={gradient!r}; these have: {', '.join(map(repr, able))}"

@@ -119,6 +119,10 @@ class Marcher(Stepper):
 class Dense(Marcher):
     """A method that also gives the solution inside its steps."""
 
+    def knows_inside(self, equation: Equation) -> bool:
+        """Whether it may be trusted there for this equation."""
+        return True
+
     @abstractmethod
     def inside(self, theta: Tensor, u0: Tensor, stages: tuple[Tensor, ...]) -> Tensor:
         """The solution at fractions ``theta (n, 1)`` of steps that start at ``u0 (n, dim)``, from their stages."""
