@@ -1,5 +1,7 @@
 """Gauss-Newton steps against closed forms and autograd."""
 
+import itertools
+
 import pytest
 import torch
 from torch import nn
@@ -67,7 +69,7 @@ def test_no_step_makes_the_loss_larger():
     t, y = data()
     fit, model, optimizer = Fit(t, y + 0.3 * torch.randn(20, 1).double()), Curve(-3.0, -1.0), GaussNewton()
     losses = [optimizer.run_epoch(model, fit, epoch=epoch, seed=0, factor=1.0) for epoch in range(1, 8)]
-    assert all(after <= before for before, after in zip(losses, losses[1:], strict=False))
+    assert all(after <= before for before, after in itertools.pairwise(losses))
     assert losses[-1] < 0.1
 
 
