@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import copy
 from functools import reduce
 from typing import NamedTuple
@@ -282,14 +282,17 @@ class Brownian:
         highest = int(level.min()) if len(x) and waits_for_nothing(x.device) else 0  # above there is nothing
         levels = torch.arange(highest, DEPTH + 1, device=x.device)
         parts = power_of_two(levels)
-        used = math.sqrt(self.cell) * (levels >= level[:, None]) / parts.sqrt()
         scaled = x[:, None] * parts
         node = scaled.floor()
         position = scaled - node
+        # Axes are rows, components, levels: weights are the same for all components.
+        key = absorb(absorb(self._key, cell[:, None])[:, :, None], (node.long() + (1 << levels))[:, None])
+        normals = self._normals(key)
+        used = (math.sqrt(self.cell) / parts.sqrt()) * (levels >= level[:, None])
         pairs = zip(from_start(position[:, :-1]), inside_leaf(position[:, -1:]), strict=True)
-        value, total = (torch.cat(pair, 2) * used for pair in pairs)
-        normals = self._normals(self._node_keys(self._cell_key(cell[:, None]), node.long(), levels))
-        return _weighted_sum(value, *normals), _weighted_sum(total / parts, *normals)
+        weights = [torch.cat(pair, 1).mul_(used)[:, None] for pair in pairs]
+        value, integral = weights[:2], (weights[2].div_(parts), weights[3].div_(parts))
+        return _last_sum(value, normals), _last_sum(integral, normals)
 
     def _whole(self, first: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
         """Increment and area over the cells ``first`` to ``last - 1`` of each row, which may be none."""
@@ -350,6 +353,13 @@ def level_of_node(begin: Tensor, end: Tensor) -> Tensor:
     first, last = (begin * parts).floor().long(), (end * parts).ceil().long() - 1
     differing_bits = floor_log2((first ^ last).double()) + 1
     return torch.where(is_node | (end <= begin), level, DEPTH - differing_bits.clamp_min(0))
+
+
+def _last_sum(weights: Sequence[Tensor], numbers: Tensor) -> Tensor:
+    """Sum of two weights (batch, 1, n) times two numbers (2, batch, dim, n), (batch, dim)."""
+    terms = torch.addcmul(weights[0] * numbers[0], weights[1], numbers[1])
+    # One after the other, so that further terms of weight zero, for other rows, do not change the rounding.
+    return terms.cumsum(2)[..., -1]
 
 
 def _weighted_sum(weights: Tensor, *numbers: Tensor) -> Tensor:

@@ -18,13 +18,19 @@ class Drawn:
     """
 
     def __init__(self) -> None:
-        self._blocks: list[tuple[Tensor, Increments]] = []
+        self._blocks: list[tuple[Tensor, Tensor | None, Increments]] = []
 
-    def get(self, points: Tensor, draw: Callable[[Tensor], Increments]) -> Increments:
-        """What ``draw(points)`` gives, or gave before for the same points."""
-        for known, increments in self._blocks:
-            if torch.equal(known, points):
+    def get(
+        self, points: Tensor, order: Tensor | None, draw: Callable[[Tensor, Tensor | None], Increments]
+    ) -> Increments:
+        """What ``draw(points, order)`` gives, or gave before for the same."""
+        for known, known_order, increments in self._blocks:
+            if torch.equal(known, points) and _are_equal(known_order, order):
                 return increments
-        increments = draw(points)
-        self._blocks.append((points, increments))
+        increments = draw(points, order)
+        self._blocks.append((points, order, increments))
         return increments
+
+
+def _are_equal(a: Tensor | None, b: Tensor | None) -> bool:
+    return a is b or (a is not None and b is not None and torch.equal(a, b))
