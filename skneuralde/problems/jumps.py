@@ -35,7 +35,7 @@ class Jump(nn.Module):
     bound : float, optional
         A rate that is never exceeded. It makes the simulation of a rate that depends on time or state exact and fast,
         by thinning; where it is exceeded there is an error. Without it such a rate is integrated along the path until
-        it jumps, which needs adaptive steps and finds the time as accurately as they are.
+        it jumps, which finds the time as accurately as the solver's steps are.
 
     Attributes
     ----------

@@ -8,15 +8,14 @@ import torch
 from torch import Tensor
 
 from skneuralde.solvers.base import Solver, Stats, Status, Task, Trajectory
+from skneuralde.solvers.cells import distinct, snapped
 from skneuralde.solvers.clockwork import Clockwork
 from skneuralde.solvers.drawing import Source
+from skneuralde.solvers.gridded import Gridded
 from skneuralde.solvers.landings import Landings
 from skneuralde.solvers.march import Marcher, Mesh
 from skneuralde.solvers.replay import replay
 from skneuralde.solvers.wanted import Everywhere, OnePerRow, Wanted
-
-#: A time this close to the boundary of a cell, in cells, lies on it.
-SNAP = 1e-9
 
 
 class FixedStepper(Marcher):
@@ -28,6 +27,8 @@ class FixedStepper(Marcher):
 
     def solve(self, task: Task) -> Trajectory:
         """Step along the mesh, keep the states at the times wanted."""
+        if task.hazards is not None:
+            return Gridded(self, task).solve()
         dt = task.dt
         assert dt is not None
         plan = self._plan(task, dt)
@@ -201,16 +202,3 @@ class Plan:
         assert mesh.order is not None  # paths that jump have meshes of their own
         order = mesh.order
         return Landings(clockwork, path, step[path, place], channel, number, elapsed, order, certain=False)
-
-
-def snapped(position: Tensor) -> Tensor:
-    """Times in cells, moved onto the boundary of a cell where only rounding separates them."""
-    nearest = position.round()
-    return torch.where((position - nearest).abs() <= SNAP, nearest, position)
-
-
-def distinct(points: Tensor) -> Tensor:
-    """Each row in order and without repetitions, padded with infinity."""
-    points = points.sort(-1).values
-    points[:, 1:].masked_fill_(points[:, 1:] == points[:, :-1], torch.inf)
-    return points.sort(-1).values

@@ -24,6 +24,9 @@ from skneuralde.solvers.replay import GRADIENTS
 #: Inputs of a batch of paths: none, constant ``(batch, k)``, or a function of each path's float64 time ``(batch,)``.
 Context = Tensor | Callable[[Tensor], Tensor] | None
 
+#: How close to its number the integral of a rate comes before a jump, along fixed steps.
+_CROSSING = 1e-6
+
 
 def integrate(
     problem: ProblemLike,
@@ -153,12 +156,8 @@ def _with_jumps(
     unbounded = tuple(k for k, jump in enumerate(jumps) if not is_certain(jump) and jump.bound is None)
     hazards = None
     if unbounded:
-        if task.rtol is None or not adaptive:
-            raise ValueError(
-                f"jumps[{unbounded[0]}].rate is neither constant nor has it a bound, for which steps must be adaptive: "
-                "give rtol and an adaptive solver, or Jump(..., bound=) a number that it never exceeds"
-            )
-        accuracy = max(0.1 * task.rtol, 8.0 * torch.finfo(task.u0.dtype).eps)
+        wanted = 0.1 * task.rtol if task.rtol is not None and adaptive else _CROSSING
+        accuracy = max(wanted, 8.0 * torch.finfo(task.u0.dtype).eps)
         hazards = Hazards(task.u0.shape[1], unbounded, accuracy)
     end = torch.where(task.elapsed.isfinite(), task.elapsed, 0.0).amax(1, keepdim=True).expand(len(task.u0), 1)
     clockwork = Clockwork.make(jumps, clocks, end, extra=extra)

@@ -93,6 +93,10 @@ class Marcher(Stepper):
 
     gradients: tuple[str, ...] = ("direct", "checkpoint", "forward")
 
+    def first_carry(self, equation: Equation, t: Tensor, u: Tensor, f: Tensor) -> Tensor | None:
+        """What a first step can reuse, as `step` would find it by itself: nothing, or the drift f at the start."""
+        return None
+
     def march(
         self, equation: Equation, u: Tensor, mesh: Mesh, first: int, last: int, carry: Tensor | None
     ) -> Iterator[tuple[int, Tensor, Step]]:
