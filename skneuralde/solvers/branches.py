@@ -128,6 +128,11 @@ def branched(simulation: Simulation) -> tuple[Trajectory, list[Branch]]:
     branches = []
     for channel, rate in enumerate(rates):
         if rate.requires_grad:
+            if jumps[channel].leap:
+                raise ValueError(
+                    f"jumps[{channel}].rate is learned by one jump more at its exact time, which a jump that leaps has "
+                    "not: leave leap=True out"
+                )
             with torch.no_grad():
                 branch = simulation.run(extra=Extra(channel, elapsed), drawn=drawn, gradient="direct").values
             branches.append(Branch(branch, length[:, 0].to(rate.dtype) * rate))

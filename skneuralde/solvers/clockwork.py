@@ -115,7 +115,7 @@ class Clockwork:
         parts = []
         for k, jump in enumerate(jumps):
             rate = float(cast(Constant, jump.rate).value) if is_certain(jump) else jump.bound
-            if not rate:
+            if not rate or jump.leap:
                 continue
             times = clocks.arrivals(k, rate * end) / rate
             number = torch.arange(times.shape[1], device=times.device)
@@ -141,7 +141,7 @@ class Clockwork:
         """
         accepted = u[events.slot].isfinite().all(-1)
         for k, jump in enumerate(cast(Problem, equation.problem).jumps):
-            if is_certain(jump) or jump.bound is None:
+            if is_certain(jump) or jump.bound is None or jump.leap:
                 continue
             mine = (accepted & (events.channel == k) & (events.number != EXTRA)).nonzero()[:, 0]
             if len(mine):

@@ -153,12 +153,17 @@ def _with_jumps(
         raise ValueError(
             'gradient="reversible" cannot step back through jumps: use "direct", "checkpoint" or "forward"'
         )
-    unbounded = tuple(k for k, jump in enumerate(jumps) if not is_certain(jump) and jump.bound is None)
+    leaping = [k for k, jump in enumerate(jumps) if jump.leap]
+    if leaping and adaptive:
+        raise ValueError(
+            f"jumps[{leaping[0]}] leaps over steps of a fixed size: give rtol=None and dt, or leave leap=True out"
+        )
+    carried = tuple(k for k, jump in enumerate(jumps) if jump.leap or (not is_certain(jump) and jump.bound is None))
     hazards = None
-    if unbounded:
+    if carried:
         wanted = 0.1 * task.rtol if task.rtol is not None and adaptive else _CROSSING
         accuracy = max(wanted, 8.0 * torch.finfo(task.u0.dtype).eps)
-        hazards = Hazards(task.u0.shape[1], unbounded, accuracy)
+        hazards = Hazards(task.u0.shape[1], carried, accuracy, tuple(jumps[k].leap for k in carried))
     end = torch.where(task.elapsed.isfinite(), task.elapsed, 0.0).amax(1, keepdim=True).expand(len(task.u0), 1)
     clockwork = Clockwork.make(jumps, clocks, end, extra=extra)
     elapsed = clockwork.candidates.attach(task.elapsed.expand(len(task.u0), -1).contiguous())
