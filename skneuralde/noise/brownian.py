@@ -19,6 +19,8 @@ from skneuralde.noise.tree import AREA_STD, MIDDLE_STD, descend, from_start, ins
 DEPTH = 32
 #: Normal numbers drawn at once.
 _BLOCK = 2**22
+#: As many of them stay in the caches of a processor, which halves the time.
+_CACHED = 2**17
 
 
 class Increments(NamedTuple):
@@ -89,7 +91,7 @@ class Brownian:
         key = absorb(absorb(mix(torch.full_like(path, seed)), path), series)
         self._key = absorb(key[:, None], torch.arange(dim, device=path.device))
 
-    def select(self, rows: Tensor) -> Brownian:
+    def select(self, rows: Tensor | slice) -> Brownian:
         """Keep the paths of these rows; a row may be named several times."""
         chosen = copy(self)
         chosen.path, chosen.series, chosen.origin = self.path[rows], self.series[rows], self.origin[rows]
@@ -280,6 +282,15 @@ class Brownian:
 
     def _sum_of_levels(self, cell: Tensor, level: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         highest = int(level.min()) if len(x) and waits_for_nothing(x.device) else 0  # above there is nothing
+        size = max(1, (_CACHED if waits_for_nothing(x.device) else _BLOCK) // ((DEPTH + 1) * self.dim))
+        if len(x) <= size:
+            return self._sum_of_nodes(cell, level, x, highest)
+        blocks = [slice(begin, begin + size) for begin in range(0, len(x), size)]
+        sums = [self.select(rows)._sum_of_nodes(cell[rows], level[rows], x[rows], highest) for rows in blocks]
+        values, integrals = zip(*sums, strict=True)
+        return torch.cat(values), torch.cat(integrals)
+
+    def _sum_of_nodes(self, cell: Tensor, level: Tensor, x: Tensor, highest: int) -> tuple[Tensor, Tensor]:
         levels = torch.arange(highest, DEPTH + 1, device=x.device)
         parts = power_of_two(levels)
         scaled = x[:, None] * parts

@@ -108,8 +108,8 @@ class Arrivals:
             if float(ahead.max()) > _MOST_LEAPT:
                 channel = hazards.channels[int(ahead.amax(0).argmax())]
                 raise ValueError(
-                    f"jumps[{channel}] happens more than {_MOST_LEAPT} times in one step: give a smaller dt, or describe "
-                    "so many jumps by a drift and a diffusion"
+                    f"jumps[{channel}] happens more than {_MOST_LEAPT} times in one step: give a smaller dt, or "
+                    "describe so many jumps by a drift and a diffusion"
                 )
             u = hazards.passed(u, threshold, ahead >= 0.0)
             attempt = replace(attempt, step=attempt.step._replace(u1=u))
