@@ -139,6 +139,14 @@ class Source:
 
         return self._finished(by_step(w), None if area is None else by_step(area))
 
+    def part(self, path: Tensor, begin: Tensor, end: Tensor) -> Increments:
+        """Noise of one part of a unit per row, ``(n,)`` each, counted from the start of its path."""
+        if self.level is None or self.three_point:
+            return self.over(path, begin, end)
+        unit, noise = begin.floor(), self.noise.select(path)
+        w, area = noise.part(self.unit * unit, torch.full_like(unit, self.unit))
+        return self._finished(*noise.inside(w, area, self.level, self.unit * begin, self.unit * end))
+
     def _between(self, path: Tensor, begin: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
         offset = self.offset.expand(len(self.noise.path))[path]
         return self.noise.select(path).between(offset + self.unit * begin, offset + self.unit * end)

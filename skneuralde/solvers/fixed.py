@@ -10,6 +10,7 @@ from torch import Tensor
 from skneuralde.solvers.base import Solver, Stats, Status, Task, Trajectory
 from skneuralde.solvers.cells import distinct, snapped
 from skneuralde.solvers.clockwork import Clockwork
+from skneuralde.solvers.detours import Detours
 from skneuralde.solvers.drawing import Source
 from skneuralde.solvers.gridded import Gridded
 from skneuralde.solvers.landings import Landings
@@ -23,7 +24,14 @@ class FixedStepper(Marcher):
 
     Times wanted are stepped on exactly: either the path itself stops there, or (``aside``) it keeps to whole cells and
     every time is reached by one shorter step from the mesh point before it. Nothing is ever interpolated.
+
+    Attributes
+    ----------
+    has_own_march : bool
+        Whether it is not `step` that makes its steps.
     """
+
+    has_own_march: bool = False
 
     def solve(self, task: Task) -> Trajectory:
         """Step along the mesh, keep the states at the times wanted."""
@@ -31,6 +39,10 @@ class FixedStepper(Marcher):
             return Gridded(self, task).solve()
         dt = task.dt
         assert dt is not None
+        if task.clockwork is not None and task.is_shared and not task.aside and task.drawn is None:
+            trajectory = self._by_detours(task, dt)
+            if trajectory is not None:
+                return trajectory
         plan = self._plan(task, dt)
         mesh = plan.mesh(task, dt, self)
         values = self._values(task, plan, mesh, dt)
@@ -47,6 +59,34 @@ class FixedStepper(Marcher):
                 values = self._values(task, plan, mesh, dt)
         trajectory = self._report(task, plan, dt, values, counts, ceased)
         return trajectory if mesh.landings is None else replace(trajectory, jumps=mesh.landings.jumps())
+
+    def _by_detours(self, task: Task, dt: float) -> Trajectory | None:
+        """Along one mesh for all paths, of which those that jump leave it in single steps; None where that is no use.
+
+        Nor where a path does not arrive, whose steps must be counted.
+        """
+        elapsed, batch = task.elapsed[:1], len(task.u0)
+        if self.has_own_march or not bool((task.elapsed == elapsed).all()):
+            return None
+        plan = Plan.make(elapsed / dt, aside=False, max_steps=task.max_steps)
+        assert task.clockwork is not None
+        detours = Detours(task.clockwork, plan.points[0], dt)
+        counts = plan.count + detours.n_parts
+        arrives = int(counts.max()) <= task.max_steps and bool((plan.state <= plan.count).all())
+        if not arrives or not detours.pays(int(plan.count), task.u0.numel()):
+            return None
+        noise = task.noise
+        source = None if noise is None else Source.of_steps(noise, task.start, dt, self, task.u0.dtype)
+        detours.prepare(task.start, dt, source, task.u0.dtype)
+        mesh = replace(plan.mesh(replace(task, clockwork=None), dt, self), landings=detours)
+        values = self._values(task, plan, mesh, dt)
+        if not bool(values.detach().isfinite().all(-1).logical_or(~plan.is_wanted).all()):
+            return None
+        trajectory = self._report(task, plan, dt, values, plan.count.expand(batch), torch.zeros_like(counts).bool())
+        stats = replace(
+            trajectory.stats, steps=counts, smallest_step=trajectory.stats.smallest_step.minimum(dt * detours.shortest)
+        )
+        return replace(trajectory, stats=stats, jumps=detours.jumps())
 
     def _plan(self, task: Task, dt: float) -> Plan:
         if task.clockwork is None:

@@ -72,8 +72,13 @@ class Landings:
                 landing = _Landing(rank[jumping], jumping, Events(slot, channel[entry], number[entry]), entry)
                 self.places.setdefault(k // n_turns, []).append(landing)
 
-    def after(self, k: int, marcher: Stepper, equation: Equation, t: Tensor, step: Step) -> Step:
-        """Step ``k`` of the paths of an equation, which ends at the times ``t``, with the jumps that follow it."""
+    def after(
+        self, k: int, marcher: Stepper, equation: Equation, t: Tensor, step: Step, u: Tensor, carry: Tensor | None
+    ) -> Step:
+        """Step ``k`` of the paths of an equation, which ends at the times ``t``, with the jumps that follow it.
+
+        What it started from, the states ``u`` and ``carry``, does not matter here.
+        """
         for rows, path, events, entry in self.places.get(k, ()):
             part, u = equation.select(rows), step.u1[rows]
             now = part.at(t[rows], u.dtype)
