@@ -77,16 +77,14 @@ class Source:
 
         What was drawn before is taken from there.
         """
-        block = min(_MOST_STEPS, max(1, _BLOCK // max(1, len(self.noise.path) * self.noise.dim)))
+        size = min(_MOST_STEPS, max(1, _BLOCK // max(1, len(self.noise.path) * self.noise.dim)))
 
         def noise(first: int, last: int) -> Iterator[Increments]:
-            for begin in range(first, last, block):
-                end = min(begin + block, last)
+            for begin in range(first, last, size):
+                end = min(begin + size, last)
                 part = points[:, begin : end + 1]
-                w, area = self._draw(part, mesh.order) if drawn is None else drawn.get(part, mesh.order, self._draw)
-                areas = [None] * len(w) if area is None else area
-                for active, step_w, step_area in zip(mesh.active[begin:end], w, areas, strict=True):
-                    yield Increments(step_w[:active], None if step_area is None else step_area[:active])
+                block = self._draw(part, mesh.order) if drawn is None else drawn.get(part, mesh.order, self._draw)
+                yield from _one_by_one(block, mesh.active[begin:end])
 
         return noise
 
@@ -159,6 +157,23 @@ class Source:
     def _finished(self, w: Tensor, area: Tensor | None) -> Increments:
         """In the dtype of the state, without what was not asked for."""
         return Increments(w.to(self.dtype), area.to(self.dtype) if self.area and area is not None else None)
+
+
+def known(increments: Increments, mesh: Mesh) -> MeshNoise:
+    """Noise of a mesh that is all known, (n_steps, batch, m) in the mesh's order."""
+
+    def noise(first: int, last: int) -> Iterator[Increments]:
+        area = None if increments.area is None else increments.area[first:last]
+        return _one_by_one(Increments(increments.w[first:last], area), mesh.active[first:last])
+
+    return noise
+
+
+def _one_by_one(block: Increments, active: list[int]) -> Iterator[Increments]:
+    """The noise of each of some steps, for the paths that make it."""
+    areas = [None] * len(active) if block.area is None else block.area
+    for n, w, area in zip(active, block.w, areas, strict=True):
+        yield Increments(w[:n], None if area is None else area[:n])
 
 
 def _rank(order: Tensor) -> Tensor:

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from skneuralde.solvers.base import Solver, Stats, Status, Task, Trajectory
 from skneuralde.solvers.cells import distinct, snapped
-from skneuralde.solvers.clockwork import Clockwork
+from skneuralde.solvers.clockwork import Clockwork, Events
 from skneuralde.solvers.detours import Detours
-from skneuralde.solvers.drawing import Source
+from skneuralde.solvers.drawing import Source, known
 from skneuralde.solvers.gridded import Gridded
 from skneuralde.solvers.landings import Landings
 from skneuralde.solvers.march import Marcher, Mesh
@@ -44,6 +44,8 @@ class FixedStepper(Marcher):
             if trajectory is not None:
                 return trajectory
         plan = self._plan(task, dt)
+        if task.extra is not None and task.extra.state is not None:
+            task, plan = self._since(task, plan, dt, task.extra.elapsed, task.extra.state)
         mesh = plan.mesh(task, dt, self)
         values = self._values(task, plan, mesh, dt)
         reached = plan.state <= plan.count[:, None]
@@ -87,6 +89,21 @@ class FixedStepper(Marcher):
             trajectory.stats, steps=counts, smallest_step=trajectory.stats.smallest_step.minimum(dt * detours.shortest)
         )
         return replace(trajectory, stats=stats, jumps=detours.jumps())
+
+    def _since(self, task: Task, plan: Plan, dt: float, elapsed: Tensor, state: Tensor) -> tuple[Task, Plan]:
+        """Begin with the jump that paths have more than others, whose states there and whose noise are known."""
+        assert task.extra is not None
+        assert task.clockwork is not None
+        if task.aside or (task.noise is not None and (task.drawn is None or not task.drawn.knows(plan.points))):
+            return task, plan
+        rows = elapsed[:, 0].isfinite().nonzero()[:, 0]
+        first = torch.zeros_like(plan.count)
+        first[rows] = torch.searchsorted(plan.points, snapped(elapsed / dt))[rows, 0]
+        part, u = task.equation.select(rows), state[rows]
+        now = part.at((task.start + task.direction * elapsed)[rows], u.dtype)
+        events = Events.of_all(len(rows), task.extra.channel, rows.device)
+        after = task.clockwork.apply(part, now, u, rows, events)
+        return replace(task, u0=task.u0.index_copy(0, rows, after)), plan.since(first)
 
     def _plan(self, task: Task, dt: float) -> Plan:
         if task.clockwork is None:
@@ -178,6 +195,8 @@ class Plan:
         From there to the time; 0 where the time is never reached.
     is_wanted : bool Tensor of shape (rows, n_times)
         False where the times only pad.
+    first : int64 Tensor of shape (rows,) or None
+        How many steps at the start of each path are left out.
     """
 
     points: Tensor
@@ -185,6 +204,7 @@ class Plan:
     state: Tensor
     rest: Tensor
     is_wanted: Tensor
+    first: Tensor | None = None
 
     @classmethod
     def make(cls, position: Tensor, *, aside: bool, max_steps: int, stops: Tensor | None = None) -> Plan:
@@ -216,7 +236,16 @@ class Plan:
         count = torch.where(is_wanted & ~lost, self.state, 0).amax(-1)
         state = torch.where(lost, torch.maximum(self.state, count[:, None] + 1), self.state)
         rest = self.rest.expand(batch, -1).masked_fill(lost, 0.0)
-        return Plan(self.points.expand(batch, -1), count, state, rest, is_wanted)
+        return Plan(self.points.expand(batch, -1), count, state, rest, is_wanted, self.first)
+
+    def since(self, first: Tensor) -> Plan:
+        """Without the steps before the points ``first (batch,)``, where all that was wanted before is told."""
+        count = self.count - first
+        index = first[:, None] + torch.arange(int(count.max()) + 1, device=first.device)
+        points = self.points.gather(1, index.clamp_max(self.points.shape[1] - 1))
+        points = torch.where(index < self.points.shape[1], points, torch.inf)
+        state = (self.state - first[:, None]).clamp_min(0)
+        return Plan(points.contiguous(), count, state, self.rest, self.is_wanted, first)
 
     def mesh(self, task: Task, dt: float, solver: Solver) -> Mesh:
         """The steps in units of time, with their noise."""
@@ -229,6 +258,8 @@ class Plan:
             mesh = replace(mesh, landings=self._landings(task.clockwork, dt, mesh))
         if task.noise is None:
             return mesh
+        if self.first is not None and task.drawn is not None:
+            return replace(mesh, noise=known(task.drawn.since(self.first, mesh.order, len(mesh)), mesh))
         source = Source.of_steps(task.noise, task.start, dt, solver, dtype)
         return replace(mesh, noise=source.along(self.points, mesh, task.drawn))
 
@@ -236,7 +267,9 @@ class Plan:
         """The candidates for jumps that the steps reach."""
         candidates = clockwork.candidates
         step = torch.searchsorted(self.points, snapped(candidates.elapsed / dt)) - 1
-        path, place = (candidates.elapsed.isfinite() & (step < self.count[:, None])).nonzero(as_tuple=True)
+        path, place = (candidates.elapsed.isfinite() & (step >= 0) & (step < self.count[:, None])).nonzero(
+            as_tuple=True
+        )
         columns = candidates.channel, candidates.number, candidates.elapsed
         channel, number, elapsed = (column[path, place] for column in columns)
         assert mesh.order is not None  # paths that jump have meshes of their own

@@ -99,7 +99,7 @@ def integrate(
     task = _prepare(problem, u0, times, context, noise, rtol, atol, dt, max_steps, aside, gradient)
     if problem.jumps:
         task = _with_jumps(task, problem.jumps, clocks, extra, adaptive=solver.adaptive and rtol is not None)
-    trajectory = solver.solve(replace(task, drawn=drawn))
+    trajectory = solver.solve(replace(task, drawn=drawn, extra=extra))
     if on_error == "raise" and bool((trajectory.status != Status.SUCCESS).any()):
         raise SolverError.from_trajectory(solver.name, trajectory)
     return trajectory
