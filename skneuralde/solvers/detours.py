@@ -23,7 +23,7 @@ _OVERHEAD = 3000
 class _Part(NamedTuple):
     """A part of one step, of some of the paths that make it in parts.
 
-    ``slot`` are their positions among these, None for all; ``jumping`` those of them that may jump at its end.
+    ``slot`` are their positions among these, ``jumping`` those of them that may jump at its end; None is all.
     """
 
     path: Tensor
@@ -31,7 +31,7 @@ class _Part(NamedTuple):
     t: Tensor
     h: Tensor
     noise: Increments | None
-    jumping: Tensor
+    jumping: Tensor | None
     events: Events
     entry: Tensor
 
@@ -112,6 +112,7 @@ class Detours:
         for key, size, next_m in zip(keys.tolist(), counts.tolist(), until, strict=True):
             rows, mine, k = order[n : n + size], slice(m, next_m), key // self.most
             jumping, slot = (ends[mine] - n).unique(return_inverse=True)
+            jumping = None if len(jumping) == size else jumping
             own = path[n : n + size]
             where = torch.searchsorted(self.parts[k][0].path, own) if k in self.parts else None
             increments = None
@@ -150,15 +151,8 @@ class Detours:
             equation, u = equation.select(part.slot), u[part.slot]
             carry = None if carry is None else carry[part.slot]
         made = marcher.step(equation, part.t, part.h, u, part.noise, carry)
-        if len(part.jumping):
-            rows, path = part.jumping, part.path[part.jumping]
-            jumping, end = equation.select(rows), (part.t + part.h)[rows]
-            moment, u = jumping.at(end, u.dtype), made.u1[rows]
-            if not self.is_decided:
-                decided = self.clockwork.decide(jumping, moment, u.detach(), path, part.events)
-                self.accepted[part.entry] = decided
-            u = self.clockwork.apply(jumping, moment, u, path, part.events.where(self.accepted[part.entry]))
-            made = landed(marcher, jumping, made, rows, end, u)
+        if len(part.entry):
+            made = self._land(part, marcher, equation, made)
         if part.slot is None:
             return made
         state = now.state
@@ -166,6 +160,19 @@ class Detours:
             assert made.state is not None
             state = state.index_copy(0, part.slot, made.state)
         return Step(now.u1.index_copy(0, part.slot, made.u1), state=state)
+
+    def _land(self, part: _Part, marcher: Stepper, equation: Equation, made: Step) -> Step:
+        """A part of a step with the jumps at its end."""
+        end, path, u = part.t + part.h, part.path, made.u1
+        if part.jumping is not None:
+            equation, end, path, u = equation.select(part.jumping), *(x[part.jumping] for x in (end, path, u))
+        now = equation.at(end, u.dtype)
+        if not self.is_decided:
+            self.accepted[part.entry] = self.clockwork.decide(equation, now, u.detach(), path, part.events)
+        u = self.clockwork.apply(equation, now, u, path, part.events.where(self.accepted[part.entry]))
+        if part.jumping is not None:
+            return landed(marcher, equation, made, part.jumping, end, u)
+        return Step(u, state=None if made.state is None else marcher.resume(equation, end, u))
 
     def jumps(self) -> JumpLog:
         """The jumps that have happened."""
