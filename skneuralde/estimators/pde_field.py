@@ -147,8 +147,9 @@ time_unit_, series_, n_features_in_, feature_names_in_, device_
     -----
     y is ``(n_rows, *grid, fields)``, fields last, or flat with ``grid=``; predictions have the same form. NaN is a
     sensor that is missing: it counts in no loss, and where a state must start it is filled by the sensor's own values
-    before and after, or by those around. A 2-D y without ``grid=`` has no space: each row is a single point, and the equation
-    an ordinary one. Only an initial state tells where a run is: a new one starts by ``update_state(X0, y0)``.
+    before and after, or by those around. A 2-D y without ``grid=`` has no space: each row is a single point, and the
+    equation an ordinary one. Only an initial state tells where a run is: a new one starts by ``update_state(X0,
+    y0)``.
 
     Snapshots at rest fix where fields end, not the law that led them there: early, log-spaced snapshots and several
     initial fields say much more. `fit` warns where nearly all of them are at rest.

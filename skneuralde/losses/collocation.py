@@ -106,8 +106,8 @@ class Collocation(SumOfSquares):
 
     Between two snapshots the field is a `Bridge`, which is exact in the diffusion: first the one that a constant
     forcing leads along, later, from the second epoch on, the one that the law as it is leads along, with the constant
-    that it still lacks. The time means of law and diffusion along the bridge at any point must then give the change observed
-    there. So every point of every interval is a sample by itself. Each epoch draws new ones.
+    that it still lacks. The time means of law and diffusion along the bridge at any point must then give the change
+    observed there. So every point of every interval is a sample by itself. Each epoch draws new ones.
 
     Residuals of a field in an interval are measured in their own root mean square, as the epoch finds it: noisy
     snapshots that are close in time, or far ones between which a bridge is vague, count for little. The loss is the

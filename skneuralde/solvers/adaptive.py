@@ -40,7 +40,6 @@ class AdaptiveStepper(FixedStepper):
     smooth: Callable[[float], Controller] = ProportionalIntegral
 
     def first_carry(self, equation: Equation, t: Tensor, u: Tensor, f: Tensor) -> Tensor | None:
-        """What a first step can reuse, as `step` would find it by itself: here the drift f at the start."""
         return f if self.first_same_as_last else None
 
     def solve(self, task: Task) -> Trajectory:
@@ -51,6 +50,7 @@ class _Adaptive(Searching):
     """Steps by their errors; times are counted in cells of the noise where there is noise."""
 
     method: AdaptiveStepper
+    tolerance: Tolerance
 
     def __init__(self, method: AdaptiveStepper, task: Task, rtol: float):
         # A state that stays at zero keeps any tolerance, also a relative one.

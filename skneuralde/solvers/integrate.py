@@ -24,6 +24,9 @@ from skneuralde.solvers.replay import GRADIENTS
 #: Inputs of a batch of paths: none, constant ``(batch, k)``, or a function of each path's float64 time ``(batch,)``.
 Context = Tensor | Callable[[Tensor], Tensor] | None
 
+#: How close to its number the integral of a rate comes before a jump, along fixed steps.
+_CROSSING = 1e-6
+
 
 def integrate(
     problem: ProblemLike,
@@ -98,7 +101,7 @@ def integrate(
     task = _prepare(problem, u0, times, context, noise, rtol, atol, dt, max_steps, aside, gradient)
     if problem.jumps:
         task = _with_jumps(task, problem.jumps, clocks, extra, adaptive=solver.adaptive and rtol is not None)
-    trajectory = solver.solve(replace(task, drawn=drawn))
+    trajectory = solver.solve(replace(task, drawn=drawn, extra=extra))
     if on_error == "raise" and bool((trajectory.status != Status.SUCCESS).any()):
         raise SolverError.from_trajectory(solver.name, trajectory)
     return trajectory
@@ -152,16 +155,17 @@ def _with_jumps(
         raise ValueError(
             'gradient="reversible" cannot step back through jumps: use "direct", "checkpoint" or "forward"'
         )
-    unbounded = tuple(k for k, jump in enumerate(jumps) if not is_certain(jump) and jump.bound is None)
+    leaping = [k for k, jump in enumerate(jumps) if jump.leap]
+    if leaping and adaptive:
+        raise ValueError(
+            f"jumps[{leaping[0]}] leaps over steps of a fixed size: give rtol=None and dt, or leave leap=True out"
+        )
+    carried = tuple(k for k, jump in enumerate(jumps) if jump.leap or (not is_certain(jump) and jump.bound is None))
     hazards = None
-    if unbounded:
-        if task.rtol is None or not adaptive:
-            raise ValueError(
-                f"jumps[{unbounded[0]}].rate is neither constant nor has it a bound, for which steps must be adaptive: "
-                "give rtol and an adaptive solver, or Jump(..., bound=) a number that it never exceeds"
-            )
-        accuracy = max(0.1 * task.rtol, 8.0 * torch.finfo(task.u0.dtype).eps)
-        hazards = Hazards(task.u0.shape[1], unbounded, accuracy)
+    if carried:
+        wanted = 0.1 * task.rtol if task.rtol is not None and adaptive else _CROSSING
+        accuracy = max(wanted, 8.0 * torch.finfo(task.u0.dtype).eps)
+        hazards = Hazards(task.u0.shape[1], carried, accuracy, tuple(jumps[k].leap for k in carried))
     end = torch.where(task.elapsed.isfinite(), task.elapsed, 0.0).amax(1, keepdim=True).expand(len(task.u0), 1)
     clockwork = Clockwork.make(jumps, clocks, end, extra=extra)
     elapsed = clockwork.candidates.attach(task.elapsed.expand(len(task.u0), -1).contiguous())

@@ -12,13 +12,13 @@ from torch import Tensor
 from skneuralde.solvers.arrivals import Arrivals
 from skneuralde.solvers.base import Stats, Status, Task, Trajectory
 from skneuralde.solvers.checkpoints import stepwise
-from skneuralde.solvers.control import Controller, Tolerance
+from skneuralde.solvers.control import Controller
 from skneuralde.solvers.drawing import Source
 from skneuralde.solvers.equation import Equation
 from skneuralde.solvers.harvest import AcceptedSteps, Branches, Ends, Inside, Passed
 from skneuralde.solvers.jump_log import JumpLog
 from skneuralde.solvers.leaves import states_after_jumps
-from skneuralde.solvers.loop import Front, Watcher, search
+from skneuralde.solvers.loop import Front, Judge, Watcher, search
 from skneuralde.solvers.march import Dense, Marcher, Mesh
 from skneuralde.solvers.replay import replay
 from skneuralde.solvers.strides import Free, Stops, Strides
@@ -47,10 +47,12 @@ class Searching(ABC):
     method : Marcher
     task : Task
     controller : Controller
-    tolerance : Tolerance
+    tolerance : Judge
     """
 
-    def __init__(self, method: Marcher, task: Task, controller: Controller, tolerance: Tolerance):
+    tolerance: Judge
+
+    def __init__(self, method: Marcher, task: Task, controller: Controller, tolerance: Judge):
         self.method, self.task, self.controller, self.tolerance = method, task, controller, tolerance
         batch = len(task.u0)
         self.start, self.direction = task.start.expand(batch, 1), task.direction.expand(batch, 1)
