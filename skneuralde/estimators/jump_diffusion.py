@@ -11,11 +11,13 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from skneuralde.data import Panel
 from skneuralde.estimators._coefficients import TermFactory
+from skneuralde.estimators._jump_start import start_at_jumps_seen
 from skneuralde.estimators._jumps import JumpScales, build_jumps
 from skneuralde.estimators._scales import Scales
 from skneuralde.estimators.base import BaseDifferentialEquation
 from skneuralde.estimators.jump_detection import JumpDetection
 from skneuralde.inference import Observation
+from skneuralde.losses import JumpLikelihood, Objective
 from skneuralde.problems import Problem
 
 
@@ -222,6 +224,11 @@ series_, n_features_in_, feature_names_in_, n_outputs_, device_
         drift, diffusion = factory.diffusive(self.drift, self.diffusion, self.noise)
         jumps = build_jumps(factory, self.jump_rate, self.jump_affect, self.max_jump_rate)
         return factory.try_out(Problem(drift, diffusion, jumps=jumps, noise=self.noise, calculus=self.calculus))
+
+    def _settle_start(self, objective: Objective, seed: int) -> None:
+        # What the context of a plain table says of its rows must be learned first.
+        if isinstance(objective, JumpLikelihood) and not objective.encode:
+            start_at_jumps_seen(self.model_, objective, seed)
 
     def _terms(self, problem: Problem) -> dict[str, Any]:
         rates, affects = (tuple(getattr(jump, name) for jump in problem.jumps) for name in ("rate", "affect"))

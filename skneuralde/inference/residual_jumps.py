@@ -1,0 +1,205 @@
+"""Which jumps the residuals of an equation without jumps hint at: a mixture of normal laws, by EM."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+#: Jumps that are tried first: their size, in deviations of the diffusion, and the share of intervals that have one.
+_STARTS = ((1.5, 0.3), (3.0, 0.1), (8.0, 0.01))
+#: Iterations, at most, and the gain in log likelihood, in nats, below which nothing more is to be had.
+_MOST_ITERATIONS, _LEAST_GAIN = 200, 1e-3
+#: A mean absolute deviation of a normal law times this is its standard deviation.
+_MAD = 1.4826
+_LOG_2PI = math.log(2.0 * math.pi)
+
+
+@dataclass(frozen=True)
+class Residuals:
+    """What an equation without jumps leaves of n changes.
+
+    Attributes
+    ----------
+    change : Tensor of shape (n, dim)
+        Changes that it does not expect.
+    variance : Tensor of shape (n, dim)
+        The variance that it gives to them.
+    length : Tensor of shape (n,)
+        Over which time.
+    weight : Tensor of shape (n,)
+    """
+
+    change: Tensor
+    variance: Tensor
+    length: Tensor
+    weight: Tensor
+
+
+@dataclass(frozen=True)
+class Channels:
+    """Jumps of several kinds in n intervals, and what of them is not known.
+
+    Attributes
+    ----------
+    rate : Tensor of shape (channel, n)
+        Jumps per unit of time.
+    mean, variance : Tensor of shape (channel, n, dim)
+        Of what a jump adds to the state.
+    learns_rate, learns_mean, learns_variance : bool Tensor of shape (channel,)
+        What is sought, as constants. The rest is known.
+    """
+
+    rate: Tensor
+    mean: Tensor
+    variance: Tensor
+    learns_rate: Tensor
+    learns_mean: Tensor
+    learns_variance: Tensor
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """Residuals as jumps, and normal changes of mean ``trend * length`` and of ``inflation`` times the variance.
+
+    Both are (dim,); ``log_likelihood`` is a sum over the residuals.
+    """
+
+    channels: Channels
+    trend: Tensor
+    inflation: Tensor
+    log_likelihood: float = -math.inf
+
+
+def find_jumps(residuals: Residuals, channels: Channels, *, learns_noise: bool) -> Mixed | None:
+    """The jumps that make residuals likeliest; where all rates are sought, only if they do so clearly.
+
+    The components of a residual are taken as independent, and intervals with several jumps as if they had one: this is
+    where learning starts. EM (Dempster, Laird and Rubin, 1977) from several sizes, of which the likeliest
+    is kept. As if each channel had been seen to jump once more, at the size that it started with, no spread vanishes.
+
+    Parameters
+    ----------
+    residuals : Residuals
+    channels : Channels
+        As they are now; what is sought of them is not read.
+    learns_noise : bool
+        Whether the residuals' variance may be wrong by a factor.
+
+    Returns
+    -------
+    Mixed or None
+        None where all rates are sought and an equation without jumps is as good, by the Bayesian information criterion.
+    """
+    noise, trend = _robust(residuals, learns_noise)
+    tried = [
+        _climb(residuals, Mixed(begun, trend, noise), channels, learns_noise=learns_noise)
+        for begun in _starts(residuals, channels, noise)
+    ]
+    best = max(tried, key=lambda mixed: mixed.log_likelihood)
+    if not bool(channels.learns_rate.all()):
+        return best
+    sought = len(channels.rate) + residuals.change.shape[1] * int(channels.learns_mean.sum() + channels.learns_variance.sum())
+    clear = 0.5 * sought * math.log(max(2.0, float(residuals.weight.sum())))
+    return best if best.log_likelihood > _alone(residuals, learns_noise) + clear else None
+
+
+def _robust(residuals: Residuals, learns_noise: bool) -> tuple[Tensor, Tensor]:
+    """Inflation of the variance and trend by medians."""
+    whole = residuals.change / residuals.variance.sqrt()
+    centre = whole.median(0).values
+    spread = _MAD * (whole - centre).abs().median(0).values
+    # More than half of the changes being the same says nothing of their spread.
+    spread = torch.where(spread > 0.0, spread, whole.square().mean(0).sqrt())
+    trend = (residuals.change / residuals.length[:, None]).median(0).values
+    return (spread.square() if learns_noise else torch.ones_like(spread)), trend
+
+
+def _alone(residuals: Residuals, learns_noise: bool) -> float:
+    """Log likelihood of the residuals without jumps."""
+    weight = residuals.weight[:, None]
+    precision = weight / residuals.variance
+    length = residuals.length[:, None]
+    trend = (precision * length * residuals.change).sum(0) / (precision * length.square()).sum(0)
+    squares = (residuals.change - trend * length).square() / residuals.variance
+    inflation = (weight * squares).sum(0) / weight.sum(0) if learns_noise else torch.ones_like(trend)
+    log_density = -0.5 * (squares / inflation + inflation.log() + residuals.variance.log() + _LOG_2PI)
+    return float((weight * log_density).sum())
+
+
+def _starts(residuals: Residuals, channels: Channels, noise: Tensor) -> list[Channels]:
+    """Channels of different sizes around zero, and, where there are several, of different signs."""
+    count = len(channels.rate)
+    deviation = (noise * residuals.variance.median(0).values).sqrt()
+    rate = 1.0 / residuals.length.median()
+    unseen = ~channels.learns_variance[:, None, None]
+    starts = []
+    for chosen in itertools.combinations_with_replacement(_STARTS, count):
+        sizes = torch.stack([size * deviation for size, _ in chosen])[:, None]
+        shares = residuals.length.new_tensor([share for _, share in chosen])[:, None] / count
+        signs = residuals.length.new_tensor([(-1.0) ** k for k in range(count)])[:, None, None]
+        # An effect without chance has no spread that could reach for its jumps.
+        for shift in (signs, -signs) if bool(unseen.any()) or count > 1 else (0.0 * signs,):
+            starts.append(_replaced(channels, shares * rate, shift * sizes, sizes.square()))
+        if count > 1 and len(set(chosen)) == count:
+            starts.append(_replaced(channels, shares * rate, 0.0 * sizes, sizes.square()))
+    return starts
+
+
+def _replaced(channels: Channels, rate: Tensor, mean: Tensor, variance: Tensor) -> Channels:
+    """The same with these values of what is sought, ``(channel, 1)`` and ``(channel, 1, dim)``."""
+    return replace(
+        channels,
+        rate=torch.where(channels.learns_rate[:, None], rate, channels.rate),
+        mean=torch.where(channels.learns_mean[:, None, None], mean, channels.mean),
+        variance=torch.where(channels.learns_variance[:, None, None], variance, channels.variance),
+    )
+
+
+def _climb(residuals: Residuals, mixed: Mixed, known: Channels, *, learns_noise: bool) -> Mixed:
+    """Iterations of EM until nothing is gained."""
+    first = mixed.channels
+    for _ in range(_MOST_ITERATIONS):
+        after = _iterate(residuals, mixed, first, learns_noise=learns_noise)
+        if not after.log_likelihood > mixed.log_likelihood + _LEAST_GAIN:
+            return after
+        mixed = after
+    return mixed
+
+
+def _iterate(residuals: Residuals, mixed: Mixed, first: Channels, *, learns_noise: bool) -> Mixed:
+    """One of them; the log likelihood is that before it."""
+    channels = mixed.channels
+    length, weight = residuals.length, residuals.weight
+    noise = mixed.inflation * residuals.variance
+    off = residuals.change - mixed.trend * length[:, None]
+    expected = channels.rate * length
+    total = expected.sum(0)
+    log_none = -total
+    log_some = (-torch.expm1(-total)).log() + (expected / total).log()
+    surprise = off - channels.mean
+    spread = noise + channels.variance
+    density = -0.5 * (surprise.square() / spread + spread.log() + _LOG_2PI).sum(-1)
+    density_none = -0.5 * (off.square() / noise + noise.log() + _LOG_2PI).sum(-1)
+    joint = torch.cat([(log_none + density_none)[None], log_some + density])
+    log_likelihood = float(weight @ joint.logsumexp(0))
+    share = joint.softmax(0) * weight
+    none, some = share[0], share[1:]
+    gain = channels.variance / spread
+    size, rest = channels.mean + gain * surprise, channels.variance * (1.0 - gain)
+    count = some.sum(1)[:, None, None]
+    mean = (some[..., None] * size).sum(1, keepdim=True) / count.clamp_min(1e-300)
+    squares = (some[..., None] * (rest + (size - mean).square())).sum(1, keepdim=True)
+    variance = (squares + first.variance) / (count + 1.0)
+    # As often as the intervals with a jump say, where several in one of them count as one.
+    rate = -torch.log1p(-(some.sum(1) / weight.sum()).clamp_max(0.9)) / (weight @ length / weight.sum())
+    left = some[..., None] * ((off - size).square() + rest)
+    squares = (none[:, None] * off.square() + left.sum(0)) / residuals.variance
+    inflation = squares.sum(0) / weight.sum() if learns_noise else mixed.inflation
+    pull = none[:, None] * off + (some[..., None] * (off - size)).sum(0)
+    precision = length[:, None] / residuals.variance
+    trend = mixed.trend + (precision * pull).sum(0) / (precision * (weight * length)[:, None]).sum(0)
+    return Mixed(_replaced(channels, rate[:, None], mean, variance), trend, inflation, log_likelihood)
