@@ -38,7 +38,8 @@ def start_at_jumps_seen(model: Model, objective: JumpLikelihood, seed: int) -> N
     problem = model.problem
     items = _subset(objective.items, seed)
     transitions = objective.transitions.select(items)
-    mean, cov = transitions.moments(problem, objective.calibrate(model).flow)
+    model.propagator = objective.calibrate(model)
+    mean, cov = transitions.moments(problem, model.flow)
     assert cov is not None  # the likelihood of jumps has a diffusion
     residuals = Residuals(
         change=objective.targets.index_select(0, items) - mean,
@@ -46,15 +47,15 @@ def start_at_jumps_seen(model: Model, objective: JumpLikelihood, seed: int) -> N
         length=transitions.horizon.abs().to(mean.dtype),
         weight=objective.weight[items].to(mean.dtype),
     )
-    noise = problem.diffusion
-    learns_noise = noise is not None and _has_levels(noise) and problem.noise != "general"
+    # Of a matrix of noises, more than the diagonal would have to be set.
+    noise = None if problem.noise == "general" else _with_levels(problem.diffusion)
     places = _places(transitions)
-    found = find_jumps(residuals, _channels(problem.jumps, places), learns_noise=learns_noise)
+    found = find_jumps(residuals, _channels(problem.jumps, places), learns_noise=noise is not None)
     if found is None:
         return
     rows = slice(None, None, 1 + len(items) // _MOST_ROWS)
     some = tuple(x[rows] for x in places)
-    if learns_noise:
+    if noise is not None:
         set_level(noise, found.inflation.sqrt() * noise(*some).mean(0), *some)
     for k, jump in enumerate(problem.jumps):
         set_level(jump.rate, found.channels.rate[k].mean(), *some)
@@ -78,19 +79,17 @@ def _places(transitions: Transitions) -> Places:
     return transitions.time.to(transitions.state.dtype)[:, None], transitions.state, first
 
 
-def _has_levels(term: Term | None) -> bool:
-    return term is not None and learned_network(term) is not None
+def _with_levels(term: Term | None) -> Term | None:
+    """The term if a network moves it as a whole."""
+    return None if term is None or learned_network(term) is None else term
 
 
 def _parts(jump: Jump) -> tuple[Term | None, Term | None]:
     """Mean and standard deviation of what a learned jump adds; None for what is not learned by a network."""
     affect = jump.affect
     if isinstance(affect, GaussianAffect) and jump.marks is None:
-        parts: list[Term | None] = [affect.mean, affect.std]
-    else:
-        parts = [affect.move if isinstance(affect, MoveBy) else None, None]
-    shift, spread = (part if _has_levels(part) else None for part in parts)
-    return shift, spread
+        return _with_levels(affect.mean), _with_levels(affect.std)
+    return _with_levels(affect.move) if isinstance(affect, MoveBy) else None, None
 
 
 def _channels(jumps: Sequence[Jump], places: Places) -> Channels:
@@ -107,7 +106,7 @@ def _channels(jumps: Sequence[Jump], places: Places) -> Channels:
         rate=torch.stack([jump.rate(t, u, c) for jump in jumps]),
         mean=torch.stack([mean - u for mean, _ in laws]),
         variance=torch.stack([cov.diagonal(dim1=-2, dim2=-1) for _, cov in laws]),
-        learns_rate=told([_has_levels(jump.rate) for jump in jumps]),
+        learns_rate=told([_with_levels(jump.rate) is not None for jump in jumps]),
         learns_mean=told([shift is not None for shift, _ in parts]),
         learns_variance=told([spread is not None for _, spread in parts]),
     )

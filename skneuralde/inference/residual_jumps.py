@@ -5,14 +5,17 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
 #: Jumps that are tried first: their size, in deviations of the diffusion, and the share of intervals that have one.
 _STARTS = ((1.5, 0.3), (3.0, 0.1), (8.0, 0.01))
-#: Iterations, at most, and the gain in log likelihood, in nats, below which nothing more is to be had.
-_MOST_ITERATIONS, _LEAST_GAIN = 200, 1e-3
+#: Iterations from every start and, at most, from the best place that these reach.
+_FIRST_ITERATIONS, _MOST_ITERATIONS = 15, 200
+#: Gain in log likelihood, in nats, below which nothing more is to be had.
+_LEAST_GAIN = 1e-3
 #: A mean absolute deviation of a normal law times this is its standard deviation.
 _MAD = 1.4826
 _LOG_2PI = math.log(2.0 * math.pi)
@@ -95,14 +98,23 @@ def find_jumps(residuals: Residuals, channels: Channels, *, learns_noise: bool) 
         None where all rates are sought and an equation without jumps is as good, by the Bayesian information criterion.
     """
     noise, trend = _robust(residuals, learns_noise)
-    tried = [
-        _climb(residuals, Mixed(begun, trend, noise), channels, learns_noise=learns_noise)
-        for begun in _starts(residuals, channels, noise)
-    ]
-    best = max(tried, key=lambda mixed: mixed.log_likelihood)
+    climb = partial(_climb, residuals, learns_noise=learns_noise)
+    tried = []
+    # Effects without chance have a spread at first, by which they reach for their jumps.
+    spread = replace(channels, learns_variance=channels.learns_mean | channels.learns_variance)
+    for begun in _starts(residuals, spread, noise):
+        tried.append((climb(Mixed(begun, trend, noise), begun, _FIRST_ITERATIONS), begun))
+    reached, begun = max(tried, key=lambda pair: pair[0].log_likelihood)
+    best = climb(reached, begun, _MOST_ITERATIONS)
+    if not torch.equal(spread.learns_variance, channels.learns_variance):
+        found = best.channels
+        without = _replaced(channels, found.rate, found.mean, found.variance)
+        best = climb(replace(best, channels=without, log_likelihood=-math.inf), begun, _MOST_ITERATIONS)
     if not bool(channels.learns_rate.all()):
         return best
-    sought = len(channels.rate) + residuals.change.shape[1] * int(channels.learns_mean.sum() + channels.learns_variance.sum())
+    sought = len(channels.rate) + residuals.change.shape[1] * int(
+        channels.learns_mean.sum() + channels.learns_variance.sum()
+    )
     clear = 0.5 * sought * math.log(max(2.0, float(residuals.weight.sum())))
     return best if best.log_likelihood > _alone(residuals, learns_noise) + clear else None
 
@@ -135,17 +147,15 @@ def _starts(residuals: Residuals, channels: Channels, noise: Tensor) -> list[Cha
     count = len(channels.rate)
     deviation = (noise * residuals.variance.median(0).values).sqrt()
     rate = 1.0 / residuals.length.median()
-    unseen = ~channels.learns_variance[:, None, None]
     starts = []
     for chosen in itertools.combinations_with_replacement(_STARTS, count):
         sizes = torch.stack([size * deviation for size, _ in chosen])[:, None]
         shares = residuals.length.new_tensor([share for _, share in chosen])[:, None] / count
         signs = residuals.length.new_tensor([(-1.0) ** k for k in range(count)])[:, None, None]
-        # An effect without chance has no spread that could reach for its jumps.
-        for shift in (signs, -signs) if bool(unseen.any()) or count > 1 else (0.0 * signs,):
-            starts.append(_replaced(channels, shares * rate, shift * sizes, sizes.square()))
-        if count > 1 and len(set(chosen)) == count:
-            starts.append(_replaced(channels, shares * rate, 0.0 * sizes, sizes.square()))
+        shifts = [signs, -signs] if count > 1 else []
+        if len(set(chosen)) == count:
+            shifts.append(0.0 * signs)
+        starts += [_replaced(channels, shares * rate, shift * sizes, sizes.square()) for shift in shifts]
     return starts
 
 
@@ -159,10 +169,9 @@ def _replaced(channels: Channels, rate: Tensor, mean: Tensor, variance: Tensor) 
     )
 
 
-def _climb(residuals: Residuals, mixed: Mixed, known: Channels, *, learns_noise: bool) -> Mixed:
-    """Iterations of EM until nothing is gained."""
-    first = mixed.channels
-    for _ in range(_MOST_ITERATIONS):
+def _climb(residuals: Residuals, mixed: Mixed, first: Channels, most: int, *, learns_noise: bool) -> Mixed:
+    """So many iterations of EM, or until nothing is gained; ``first`` is where it began."""
+    for _ in range(most):
         after = _iterate(residuals, mixed, first, learns_noise=learns_noise)
         if not after.log_likelihood > mixed.log_likelihood + _LEAST_GAIN:
             return after

@@ -31,8 +31,8 @@ class JumpLikelihood(TransitionLikelihood):
       a rate whose order of magnitude is unknown. It is applied as 0.5 N / (1 + N0), with N0 as at the beginning of the
       epoch, which has the same slope.
 
-    Both are for channels whose rate is learned: a known rate needs nothing to hold it. Components of several jumps, whose
-    channels are not told apart, count where all rates are learned.
+    Both are for channels whose rate is learned: a known rate needs nothing to hold it. Components of several jumps,
+    whose channels are not told apart, count where all rates are learned.
 
     Neither grows with the amount of data where jumps are clear: N jumps are worth far more nats than that.
     """
@@ -48,16 +48,17 @@ class JumpLikelihood(TransitionLikelihood):
             self.jump_cost = _RARITY / (1.0 + self._expected_jumps(model))
         law = model.law(self._transitions(model, items))
         assert isinstance(law, Mixture)  # a model with jumps
-        return self._penalty(model, law) - law.log_density(self.targets.index_select(0, items))
+        return self._penalty(model, law, self.jump_cost) - law.log_density(self.targets.index_select(0, items))
 
-    def _penalty(self, model: Model, law: Mixture) -> Tensor:
+    @staticmethod
+    def _penalty(model: Model, law: Mixture, jump_cost: float) -> Tensor:
         """What the expected jumps of channels whose rate is learned cost, ``(items,)``."""
         learned = [trainable(jump.rate) for jump in model.problem.jumps]
         counts = [all(learned) if channel is None else learned[channel] for channel in law.channels[1:]]
         if not any(counts):
             return torch.zeros_like(law.log_weight[0])
         hidden = _IMITATION * torch.exp(-law.evidence)
-        counted = self.jump_cost * law.log_weight.new_tensor(law.jumps[1:])[:, None]
+        counted = jump_cost * law.log_weight.new_tensor(law.jumps[1:])[:, None]
         return (law.weight[1:] * (hidden + counted) * law.log_weight.new_tensor(counts)[:, None]).sum(0)
 
     @torch.no_grad()

@@ -120,8 +120,12 @@ def learned(rate):
 
 @pytest.mark.parametrize(
     ("rates", "charged"),
-    [((1e-3, 2e-3), 0.0), ((learned(1e-3), 2e-3), 1e-3), ((1e-3, learned(2e-3)), 2e-3)]
-    + [((learned(1e-3), learned(2e-3)), 3e-3)],
+    [
+        ((1e-3, 2e-3), 0.0),
+        ((learned(1e-3), 2e-3), 1e-3),
+        ((1e-3, learned(2e-3)), 2e-3),
+        ((learned(1e-3), learned(2e-3)), 3e-3),
+    ],
 )
 def test_only_jumps_at_learned_rates_cost(rates, charged):
     objective = likelihood(100)
