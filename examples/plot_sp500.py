@@ -8,9 +8,9 @@ noise is a network of these features. Jumps are the tails of ordinary days here:
 their mean and spread, and the drift, are learned constants. Time is the number of the trading day, because a weekend is
 not three days of variance.
 
-It is fitted up to 2013, from five random states. The years 2014 to 2018 are scored by the mean log density of each day's
-return given the days before, next to GARCH models of the `arch` package that are fitted on the same days. The picture
-shows the days on which there surely was a jump, and whether the density forecasts were right.
+It is fitted up to 2013, from five random states. The years 2014 to 2018 are scored by the mean log density of each
+day's return given the days before, next to GARCH models of the `arch` package that are fitted on the same days. The
+picture shows the days on which there surely was a jump, and whether the density forecasts were right.
 """
 
 import argparse

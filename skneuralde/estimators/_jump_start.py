@@ -15,6 +15,8 @@ from skneuralde.terms import GaussianAffect, MoveBy, Term, learned_network, set_
 
 #: Transitions that are looked at, and of them those over which levels are averaged, at most.
 _MOST_ITEMS, _MOST_ROWS = 65_536, 2048
+#: Fewer transitions say nothing.
+_FEWEST_ITEMS = 20
 
 #: Time, state and inputs of a coefficient.
 Places = tuple[Tensor, Tensor, Tensor]
@@ -41,11 +43,17 @@ def start_at_jumps_seen(model: Model, objective: JumpLikelihood, seed: int) -> N
     model.propagator = objective.calibrate(model)
     mean, cov = transitions.moments(problem, model.flow)
     assert cov is not None  # the likelihood of jumps has a diffusion
+    variance = cov.diagonal(dim1=-2, dim2=-1).double()
+    # Where there is no noise, as where geometric motion is zero, every change is infinitely unlikely.
+    noisy = (variance > 0.0).all(-1).nonzero()[:, 0]
+    if len(noisy) < _FEWEST_ITEMS:
+        return
+    items, transitions = items[noisy], transitions.select(noisy)
     residuals = Residuals(
-        change=objective.targets.index_select(0, items) - mean,
-        variance=cov.diagonal(dim1=-2, dim2=-1),
-        length=transitions.horizon.abs().to(mean.dtype),
-        weight=objective.weight[items].to(mean.dtype),
+        change=(objective.targets.index_select(0, items) - mean[noisy]).double(),
+        variance=variance[noisy],
+        length=transitions.horizon.abs(),
+        weight=objective.weight[items].double(),
     )
     # Of a matrix of noises, more than the diagonal would have to be set.
     noise = None if problem.noise == "general" else _with_levels(problem.diffusion)
@@ -103,9 +111,9 @@ def _channels(jumps: Sequence[Jump], places: Places) -> Channels:
         return torch.tensor(values, device=u.device)
 
     return Channels(
-        rate=torch.stack([jump.rate(t, u, c) for jump in jumps]),
-        mean=torch.stack([mean - u for mean, _ in laws]),
-        variance=torch.stack([cov.diagonal(dim1=-2, dim2=-1) for _, cov in laws]),
+        rate=torch.stack([jump.rate(t, u, c) for jump in jumps]).double(),
+        mean=torch.stack([mean - u for mean, _ in laws]).double(),
+        variance=torch.stack([cov.diagonal(dim1=-2, dim2=-1) for _, cov in laws]).double(),
         learns_rate=told([_with_levels(jump.rate) is not None for jump in jumps]),
         learns_mean=told([shift is not None for shift, _ in parts]),
         learns_variance=told([spread is not None for _, spread in parts]),

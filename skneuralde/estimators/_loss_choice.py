@@ -14,9 +14,9 @@ def choose_loss(loss: str, layout: str, initial_state: str, problem: Problem, is
     stochastic = problem.diffusion is not None
     if len(problem.jumps) and not stochastic and layout != "table":
         raise ValueError(
-            "With jumps and diffusion=None an observation without a jump before it has a density of infinity, and noise "
-            "of the observations cannot be filtered with jumps. Give a diffusion: 'mlp' learns it, and a small known "
-            "number, a hundredth of the size of a jump say, leaves room for rounding and little else."
+            "With jumps and diffusion=None an observation without a jump before it has a density of infinity. Give a "
+            "diffusion: 'mlp' learns it, and a small known number, a hundredth of the size of a jump say, leaves room "
+            "for rounding and little else."
         )
     if loss == "auto":
         loss = "nll" if stochastic or is_hidden or layout == "table" else "least_squares"

@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass, replace
 from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,7 +17,9 @@ _STARTS = ((1.5, 0.3), (3.0, 0.1), (8.0, 0.01))
 _FIRST_ITERATIONS, _MOST_ITERATIONS = 15, 200
 #: Gain in log likelihood, in nats, below which nothing more is to be had.
 _LEAST_GAIN = 1e-3
-#: A mean absolute deviation of a normal law times this is its standard deviation.
+#: The least variance of the noise, in units of the robust one: where many changes are equal it would vanish.
+_LEAST_NOISE = 0.05
+#: The median absolute deviation of a normal law times this is its standard deviation.
 _MAD = 1.4826
 _LOG_2PI = math.log(2.0 * math.pi)
 
@@ -95,21 +98,25 @@ def find_jumps(residuals: Residuals, channels: Channels, *, learns_noise: bool) 
     Returns
     -------
     Mixed or None
-        None where all rates are sought and an equation without jumps is as good, by the Bayesian information criterion.
+        None where all rates are sought and an equation without jumps is as good, by the Bayesian information criterion,
+        or where residuals have no likelihood.
     """
     noise, trend = _robust(residuals, learns_noise)
     climb = partial(_climb, residuals, learns_noise=learns_noise)
     tried = []
     # Effects without chance have a spread at first, by which they reach for their jumps.
     spread = replace(channels, learns_variance=channels.learns_mean | channels.learns_variance)
-    for begun in _starts(residuals, spread, noise):
-        tried.append((climb(Mixed(begun, trend, noise), begun, _FIRST_ITERATIONS), begun))
-    reached, begun = max(tried, key=lambda pair: pair[0].log_likelihood)
+    for start in _starts(residuals, spread, noise):
+        begun = Mixed(start, trend, noise)
+        tried.append((climb(begun, begun, _FIRST_ITERATIONS), begun))
+    reached, begun = max(tried, key=lambda pair: np.nan_to_num(pair[0].log_likelihood, nan=-math.inf))
     best = climb(reached, begun, _MOST_ITERATIONS)
     if not torch.equal(spread.learns_variance, channels.learns_variance):
         found = best.channels
         without = _replaced(channels, found.rate, found.mean, found.variance)
         best = climb(replace(best, channels=without, log_likelihood=-math.inf), begun, _MOST_ITERATIONS)
+    if not math.isfinite(best.log_likelihood):
+        return None
     if not bool(channels.learns_rate.all()):
         return best
     sought = len(channels.rate) + residuals.change.shape[1] * int(
@@ -169,17 +176,17 @@ def _replaced(channels: Channels, rate: Tensor, mean: Tensor, variance: Tensor) 
     )
 
 
-def _climb(residuals: Residuals, mixed: Mixed, first: Channels, most: int, *, learns_noise: bool) -> Mixed:
-    """So many iterations of EM, or until nothing is gained; ``first`` is where it began."""
+def _climb(residuals: Residuals, mixed: Mixed, begun: Mixed, most: int, *, learns_noise: bool) -> Mixed:
+    """So many iterations of EM, or until nothing is gained; ``begun`` is the start."""
     for _ in range(most):
-        after = _iterate(residuals, mixed, first, learns_noise=learns_noise)
+        after = _iterate(residuals, mixed, begun, learns_noise=learns_noise)
         if not after.log_likelihood > mixed.log_likelihood + _LEAST_GAIN:
             return after
         mixed = after
     return mixed
 
 
-def _iterate(residuals: Residuals, mixed: Mixed, first: Channels, *, learns_noise: bool) -> Mixed:
+def _iterate(residuals: Residuals, mixed: Mixed, begun: Mixed, *, learns_noise: bool) -> Mixed:
     """One of them; the log likelihood is that before it."""
     channels = mixed.channels
     length, weight = residuals.length, residuals.weight
@@ -188,7 +195,8 @@ def _iterate(residuals: Residuals, mixed: Mixed, first: Channels, *, learns_nois
     expected = channels.rate * length
     total = expected.sum(0)
     log_none = -total
-    log_some = (-torch.expm1(-total)).log() + (expected / total).log()
+    tiny = torch.finfo(total.dtype).tiny
+    log_some = (-torch.expm1(-total)).clamp_min(tiny).log() + (expected / total.clamp_min(tiny)).clamp_min(tiny).log()
     surprise = off - channels.mean
     spread = noise + channels.variance
     density = -0.5 * (surprise.square() / spread + spread.log() + _LOG_2PI).sum(-1)
@@ -200,14 +208,16 @@ def _iterate(residuals: Residuals, mixed: Mixed, first: Channels, *, learns_nois
     gain = channels.variance / spread
     size, rest = channels.mean + gain * surprise, channels.variance * (1.0 - gain)
     count = some.sum(1)[:, None, None]
-    mean = (some[..., None] * size).sum(1, keepdim=True) / count.clamp_min(1e-300)
+    mean = (some[..., None] * size).sum(1, keepdim=True) / count.clamp_min(tiny)
     squares = (some[..., None] * (rest + (size - mean).square())).sum(1, keepdim=True)
-    variance = (squares + first.variance) / (count + 1.0)
+    variance = (squares + begun.channels.variance) / (count + 1.0)
     # As often as the intervals with a jump say, where several in one of them count as one.
     rate = -torch.log1p(-(some.sum(1) / weight.sum()).clamp_max(0.9)) / (weight @ length / weight.sum())
     left = some[..., None] * ((off - size).square() + rest)
     squares = (none[:, None] * off.square() + left.sum(0)) / residuals.variance
-    inflation = squares.sum(0) / weight.sum() if learns_noise else mixed.inflation
+    inflation = mixed.inflation
+    if learns_noise:
+        inflation = torch.maximum(squares.sum(0) / weight.sum(), _LEAST_NOISE * begun.inflation)
     pull = none[:, None] * off + (some[..., None] * (off - size)).sum(0)
     precision = length[:, None] / residuals.variance
     trend = mixed.trend + (precision * pull).sum(0) / (precision * (weight * length)[:, None]).sum(0)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from skneuralde.inference import Channels, Residuals, find_jumps
+from skneuralde.inference import Channels, Residuals, find_jumps, residual_jumps
 
 N, H = 4000, 0.1
 
@@ -125,12 +125,10 @@ def test_several_components_and_weights():
 @pytest.mark.parametrize("seed", range(3))
 def test_likelihood_never_falls(seed, monkeypatch):
     seen = []
-    from skneuralde.inference import residual_jumps
-
     iterate = residual_jumps._iterate
 
-    def watched(left, mixed, first, **options):
-        after = iterate(left, mixed, first, **options)
+    def watched(left, mixed, begun, **options):
+        after = iterate(left, mixed, begun, **options)
         seen.append(after.log_likelihood)
         return after
 
@@ -139,3 +137,21 @@ def test_likelihood_never_falls(seed, monkeypatch):
     found(seed, sizes=[-1.0], rates=[0.5], spreads=[0.5])
     assert len(seen) > 3
     assert np.diff(seen).min() > -0.5
+
+
+def test_rates_that_vanish_in_places():
+    """Half of the intervals cannot have a jump."""
+    channels = sought(1)
+    rate = torch.where(torch.arange(N) % 2 == 0, 2.0, 0.0).double()[None]
+    mixed, _ = found(0, replace(channels, rate=rate, learns_rate=~channels.learns_rate))
+    assert math.isfinite(mixed.log_likelihood)
+    assert torch.equal(mixed.channels.rate, rate)
+
+
+@pytest.mark.parametrize("moves", [0, 200])
+def test_most_changes_are_none(moves):
+    """Where nothing moves there is nothing to find; where little does, the noise does not vanish."""
+    left, _ = residuals(0)
+    left.change[moves:] = 0.0
+    mixed = find_jumps(left, sought(1), learns_noise=True)
+    assert mixed is None if moves == 0 else mixed.inflation.item() > 0.0
