@@ -192,6 +192,8 @@ class BaseDifferentialEquation(FittedEquation):
         before, self._uncertainty = getattr(self, "_uncertainty", None), None
         if self.uncertainty == "laplace":
             _uncertainty.refuse_laplace(self._setup.loss, self.model_)
+        if not warm:
+            self._settle_start(objective, seed)
         self._train(panel, objective, validation, seed)
         if self.uncertainty == "laplace":
             self._uncertainty = _uncertainty.laplace_uncertainty(self, panel, X_val, y_val, seed)
@@ -334,6 +336,9 @@ class BaseDifferentialEquation(FittedEquation):
             return make(panel, everything), None
         rows, held_rows = _fit.validation_split(panel, self._setup, self.validation_fraction, seed)
         return make(panel, rows), make(panel, held_rows, held_schedule)
+
+    def _settle_start(self, objective: Objective, seed: int) -> None:
+        """What an estimator sets before training that takes more than a look at the panel."""
 
     def _train(self, panel: Panel, objective: Objective, validation: Objective | None, seed: int) -> None:
         history = History()
