@@ -27,9 +27,10 @@ from skneuralde.estimators._scales import Scales
 from skneuralde.estimators._setup import Methods, Setup
 from skneuralde.estimators._states import chains_of, filter_calibration, filters, infer_states, observed
 from skneuralde.inference import JumpSplitting, LocalLinearisation, Method, Model, Observation, Selection
-from skneuralde.losses import Objective
+from skneuralde.losses import Objective, PathObjective
 from skneuralde.problems import Problem
 from skneuralde.solvers import Solver, choose_solver, get_solver
+from skneuralde.terms import Constant
 from skneuralde.training import LBFGS, Adam, EvaluateOnly, Optimizer, StoppingRule, trainable
 
 #: Fixed steps per median gap between observations, where dt is not given; fewer for methods of order two in law.
@@ -102,6 +103,9 @@ def choose_setup(
     if interpolation == "auto":
         interpolation = "next" if is_transition else "linear"
     start_time = 0.0 if roles.layout == "flow" else float(panel.times.min())
+    methods = choose_methods(estimator, problem, scales, loss, dtype, device)
+    if roles.layout == "series" or not is_transition:
+        _refuse_fixed_steps(methods, problem)
     return Setup(
         layout=roles.layout,
         initial_state="context" if roles.layout == "table" else roles.initial_state,
@@ -112,7 +116,7 @@ def choose_setup(
         components=_components(observation, len(scales.state[0])),
         is_hidden=is_hidden,
         rtol=estimator.rtol,
-        methods=choose_methods(estimator, problem, scales, loss, dtype, device),
+        methods=methods,
         start_time=start_time,
         longest=_longest_transition(panel, observed(panel) if is_transition else complete(panel)),
         seed=seed,
@@ -130,7 +134,8 @@ def choose_methods(
     """The solvers of curves in training, of paths and of moments, at their tolerances.
 
     With noise the local error of an adaptive method may be as large as that of a prediction whose divergence from the
-    exact one is ``rtol`` nats, in standard deviations of y, wherever the state is.
+    exact one is ``rtol`` nats, in standard deviations of y, wherever the state is. Rates without a bound need steps of
+    their own, also where those of "auto" are fixed.
     """
     training, paths, moments = choose_solvers(estimator.solver, problem, loss)
     scale = torch.as_tensor(scales.state[1], dtype=dtype).to(device)
@@ -151,14 +156,37 @@ def choose_methods(
             dt=dt,
             max_steps=estimator.max_steps,
             cell=_GAPS_PER_CELL * scales.spacing if dt is None else dt,
+            hazard_rtol=estimator.rtol,
         )
 
-    jumps = len(problem.jumps) > 0
+    steady = loss in LOSSES_OF_DISTANCE or len(problem.jumps) > 0
+    steady = steady and not _unbounded(problem) and estimator.solver == "auto"
     return Methods(
-        training=method(training, True, estimator.solver == "auto" and (jumps or loss in LOSSES_OF_DISTANCE)),
+        training=method(training, True, steady),
         paths=method(paths, True),
         moments=None if moments is None else method(moments, False),
     )
+
+
+def _unbounded(problem: Problem) -> list[int]:
+    """The channels of jumps whose rates vary below no bound."""
+    return [k for k, jump in enumerate(problem.jumps) if jump.bound is None and not isinstance(jump.rate, Constant)]
+
+
+def _refuse_fixed_steps(methods: Methods, problem: Problem) -> None:
+    """Refuse steps of a fixed size where only adaptive ones find the jumps.
+
+    Raises
+    ------
+    ValueError
+    """
+    for method in (methods.training, methods.paths):
+        if _unbounded(problem) and method.dt is not None:
+            raise ValueError(
+                f"The rate of jumps [{_unbounded(problem)[0]}] varies and nothing bounds it, and between the fixed "
+                f"steps of solver={method.solver.name!r} jumps are found only below a bound. Give max_jump_rate, a "
+                "number that the rate never exceeds, or an adaptive solver: 'auto' takes one."
+            )
 
 
 def choose_solvers(name: str, problem: Problem, loss: str) -> tuple[Solver, Solver, Solver | None]:
@@ -247,7 +275,18 @@ def choose_optimizer(
 
     Quasi-Newton steps are for a loss without simulation noise that either has few parameters, and so a maximum to find,
     or comes from curves, where a gradient is dear and an epoch only one step.
+
+    Raises
+    ------
+    ValueError
+        For quasi-Newton steps on simulated paths whose jumps come and go with the weights: that loss has steps.
     """
+    if estimator.optimizer == "lbfgs" and isinstance(objective, PathObjective) and _jumps_move(model.problem):
+        raise ValueError(
+            "optimizer='lbfgs' needs a smooth loss. Where a rate of jumps is learned or depends on the state, the "
+            "number of jumps in simulated paths changes with the weights, and the loss with it, abruptly. Use "
+            "optimizer='adam' ('auto' takes it), or loss='nll', which simulates nothing."
+        )
     n_parameters = sum(p.numel() for p in trainable(model))
     if n_parameters == 0:
         return EvaluateOnly(), StoppingRule(max_iter=1, tol=0.0, patience=None, cooldown=0)
@@ -264,6 +303,13 @@ def choose_optimizer(
         cooldown=0 if validated else max(1, estimator.max_iter // 4),
     )
     return Adam(model, learning_rate=estimator.learning_rate_init, batch_size=batch_size), stopping
+
+
+def _jumps_move(problem: Problem) -> bool:
+    """Whether the jumps of simulated paths can change with the weights, for the same noise."""
+    return any(
+        jump.rate.state_dependent or any(p.requires_grad for p in jump.rate.parameters()) for jump in problem.jumps
+    )
 
 
 def calibrate_finally(model: Model, panel: Panel, setup: Setup) -> None:

@@ -18,7 +18,8 @@ from skneuralde.solvers.integrate import Context
 class Method:
     """How an equation is solved: what every call of ``integrate`` shares, and the length of the noise's cells.
 
-    With ``rtol=None`` an adaptive solver, too, takes steps of size dt.
+    With ``rtol=None`` an adaptive solver, too, takes steps of size dt. Rates of jumps without a bound are integrated to
+    ``hazard_rtol``.
     """
 
     solver: Solver
@@ -27,6 +28,7 @@ class Method:
     dt: float | None
     max_steps: int
     cell: float
+    hazard_rtol: float | None = None
 
 
 @dataclass(frozen=True)
@@ -146,4 +148,5 @@ class Curves:
             dt=method.dt,
             max_steps=method.max_steps,
             aside=aside,
+            hazard_rtol=method.hazard_rtol,
         )

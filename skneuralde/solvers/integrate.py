@@ -36,6 +36,7 @@ def integrate(
     clocks: Clocks | None = None,
     rtol: float | None = 1e-3,
     atol: float | Tensor = 1e-6,
+    hazard_rtol: float | None = None,
     dt: float | None = None,
     max_steps: int = 100_000,
     aside: bool = False,
@@ -63,6 +64,8 @@ def integrate(
     rtol, atol : float; atol also a Tensor of shape (dim,)
         Adaptive methods keep the local error of each path below ``atol + rtol * abs(u)``, as a root mean square. With
         ``rtol=None`` they, too, take steps of size dt.
+    hazard_rtol : float, optional
+        The tolerance of the integrals of rates without a bound, which no ``atol`` is about; rtol where not given.
     dt : float, optional
         Step of a fixed-step method; the first step of an adaptive one.
     max_steps : int
@@ -95,7 +98,8 @@ def integrate(
         problem = in_calculus(problem, solver.calculus)
     task = _prepare(problem, u0, times, context, noise, rtol, atol, dt, max_steps, aside, gradient)
     if problem.jumps:
-        task = _with_jumps(task, problem.jumps, clocks, extra, adaptive=solver.adaptive and rtol is not None)
+        rtol = rtol if hazard_rtol is None or rtol is None else hazard_rtol
+        task = _with_jumps(task, problem.jumps, clocks, extra, rtol=rtol if solver.adaptive else None)
     trajectory = solver.solve(replace(task, drawn=drawn))
     if on_error == "raise" and bool((trajectory.status != Status.SUCCESS).any()):
         raise SolverError.from_trajectory(solver.name, trajectory)
@@ -140,7 +144,7 @@ def _prepare(
 
 
 def _with_jumps(
-    task: Task, jumps: Sequence[Jump], clocks: Clocks | None, extra: Extra | None, *, adaptive: bool
+    task: Task, jumps: Sequence[Jump], clocks: Clocks | None, extra: Extra | None, *, rtol: float | None
 ) -> Task:
     if clocks is None:
         raise ValueError("a problem with jumps needs clocks: pass Clocks")
@@ -153,13 +157,13 @@ def _with_jumps(
     unbounded = tuple(k for k, jump in enumerate(jumps) if not is_certain(jump) and jump.bound is None)
     hazards = None
     if unbounded:
-        if task.rtol is None or not adaptive:
+        if rtol is None:
             raise ValueError(
                 f"jumps[{unbounded[0]}].rate is neither constant nor has it a bound, for which steps must be adaptive: "
                 "give rtol and an adaptive solver, or Jump(..., bound=) a number that it never exceeds"
             )
-        accuracy = max(0.1 * task.rtol, 8.0 * torch.finfo(task.u0.dtype).eps)
-        hazards = Hazards(task.u0.shape[1], unbounded, accuracy)
+        accuracy = max(0.1 * rtol, 8.0 * torch.finfo(task.u0.dtype).eps)
+        hazards = Hazards(task.u0.shape[1], unbounded, rtol, accuracy)
     end = torch.where(task.elapsed.isfinite(), task.elapsed, 0.0).amax(1, keepdim=True).expand(len(task.u0), 1)
     clockwork = Clockwork.make(jumps, clocks, end, extra=extra)
     elapsed = clockwork.candidates.attach(task.elapsed.expand(len(task.u0), -1).contiguous())
