@@ -295,7 +295,10 @@ def choose_optimizer(
     suits = not objective.stochastic and (few or (objective.is_sequential and len(objective) <= batch_size))
     if estimator.optimizer == "lbfgs" or (estimator.optimizer == "auto" and suits):
         tol = _NEWTON_TOL if few else min(1e-6, estimator.tol)
-        return LBFGS(model), StoppingRule(max_iter=estimator.max_iter, tol=tol, patience=2, cooldown=0)
+        # Losses of different numbers of paths are not to be compared.
+        grows = isinstance(objective, PathObjective) and objective.n_paths(1) != objective.n_paths(estimator.max_iter)
+        patience = None if grows else 2
+        return LBFGS(model), StoppingRule(max_iter=estimator.max_iter, tol=tol, patience=patience, cooldown=0)
     stopping = StoppingRule(
         max_iter=estimator.max_iter,
         tol=estimator.tol,

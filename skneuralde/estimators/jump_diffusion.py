@@ -12,6 +12,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from skneuralde.data import Panel
 from skneuralde.estimators._coefficients import TermFactory
 from skneuralde.estimators._jumps import JumpScales, build_jumps
+from skneuralde.estimators._objectives import LOSSES_OF_MEANS
 from skneuralde.estimators._scales import Scales
 from skneuralde.estimators.base import BaseDifferentialEquation
 from skneuralde.estimators.jump_detection import JumpDetection
@@ -220,7 +221,9 @@ series_, n_features_in_, feature_names_in_, n_outputs_, device_
 
     def _build_problem(self, factory: TermFactory) -> Problem:
         drift, diffusion = factory.diffusive(self.drift, self.diffusion, self.noise)
-        jumps = build_jumps(factory, self.jump_rate, self.jump_affect, self.max_jump_rate)
+        jumps = build_jumps(
+            factory, self.jump_rate, self.jump_affect, self.max_jump_rate, of_means=self.loss in LOSSES_OF_MEANS
+        )
         return factory.try_out(Problem(drift, diffusion, jumps=jumps, noise=self.noise, calculus=self.calculus))
 
     def _terms(self, problem: Problem) -> dict[str, Any]:

@@ -216,6 +216,74 @@ def test_a_rate_learned_from_the_mean_of_paths():
     np.testing.assert_allclose(model.predict(times[:, None]), np.exp(-times), atol=0.03)
 
 
+def path_model(rate, **options):
+    """An equation with a learned effect that is fitted to the mean of paths."""
+    settings = {"max_jump_rate": 6.0, "loss": "mean", "n_paths": 8, "max_iter": 2, "random_state": 0}
+    return NeuralJumpDiffusion(0.0, lambda t, u: 0.1 * u, rate, MLP((3,)), **{**settings, **options})
+
+
+def test_quasi_newton_steps_need_jumps_that_stay():
+    """A rate that changes with the weights, itself or through the state, makes the loss of paths jump."""
+    times = np.linspace(0.0, 1.0, 3)
+    X, y = times[:, None], np.exp(-times)
+    for rate in (MLP(inputs=()), "mlp", lambda t, u: 1.0 + u[:, 0] ** 2, [1.0, MLP((2,))]):
+        with pytest.raises(ValueError, match=r"optimizer='lbfgs' needs a smooth loss.*Use optimizer='adam'"):
+            path_model(rate, optimizer="lbfgs").fit(X, y)
+    curve = path_model(2.0, optimizer="lbfgs").fit(X, y).loss_curve_
+    assert curve[1] <= curve[0]
+    few = constants(drift=0.0, jump_affect="gaussian", optimizer="lbfgs", max_iter=1)
+    assert few.fit(*walk(60)[:2]).n_iter_ == 1  # nothing is simulated
+
+
+@pytest.mark.parametrize("loss", ["mean", "path_mse"])
+def test_jumps_start_without_a_move_where_data_may_be_means(loss):
+    """The steep part of a mean is no jump, and a wrong move would spread the paths."""
+    times = np.linspace(0.0, 1.0, 30)
+    y = 2.0 * np.exp(-6.0 * times)
+    model = path_model(2.0, loss=loss, max_iter=1, learning_rate_init=1e-9, optimizer="adam").fit(times[:, None], y)
+    u = torch.tensor([[0.1], [1.0], [2.0]], dtype=torch.float64)
+    assert float((model.jump_affect_(u, u, None, u) - u).detach().abs().max()) < 0.2 * y.std()
+
+
+def varying(t, u):
+    return 0.05 + 0.03 * torch.sin(t[:, 0])
+
+
+def test_a_known_rate_that_varies_needs_no_bound():
+    """Forecasts with and without one have the same law: 5 standard errors of the mean number of falls."""
+    X, y, _ = walk(60)
+    n, until = 400, 20
+    expected = 0.05 * until + 0.03 * (math.cos(59) - math.cos(59 + until))
+    for bound in ("auto", 0.1):
+        model = constants(
+            drift=0.0, diffusion=0.01, jump_rate=varying, jump_affect=lambda t, u: u - 1.0, max_jump_rate=bound
+        ).fit(X, y)
+        falls = y[-1] - model.sample(model.future(until)[-1:], n, random_state=0)[:, 0]
+        assert falls.mean() == pytest.approx(expected, abs=5 * math.sqrt(expected / n))
+        assert falls.var() == pytest.approx(expected, rel=0.4)
+
+
+def test_where_a_varying_rate_needs_a_bound_it_says_so_at_once():
+    X, y, _ = walk(60)
+    known = {"drift": 0.0, "diffusion": 0.1, "jump_rate": varying, "jump_affect": lambda t, u: u - 1.0}
+    for options in ({}, {"loss": "mean", "n_paths": 4}):
+        with pytest.raises(ValueError, match=r"nothing bounds it.*solver='euler'.*Give max_jump_rate"):
+            quick(**known, solver="euler", **options).fit(X, y)
+        assert quick(**known, solver="euler", max_jump_rate=0.1, **options).fit(X[:9], y[:9]).n_iter_ == 1
+    learned = quick(**known | {"drift": "mlp"}, loss="mean", n_paths=4).fit(X[:9], y[:9])
+    assert learned.n_iter_ == 3
+    # Within the data it stays below the bound; what comes later is refused when it comes.
+    rising = quick(**known | {"jump_rate": lambda t, u: 0.001 * t[:, 0]}, max_jump_rate=0.06).fit(X, y)
+    with pytest.raises(ValueError, match=r"exceeds its bound 0.06: it is 0.06.* at t = 6"):
+        rising.predict(rising.future(40))
+
+
+def test_a_rate_that_is_no_tensor_is_told_so():
+    X, y, _ = walk(60)
+    with pytest.raises(ValueError, match=r"jumps\[0\].rate must return a torch tensor of shape \(60,\), got float"):
+        quick(jump_rate=lambda t, u: 0.05).fit(X, y)
+
+
 def test_rows_with_some_outputs_are_refused():
     X, y, _ = walk()
     both = np.column_stack([y, y[::-1]])
