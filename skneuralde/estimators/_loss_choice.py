@@ -7,15 +7,18 @@ import warnings
 from skneuralde.estimators._objectives import CURVE_LOSSES, TRANSITION_LOSSES
 from skneuralde.estimators._setup import Setup
 from skneuralde.problems import Problem
+from skneuralde.terms import Constant
 
 
 def choose_loss(loss: str, layout: str, initial_state: str, problem: Problem, is_hidden: bool) -> str:
     """The loss that ``loss`` names, or the right one for the data; refuses combinations that mean nothing."""
     stochastic = problem.diffusion is not None
-    if len(problem.jumps) and not stochastic and layout != "table":
+    silent = isinstance(problem.diffusion, Constant) and not bool(problem.diffusion.value.any())
+    without_density = silent and layout == "series" and not is_hidden and loss in ("auto", *TRANSITION_LOSSES)
+    if len(problem.jumps) and layout != "table" and (not stochastic or without_density):
         raise ValueError(
-            "With jumps and diffusion=None an observation without a jump before it has a density of infinity. Give a "
-            "diffusion, however small."
+            f"With jumps and diffusion={'0' if silent else 'None'} an observation without a jump before it has a "
+            "density of infinity. Give a diffusion, however small, or a loss of simulated paths, such as 'mean' or 'crps'."
         )
     if loss == "auto":
         loss = "nll" if stochastic or is_hidden or layout == "table" else "least_squares"

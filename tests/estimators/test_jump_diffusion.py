@@ -173,7 +173,11 @@ def test_without_jumps_it_is_the_other_estimator():
     X, y, _ = walk()
     model = quick(jump_rate=None).fit(X, y)
     assert model.jump_rate_ is None
-    assert (model.jump_probability(X, y)[1:] == 0).all()
+    for without in (model, quick(jump_rate=None, diffusion=None).fit(X, y)):
+        probability = without.jump_probability(X, y)
+        assert np.isnan(probability[0])
+        assert (probability[1:] == 0).all()
+        assert len(without.detect_jumps(X, y)) == 0
     with pytest.raises(ValueError, match="no rate of jumps"):
         model.intensity_field([0.0])
 
@@ -184,6 +188,7 @@ def test_without_jumps_it_is_the_other_estimator():
         ({"observation_noise": 0.1}, "With jumps the state must be observed as it is"),
         ({"n_states": 2}, "With jumps the state must be observed as it is"),
         ({"diffusion": None}, "With jumps and diffusion=None"),
+        ({"diffusion": 0.0}, "With jumps and diffusion=0 an observation"),
         ({"jump_affect": None}, "jump_affect is None"),
         ({"jump_rate": lambda t, u: -1.0 - u[:, 0] ** 2}, r"jumps\[0\].rate must be finite and not negative"),
         ({"jump_rate": lambda t, u: 9 + 0 * u[:, 0], "max_jump_rate": 2.0}, r"exceeds its bound 2"),
@@ -218,8 +223,9 @@ def test_a_rate_learned_from_the_mean_of_paths():
 
 def path_model(rate, **options):
     """An equation with a learned effect that is fitted to the mean of paths."""
+    parts = {"drift": 0.0, "diffusion": lambda t, u: 0.1 * u, "jump_rate": rate, "jump_affect": MLP((3,))}
     settings = {"max_jump_rate": 6.0, "loss": "mean", "n_paths": 8, "max_iter": 2, "random_state": 0}
-    return NeuralJumpDiffusion(0.0, lambda t, u: 0.1 * u, rate, MLP((3,)), **{**settings, **options})
+    return NeuralJumpDiffusion(**{**parts, **settings, **options})
 
 
 def test_quasi_newton_steps_need_jumps_that_stay():
@@ -282,6 +288,28 @@ def test_a_rate_that_is_no_tensor_is_told_so():
     X, y, _ = walk(60)
     with pytest.raises(ValueError, match=r"jumps\[0\].rate must return a torch tensor of shape \(60,\), got float"):
         quick(jump_rate=lambda t, u: 0.05).fit(X, y)
+
+
+def test_jumps_are_chance_enough_for_simulated_paths():
+    """Paths that halve at rate 2 and do nothing else: means fall as exp(-t), and paths stand still between jumps."""
+    times = np.linspace(0.0, 1.0, 6)
+    X, y = times[:, None], np.exp(-times)
+    model = path_model(2.0, diffusion=None, jump_affect=lambda t, u: u / 2, n_predict_paths=500).fit(X, y)
+    np.testing.assert_allclose(model.predict(X), y, atol=5 * np.sqrt(np.exp(-1.5) / 500))
+    counts = -np.log2(model.sample(X, 50, random_state=0))
+    np.testing.assert_allclose(counts, counts.round(), atol=1e-9)
+    assert counts[:, -1].mean() == pytest.approx(2.0, abs=5 * math.sqrt(2 / 50))
+
+
+def test_a_model_learns_on_from_the_parts_of_another(fitted):
+    """The rate of a fitted model is one, with its bound, and trains a copy."""
+    model, X, y, _ = fitted
+    parts = (model.drift_, model.diffusion_, model.jump_rate_, model.jump_affect_)
+    again = NeuralJumpDiffusion(*parts, random_state=0, optimizer="adam", learning_rate_init=1e-12, max_iter=1)
+    again.fit(X, y)
+    assert again.jump_rate_ is not model.jump_rate_
+    assert again.problem_.jumps[0].bound == model.problem_.jumps[0].bound
+    np.testing.assert_allclose(again.predict(X), model.predict(X), rtol=1e-6)
 
 
 def test_rows_with_some_outputs_are_refused():
