@@ -12,7 +12,7 @@ from skneuralde.data import Panel, Roles
 from skneuralde.data.positions import where
 from skneuralde.data.timeline import complete, first_position, previous
 from skneuralde.estimators._forecast import simulate
-from skneuralde.estimators._loss_choice import choose_loss
+from skneuralde.estimators._loss_choice import choose_loss, is_silent
 from skneuralde.estimators._models import MANY_SERIES
 from skneuralde.estimators._objectives import (
     LOSSES_OF_DISTANCE,
@@ -322,7 +322,7 @@ def calibrate_finally(model: Model, panel: Panel, setup: Setup) -> None:
         if len(stop):
             model.propagator = filter_calibration(chains, setup)(model)
         return
-    if setup.layout == "series" and model.problem.diffusion is None:
+    if setup.layout == "series" and (model.problem.diffusion is None or is_silent(model.problem)):
         return
     _, transitions = transitions_to(panel, where(is_uncertain(panel, setup)), setup)
     if setup.snapshots:

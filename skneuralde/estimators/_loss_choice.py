@@ -13,12 +13,12 @@ from skneuralde.terms import Constant
 def choose_loss(loss: str, layout: str, initial_state: str, problem: Problem, is_hidden: bool) -> str:
     """The loss that ``loss`` names, or the right one for the data; refuses combinations that mean nothing."""
     stochastic = problem.diffusion is not None
-    silent = isinstance(problem.diffusion, Constant) and not bool(problem.diffusion.value.any())
+    silent = is_silent(problem)
     without_density = silent and layout == "series" and not is_hidden and loss in ("auto", *TRANSITION_LOSSES)
     if len(problem.jumps) and layout != "table" and (not stochastic or without_density):
         raise ValueError(
             f"With jumps and diffusion={'0' if silent else 'None'} an observation without a jump before it has a "
-            "density of infinity. Give a diffusion, however small, or a loss of simulated paths, such as 'mean' or 'crps'."
+            "density of infinity. Give a diffusion, however small, or a loss of simulated paths, such as 'mean'."
         )
     if loss == "auto":
         loss = "nll" if stochastic or is_hidden or layout == "table" else "least_squares"
@@ -43,6 +43,11 @@ def choose_loss(loss: str, layout: str, initial_state: str, problem: Problem, is
         other = "'nll', 'crps', 'energy', 'moments' or 'mean'" if stochastic else "'least_squares'"
         raise ValueError(f"loss={loss!r} does not fit an equation that {what}. Use loss={other}.")
     return loss
+
+
+def is_silent(problem: Problem) -> bool:
+    """Whether the diffusion is known to be zero, so that nothing between jumps has a density."""
+    return isinstance(problem.diffusion, Constant) and not bool(problem.diffusion.value.any())
 
 
 def explain_loss(asked: str, setup: Setup, problem: Problem) -> str:

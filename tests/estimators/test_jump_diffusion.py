@@ -50,7 +50,7 @@ def test_learns_rate_and_size(fitted):
     at = torch.zeros(1, 1, dtype=torch.float64)
     rate, n = float(model.intensity_field([0.0])[0]), falls.sum()
     assert rate == pytest.approx(n / 299, abs=2 * math.sqrt(n) / 299)
-    assert float(model.jump_affect_.mean(at, at)) == pytest.approx(-2.0, abs=0.1)
+    assert float(model.jump_affect_.mean(at, at).detach()) == pytest.approx(-2.0, abs=0.1)
     assert model.jump_affect_ is model.problem_.jumps[0].affect
     assert model.solver_stats_["jump_numbers"] >= 2
     assert "jumps" in model.loss_reason_
@@ -299,6 +299,9 @@ def test_jumps_are_chance_enough_for_simulated_paths():
     counts = -np.log2(model.sample(X, 50, random_state=0))
     np.testing.assert_allclose(counts, counts.round(), atol=1e-9)
     assert counts[:, -1].mean() == pytest.approx(2.0, abs=5 * math.sqrt(2 / 50))
+    for ask in (model.log_likelihood, model.jump_probability, model.detect_jumps):
+        with pytest.raises(ValueError, match="nothing between jumps has a density"):
+            ask(X, y)
 
 
 def test_a_model_learns_on_from_the_parts_of_another(fitted):
