@@ -6,9 +6,14 @@ The spiral du = (u^3)' A dt + 0.2 u dW, whose first component halves at rate 2. 
 paths at 30 times. Drift and effect of the jumps are two networks, the rate is known; then it is learned too. Single
 paths before and after training show what a mean hides: that they jump.
 
-The gradient in the rate is not that of automatic differentiation, for which the times of jumps are given: each path is
-simulated once more with one jump more, and what that changes is the gradient. A mean does not tell what of its fall is
-drift and what are jumps, so that the rate that fits it need not be 2.
+While the rate is known the jumps stay where they are, and the distance of the means is a smooth function of the
+weights: quasi-Newton steps find its minimum, from the best of three random starts, with more and more paths. A rate
+that is learned moves the jumps. Its gradient is not that of automatic differentiation, for which the times of jumps are
+given: each path is simulated once more with one jump more, and what that changes is the gradient. A mean does not tell
+what of its fall is drift and what are jumps, so that the rate that fits it need not be 2.
+
+Nor does it tell the noise. Where that is learned too, as a third network, the model is given the 100 paths themselves,
+and fits their variance along with their mean.
 """
 
 import argparse
@@ -18,11 +23,13 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import spiral_true_mean as spiral
+import torch
 
-from skneuralde import MLP, Jump, NeuralJumpDiffusion, Problem, solve
+from skneuralde import MLP, Jump, NeuralJumpDiffusion, Problem, solve, to_rows
 
 COLOURS = ("tab:blue", "tab:orange")
 RATE = 2.0
+X = spiral.TIMES[:, None]
 
 
 def drift(t, u):
@@ -41,6 +48,17 @@ def cube(u):
     return u**3
 
 
+class Rate(torch.nn.Module):
+    """A rate to be learned, which starts at half of the true one."""
+
+    def __init__(self):
+        super().__init__()
+        self.log_rate = torch.nn.Parameter(torch.tensor(np.log(0.5 * RATE)))
+
+    def forward(self, t, u):
+        return self.log_rate.exp().expand(len(u))
+
+
 def true_paths(n_paths, seed):
     problem = Problem(drift, noise, jumps=(Jump(RATE, halve),))
     return solve(
@@ -50,21 +68,77 @@ def true_paths(n_paths, seed):
 
 
 def make_model(seed, **parts):
-    return NeuralJumpDiffusion(
-        **{"drift": MLP((50,), features=cube), "diffusion": noise, "jump_rate": RATE, "jump_affect": MLP((50,))}
-        | parts,
-        loss="mean",
-        debiased=False,
-        n_paths=200,
-        n_predict_paths=10_000,
-        dt=spiral.TIMES[1] / 2,
-        random_state=seed,
-    )
+    settings = {
+        "drift": MLP((50,), features=cube),
+        "diffusion": noise,
+        "jump_rate": RATE,
+        "jump_affect": MLP((50,)),
+        "loss": "mean",
+        "debiased": False,
+        "n_predict_paths": 10_000,
+        "dt": spiral.TIMES[1],
+        "random_state": seed,
+    }
+    return NeuralJumpDiffusion(**settings | parts)
 
 
-def draw(axes, model, X, y, title):
+def learned_parts(model):
+    return {"drift": model.drift_, "jump_affect": model.jump_affect_, "jump_rate": model.jump_rate_}
+
+
+def finish(model, y):
+    """The minimum, with many paths and small steps, from where rougher ones have led."""
+    finer = {"n_paths": 1000, "dt": spiral.TIMES[1] / 2, "max_iter": 3}
+    return model.set_params(optimizer="lbfgs", warm_start=True, **finer).fit(X, y)
+
+
+def learn_drift_and_effect(y, seed):
+    quick = {"optimizer": "lbfgs", "n_paths": 30, "max_iter": 4}
+    starts = [make_model(3 * seed + k, **quick).fit(X, y) for k in range(3)]
+    best = min(starts, key=lambda model: model.loss_)
+    return finish(best.set_params(warm_start=True, n_paths=(100, 300), max_iter=6).fit(X, y), y)
+
+
+def learn_rate(y, seed, before):
+    """Everything at once; then, with the rate that was found, drift and effect once more to their minimum."""
+    start = learned_parts(before) | {"jump_rate": Rate()}
+    rough = make_model(seed, **start, max_jump_rate=10.0, learning_rate_init=1e-2, n_paths=64, max_iter=60).fit(X, y)
+    start = learned_parts(rough) | {"jump_rate": rate_of(rough)}
+    return finish(make_model(seed, **start, optimizer="lbfgs", n_paths=300, max_iter=3).fit(X, y), y)
+
+
+def learn_noise(paths, seed, before):
+    """Everything at once, from mean and variance of the paths."""
+    start = learned_parts(before) | {"jump_rate": Rate(), "diffusion": MLP((10,)), "max_jump_rate": 10.0}
+    options = {"loss": "moments", "debiased": True, "n_paths": 12, "learning_rate_init": 1e-2, "max_iter": 80}
+    return make_model(seed, **start | options).fit(*to_rows(paths, spiral.TIMES))
+
+
+def rate_of(model):
+    return float(model.intensity_field([[2.0, 0.0]])[0])
+
+
+def noise_error(model, paths):
+    """Relative root mean square error of the learned size of the noise, over the states of the paths."""
+    states = paths.reshape(-1, paths.shape[-1])
+    truth = np.abs(spiral.NOISE * states)
+    return distance(np.abs(model.diffusion_field(states)), truth) / distance(truth, 0.0)
+
+
+def distance(mean, other):
+    return float(np.sqrt(np.mean((mean - other) ** 2)))
+
+
+def rows(model, times):
+    """The rows of X that ask for these times, of whichever series."""
+    if model.series_ == [None]:
+        return times[:, None]
+    return to_rows(np.empty((1, len(times), 2)), times)[0]
+
+
+def draw(axes, model, y, title):
     ts = np.linspace(0.0, 1.2, 241)
-    paths = model.sample(ts[:, None], 200, random_state=1)
+    paths = model.sample(rows(model, ts), 200, random_state=1)
     for k, colour in enumerate(COLOURS):
         axes.plot(ts, paths[:5, :, k].T, color=colour, alpha=0.5, linewidth=0.8)
         axes.plot(ts, paths[:, :, k].mean(axis=0), color=colour, linewidth=2, label=f"mean of u{k + 1}")
@@ -73,33 +147,29 @@ def draw(axes, model, X, y, title):
     axes.set(title=title, ylim=(-2.6, 2.6))
 
 
-def distance(mean, other):
-    return float(np.sqrt(np.mean((mean - other) ** 2)))
-
-
-def main(folder, seed=1, max_iter=300):
+def main(folder, seed=1):
     folder.mkdir(parents=True, exist_ok=True)
-    X = spiral.TIMES[:, None]
-    y, truth = true_paths(100, seed).mean(axis=0), true_paths(40_000, 12345).mean(axis=0)
+    paths, truth = true_paths(100, seed), true_paths(40_000, 12345).mean(axis=0)
+    y = paths.mean(axis=0)
+    figure, axes = plt.subplots(4, 1, figsize=(7, 13), sharex=True, layout="constrained")
     print("Learning drift and jumps from the mean of 100 paths ...", flush=True)
-    untrained = make_model(seed).set_params(learning_rate_init=1e-9, max_iter=1).fit(X, y)
-    figure, axes = plt.subplots(3, 1, figsize=(7, 10), sharex=True, layout="constrained")
-    draw(axes[0], untrained, X, y, "Before training")
-    cases = {
-        "drift and effect": {},
-        "drift, effect and rate": {"jump_rate": MLP(inputs=()), "max_jump_rate": 10.0},
+    draw(axes[0], make_model(seed, learning_rate_init=1e-9, max_iter=1, n_paths=4).fit(X, y), y, "Before training")
+    stages = {
+        "drift and effect": lambda _: learn_drift_and_effect(y, seed),
+        "drift, effect and rate": lambda before: learn_rate(y, seed, before),
+        "drift, effect, rate and noise": lambda before: learn_noise(paths, seed, before),
     }
-    for place, (name, parts) in zip(axes[1:], cases.items(), strict=True):
+    model = None
+    for place, (name, learn) in zip(axes[1:], stages.items(), strict=True):
         begun = time.perf_counter()
-        model = make_model(seed, **parts).set_params(learning_rate_init=1e-2, max_iter=max_iter).fit(X, y)
-        learned, given = distance(model.predict(X), truth), distance(y, truth)
-        rate = f", rate {model.intensity_field([[2.0, 0.0]])[0]:.2f}" if parts else ""
+        model = learn(model)
+        learned, given = distance(np.asarray(model.predict(rows(model, spiral.TIMES))), truth), distance(y, truth)
         print(
-            f"  {name}: distance to the true mean {learned:.4f}, of the data {given:.4f}, ratio {learned / given:.2f}"
-            f"{rate} ({time.perf_counter() - begun:.0f} s)",
+            f"  {name}: distance to the true mean {learned:.4f}, of the data {given:.4f}, ratio {learned / given:.2f}, "
+            f"rate {rate_of(model):.2f} ({time.perf_counter() - begun:.0f} s)",
             flush=True,
         )
-        draw(place, model, X, y, f"After training of {name}")
+        draw(place, model, y, f"After training of {name}")
     axes[-1].set_xlabel("t  (data up to the dotted line)")
     axes[-1].legend(loc="lower left")
     figure.savefig(folder / "jump_spiral.png", dpi=110)

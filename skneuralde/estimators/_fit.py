@@ -12,7 +12,7 @@ from skneuralde.data import Panel, Roles
 from skneuralde.data.positions import where
 from skneuralde.data.timeline import complete, previous
 from skneuralde.estimators._forecast import simulate
-from skneuralde.estimators._loss_choice import choose_loss
+from skneuralde.estimators._loss_choice import choose_loss, is_silent
 from skneuralde.estimators._models import MANY_SERIES
 from skneuralde.estimators._objectives import (
     LOSSES_OF_DISTANCE,
@@ -34,9 +34,10 @@ from skneuralde.estimators._states import (
     origin_positions,
 )
 from skneuralde.inference import JumpSplitting, LocalLinearisation, Method, Model, Observation, Selection
-from skneuralde.losses import Objective
+from skneuralde.losses import Objective, PathObjective
 from skneuralde.problems import FieldProblem, Problem
 from skneuralde.solvers import Solver, choose_solver, get_solver
+from skneuralde.terms import Constant
 from skneuralde.training import LBFGS, Adam, EvaluateOnly, Optimizer, StoppingRule, trainable
 
 #: Fixed steps per median gap between observations, where dt is not given; fewer for methods of order two in law.
@@ -146,7 +147,8 @@ def choose_methods(
     """The solvers of curves in training, of paths and of moments, at their tolerances.
 
     With noise the local error of an adaptive method may be as large as that of a prediction whose divergence from the
-    exact one is ``rtol`` nats, in standard deviations of y, wherever the state is.
+    exact one is ``rtol`` nats, in standard deviations of y, wherever the state is. Rates without a bound need steps of
+    their own, also where those of "auto" are fixed.
     """
     training, paths, moments = choose_solvers(estimator.solver, problem, loss)
     scale = torch.as_tensor(scales.state[1], dtype=dtype).repeat(points).to(device)
@@ -167,14 +169,21 @@ def choose_methods(
             dt=dt,
             max_steps=estimator.max_steps,
             cell=_GAPS_PER_CELL * scales.spacing if dt is None else dt,
+            hazard_rtol=estimator.rtol,
         )
 
-    jumps = len(problem.jumps) > 0
+    steady = loss in LOSSES_OF_DISTANCE or len(problem.jumps) > 0
+    steady = steady and not _unbounded(problem) and estimator.solver == "auto"
     return Methods(
-        training=method(training, True, estimator.solver == "auto" and (jumps or loss in LOSSES_OF_DISTANCE)),
+        training=method(training, True, steady),
         paths=method(paths, True),
         moments=None if moments is None else method(moments, False),
     )
+
+
+def _unbounded(problem: Problem) -> list[int]:
+    """The channels of jumps whose rates vary below no bound."""
+    return [k for k, jump in enumerate(problem.jumps) if jump.bound is None and not isinstance(jump.rate, Constant)]
 
 
 def choose_solvers(name: str, problem: Problem, loss: str) -> tuple[Solver, Solver, Solver | None]:
@@ -266,7 +275,18 @@ def choose_optimizer(
 
     Quasi-Newton steps are for a loss without simulation noise that either has few parameters, and so a maximum to find,
     or comes from curves, where a gradient is dear and an epoch only one step.
+
+    Raises
+    ------
+    ValueError
+        For quasi-Newton steps on simulated paths whose jumps come and go with the weights: that loss has steps.
     """
+    if estimator.optimizer == "lbfgs" and isinstance(objective, PathObjective) and _jumps_move(model.problem):
+        raise ValueError(
+            "optimizer='lbfgs' needs a smooth loss. Where a rate of jumps is learned or depends on the state, the "
+            "number of jumps in simulated paths changes with the weights, and the loss with it, abruptly. Use "
+            "optimizer='adam' ('auto' takes it), or loss='nll', which simulates nothing."
+        )
     n_parameters = sum(p.numel() for p in trainable(model))
     if n_parameters == 0:
         return EvaluateOnly(), StoppingRule(max_iter=1, tol=0.0, patience=None, cooldown=0)
@@ -275,7 +295,10 @@ def choose_optimizer(
     suits = not objective.stochastic and (few or (objective.is_sequential and len(objective) <= batch_size))
     if estimator.optimizer == "lbfgs" or (estimator.optimizer == "auto" and suits):
         tol = _NEWTON_TOL if few else min(1e-6, estimator.tol)
-        return LBFGS(model), StoppingRule(max_iter=estimator.max_iter, tol=tol, patience=2, cooldown=0)
+        # Losses of different numbers of paths are not to be compared.
+        grows = isinstance(objective, PathObjective) and objective.n_paths(1) != objective.n_paths(estimator.max_iter)
+        patience = None if grows else 2
+        return LBFGS(model), StoppingRule(max_iter=estimator.max_iter, tol=tol, patience=patience, cooldown=0)
     stopping = StoppingRule(
         max_iter=estimator.max_iter,
         tol=estimator.tol,
@@ -285,6 +308,13 @@ def choose_optimizer(
     return Adam(model, learning_rate=estimator.learning_rate_init, batch_size=batch_size), stopping
 
 
+def _jumps_move(problem: Problem) -> bool:
+    """Whether the jumps of simulated paths can change with the weights, for the same noise."""
+    return any(
+        jump.rate.state_dependent or any(p.requires_grad for p in jump.rate.parameters()) for jump in problem.jumps
+    )
+
+
 def calibrate_finally(model: Model, panel: Panel, setup: Setup) -> None:
     """Leave a propagator in the model that is fine enough for its final coefficients."""
     if filters(panel, setup):
@@ -292,7 +322,7 @@ def calibrate_finally(model: Model, panel: Panel, setup: Setup) -> None:
         if len(stop):
             model.propagator = filter_calibration(chains, setup)(model)
         return
-    if setup.layout == "series" and model.problem.diffusion is None:
+    if setup.layout == "series" and (model.problem.diffusion is None or is_silent(model.problem)):
         return
     _, transitions = transitions_to(panel, where(is_uncertain(panel, setup)), setup)
     if setup.snapshots:

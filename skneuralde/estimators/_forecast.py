@@ -173,7 +173,8 @@ def _has_moments(model: Model, panel: Panel, setup: Setup) -> bool:
     """Whether predictions come from propagated moments where they can."""
     if setup.layout != "series":
         return setup.loss == "nll"
-    return setup.origin != "start" and (model.problem.diffusion is not None or filters(panel, setup))
+    spreads = model.problem.diffusion is not None and model.propagator is not None
+    return setup.origin != "start" and (spreads or filters(panel, setup))
 
 
 @torch.no_grad()
@@ -213,7 +214,17 @@ def law_given_past(model: Model, panel: Panel, asked: np.ndarray, setup: Setup) 
         Which of ``asked`` something precedes.
     law : Law
         Of these.
+
+    Raises
+    ------
+    ValueError
+        For an equation that spreads the state by nothing but jumps.
     """
+    if model.propagator is None:
+        raise ValueError(
+            "Without a diffusion nothing between jumps has a density, and a likelihood is infinite or zero. Fit with a "
+            "diffusion, however small."
+        )
     stop, transitions = transitions_to(panel, asked, setup, infer_states(model, panel, setup, asked))
     return np.searchsorted(asked, stop), View(model, setup).law(propagate(model, transitions, setup))
 

@@ -88,8 +88,13 @@ def channels(spec: Any) -> tuple[Any, ...]:
     return spec if isinstance(spec, tuple) else (spec,)
 
 
-def build_jumps(factory: TermFactory, rate: Any, affect: Any, max_rate: float | str) -> list[Jump]:
+def build_jumps(
+    factory: TermFactory, rate: Any, affect: Any, max_rate: float | str, *, of_means: bool = False
+) -> list[Jump]:
     """The channels that ``jump_rate`` and ``jump_affect`` describe.
+
+    ``of_means`` says that the data may be means of paths, in which no jump shows: a network that gives the new state
+    then starts at the old one, since a wrong move would spread the paths until their mean tells little.
 
     Raises
     ------
@@ -107,7 +112,7 @@ def build_jumps(factory: TermFactory, rate: Any, affect: Any, max_rate: float | 
     names = [""] if len(rates) == 1 else [f"[{k}]" for k in range(len(rates))]
     jumps = []
     for k, (name, one_rate, one_affect) in enumerate(zip(names, rates, affects, strict=True)):
-        networks = _networks(factory, max_rate, channel=k, n_channels=len(rates))
+        networks = _networks(factory, max_rate, channel=k, n_channels=len(rates), of_means=of_means)
         term = resolve_rate(one_rate, name=f"jump_rate{name}", networks=networks)
         bound = rate_bound(term)
         if bound is None and not isinstance(max_rate, str) and not _is_mixed(one_rate):
@@ -122,7 +127,9 @@ def _is_mixed(rate: Any) -> bool:
     return isinstance(rate, list) and any(isinstance(part, (str, MLP)) for part in rate)
 
 
-def _networks(factory: TermFactory, max_rate: float | str, *, channel: int, n_channels: int) -> Networks:
+def _networks(
+    factory: TermFactory, max_rate: float | str, *, channel: int, n_channels: int, of_means: bool
+) -> Networks:
     scales = factory.scales
     assert isinstance(scales, JumpScales)  # `_measure` of the estimator with jumps makes them
     most = 1.0 / scales.spacing if isinstance(max_rate, str) else max_rate
@@ -130,7 +137,9 @@ def _networks(factory: TermFactory, max_rate: float | str, *, channel: int, n_ch
     shift = np.where(one_sided, scales.jump_mean, 0.0)
     # Tails on both sides have no mean to start from, and a jump that does not move is none.
     move = np.where(one_sided, scales.jump_mean, scales.jump_size)
-    if n_channels > 1:
+    if of_means:
+        shift = move = np.zeros_like(scales.jump_size)
+    elif n_channels > 1:
         # Channels that start alike would stay alike.
         shift = move = scales.jump_size * (-1.0) ** channel * (1.0 + channel // 2)
     return Networks(

@@ -7,16 +7,19 @@ import warnings
 from skneuralde.estimators._objectives import CURVE_LOSSES, TRANSITION_LOSSES
 from skneuralde.estimators._setup import Setup
 from skneuralde.problems import Problem
+from skneuralde.terms import Constant
 
 
 def choose_loss(loss: str, layout: str, initial_state: str, problem: Problem, is_hidden: bool) -> str:
     """The loss that ``loss`` names, or the right one for the data; refuses combinations that mean nothing."""
     stochastic = problem.diffusion is not None
-    if len(problem.jumps) and not stochastic and layout != "table":
+    silent = is_silent(problem)
+    without_density = silent and layout == "series" and not is_hidden and loss in ("auto", *TRANSITION_LOSSES)
+    if len(problem.jumps) and layout != "table" and (not stochastic or without_density):
         raise ValueError(
-            "With jumps and diffusion=None an observation without a jump before it has a density of infinity. Give a "
-            "diffusion: 'mlp' learns it, and a small known number, a hundredth of the size of a jump say, leaves room "
-            "for rounding and little else."
+            f"With jumps and diffusion={'0' if silent else 'None'} an observation without a jump before it has a "
+            "density of infinity. Give a diffusion: 'mlp' learns it, and a small known number, a hundredth of the size "
+            "of a jump say, leaves room for rounding and little else. Or use a loss of simulated paths, such as 'mean'."
         )
     if loss == "auto":
         loss = "nll" if stochastic or is_hidden or layout == "table" else "least_squares"
@@ -41,6 +44,11 @@ def choose_loss(loss: str, layout: str, initial_state: str, problem: Problem, is
         other = "'nll', 'crps', 'energy', 'moments' or 'mean'" if stochastic else "'least_squares'"
         raise ValueError(f"loss={loss!r} does not fit an equation that {what}. Use loss={other}.")
     return loss
+
+
+def is_silent(problem: Problem) -> bool:
+    """Whether the diffusion is known to be zero, so that nothing between jumps has a density."""
+    return isinstance(problem.diffusion, Constant) and not bool(problem.diffusion.value.any())
 
 
 def explain_loss(asked: str, setup: Setup, problem: Problem) -> str:

@@ -48,6 +48,8 @@ CURVE_LOSSES: dict[str, type[PathObjective]] = {
 }
 #: What the losses are with ``debiased=False``.
 _PLAIN: dict[str, type[PathObjective]] = {"mean": PlainMeanMatching, "moments": PlainMomentMatching}
+#: Losses of data that may be means of paths.
+LOSSES_OF_MEANS = ("mean", "path_mse")
 #: Losses of means of smooth functions, for which increments of three values do: they make distances of paths too short.
 LOSSES_OF_LAW = ("mean", "moments")
 #: Losses of distances of paths, which need normal increments, but no single path at a tolerance.

@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from skneuralde.data import check_features
+from skneuralde.data.timeline import complete, previous
 from skneuralde.estimators._forecast import law_given_past
 from skneuralde.estimators.fields import CoefficientFields
 from skneuralde.estimators.fitted import FittedEquation
@@ -103,13 +104,14 @@ class JumpDetection(CoefficientFields, FittedEquation):
         asked, back = np.unique(rows, return_inverse=True)
         probability = np.full(len(asked), np.nan)
         size = np.full((len(asked), panel.values.shape[1]), np.nan)
+        if not self._setup.jumps:
+            starts = self._setup.layout == "series" and previous(panel, complete(panel))[asked] < 0
+            return np.where(starts, np.nan, 0.0 * asked)[back], size[back]
         later, law = law_given_past(self.model_, panel, asked, self._setup)
-        if isinstance(law, Mixture):
-            target = self._setup.tensor(panel.values[asked[later]])
-            probability[later] = law.jump_probability(target).cpu().numpy()
-            size[later] = law.jump_size(target).cpu().numpy()
-        else:
-            probability[later] = 0.0
+        assert isinstance(law, Mixture)  # that of an equation with jumps
+        target = self._setup.tensor(panel.values[asked[later]])
+        probability[later] = law.jump_probability(target).cpu().numpy()
+        size[later] = law.jump_size(target).cpu().numpy()
         return probability[back], size[back]
 
 

@@ -13,6 +13,7 @@ from skneuralde.data import Panel
 from skneuralde.estimators._coefficients import TermFactory
 from skneuralde.estimators._jump_start import start_at_jumps_seen
 from skneuralde.estimators._jumps import JumpScales, build_jumps
+from skneuralde.estimators._objectives import CURVE_LOSSES, LOSSES_OF_MEANS
 from skneuralde.estimators._scales import Scales
 from skneuralde.estimators.base import BaseDifferentialEquation
 from skneuralde.estimators.jump_detection import JumpDetection
@@ -30,6 +31,7 @@ class NeuralJumpDiffusion(JumpDetection, BaseDifferentialEquation):
     Parameters
     ----------
     drift, diffusion : like in `NeuralSDERegressor`, default="mlp"
+        With jumps ``diffusion=None`` needs a loss of simulated paths: nothing between jumps has a density.
     jump_rate : "mlp", MLP, None, number, callable, torch.nn.Module, list of these, or tuple, default="mlp"
         Jumps per ``time_unit``; networks give ``max_jump_rate`` times a sigmoid. A callable or module takes ``(t, u)``
         or ``(t, u, c)`` and returns ``(batch,)`` or ``(batch, 1)``, never negative. A list is the sum of its elements.
@@ -43,8 +45,8 @@ class NeuralJumpDiffusion(JumpDetection, BaseDifferentialEquation):
     max_jump_rate : "auto" or float, default="auto"
         The rate that no learned rate exceeds, per ``time_unit``. Auto: one jump per median interval between
         observations; beyond, jumps could not be told from each other. Given as a number it is the bound that simulation
-        relies on for a known rate, too: `sample` and forecasts beyond the longest interval in `fit` need one where such
-        a rate varies.
+        relies on for a known rate, too, which is refused where it exceeds it. Without one a known rate that varies is
+        integrated along simulated paths, which costs adaptive steps; a ``solver`` without them needs the number.
     hidden_layer_sizes, activation, noise, calculus, time, series, controls, control_interpolation, initial_state, \
 origin, inputs, time_unit, n_predict_paths, solver, rtol, atol, dt, max_steps, optimizer, learning_rate_init, \
 max_iter, batch_size, tol, n_iter_no_change, early_stopping, validation_fraction, warm_start, uncertainty, n_members, \
@@ -226,8 +228,12 @@ series_, n_features_in_, feature_names_in_, n_outputs_, device_
         return JumpScales.of(scales, panel, self.roles_.layout), None
 
     def _build_problem(self, factory: TermFactory) -> Problem:
-        drift, diffusion = factory.diffusive(self.drift, self.diffusion, self.noise)
-        jumps = build_jumps(factory, self.jump_rate, self.jump_affect, self.max_jump_rate)
+        # Jumps alone are chance enough for simulated paths, which need no density between them.
+        silent = self.diffusion is None and self.jump_rate is not None and self.loss in CURVE_LOSSES
+        drift, diffusion = factory.diffusive(self.drift, 0.0 if silent else self.diffusion, self.noise)
+        jumps = build_jumps(
+            factory, self.jump_rate, self.jump_affect, self.max_jump_rate, of_means=self.loss in LOSSES_OF_MEANS
+        )
         return factory.try_out(Problem(drift, diffusion, jumps=jumps, noise=self.noise, calculus=self.calculus))
 
     def _settle_start(self, objective: Objective, seed: int) -> None:

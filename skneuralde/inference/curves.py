@@ -18,7 +18,8 @@ from skneuralde.solvers.integrate import Context
 class Method:
     """How an equation is solved: what every call of ``integrate`` shares, and the length of the noise's cells.
 
-    With ``rtol=None`` an adaptive solver, too, takes steps of size dt.
+    With ``rtol=None`` an adaptive solver, too, takes steps of size dt. Rates of jumps without a bound are integrated to
+    ``hazard_rtol``.
     """
 
     solver: Solver
@@ -28,6 +29,7 @@ class Method:
     max_steps: int
     cell: float
     gradient: str = "auto"
+    hazard_rtol: float | None = None
 
 
 @dataclass(frozen=True)
@@ -148,4 +150,5 @@ class Curves:
             max_steps=method.max_steps,
             aside=aside,
             gradient=method.gradient,
+            hazard_rtol=method.hazard_rtol,
         )

@@ -20,11 +20,14 @@ class Objective(ABC):
         Whether the values carry Monte Carlo noise.
     is_sequential : bool
         Whether they take many steps one after the other, however few the items.
+    paths : int
+        The number of simulated paths behind a value, which `start_epoch` may change.
     """
 
     weight: Tensor
     stochastic: bool = False
     is_sequential: bool = False
+    paths: int = 1
 
     def __len__(self) -> int:
         return len(self.weight)

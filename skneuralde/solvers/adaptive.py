@@ -57,7 +57,7 @@ class _Adaptive(Searching):
         atol = task.atol.clamp_min(torch.finfo(task.atol.dtype).tiny)
         tolerance = Tolerance(rtol, atol)
         if task.hazards is not None:
-            tolerance = Tolerance(rtol, task.hazards.tolerated(atol, rtol), task.hazards.width)
+            tolerance = Tolerance(rtol, task.hazards.tolerated(atol), task.hazards.width)
         order = method.error_order
         controller: Controller = method.smooth(order) if task.noise is None else Averaging(order)
         if task.noise is not None and not bool((task.noise.origin[:, None] == task.start).all()):

@@ -24,7 +24,7 @@ class Simulation:
 
     Attributes
     ----------
-    problem, u0, times, solver, context, noise, clocks, rtol, atol, dt, max_steps, aside, gradient
+    problem, u0, times, solver, context, noise, clocks, rtol, atol, dt, max_steps, aside, gradient, hazard_rtol
         The arguments of `integrate`.
     """
 
@@ -41,6 +41,7 @@ class Simulation:
     max_steps: int
     aside: bool = False
     gradient: str = "auto"
+    hazard_rtol: float | None = None
 
     def run(
         self,
@@ -62,6 +63,7 @@ class Simulation:
             clocks=self.clocks,
             rtol=self.rtol,
             atol=self.atol,
+            hazard_rtol=self.hazard_rtol,
             dt=self.dt,
             max_steps=self.max_steps,
             aside=self.aside,

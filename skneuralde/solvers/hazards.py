@@ -23,6 +23,8 @@ class Hazards:
     ----------
     dim : int
     channels : tuple of int
+    rtol : float
+        The local error that is allowed of a hazard; they are compared with numbers of size one.
     accuracy : float
         How close to its threshold a hazard counts as having reached it.
     leaping : tuple of bool
@@ -31,6 +33,7 @@ class Hazards:
 
     dim: int
     channels: tuple[int, ...]
+    rtol: float
     accuracy: float
     leaping: tuple[bool, ...]
 
@@ -48,9 +51,9 @@ class Hazards:
         """States that have not jumped yet, with what they carry."""
         return torch.cat([u, u.new_zeros(len(u), self.width)], 1)
 
-    def tolerated(self, atol: Tensor, rtol: float) -> Tensor:
-        """Absolute tolerances of all that is carried: hazards are compared with numbers of size one."""
-        return torch.cat([atol.expand(self.dim), atol.new_full((self.width,), rtol)])
+    def tolerated(self, atol: Tensor) -> Tensor:
+        """Absolute tolerances of states and of all that they carry."""
+        return torch.cat([atol.expand(self.dim), atol.new_full((self.width,), self.rtol)])
 
     def hazard(self, u: Tensor) -> Tensor:
         """Of each channel, ``(n, n_channels)``."""

@@ -39,6 +39,7 @@ def integrate(
     clocks: Clocks | None = None,
     rtol: float | None = 1e-3,
     atol: float | Tensor = 1e-6,
+    hazard_rtol: float | None = None,
     dt: float | None = None,
     max_steps: int = 100_000,
     aside: bool = False,
@@ -66,6 +67,8 @@ def integrate(
     rtol, atol : float; atol also a Tensor of shape (dim,)
         Adaptive methods keep the local error of each path below ``atol + rtol * abs(u)``, as a root mean square. With
         ``rtol=None`` they, too, take steps of size dt.
+    hazard_rtol : float, optional
+        The tolerance of the integrals of rates without a bound, which no ``atol`` is about; rtol where not given.
     dt : float, optional
         Step of a fixed-step method; the first step of an adaptive one.
     max_steps : int
@@ -100,7 +103,9 @@ def integrate(
         problem = in_calculus(problem, solver.calculus)
     task = _prepare(problem, u0, times, context, noise, rtol, atol, dt, max_steps, aside, gradient)
     if problem.jumps:
-        task = _with_jumps(task, problem.jumps, clocks, extra, adaptive=solver.adaptive and rtol is not None)
+        adaptive = solver.adaptive and rtol is not None
+        tolerance = None if not adaptive else rtol if hazard_rtol is None else hazard_rtol
+        task = _with_jumps(task, problem.jumps, clocks, extra, rtol=tolerance)
     trajectory = solver.solve(replace(task, drawn=drawn, extra=extra))
     if on_error == "raise" and bool((trajectory.status != Status.SUCCESS).any()):
         raise SolverError.from_trajectory(solver.name, trajectory)
@@ -145,7 +150,7 @@ def _prepare(
 
 
 def _with_jumps(
-    task: Task, jumps: Sequence[Jump], clocks: Clocks | None, extra: Extra | None, *, adaptive: bool
+    task: Task, jumps: Sequence[Jump], clocks: Clocks | None, extra: Extra | None, *, rtol: float | None
 ) -> Task:
     if clocks is None:
         raise ValueError("a problem with jumps needs clocks: pass Clocks")
@@ -156,16 +161,17 @@ def _with_jumps(
             'gradient="reversible" cannot step back through jumps: use "direct", "checkpoint" or "forward"'
         )
     leaping = [k for k, jump in enumerate(jumps) if jump.leap]
-    if leaping and adaptive:
+    if leaping and rtol is not None:
         raise ValueError(
             f"jumps[{leaping[0]}] leaps over steps of a fixed size: give rtol=None and dt, or leave leap=True out"
         )
     carried = tuple(k for k, jump in enumerate(jumps) if jump.leap or (not is_certain(jump) and jump.bound is None))
     hazards = None
     if carried:
-        wanted = 0.1 * task.rtol if task.rtol is not None and adaptive else _CROSSING
+        wanted = _CROSSING if rtol is None else 0.1 * rtol
         accuracy = max(wanted, 8.0 * torch.finfo(task.u0.dtype).eps)
-        hazards = Hazards(task.u0.shape[1], carried, accuracy, tuple(jumps[k].leap for k in carried))
+        allowed = accuracy if rtol is None else rtol
+        hazards = Hazards(task.u0.shape[1], carried, allowed, accuracy, tuple(jumps[k].leap for k in carried))
     end = torch.where(task.elapsed.isfinite(), task.elapsed, 0.0).amax(1, keepdim=True).expand(len(task.u0), 1)
     clockwork = Clockwork.make(jumps, clocks, end, extra=extra)
     elapsed = clockwork.candidates.attach(task.elapsed.expand(len(task.u0), -1).contiguous())

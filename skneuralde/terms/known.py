@@ -82,4 +82,5 @@ class PerPath(Term):
     def forward(self, t: Time, u: State, c: Context | None = None) -> Coefficient:
         """Value at every path."""
         value = self.term(t, u, c)
-        return value[:, 0] if value.ndim == 2 and value.shape[1] == 1 else value
+        is_column = isinstance(value, Tensor) and value.ndim == 2 and value.shape[1] == 1
+        return value[:, 0] if is_column else value

@@ -76,6 +76,8 @@ def resolve_rate(spec: Any, *, name: str, networks: Networks) -> Term:
     if isinstance(mlp, MLP):
         raw = networks.network(mlp, torch.ones(1, dtype=networks.inputs.dtype), name)
         return BoundedRate(raw, bound=networks.max_rate, start=networks.rate)
+    if isinstance(spec, Term):  # of a fitted model, such as its jump_rate_
+        return copy.deepcopy(spec).to(networks.inputs.dtype)
     if isinstance(spec, nn.Module):
         return PerPath(UserModule(copy.deepcopy(spec).to(networks.inputs.dtype), name))
     return resolve_known_rate(spec, name=name)

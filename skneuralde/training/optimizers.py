@@ -99,6 +99,8 @@ class Adam(Optimizer):
 class LBFGS(Optimizer):
     """Quasi-Newton steps on all items at once, for few parameters and a loss without noise.
 
+    The curvature is learned anew where a schedule changes the number of simulated paths: that is another loss.
+
     J. Nocedal and S. J. Wright, *Numerical Optimization* (2006), algorithms 7.4 and 3.5.
     """
 
@@ -108,6 +110,7 @@ class LBFGS(Optimizer):
     def __init__(self, model: Model):
         self.parameters = trainable(model)
         self.step_size = 1.0
+        self.paths: int | None = None
         self._restart()
 
     def _restart(self) -> None:
@@ -126,6 +129,9 @@ class LBFGS(Optimizer):
 
     def run_epoch(self, model: Model, objective: Objective, *, epoch: int, seed: int, factor: float) -> float:
         objective.start_epoch(model, epoch)
+        if objective.paths != self.paths:
+            self.paths = objective.paths
+            self._restart()
         items = objective.items
         weight = objective.weight[items]
 

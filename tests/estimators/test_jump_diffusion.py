@@ -50,7 +50,7 @@ def test_learns_rate_and_size(fitted):
     at = torch.zeros(1, 1, dtype=torch.float64)
     rate, n = float(model.intensity_field([0.0])[0]), falls.sum()
     assert rate == pytest.approx(n / 299, abs=2 * math.sqrt(n) / 299)
-    assert float(model.jump_affect_.mean(at, at)) == pytest.approx(-2.0, abs=0.1)
+    assert float(model.jump_affect_.mean(at, at).detach()) == pytest.approx(-2.0, abs=0.1)
     assert model.jump_affect_ is model.problem_.jumps[0].affect
     assert model.solver_stats_["jump_numbers"] >= 2
     assert "jumps" in model.loss_reason_
@@ -173,7 +173,11 @@ def test_without_jumps_it_is_the_other_estimator():
     X, y, _ = walk()
     model = quick(jump_rate=None).fit(X, y)
     assert model.jump_rate_ is None
-    assert (model.jump_probability(X, y)[1:] == 0).all()
+    for without in (model, quick(jump_rate=None, diffusion=None).fit(X, y)):
+        probability = without.jump_probability(X, y)
+        assert np.isnan(probability[0])
+        assert (probability[1:] == 0).all()
+        assert len(without.detect_jumps(X, y)) == 0
     with pytest.raises(ValueError, match="no rate of jumps"):
         model.intensity_field([0.0])
 
@@ -184,6 +188,7 @@ def test_without_jumps_it_is_the_other_estimator():
         ({"observation_noise": 0.1}, "With jumps the state must be observed as it is"),
         ({"n_states": 2}, "With jumps the state must be observed as it is"),
         ({"diffusion": None}, "With jumps and diffusion=None"),
+        ({"diffusion": 0.0}, "With jumps and diffusion=0 an observation"),
         ({"jump_affect": None}, "jump_affect is None"),
         ({"jump_rate": lambda t, u: -1.0 - u[:, 0] ** 2}, r"jumps\[0\].rate must be finite and not negative"),
         ({"jump_rate": lambda t, u: 9 + 0 * u[:, 0], "max_jump_rate": 2.0}, r"exceeds its bound 2"),
@@ -214,6 +219,100 @@ def test_a_rate_learned_from_the_mean_of_paths():
     ).fit(times[:, None], np.exp(-times))
     assert model.intensity_field([1.0])[0] == pytest.approx(2.0, rel=0.1)
     np.testing.assert_allclose(model.predict(times[:, None]), np.exp(-times), atol=0.03)
+
+
+def path_model(rate, **options):
+    """An equation with a learned effect that is fitted to the mean of paths."""
+    parts = {"drift": 0.0, "diffusion": lambda t, u: 0.1 * u, "jump_rate": rate, "jump_affect": MLP((3,))}
+    settings = {"max_jump_rate": 6.0, "loss": "mean", "n_paths": 8, "max_iter": 2, "random_state": 0}
+    return NeuralJumpDiffusion(**{**parts, **settings, **options})
+
+
+def test_quasi_newton_steps_need_jumps_that_stay():
+    """A rate that changes with the weights, itself or through the state, makes the loss of paths jump."""
+    times = np.linspace(0.0, 1.0, 3)
+    X, y = times[:, None], np.exp(-times)
+    for rate in (MLP(inputs=()), "mlp", lambda t, u: 1.0 + u[:, 0] ** 2, [1.0, MLP((2,))]):
+        with pytest.raises(ValueError, match=r"optimizer='lbfgs' needs a smooth loss.*Use optimizer='adam'"):
+            path_model(rate, optimizer="lbfgs").fit(X, y)
+    curve = path_model(2.0, optimizer="lbfgs").fit(X, y).loss_curve_
+    assert curve[1] <= curve[0]
+    few = constants(drift=0.0, jump_affect="gaussian", optimizer="lbfgs", max_iter=1)
+    assert few.fit(*walk(60)[:2]).n_iter_ == 1  # nothing is simulated
+
+
+@pytest.mark.parametrize("loss", ["mean", "path_mse"])
+def test_jumps_start_without_a_move_where_data_may_be_means(loss):
+    """The steep part of a mean is no jump, and a wrong move would spread the paths."""
+    times = np.linspace(0.0, 1.0, 30)
+    y = 2.0 * np.exp(-6.0 * times)
+    model = path_model(2.0, loss=loss, max_iter=1, learning_rate_init=1e-9, optimizer="adam").fit(times[:, None], y)
+    u = torch.tensor([[0.1], [1.0], [2.0]], dtype=torch.float64)
+    assert float((model.jump_affect_(u, u, None, u) - u).detach().abs().max()) < 0.2 * y.std()
+
+
+def varying(t, u):
+    return 0.05 + 0.03 * torch.sin(t[:, 0])
+
+
+def test_a_known_rate_that_varies_needs_no_bound():
+    """Forecasts with and without one have the same law: 5 standard errors of the mean number of falls."""
+    X, y, _ = walk(60)
+    n, until = 400, 20
+    expected = 0.05 * until + 0.03 * (math.cos(59) - math.cos(59 + until))
+    for bound in ("auto", 0.1):
+        model = constants(
+            drift=0.0, diffusion=0.01, jump_rate=varying, jump_affect=lambda t, u: u - 1.0, max_jump_rate=bound
+        ).fit(X, y)
+        falls = y[-1] - model.sample(model.future(until)[-1:], n, random_state=0)[:, 0]
+        assert falls.mean() == pytest.approx(expected, abs=5 * math.sqrt(expected / n))
+        assert falls.var() == pytest.approx(expected, rel=0.4)
+
+
+def test_where_a_varying_rate_needs_a_bound_it_says_so_at_once():
+    X, y, _ = walk(60)
+    known = {"drift": 0.0, "diffusion": 0.1, "jump_rate": varying, "jump_affect": lambda t, u: u - 1.0}
+    for options in ({}, {"loss": "mean", "n_paths": 4}):
+        with pytest.raises(ValueError, match=r"nothing bounds it.*solver='euler'.*Give max_jump_rate"):
+            quick(**known, solver="euler", **options).fit(X, y)
+        assert quick(**known, solver="euler", max_jump_rate=0.1, **options).fit(X[:9], y[:9]).n_iter_ == 1
+    learned = quick(**known | {"drift": "mlp"}, loss="mean", n_paths=4).fit(X[:9], y[:9])
+    assert learned.n_iter_ == 3
+    # Within the data it stays below the bound; what comes later is refused when it comes.
+    rising = quick(**known | {"jump_rate": lambda t, u: 0.001 * t[:, 0]}, max_jump_rate=0.06).fit(X, y)
+    with pytest.raises(ValueError, match=r"exceeds its bound 0.06: it is 0.06.* at t = 6"):
+        rising.predict(rising.future(40))
+
+
+def test_a_rate_that_is_no_tensor_is_told_so():
+    X, y, _ = walk(60)
+    with pytest.raises(ValueError, match=r"jumps\[0\].rate must return a torch tensor of shape \(60,\), got float"):
+        quick(jump_rate=lambda t, u: 0.05).fit(X, y)
+
+
+def test_jumps_are_chance_enough_for_simulated_paths():
+    """Paths that halve at rate 2 and do nothing else: means fall as exp(-t), and paths stand still between jumps."""
+    times = np.linspace(0.0, 1.0, 6)
+    X, y = times[:, None], np.exp(-times)
+    model = path_model(2.0, diffusion=None, jump_affect=lambda t, u: u / 2, n_predict_paths=500).fit(X, y)
+    np.testing.assert_allclose(model.predict(X), y, atol=5 * np.sqrt(np.exp(-1.5) / 500))
+    counts = -np.log2(model.sample(X, 50, random_state=0))
+    np.testing.assert_allclose(counts, counts.round(), atol=1e-9)
+    assert counts[:, -1].mean() == pytest.approx(2.0, abs=5 * math.sqrt(2 / 50))
+    for ask in (model.log_likelihood, model.jump_probability, model.detect_jumps):
+        with pytest.raises(ValueError, match="nothing between jumps has a density"):
+            ask(X, y)
+
+
+def test_a_model_learns_on_from_the_parts_of_another(fitted):
+    """The rate of a fitted model is one, with its bound, and trains a copy."""
+    model, X, y, _ = fitted
+    parts = (model.drift_, model.diffusion_, model.jump_rate_, model.jump_affect_)
+    again = NeuralJumpDiffusion(*parts, random_state=0, optimizer="adam", learning_rate_init=1e-12, max_iter=1)
+    again.fit(X, y)
+    assert again.jump_rate_ is not model.jump_rate_
+    assert again.problem_.jumps[0].bound == model.problem_.jumps[0].bound
+    np.testing.assert_allclose(again.predict(X), model.predict(X), rtol=1e-6)
 
 
 def test_rows_with_some_outputs_are_refused():

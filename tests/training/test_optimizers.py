@@ -152,3 +152,24 @@ def test_evaluation_changes_nothing():
     assert mean_loss(model, objective, seed=3, batch_size=2) == pytest.approx(loss, rel=1e-12)
     assert objective.asked[-3:] == [[0, 1], [2, 3], [4]]
     assert objective.seeds[-1] == 3
+
+
+def test_lbfgs_forgets_the_curvature_of_a_loss_of_other_paths():
+    """Where the number of paths grows, the loss is another one from then on."""
+
+    class Growing(ToldLoss):
+        def start_epoch(self, model, epoch):
+            self.paths = 1 if epoch < 3 else 100
+
+    def loss(w, item):
+        # The valley turns by a right angle.
+        return (w[0] - 1) ** 2 + 1e4 * w[1] ** 2 if objective.paths == 1 else 1e4 * w[0] ** 2 + (w[1] - 1) ** 2
+
+    model, objective = Point(-1.2, 1.0), Growing(loss, [1.0])
+    optimizer = LBFGS(model)
+    seen = []
+    for epoch in range(1, 5):
+        optimizer.run_epoch(model, objective, epoch=epoch, seed=0, factor=1.0)
+        seen.append(optimizer.lbfgs)
+    assert seen[0] is seen[1] is not seen[2] is seen[3]
+    torch.testing.assert_close(model.w.detach(), torch.tensor([0.0, 1.0], dtype=torch.float64), atol=1e-6, rtol=0)
