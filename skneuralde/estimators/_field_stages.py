@@ -7,7 +7,7 @@ import torch
 
 from skneuralde.data import Panel
 from skneuralde.estimators._grids import neighbours
-from skneuralde.estimators._objectives import input_path, series_keys, start_states
+from skneuralde.estimators._objectives import input_path, series_keys
 from skneuralde.estimators._setup import Setup
 from skneuralde.estimators._states import infer_states, observed, origin_positions
 from skneuralde.inference import Curves, Model
@@ -81,12 +81,13 @@ def curves(
     own = length is None and setup.initial_state != "first"
     pieces: list[np.ndarray] = []
     first = origin_positions(panel, setup)
-    for series, (begin, end) in enumerate(zip(panel.offsets[:-1], panel.offsets[1:], strict=True)):
+    for code, (begin, end) in enumerate(zip(panel.offsets[:-1], panel.offsets[1:], strict=True)):
         if own:
-            pieces.append(begin + np.flatnonzero((rows & observed(panel))[begin:end]))
+            looks = begin + np.flatnonzero((rows & observed(panel))[begin:end])
+            pieces.extend([looks] if len(looks) else [])
             continue
-        if first[series] < 0:
-            raise ValueError(f"Series {panel.labels[series]!r} has no snapshot to start from.")
+        if first[code] < 0:
+            raise ValueError(f"Series {panel.labels[code]!r} has no snapshot to start from.")
         there = begin + np.flatnonzero(states.known[begin:end])
         step = len(there) if length is None else length
         pieces.extend(there[k : k + step + 1] for k in range(0, max(1, len(there) - 1), step))
@@ -103,17 +104,13 @@ def curves(
         else:
             weight[k, 0] = 0.0
     of = np.array([panel.series_of[piece[0]] for piece in pieces])
-    begun = setup.tensor(states.mean[[piece[0] for piece in pieces]])
-    inputs = input_path(panel, of, setup)
-    beginnings = setup.times(times[:, 0])
+    begun, series = setup.tensor(states.mean[[piece[0] for piece in pieces]]), setup.index(of)
 
     def start(model: Model, items: torch.Tensor) -> torch.Tensor:
-        if not own:
-            return begun[items]
-        return start_states(model, setup, begun, inputs.context, beginnings, items)
+        return model.learned_states(series[items]) if own else begun[items]
 
     return LeastSquares(
-        Curves(setup.times(times), inputs, series_keys(panel, of, None, setup)),
+        Curves(setup.times(times), input_path(panel, of, setup), series_keys(panel, of, None, setup)),
         setup.tensor(targets),
         setup.tensor(weight),
         setup.tensor(scale),

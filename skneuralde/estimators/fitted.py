@@ -144,16 +144,22 @@ class FittedEquation(RegressorMixin, BaseEstimator):
         Returns
         -------
         float
-            The mean over the outputs.
+            The mean over the outputs; those of a field are its components, at all points.
         """
         check_is_fitted(self)
         estimator, asked, scored = self._started(X, y)
         targets = read_targets(y, len(scored), roles=self.roles_).values[asked]
         mean = np.asarray(estimator.predict(take_rows(X, asked)), dtype=np.float64).reshape(targets.shape)
         weight = None if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)[asked]
+        scored = scored[asked]
+        if self._setup.grid:  # the points of a field are observations of the same outputs
+            n_points = self._setup.n_points
+            targets, mean = (x.reshape(-1, self._setup.n_fields) for x in (targets, mean))
+            scored = np.repeat(scored, n_points)
+            weight = None if weight is None else np.repeat(weight, n_points)
         scores = []
         for output in range(targets.shape[1]):
-            there = scored[asked] & ~np.isnan(targets[:, output])
+            there = scored & ~np.isnan(targets[:, output])
             if there.any():
                 part = None if weight is None else weight[there]
                 scores.append(r2_score(targets[there, output], mean[there, output], sample_weight=part))

@@ -31,10 +31,20 @@ from skneuralde.losses import Collocation, Objective, PathObjective
 from skneuralde.problems import FieldProblem, Laplacian, Positive, Problem, Reaction
 from skneuralde.solvers import SolverError
 from skneuralde.terms import summands
-from skneuralde.training import LBFGS, Adam, GaussNewton, History, Optimizer, StoppingRule, mean_loss, trainable
+from skneuralde.training import (
+    LBFGS,
+    Adam,
+    GaussNewton,
+    History,
+    NormalEquations,
+    Optimizer,
+    StoppingRule,
+    mean_loss,
+    trainable,
+)
 
-#: Points at which one epoch of collocation looks, and the most parameters of a full matrix.
-_SAMPLES, _MOST_PARAMETERS = 6_000, 2_000
+#: Points at which one epoch of collocation looks, the most parameters of Gauss-Newton steps, and the number of others.
+_SAMPLES, _MOST_PARAMETERS, _ITERATIONS = 6_000, 2_000, 60
 #: Collocation is over when its residuals shrink by less than this logarithm, for so many epochs.
 _SETTLED, _PATIENCE = 0.1, 2
 #: A root mean square error of the solutions, in standard deviations, at which nothing is left for the later stages.
@@ -96,13 +106,15 @@ these, default="learn"
         Step of fixed-step methods; by default a tenth of the median gap.
     max_steps : int, default=100_000
     optimizer : {"auto", "adam", "lbfgs"}, default="auto"
-        Auto: Gauss-Newton steps for collocation with at most 2,000 parameters; for solutions L-BFGS where a step takes
-        all of them, else Adam.
+        Collocation takes Gauss-Newton steps unless Adam is asked for; L-BFGS for more than 2,000 parameters and for
+        modules that `torch.func` cannot differentiate. Of solutions auto is L-BFGS where a step takes all of them, else
+        Adam.
     learning_rate_init : float, default=2e-3
     max_iter : int, default=100
         Epochs of each stage at most.
     batch_size : int or "auto", default="auto"
-        Points per epoch of collocation, and solutions per step; auto is 6,000, and what fits into memory.
+        Points per epoch of collocation, and solutions per step; auto is 6,000, and what fits into memory. Adam takes
+        512 points per step.
     tol : float, default=1e-4
     n_iter_no_change : int, default=20
     early_stopping : bool, default=False
@@ -130,8 +142,8 @@ these, default="learn"
     grid_ : tuple of int
         Numbers of points; () where y holds single points.
     stages_ : list of dict
-        What was done in training: "stage", "horizon" in snapshots, "epochs", "loss" and, where solutions were compared
-        with the data, "error" in standard deviations.
+        What was done in training: "stage", "optimizer", "horizon" in snapshots, "epochs", "loss" and, where solutions
+        were compared with the data, "error" in standard deviations.
     n_outputs_ : int
         Values of a snapshot.
     loss_name_, loss_reason_, loss_, best_loss_, loss_curve_, validation_scores_, n_iter_, solver_stats_, t_ref_, \
@@ -494,7 +506,7 @@ time_unit_, series_, n_features_in_, feature_names_in_, device_
             history.loss_curve += part.loss_curve
             history.validation_curve += part.validation_curve
             history.best_loss = part.best_loss
-            stage: dict[str, Any] = {"stage": name, "epochs": part.n_iter}
+            stage: dict[str, Any] = {"stage": name, "optimizer": type(optimizer).__name__, "epochs": part.n_iter}
             if horizon is not None:
                 stage["horizon"] = horizon
             stage["loss"] = part.loss_curve[-1] if part.loss_curve else np.nan
@@ -504,11 +516,15 @@ time_unit_, series_, n_features_in_, feature_names_in_, device_
         return part.stopped_by == "on_epoch"
 
     def _choose_optimizer(self, objective: Objective, validated: bool, epochs: int) -> tuple[Optimizer, StoppingRule]:
-        parameters = sum(p.numel() for p in trainable(self.model_))
+        if isinstance(objective, Collocation) and self.optimizer != "adam":
+            rule = StoppingRule(epochs, _SETTLED, _PATIENCE, 0)
+            if self._takes_full_steps():
+                objective.start_epoch(self.model_, 1)
+                if NormalEquations(objective, self.model_).can_be_made():
+                    return GaussNewton(), rule
+            return LBFGS(self.model_, iterations=_ITERATIONS), rule
         if isinstance(objective, Collocation):
-            if self.optimizer == "auto" and parameters <= _MOST_PARAMETERS:
-                return GaussNewton(), StoppingRule(epochs, _SETTLED, _PATIENCE, 0)
-            size = 512 if self.batch_size == "auto" else int(self.batch_size)
+            size = 512
         else:
             assert isinstance(objective, PathObjective)
             size = stages.batch_of(self._setup, objective.curves.times.shape[1])
@@ -517,6 +533,10 @@ time_unit_, series_, n_features_in_, feature_names_in_, device_
                 return LBFGS(self.model_), StoppingRule(epochs, min(1e-6, self.tol), 2, 0)
         rule = StoppingRule(epochs, self.tol, self.n_iter_no_change, 0 if validated else max(1, epochs // 4))
         return Adam(self.model_, learning_rate=self.learning_rate_init, batch_size=size), rule
+
+    def _takes_full_steps(self) -> bool:
+        parameters = sum(p.numel() for p in trainable(self.model_))
+        return self.optimizer != "adam" and parameters <= _MOST_PARAMETERS
 
     def _solutions_are_close(self, objective: Objective, seed: int) -> bool:
         """Whether the solutions of all runs are so close to the data that nothing is left to learn."""

@@ -20,14 +20,15 @@ class Objective(ABC):
         Whether the values carry Monte Carlo noise.
     is_sequential : bool
         Whether they take many steps one after the other, however few the items.
-    paths : int
-        The number of simulated paths behind a value, which `start_epoch` may change.
+    version : int
+        Which loss it is: another one when `start_epoch` has changed what is compared, such as the number of simulated
+        paths.
     """
 
     weight: Tensor
     stochastic: bool = False
     is_sequential: bool = False
-    paths: int = 1
+    version: int = 1
 
     def __len__(self) -> int:
         return len(self.weight)

@@ -150,6 +150,7 @@ class Collocation(SumOfSquares):
 
     def start_epoch(self, model: Model, epoch: int) -> None:
         """Draw new points, along bridges that follow the present law; measure their residuals with it."""
+        self.version = epoch
         generator = torch.Generator().manual_seed((self.seed + 7919 * epoch) % 2**62)
         drift = drift_of(model)
         with torch.no_grad():

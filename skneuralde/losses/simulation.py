@@ -45,13 +45,13 @@ class PathObjective(Objective):
         self.start = start
         self.method = method
         self.n_paths = n_paths
-        self.paths = n_paths(1)
+        self.paths = self.version = n_paths(1)
 
     def start_epoch(self, model: Model, epoch: int) -> None:
         if isinstance(self.n_paths, GrowingPaths) and self.n_paths.is_due(epoch):
             one, other = (self._gradient(model, seed + epoch) for seed in _SEEDS)
             self.n_paths.judge(one, other)
-        self.paths = self.n_paths(epoch)
+        self.paths = self.version = self.n_paths(epoch)
 
     def _gradient(self, model: Model, seed: int) -> Tensor:
         """The gradient of the mean loss over the first items with this noise, flat."""

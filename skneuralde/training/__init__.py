@@ -1,6 +1,6 @@
 """Fitting a model to an objective."""
 
-from skneuralde.training.gauss_newton import GaussNewton
+from skneuralde.training.gauss_newton import GaussNewton, NormalEquations
 from skneuralde.training.loop import History, Progress, run_training
 from skneuralde.training.optimizers import LBFGS, Adam, EvaluateOnly, Optimizer, mean_loss, trainable
 from skneuralde.training.stopping import StoppingRule
@@ -11,6 +11,7 @@ __all__ = [
     "EvaluateOnly",
     "GaussNewton",
     "History",
+    "NormalEquations",
     "Optimizer",
     "Progress",
     "StoppingRule",

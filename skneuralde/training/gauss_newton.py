@@ -85,6 +85,18 @@ class NormalEquations:
         everything = dict(self.module.named_parameters())
         return {name: everything[name] for name in self.names}
 
+    def can_be_made(self) -> bool:
+        """Whether the module can be differentiated item by item: some of a user's own cannot."""
+        keep, self.weight = self.weight, torch.zeros_like(self.weight)
+        self.weight[:1] = 1.0
+        try:
+            self.at_present()
+        except RuntimeError:
+            return False
+        finally:
+            self.weight = keep
+        return True
+
     def at_present(self) -> tuple[Tensor, Tensor, Tensor]:
         """Half the sum of squares, the matrix of its normal equations, and its gradient, in double precision."""
         parameters = {name: p.detach() for name, p in self._parameters().items()}

@@ -99,18 +99,22 @@ class Adam(Optimizer):
 class LBFGS(Optimizer):
     """Quasi-Newton steps on all items at once, for few parameters and a loss without noise.
 
-    The curvature is learned anew where a schedule changes the number of simulated paths: that is another loss.
+    The curvature is learned anew where the objective has become another one.
+
+    Parameters
+    ----------
+    model : Model
+    iterations : int
+        That make up one epoch.
 
     J. Nocedal and S. J. Wright, *Numerical Optimization* (2006), algorithms 7.4 and 3.5.
     """
 
-    #: Iterations that make up one epoch.
-    iterations = 10
-
-    def __init__(self, model: Model):
+    def __init__(self, model: Model, iterations: int = 10):
         self.parameters = trainable(model)
+        self.iterations = iterations
         self.step_size = 1.0
-        self.paths: int | None = None
+        self.version: int | None = None
         self._restart()
 
     def _restart(self) -> None:
@@ -129,8 +133,8 @@ class LBFGS(Optimizer):
 
     def run_epoch(self, model: Model, objective: Objective, *, epoch: int, seed: int, factor: float) -> float:
         objective.start_epoch(model, epoch)
-        if objective.paths != self.paths:
-            self.paths = objective.paths
+        if objective.version != self.version:
+            self.version = objective.version
             self._restart()
         items = objective.items
         weight = objective.weight[items]

@@ -225,3 +225,31 @@ def test_rows_that_cannot_be_answered(fitted, front):
         fitted.reaction_field([0.5])
     with pytest.raises(ValueError, match="series="):
         estimator().fit(np.c_[np.arange(11) % 3, TIMES], front)
+
+
+def test_many_parameters_and_modules_that_cannot_be_split_take_quasi_newton_steps(front):
+    class Branching(nn.Module):
+        """A law that asks for a number, which torch.func does not give."""
+
+        def __init__(self):
+            super().__init__()
+            self.rate = nn.Parameter(torch.tensor(0.3))
+
+        def forward(self, t, u):
+            return self.rate * u * (1 - u) if float(u.max()) < 1e9 else u
+
+    for options in ({"reaction": Branching()}, {"hidden_layer_sizes": (48, 48)}):
+        model = estimator(stages=("collocation",), **options).fit(TIMES[:, None], front)
+        assert model.stages_[0]["optimizer"] == "LBFGS"
+        assert law_error(model) < 0.005
+
+
+def test_the_score_is_that_of_components_at_all_points():
+    times = np.array([0.0, 0.1, 0.3])
+    x, y = make_abc_field(grid=(6, 7), diffusivity=1.0, times=times, random_state=0)
+    model = NeuralPDEField([lambda t, u: 0.5 - u, abc_source((6, 7))], [1.0, 0, 0]).fit(x, y)
+    truth, predicted = y[1:].reshape(-1, 3), model.predict(x)[1:].reshape(-1, 3)
+    expected = 1 - ((truth - predicted) ** 2).sum(0) / ((truth - truth.mean(0)) ** 2).sum(0)
+    later = NeuralPDEField([lambda t, u: 0.5 - u, abc_source((6, 7))], [1.0, 0, 0], series=0, time=1)
+    later.fit(np.c_[np.zeros(3), x], y)
+    assert later.score(np.c_[np.ones(3), x], y) == pytest.approx(expected.mean())

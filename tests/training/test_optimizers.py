@@ -159,7 +159,7 @@ def test_lbfgs_forgets_the_curvature_of_a_loss_of_other_paths():
 
     class Growing(ToldLoss):
         def start_epoch(self, model, epoch):
-            self.paths = 1 if epoch < 3 else 100
+            self.paths = self.version = 1 if epoch < 3 else 100
 
     def loss(w, item):
         # The valley turns by a right angle.
