@@ -86,9 +86,9 @@ def learned_parts(model):
     return {"drift": model.drift_, "jump_affect": model.jump_affect_, "jump_rate": model.jump_rate_}
 
 
-def finish(model, y):
+def finish(model, y, max_iter=3):
     """The minimum, with many paths and small steps, from where rougher ones have led."""
-    finer = {"n_paths": 1000, "dt": spiral.TIMES[1] / 2, "max_iter": 3}
+    finer = {"n_paths": 1000, "dt": spiral.TIMES[1] / 2, "max_iter": max_iter}
     return model.set_params(optimizer="lbfgs", warm_start=True, **finer).fit(X, y)
 
 
@@ -96,7 +96,7 @@ def learn_drift_and_effect(y, seed):
     quick = {"optimizer": "lbfgs", "n_paths": 30, "max_iter": 4}
     starts = [make_model(3 * seed + k, **quick).fit(X, y) for k in range(3)]
     best = min(starts, key=lambda model: model.loss_)
-    return finish(best.set_params(warm_start=True, n_paths=(100, 300), max_iter=6).fit(X, y), y)
+    return finish(best.set_params(warm_start=True, n_paths=(100, 300), max_iter=6).fit(X, y), y, max_iter=6)
 
 
 def learn_rate(y, seed, before):
@@ -108,10 +108,13 @@ def learn_rate(y, seed, before):
 
 
 def learn_noise(paths, seed, before):
-    """Everything at once, from mean and variance of the paths."""
+    """Everything at once, from mean and variance of the paths; then, with rate and noise held, the mean once more."""
     start = learned_parts(before) | {"jump_rate": Rate(), "diffusion": MLP((10,)), "max_jump_rate": 10.0}
     options = {"loss": "moments", "debiased": True, "n_paths": 12, "learning_rate_init": 1e-2, "max_iter": 80}
-    return make_model(seed, **start | options).fit(*to_rows(paths, spiral.TIMES))
+    rough = make_model(seed, **start | options).fit(*to_rows(paths, spiral.TIMES))
+    start = learned_parts(rough) | {"jump_rate": rate_of(rough), "diffusion": lambda t, u: rough.diffusion_(t, u)}
+    y = paths.mean(axis=0)
+    return finish(make_model(seed, **start, optimizer="lbfgs", n_paths=300, max_iter=1).fit(X, y), y)
 
 
 def rate_of(model):
