@@ -86,9 +86,9 @@ def learned_parts(model):
     return {"drift": model.drift_, "jump_affect": model.jump_affect_, "jump_rate": model.jump_rate_}
 
 
-def finish(model, y, max_iter=3):
+def finish(model, y):
     """The minimum, with many paths and small steps, from where rougher ones have led."""
-    finer = {"n_paths": 1000, "dt": spiral.TIMES[1] / 2, "max_iter": max_iter}
+    finer = {"n_paths": 1000, "dt": spiral.TIMES[1] / 2, "max_iter": 3}
     return model.set_params(optimizer="lbfgs", warm_start=True, **finer).fit(X, y)
 
 
@@ -96,7 +96,7 @@ def learn_drift_and_effect(y, seed):
     quick = {"optimizer": "lbfgs", "n_paths": 30, "max_iter": 4}
     starts = [make_model(3 * seed + k, **quick).fit(X, y) for k in range(3)]
     best = min(starts, key=lambda model: model.loss_)
-    return finish(best.set_params(warm_start=True, n_paths=(100, 300), max_iter=6).fit(X, y), y, max_iter=6)
+    return finish(best.set_params(warm_start=True, n_paths=(100, 300), max_iter=6).fit(X, y), y)
 
 
 def learn_rate(y, seed, before):
