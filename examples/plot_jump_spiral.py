@@ -108,10 +108,13 @@ def learn_rate(y, seed, before):
 
 
 def learn_noise(paths, seed, before):
-    """Everything at once, from mean and variance of the paths."""
+    """Everything at once, from mean and variance of the paths; then, with rate and noise held, the mean once more."""
     start = learned_parts(before) | {"jump_rate": Rate(), "diffusion": MLP((10,)), "max_jump_rate": 10.0}
     options = {"loss": "moments", "debiased": True, "n_paths": 12, "learning_rate_init": 1e-2, "max_iter": 80}
-    return make_model(seed, **start | options).fit(*to_rows(paths, spiral.TIMES))
+    rough = make_model(seed, **start | options).fit(*to_rows(paths, spiral.TIMES))
+    start = learned_parts(rough) | {"jump_rate": rate_of(rough), "diffusion": lambda t, u: rough.diffusion_(t, u)}
+    y = paths.mean(axis=0)
+    return finish(make_model(seed, **start, optimizer="lbfgs", n_paths=300, max_iter=1).fit(X, y), y)
 
 
 def rate_of(model):

@@ -84,7 +84,10 @@ def resolve(
             return _fitted_constant(_constant(part, label).to(inputs.dtype), shape, label)
         return Known(part, label)
 
-    return _resolve(spec, name, leaf)
+    def own(part: Any) -> Any:
+        return copy.deepcopy(part).to(inputs.dtype) if isinstance(part, Term) else part
+
+    return _resolve([own(part) for part in spec] if is_sum(spec) else own(spec), name, leaf)
 
 
 def resolve_known(spec: Any, *, name: str) -> Term | None:

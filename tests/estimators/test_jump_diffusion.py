@@ -310,7 +310,11 @@ def test_a_model_learns_on_from_the_parts_of_another(fitted):
     parts = (model.drift_, model.diffusion_, model.jump_rate_, model.jump_affect_)
     again = NeuralJumpDiffusion(*parts, random_state=0, optimizer="adam", learning_rate_init=1e-12, max_iter=1)
     again.fit(X, y)
-    assert again.jump_rate_ is not model.jump_rate_
+    before = [p.detach().clone() for p in model.problem_.parameters()]
+    again.set_params(learning_rate_init=0.1).fit(X, y)
+    for ours, was in zip(model.problem_.parameters(), before, strict=True):
+        assert torch.equal(ours, was)
+    again.set_params(learning_rate_init=1e-12).fit(X, y)
     assert again.problem_.jumps[0].bound == model.problem_.jumps[0].bound
     np.testing.assert_allclose(again.predict(X), model.predict(X), rtol=1e-6)
 

@@ -147,8 +147,11 @@ def test_lists_are_sums():
 
 
 def test_terms_pass_through():
+    """An estimator trains a copy, as of any module; a problem takes it as it is."""
     term = Known(decay, "drift")
-    assert make(term) is term
+    assert make(term) is not term
+    assert make(term).function is decay
+    assert make([term, 1.0]).terms[0] is not term
     assert resolve_known(term, name="drift") is term
 
 
