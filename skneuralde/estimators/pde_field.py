@@ -357,8 +357,11 @@ time_unit_, series_, n_features_in_, feature_names_in_, device_
         return guess_diffusivity(panel, states, self.roles_.state, self._laplacian(1.0))
 
     def _laplacian(self, diffusivity: Any) -> Laplacian:
-        spacing = 1.0 if self.spacing is None else self.spacing
-        if not isinstance(spacing, Real):
+        spacing = self.spacing
+        if spacing is None:
+            coordinates = self.roles_.coordinates
+            spacing = 1.0 if coordinates is None else coordinates.spacing(self.grid_)
+        elif not isinstance(spacing, Real):
             spacing = tuple(float(step) for step in spacing)
         boundary = tuple(self.boundary) if isinstance(self.boundary, (list, tuple)) else self.boundary
         return Laplacian(diffusivity, spacing, boundary, ndim=len(self.grid_))
