@@ -1,12 +1,19 @@
-"""The classic reaction-diffusion problem with its true law: evaluations, time and error of solvers.
+"""The classic reaction-diffusion problem with its true law and with a network: evaluations, time and error of solvers.
 
-A 100 x 100 field of three substances, t = 0..100, 21 saves, beside torchdiffeq and scipy. One thread; errors against a
-solution at a much tighter tolerance. A Jacobian of the reaction counts as one evaluation.
+A 100 x 100 field of three substances, t = 0..100, 21 saves, beside torchdiffeq, scipy and py-pde, which needs an
+interpreter of its own (``pip install py-pde==0.59.0``; give ``--pypde-python``). One thread, processor time; errors
+against a solution at a much tighter tolerance. A Jacobian of the reaction counts as one evaluation. Then the gradient
+of a loss of all saves with respect to the network, in forward solves and in memory.
 """
 
 import argparse
+import json
+import subprocess
+import tempfile
+import threading
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,8 +21,10 @@ from measure import machine
 from scipy.integrate import solve_ivp
 from scipy.sparse import coo_matrix, identity, kron
 
-from skneuralde import solve
+from skneuralde import MLP, Laplacian, Problem, solve
 from skneuralde.datasets import abc_law, abc_problem, abc_source
+from skneuralde.terms.inputs import Inputs
+from skneuralde.terms.network import Network
 
 TS = np.arange(0.0, 101.0, 5.0)
 #: Part of the interval that bosh3 solves; its steps are as long as stability allows, so the rest costs the same.
@@ -47,21 +56,103 @@ def errors(ys: np.ndarray, fine: np.ndarray) -> tuple[float, float]:
     return float(relative.max()), float(np.abs(difference).max())
 
 
-def ours(u0: np.ndarray, fine: np.ndarray, solver: str, tolerance: float) -> Row:
-    start = time.perf_counter()
-    solution = solve(abc_problem(), u0, TS, solver=solver, rtol=tolerance, atol=tolerance)
-    seconds = time.perf_counter() - start
-    return Row(solver, tolerance, solution.stats.drift_evaluations, seconds, *errors(solution.ys[0].numpy(), fine))
+def ours(problem: Problem, u0: np.ndarray, fine: np.ndarray, solver: str, tolerance: float, repeats: int = 1) -> Row:
+    """Least time of some solutions, without gradients."""
+    seconds = []
+    for _ in range(repeats):
+        start = time.process_time()
+        with torch.no_grad():
+            solution = solve(problem, u0, TS, solver=solver, rtol=tolerance, atol=tolerance)
+        seconds.append(time.process_time() - start)
+    name = solution.solver + (" (auto)" if solver == "auto" else "")
+    return Row(name, tolerance, solution.stats.drift_evaluations, min(seconds), *errors(solution.ys[0].numpy(), fine))
 
 
-def bosh3(u0: np.ndarray, tolerance: float) -> Row:
+def bosh3(problem: Problem, u0: np.ndarray, tolerance: float) -> Row:
     """torchdiffeq's method on the first part of the interval, with the rest extrapolated."""
-    start = time.perf_counter()
-    solution = solve(abc_problem(), u0, [0.0, PART], solver="torchdiffeq:bosh3", rtol=tolerance, atol=tolerance)
+    start = time.process_time()
+    with torch.no_grad():
+        solution = solve(problem, u0, [0.0, PART], solver="torchdiffeq:bosh3", rtol=tolerance, atol=tolerance)
     scale = TS[-1] / PART
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     name = "torchdiffeq:bosh3 *"
     return Row(name, tolerance, scale * solution.stats.drift_evaluations, scale * seconds, np.nan, np.nan)
+
+
+def pypde(python: str, u0: np.ndarray, tolerance: float) -> Row:
+    """py-pde's adaptive Runge-Kutta method on the first part; its points are the middles of cells."""
+    with tempfile.TemporaryDirectory() as folder:
+        start, end = Path(folder) / "start.npy", Path(folder) / "end.npy"
+        np.save(start, u0)
+        script = Path(__file__).with_name("competitor_pypde.py")
+        command = [python, str(script), str(start), str(end), str(PART), str(tolerance)]
+        told = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+        end = np.load(end)
+    law = Problem(
+        [abc_source(u0.shape[:2]), abc_law], operator=Laplacian([100.0, 0.0, 0.0], 1.0, "neumann_cell", ndim=2)
+    )
+    fine = solve(law, u0, [0.0, PART], solver="etdrk4", rtol=1e-9, atol=1e-9).ys[0, -1].numpy()
+    scale = TS[-1] / PART
+    return Row(
+        "py-pde *", tolerance, scale * told["evaluations"], scale * told["seconds"], *errors(end[None], fine[None])
+    )
+
+
+def network() -> Network:
+    """A network 3-50-3 that has learned the law on the box in which the fields move."""
+    generator = torch.Generator().manual_seed(0)
+    net = Network(MLP((50,)), Inputs.unit(3), torch.ones(3).double(), generator=generator, name="drift")
+    u = 2.5 * torch.rand(4000, 3, generator=generator, dtype=torch.float64)
+    law, t = abc_law(torch.zeros(1), u), torch.zeros(4000, 1, dtype=torch.float64)
+    optimizer = torch.optim.LBFGS(net.parameters(), max_iter=500, history_size=30, line_search_fn="strong_wolfe")
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        loss = (net(t, u) - law).square().mean()
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    return net
+
+
+class Peak:
+    """The most memory that the process needs beyond what it had at the start, in MB."""
+
+    def __enter__(self) -> "Peak":
+        self.most = self.base = self._resident()
+        self.stop = threading.Event()
+        self.watch = threading.Thread(target=self._look, daemon=True)
+        self.watch.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stop.set()
+        self.watch.join()
+        self.most -= self.base
+
+    def _look(self) -> None:
+        while not self.stop.wait(0.01):
+            self.most = max(self.most, self._resident())
+
+    @staticmethod
+    def _resident() -> float:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1e6
+
+
+def gradient(problem: Problem, u0: np.ndarray, fine: np.ndarray, mode: str, tolerance: float, forward: float) -> str:
+    """The gradient of a loss of all saves."""
+    target, parameters, seconds = torch.as_tensor(fine) + 0.01, list(problem.parameters()), []
+    with Peak() as peak:
+        for _ in range(3):
+            start = time.process_time()
+            ys = solve(problem, u0, TS, rtol=tolerance, atol=tolerance, gradient=mode).ys[0]
+            torch.autograd.grad((ys - target).square().mean(), parameters)
+            seconds.append(time.process_time() - start)
+            del ys
+    return (
+        f"gradient={mode!r:14} {min(seconds):6.2f} s, {min(seconds) / forward:4.1f} forward solves, {peak.most:6.0f} MB"
+    )
 
 
 def second_difference(n: int) -> coo_matrix:
@@ -96,32 +187,42 @@ def scipy_bdf(u0: np.ndarray, fine: np.ndarray, tolerance: float) -> Row:
         where = (base + rows[..., None]).ravel(), (base + columns[..., None]).ravel()
         return (coo_matrix((blocks.ravel(), where), shape=diffusion.shape) + diffusion).tocsc()
 
-    start = time.perf_counter()
+    start = time.process_time()
     solution = solve_ivp(slope, (0, TS[-1]), u0.ravel(), "BDF", TS, rtol=tolerance, atol=tolerance, jac=jacobian)
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     return Row("scipy BDF, sparse", tolerance, calls, seconds, *errors(solution.y.T.reshape(fine.shape), fine))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--no-scipy", action="store_true", help="leave out the slowest competitor")
+    parser.add_argument("--pypde-python", help="an interpreter that has py-pde")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     u0 = np.random.default_rng(0).uniform(size=(100, 100, 3))
-    fine = solve(abc_problem(), u0, TS, solver="etdrk4", rtol=1e-9, atol=1e-9).ys[0].numpy()
     print(f"{machine()}; one thread; relative: L2 error of the worst save; * extrapolated from t = {PART}")
-    print(f"{'solver':24} {'tolerance':>9} {'evaluations':>12} {'time':>12} {'relative':>10} {'largest':>10}")
-    for solver, tolerance in (
-        ("rosenbrock", 1e-2),
-        ("rosenbrock", 1e-3),
-        ("etdrk4", 1e-3),
-        ("rock2", 1e-3),
-        ("rkc2", 1e-3),
-    ):
-        print(ours(u0, fine, solver, tolerance), flush=True)
-    print(bosh3(u0, 1e-3), flush=True)
+    head = f"{'solver':24} {'tolerance':>9} {'evaluations':>12} {'time':>12} {'relative':>10} {'largest':>10}"
+    print("The true law", head, sep="\n")
+    problem = abc_problem()
+    fine = solve(problem, u0, TS, solver="etdrk4", rtol=1e-9, atol=1e-9).ys[0].numpy()
+    choices = [("auto", 1e-2), ("auto", 1e-3), ("etdrk4", 1e-3), ("rock2", 1e-3), ("rkc2", 1e-3)]
+    for solver, tolerance in choices:
+        print(ours(problem, u0, fine, solver, tolerance, 3), flush=True)
+    print(bosh3(problem, u0, 1e-3), flush=True)
+    if arguments.pypde_python:
+        print(pypde(arguments.pypde_python, u0, 1e-3), flush=True)
     if not arguments.no_scipy:
         print(scipy_bdf(u0, fine, 1e-3), flush=True)
+    print("A network 3-50-3 as the law", head, sep="\n")
+    problem = Problem([abc_source(), network()], operator=Laplacian([100.0, 0.0, 0.0], ndim=2))
+    with torch.no_grad():
+        fine = solve(problem, u0, TS, solver="etdrk4", rtol=1e-8, atol=1e-8).ys[0].numpy()
+    rows = [ours(problem, u0, fine, "auto", tolerance, 5) for tolerance in (1e-2, 1e-3)]
+    rows += [ours(problem, u0, fine, "rock2", 1e-3, 2), bosh3(problem, u0, 1e-3)]
+    for row in rows:
+        print(f"{row}  {row.seconds / rows[0].seconds:6.1f} {row.seconds / rows[1].seconds:6.1f} times", flush=True)
+    for mode in ("auto", "direct"):
+        print(gradient(problem, u0, fine, mode, 1e-3, rows[1].seconds), flush=True)
 
 
 if __name__ == "__main__":

@@ -53,10 +53,11 @@ def _between_points(field: np.ndarray) -> np.ndarray:
     known = np.argwhere(~unknown)
     at = np.argwhere(unknown)
     filled = field.copy()
-    filled[unknown] = griddata(known, field[~unknown], at, method="nearest")
     if field.ndim == 1:
         filled[unknown] = np.interp(at[:, 0], known[:, 0], field[~unknown])
-    elif np.linalg.matrix_rank(known - known[0]) == field.ndim:
+        return filled
+    filled[unknown] = griddata(known, field[~unknown], at, method="nearest")
+    if np.linalg.matrix_rank(known - known[0]) == field.ndim:
         inside = griddata(known, field[~unknown], at, method="linear")
         filled[unknown] = np.where(np.isnan(inside), filled[unknown], inside)
     return filled

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import torch
 
@@ -15,17 +13,17 @@ from skneuralde.estimators._states import infer_states, observed, origin_positio
 from skneuralde.inference import Curves, Model
 from skneuralde.inference.denoising import denoise
 from skneuralde.losses import Collocation, Intervals, LeastSquares
+from skneuralde.losses.collocation import drift_of
 from skneuralde.terms import trainable
 
 STAGES = ("collocation", "shooting", "path")
-#: Values of states in the solutions of one step of training, and above which their steps are computed anew for the
-#: gradient instead of being remembered.
-MOST_VALUES, _CHECKPOINT_VALUES = 2_000_000, 100_000
+#: Values of states in the solutions of one step of training.
+MOST_VALUES = 2_000_000
 
 
 def is_local(model: Model) -> bool:
     """Whether all that is learned is a law of single points and the diffusivity, so that collocation tells it."""
-    drift = model.problem.drift
+    drift = drift_of(model)
     others = [*drift.reaction.sources, *(p for other in drift.operators.others for p in other.parameters())]
     return model.states is None and not any(p.requires_grad for p in others) and trainable(drift)
 
@@ -40,7 +38,7 @@ def collocation(
         return None
     seen = ~np.isnan(panel.values).reshape(len(panel.times), setup.n_points, -1).any(axis=2)
     intervals = Intervals(
-        denoise(model.problem.drift, setup.tensor(states.mean)),
+        denoise(drift_of(model), setup.tensor(states.mean)),
         torch.as_tensor(seen, device=setup.device),
         setup.index(start),
         setup.index(stop),
@@ -51,7 +49,7 @@ def collocation(
     )
     return Collocation(
         intervals,
-        model.problem.drift,
+        drift_of(model),
         setup.tensor(rate),
         resolution=setup.rtol,
         n_samples=n_samples,
@@ -114,16 +112,13 @@ def curves(
             return begun[items]
         return start_states(model, setup, begun, inputs.context, beginnings, items)
 
-    method = setup.methods.training
-    if min(len(pieces), batch_of(setup, width)) * width * setup.n_states > _CHECKPOINT_VALUES:
-        method = replace(method, gradient="checkpoint")
     return LeastSquares(
         Curves(setup.times(times), inputs, series_keys(panel, of, None, setup)),
         setup.tensor(targets),
         setup.tensor(weight),
         setup.tensor(scale),
         start=start,
-        method=method,
+        method=setup.methods.training,
     )
 
 

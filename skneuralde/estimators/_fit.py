@@ -315,8 +315,7 @@ def measure_residual_noise(model: Model, panel: Panel, setup: Setup) -> None:
     weight = panel.weight[:, None] * observed
     # The points of a grid have one variance for each field.
     squares, total = (
-        x.sum(0).reshape(setup.n_points, -1).sum(0)
-        for x in (weight * np.where(observed, residual, 0.0) ** 2, weight)
+        x.sum(0).reshape(setup.n_points, -1).sum(0) for x in (weight * np.where(observed, residual, 0.0) ** 2, weight)
     )
     floor = np.finfo(np.float32).tiny
     std = setup.tensor(np.sqrt(np.maximum(squares / np.maximum(total, 1e-300), floor))).repeat(setup.n_points)

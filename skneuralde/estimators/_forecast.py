@@ -193,8 +193,8 @@ def log_density(model: Model, panel: Panel, asked: np.ndarray, setup: Setup) -> 
     values = setup.tensor(panel.values[asked])
     if model.problem.diffusion is None and setup.layout == "series" and not filters(panel, setup):
         result = forecast(model, panel, asked, setup)
-        law = Independent(setup.tensor(result.mean), setup.tensor(result.std))
-        density[:] = law.log_density(values).cpu().numpy()
+        normal = Independent(setup.tensor(result.mean), setup.tensor(result.std))
+        density[:] = normal.log_density(values).cpu().numpy()
         if setup.initial_state == "first":
             density[origin_positions(panel, setup)[panel.series_of[asked]] == asked] = np.nan
         return density

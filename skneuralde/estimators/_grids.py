@@ -85,7 +85,9 @@ def neighbours(panel: Panel, eligible: np.ndarray) -> tuple[np.ndarray, np.ndarr
 def changes(panel: Panel, states: np.ndarray, fields: int) -> tuple[np.ndarray, np.ndarray]:
     """Root mean square change of every field between neighbouring rows (intervals, fields), and the times between."""
     start, stop = neighbours(panel, ~np.isnan(states).any(axis=1))
-    moved = [np.mean((states[b] - states[a]).reshape(-1, fields) ** 2, axis=0) for a, b in zip(start, stop, strict=True)]
+    moved = [
+        np.mean((states[b] - states[a]).reshape(-1, fields) ** 2, axis=0) for a, b in zip(start, stop, strict=True)
+    ]
     return np.sqrt(np.array(moved).reshape(-1, fields)), panel.times[stop] - panel.times[start]
 
 

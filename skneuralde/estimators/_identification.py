@@ -144,7 +144,7 @@ def _learns(term: Term) -> bool:
 
 
 def _warn(message: str, outputs: list[int], names: list[str]) -> None:
-    warnings.warn(message.format(outputs=", ".join(names[k] for k in outputs)), UserWarning, stacklevel=4)
+    warnings.warn(message.format(outputs=", ".join(names[k] for k in outputs)), UserWarning, stacklevel=5)
 
 
 _STEADY = (

@@ -15,7 +15,8 @@ def choose_loss(loss: str, layout: str, initial_state: str, problem: Problem, is
     if len(problem.jumps) and not stochastic and layout != "table":
         raise ValueError(
             "With jumps and diffusion=None an observation without a jump before it has a density of infinity. Give a "
-            "diffusion, however small."
+            "diffusion: 'mlp' learns it, and a small known number, a hundredth of the size of a jump say, leaves room "
+            "for rounding and little else."
         )
     if loss == "auto":
         loss = "nll" if stochastic or is_hidden or layout == "table" else "least_squares"

@@ -86,6 +86,8 @@ def _train_member(
         member._start_model(panel, seed, estimator.device_, warm=start is not None)
     resampled = replace(panel, weight=random_weights(panel, generator))
     objective, validation = member._objectives(resampled, X_val, y_val, seed)
+    if start is None:
+        member._settle_start(objective, seed)
     member._train(resampled, objective, validation, seed)
     return parameter_vector(member.model_)
 

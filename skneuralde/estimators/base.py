@@ -33,7 +33,7 @@ from skneuralde.estimators.fitted import FittedEquation
 from skneuralde.inference import JumpSplitting, Model, Observation, Selection, SolverPropagation, resolve_observation
 from skneuralde.inference.uncertainty import Uncertainty
 from skneuralde.losses import Objective, PathObjective
-from skneuralde.problems import Problem
+from skneuralde.problems import FieldProblem, Problem
 from skneuralde.terms import MLP, has_known_units
 from skneuralde.training import History, Optimizer, Progress, StoppingRule, run_training
 
@@ -103,7 +103,7 @@ class BaseDifferentialEquation(FittedEquation):
         return {f"{name}_": getattr(problem, name) for name in self._coefficients}
 
     @abstractmethod
-    def _build_problem(self, factory: TermFactory) -> Problem:
+    def _build_problem(self, factory: TermFactory) -> Problem | FieldProblem:
         """The equation, with networks at their initial weights."""
 
     def __getstate__(self) -> dict[str, Any]:
@@ -192,6 +192,8 @@ class BaseDifferentialEquation(FittedEquation):
         before, self._uncertainty = getattr(self, "_uncertainty", None), None
         if self.uncertainty == "laplace":
             _uncertainty.refuse_laplace(self._setup.loss, self.model_)
+        if not warm:
+            self._settle_start(objective, seed)
         self._train(panel, objective, validation, seed)
         if self.uncertainty == "laplace":
             self._uncertainty = _uncertainty.laplace_uncertainty(self, panel, X_val, y_val, seed)
@@ -268,7 +270,7 @@ class BaseDifferentialEquation(FittedEquation):
         default = MLP(self.hidden_layer_sizes, self.activation)
         generator = torch.Generator().manual_seed(seed)
         factory = TermFactory(seen, scales, sees, default, dtype, generator, observation)
-        problem = self._build_problem(factory)
+        problem: Any = self._build_problem(factory)
         self._setup = _fit.choose_setup(self, panel, self.roles_, problem, scales, observation, **chosen)
         _loss_choice.warn_of_collapse(self._setup.loss, self.debiased, problem)
         _loss_choice.warn_of_snapshots(self._setup)
@@ -334,6 +336,9 @@ class BaseDifferentialEquation(FittedEquation):
             return make(panel, everything), None
         rows, held_rows = _fit.validation_split(panel, self._setup, self.validation_fraction, seed)
         return make(panel, rows), make(panel, held_rows, held_schedule)
+
+    def _settle_start(self, objective: Objective, seed: int) -> None:
+        """What an estimator sets before training that takes more than a look at the panel."""
 
     def _train(self, panel: Panel, objective: Objective, validation: Objective | None, seed: int) -> None:
         history = History()

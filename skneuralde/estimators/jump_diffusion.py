@@ -11,11 +11,13 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from skneuralde.data import Panel
 from skneuralde.estimators._coefficients import TermFactory
+from skneuralde.estimators._jump_start import start_at_jumps_seen
 from skneuralde.estimators._jumps import JumpScales, build_jumps
 from skneuralde.estimators._scales import Scales
 from skneuralde.estimators.base import BaseDifferentialEquation
 from skneuralde.estimators.jump_detection import JumpDetection
 from skneuralde.inference import Observation
+from skneuralde.losses import JumpLikelihood, Objective
 from skneuralde.problems import Problem
 
 
@@ -79,11 +81,15 @@ series_, n_features_in_, feature_names_in_, n_outputs_, device_
     integrated out, and over longer intervals the time of a single one (see `skneuralde.inference.splitting`). Without
     drift between jumps of normal size that is Merton's series [1]_.
 
-    Many small jumps are a diffusion, and the data do not tell the difference. So rates start low and sizes at what
-    diffusion does not explain; a learned random jump has a deviation of at least a quarter of what a typical interval
-    diffuses; and the loss contains a penalty. An expected jump costs 0.1 exp(-D) nats, where D is the evidence that
-    such a jump leaves, the divergence of the law with it from the law without; and N expected jumps in all of the data
-    cost 0.5 log(1 + N). Next to the information in jumps that show, both are small.
+    Learned rates and effects, networks that is, start at the jumps that a mixture of normal laws finds in the changes
+    of series, by EM; at a low rate and large sizes where the changes do not clearly show any. Known values, and modules
+    of your own, are left alone.
+
+    Many small jumps are a diffusion, and the data do not tell the difference. So a learned random jump has a deviation
+    of at least a quarter of what a typical interval diffuses, and the loss contains a penalty on jumps whose rate is
+    learned. An expected jump costs 0.1 exp(-D) nats, where D is the evidence that such a jump leaves, the divergence of
+    the law with it from the law without; and N expected jumps in all of the data cost 0.5 log(1 + N). Next to the
+    information in jumps that show, both are small.
 
     References
     ----------
@@ -212,7 +218,8 @@ series_, n_features_in_, feature_names_in_, n_outputs_, device_
             raise ValueError(
                 "With jumps the state must be observed as it is: what a noisy or partial observation says of it is no "
                 "normal law, which the filter takes it for. Leave n_states and observation at None and "
-                "observation_noise at 'auto' or 'none', or give jump_rate=None."
+                "observation_noise at 'auto' or 'none', where a learned diffusion takes in noise that is small beside "
+                "what an interval diffuses; or give jump_rate=None."
             )
         if self.roles_.layout == "series":
             _refuse_partial(panel)
@@ -222,6 +229,11 @@ series_, n_features_in_, feature_names_in_, n_outputs_, device_
         drift, diffusion = factory.diffusive(self.drift, self.diffusion, self.noise)
         jumps = build_jumps(factory, self.jump_rate, self.jump_affect, self.max_jump_rate)
         return factory.try_out(Problem(drift, diffusion, jumps=jumps, noise=self.noise, calculus=self.calculus))
+
+    def _settle_start(self, objective: Objective, seed: int) -> None:
+        # What the context of a plain table says of its rows must be learned first.
+        if isinstance(objective, JumpLikelihood) and not objective.encode:
+            start_at_jumps_seen(self.model_, objective, seed)
 
     def _terms(self, problem: Problem) -> dict[str, Any]:
         rates, affects = (tuple(getattr(jump, name) for jump in problem.jumps) for name in ("rate", "affect"))

@@ -22,13 +22,12 @@ from skneuralde.estimators import _field_stages as stages
 from skneuralde.estimators import _fit
 from skneuralde.estimators._coefficients import TermFactory
 from skneuralde.estimators._grids import changes, guess_diffusivity, points_panel, state_shape
-from skneuralde.estimators._objectives import CURVE_LOSSES
 from skneuralde.estimators._predictive import Forecast
 from skneuralde.estimators._scales import Scales
 from skneuralde.estimators.base import BaseDifferentialEquation
 from skneuralde.estimators.fields import EvaluatedCoefficients
 from skneuralde.inference import Observation
-from skneuralde.losses import Collocation, Objective
+from skneuralde.losses import Collocation, Objective, PathObjective
 from skneuralde.problems import FieldProblem, Laplacian, Positive, Problem, Reaction
 from skneuralde.solvers import SolverError
 from skneuralde.terms import summands
@@ -65,12 +64,13 @@ these, default="learn"
         D, in squared units of ``spacing`` per ``time_unit``; 0 for fields that do not diffuse. A list has an entry per
         field, of any kind. See `Laplacian`.
     operator : callable, torch.nn.Module or list of these, optional
-        What else acts on fields ``u (batch, *grid, fields)`` as a whole, such as `Advection`. Its modules are copied and
-        trained.
+        What else acts on fields ``u (batch, *grid, fields)`` as a whole, such as `Advection`. Its modules are copied
+        and trained.
     grid : int or tuple of int, optional
         Numbers of points along each axis, where y is flat. By default the middle axes of y.
     spacing : float or tuple of float, optional
-        Distance of neighbouring points; by default that of y's coordinates if it is an xarray object, else 1.
+        Distance of neighbouring points; by default that of y's coordinates, which must be uniform, if it is an xarray
+        object, and 1 along axes without any.
     boundary : str, Dirichlet or tuple of these, default="neumann"
         One for all axes, or one for each: "neumann", "neumann_cell", "periodic", "dirichlet"; see `Laplacian`.
     stages : "auto" or sequence of {"collocation", "shooting", "path"}, default="auto"
@@ -112,7 +112,8 @@ these, default="learn"
     validation_fraction : float, default=0.1
     warm_start : bool, default=False
     uncertainty : {None, "ensemble"}, default=None
-        Where standard errors of `reaction_field` come from: ``n_members`` more models, which takes as many times longer.
+        Where standard errors of `reaction_field` come from: ``n_members`` more models, which takes as many times
+        longer.
     n_members : int, default=5
     on_epoch : callable, optional
     random_state : int, RandomState or None, default=None
@@ -145,10 +146,18 @@ time_unit_, series_, n_features_in_, feature_names_in_, device_
 
     Notes
     -----
-    y is ``(n_rows, *grid, fields)``, fields last, or flat with ``grid=``; predictions have the same form. NaN is a sensor
-    that is missing: it counts in no loss, and where a state must start it is filled by the sensor's own values before
-    and after, or by those around. A 2-D y without ``grid=`` has no space: each row is a single point, and the equation
-    an ordinary one. Only an initial state tells where a run is: a new one starts by ``update_state(X0, y0)``.
+    y is ``(n_rows, *grid, fields)``, fields last, or flat with ``grid=``; predictions have the same form. NaN is a
+    sensor that is missing: it counts in no loss, and where a state must start it is filled by the sensor's own values
+    before and after, or by those around. A 2-D y without ``grid=`` has no space: each row is a single point, and the
+    equation an ordinary one. Only an initial state tells where a run is: a new one starts by ``update_state(X0,
+    y0)``.
+
+    y may be an xarray object (install ``skneuralde[xarray]``) and X a 1-D DataArray of times: ``fit(ds.time, ds)``. The
+    first dimension is the rows, the others are the grid, in y's order. A Dataset has a variable per field. The last
+    dimension of a DataArray tells the fields apart if it is called "field", "fields" or "variable", or its coordinate
+    holds text, or, with ``grid=``, if it is not the grid's; without one there is a single field. Predictions are like
+    y, with X's coordinates along the rows; samples and quantiles are arrays. Later y must have fit's coordinates, where
+    they have any.
 
     Snapshots at rest fix where fields end, not the law that led them there: early, log-spaced snapshots and several
     initial fields say much more. `fit` warns where nearly all of them are at rest.
@@ -333,6 +342,12 @@ time_unit_, series_, n_features_in_, feature_names_in_, device_
             )
         return panel
 
+    @property
+    def _state(self) -> tuple[int, ...]:
+        """``(*grid, fields)``."""
+        assert self.roles_.state is not None
+        return self.roles_.state
+
     def _seen(self, panel: Panel) -> Panel:
         return points_panel(panel, self.grid_) if self.grid_ else panel
 
@@ -342,7 +357,7 @@ time_unit_, series_, n_features_in_, feature_names_in_, device_
 
     def _start_model(self, panel: Panel, seed: int, device: torch.device, *, warm: bool) -> None:
         if self.grid_:
-            fields = self.roles_.state[-1]
+            fields = self._state[-1]
             states = fill_fields(panel, self.grid_)
             self._rate, self._moving = _typical_rates(panel, states, fields)
             if not warm:
@@ -354,10 +369,10 @@ time_unit_, series_, n_features_in_, feature_names_in_, device_
         parts = self.diffusivity if isinstance(self.diffusivity, (list, tuple)) else [self.diffusivity]
         if not any(isinstance(part, str) for part in parts):
             return None
-        return guess_diffusivity(panel, states, self.roles_.state, self._laplacian(1.0))
+        return guess_diffusivity(panel, states, self._state, self._laplacian(1.0))
 
     def _laplacian(self, diffusivity: Any) -> Laplacian:
-        spacing = self.spacing
+        spacing: Any = self.spacing
         if spacing is None:
             coordinates = self.roles_.coordinates
             spacing = 1.0 if coordinates is None else coordinates.spacing(self.grid_)
@@ -367,7 +382,8 @@ time_unit_, series_, n_features_in_, feature_names_in_, device_
         return Laplacian(diffusivity, spacing, boundary, ndim=len(self.grid_))
 
     def _build_problem(self, factory: TermFactory) -> Problem | FieldProblem:
-        sources, parts = [], []
+        sources: list[Any] = []
+        parts: list[Any] = []
         for part in summands(self.reaction):
             is_source = getattr(part, "ndim", 0) >= 2 and not callable(part)
             (sources if is_source else parts).append(copy.deepcopy(part) if is_source else part)
@@ -378,22 +394,22 @@ time_unit_, series_, n_features_in_, feature_names_in_, device_
             if sources:
                 raise ValueError("reaction holds an array of two axes or more, a source on a grid, but y has no grid.")
             return factory.try_out(Problem(law))
-        state = self.roles_.state
         others = [] if self.operator is None else copy.deepcopy(summands(self.operator))
         laplacian = self._laplacian(_read_diffusivity(self.diffusivity, self._guess))
-        if any(isinstance(other, Laplacian) for other in others) and laplacian.diffusing(state[-1]):
+        if any(isinstance(other, Laplacian) for other in others) and laplacian.diffusing(self._state[-1]):
             raise ValueError("operator holds a Laplacian: give its diffusivity in diffusivity=, or diffusivity=None.")
         whole = Problem([law, *sources] if law is not None else sources or None, operator=[laplacian, *others])
-        flat = whole.flattened(state)
+        flat = whole.flattened(self._state)
         trial = factory.trial_u[torch.arange(math.prod(self.grid_)) % len(factory.trial_u)].reshape(1, -1)
         flat.check(factory.trial_t[:1], trial, factory.trial_c[:1] if factory.trial_c.shape[1] else None)
         return flat
 
     def _terms(self, problem: Problem) -> dict[str, Any]:
-        if not isinstance(problem.drift, Reaction):
+        if problem.operator is None or not isinstance(problem.drift, Reaction):
             return {"reaction_": problem.drift, "diffusivity_": np.zeros(self.n_outputs_)}
         diffusion = problem.operator.diffusion
-        like = torch.zeros(self.roles_.state, dtype=torch.float64)[None]
+        assert diffusion is not None
+        like = torch.zeros(self._state, dtype=torch.float64)[None]
         with torch.no_grad():
             value = diffusion.diffusivity(like.to(next(diffusion.parameters(), like).device)).cpu().numpy().copy()
         return {"reaction_": problem.drift.law, "diffusivity_": value}
@@ -412,9 +428,7 @@ time_unit_, series_, n_features_in_, feature_names_in_, device_
                 stacklevel=3,
             )
 
-    def _objectives(
-        self, panel: Panel, X_val: Any, y_val: Any, seed: int
-    ) -> tuple[Objective, Objective | None]:
+    def _objectives(self, panel: Panel, X_val: Any, y_val: Any, seed: int) -> tuple[Objective, Objective | None]:
         if not self.grid_:
             return super()._objectives(panel, X_val, y_val, seed)
         if (X_val is None) != (y_val is None):
@@ -440,7 +454,7 @@ time_unit_, series_, n_features_in_, feature_names_in_, device_
     ) -> None:
         if not self.grid_ or not trainable(self.model_):
             super()._minimise(panel, objective, validation, history, seed)
-            self.stages_ = []
+            self.stages_: list[dict[str, Any]] = []
             return
         self.stages_ = []
         auto = isinstance(self.stages, str)
@@ -507,6 +521,7 @@ time_unit_, series_, n_features_in_, feature_names_in_, device_
                 return GaussNewton(), StoppingRule(epochs, _SETTLED, _PATIENCE, 0)
             size = 512 if self.batch_size == "auto" else int(self.batch_size)
         else:
+            assert isinstance(objective, PathObjective)
             size = stages.batch_of(self._setup, objective.curves.times.shape[1])
             size = size if self.batch_size == "auto" else int(self.batch_size)
             if self.optimizer == "lbfgs" or (self.optimizer == "auto" and len(objective) <= size):
@@ -530,7 +545,7 @@ time_unit_, series_, n_features_in_, feature_names_in_, device_
             row = int(np.argmax(rows == asked[np.argmax(early)]))
             raise ValueError(
                 f"Row {row} lies before the first snapshot of its run, and diffusion cannot be run backwards. Ask for "
-                "later rows."
+                "later rows; for cross-validation split by time (TimeSeriesSplit) or by run (GroupKFold)."
             )
         return super()._forecast(panel, rows, of_states=of_states)
 
@@ -547,9 +562,9 @@ def _typical_rates(panel: Panel, states: np.ndarray, fields: int) -> tuple[np.nd
     spread = np.where(spread > 0, spread, 1.0)
     moves = (moved > _MOVES * spread).any(axis=1)
     if not moves.any():
-        return spread / (float(np.ptp(panel.times)) or 1.0), (0, len(moves))
+        return spread / (float(np.ptp(panel.times)) or 1.0), (0, moves.size)
     rate = np.median(moved[moves] / gaps[moves, None], axis=0)
-    return np.maximum(rate, 1e-2 * spread / float(np.ptp(panel.times))), (int(moves.sum()), len(moves))
+    return np.maximum(rate, 1e-2 * spread / float(np.ptp(panel.times))), (int(moves.sum()), moves.size)
 
 
 def _read_diffusivity(spec: Any, guess: np.ndarray | None) -> Any:
@@ -561,8 +576,7 @@ def _read_diffusivity(spec: Any, guess: np.ndarray | None) -> Any:
             raise ValueError(f"diffusivity={spec!r} is not known; the only string is 'learn'.")
         return Positive(guess)
     if isinstance(spec, (list, tuple)):
-        parts = [_read_diffusivity(part, guess[[k]] if guess is not None else None) for k, part in enumerate(spec)]
-        return parts
+        return [_read_diffusivity(part, None if guess is None else guess[[k]]) for k, part in enumerate(spec)]
     return copy.deepcopy(spec)
 
 

@@ -22,12 +22,14 @@ from skneuralde.inference.moments import LocalLinearisation, Propagator, SolverP
 from skneuralde.inference.observation import Observation, Selection, check_observation, resolve_observation
 from skneuralde.inference.parallel_filter import infer, run_around, settle
 from skneuralde.inference.record import Gathered, Record, RecordedTransitions
+from skneuralde.inference.residual_jumps import Channels, Mixed, Residuals, find_jumps
 from skneuralde.inference.smoothing import smooth, smooth_between
 from skneuralde.inference.splitting import JumpSplitting
 from skneuralde.inference.transitions import Transitions, TransitionSource, random_subset
 
 __all__ = [
     "Chains",
+    "Channels",
     "Curves",
     "Filtered",
     "Gathered",
@@ -38,12 +40,14 @@ __all__ = [
     "Law",
     "LocalLinearisation",
     "Method",
+    "Mixed",
     "Mixture",
     "Model",
     "Observation",
     "Propagator",
     "Record",
     "RecordedTransitions",
+    "Residuals",
     "Selection",
     "SolverPropagation",
     "TransitionSource",
@@ -55,6 +59,7 @@ __all__ = [
     "condition",
     "expect",
     "filtered_starts",
+    "find_jumps",
     "gaussian_log_density",
     "infer",
     "random_subset",

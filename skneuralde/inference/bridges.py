@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -65,7 +65,7 @@ def build_bridge(drift: FieldDrift, h: float, start: Tensor, stop: Tensor, forci
     def functions(length: float, order: int) -> list[Tensor]:
         """The functions of ``length`` times the eigenvalues, the k-th with ``length`` to the power k, shaped as x."""
         if modes.diffusion is None:
-            still = [1.0, length, 0.5 * length**2]
+            still: Sequence[float] = (1.0, length, 0.5 * length**2)
             return [x.new_tensor(value) for value in still[: order + 1]]
         values = phi_functions(length * modes.eigenvalues[None], order)
         still = (1.0, 1.0, 0.5)

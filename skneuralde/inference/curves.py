@@ -27,7 +27,7 @@ class Method:
     dt: float | None
     max_steps: int
     cell: float
-    gradient: str = "direct"
+    gradient: str = "auto"
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -26,12 +26,15 @@ class Mixture:
     covs : Tensor of shape (component, n, dim, dim)
     jumps : tuple of int, one per component
         How many jumps a component has; the largest number stands for so many or more. The first has none, and no other.
+    channels : tuple of int or None, one per component
+        Of which channel its jump is, where it is one.
     """
 
     log_weight: Tensor
     means: Tensor
     covs: Tensor
     jumps: tuple[int, ...]
+    channels: tuple[int | None, ...] = ()
 
     @property
     def weight(self) -> Tensor:
@@ -88,7 +91,7 @@ class Mixture:
         """The laws of what is observed, given how mean (m, dim) and covariance (m, dim, dim) of it follow."""
         means, covs = observe(self.means.flatten(0, 1), self.covs.flatten(0, 1))
         shape = self.log_weight.shape
-        return Mixture(self.log_weight, means.unflatten(0, shape), covs.unflatten(0, shape), self.jumps)
+        return replace(self, means=means.unflatten(0, shape), covs=covs.unflatten(0, shape))
 
     def joint(self, target: Tensor) -> Tensor:
         """Log of weight times density of every component at ``target (n, dim)``, ``(component, n)``."""

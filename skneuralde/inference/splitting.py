@@ -105,6 +105,11 @@ class Branches:
         """The numbers of jumps of these."""
         return (0, *[1] * sum(len(times) for times in self.once), *sorted(self.more))
 
+    def channels(self) -> tuple[int | None, ...]:
+        """The channels of single jumps."""
+        single = [channel for channel, times in enumerate(self.once) for _ in times]
+        return (None, *single, *[None] * len(self.more))
+
     def replaced(self, components: Sequence[Component]) -> Branches:
         """The same with other components, in the order of `components`."""
         new = iter(components)
@@ -154,7 +159,7 @@ class JumpSplitting:
                 known = False
             branches = self._flow(problem, branches, segment.part(places[-1], 1.0), known=False)
         log_weight, mean, cov = map(torch.stack, zip(*branches.components(), strict=True))
-        return Mixture(log_weight, mean, cov, branches.jumps())
+        return Mixture(log_weight, mean, cov, branches.jumps(), branches.channels())
 
     def _flow(self, problem: Problem, branches: Branches, part: Interval, *, known: bool) -> Branches:
         """All components across an interval without jumps; ``known`` says that there is one, without any spread."""

@@ -55,6 +55,13 @@ class Intervals:
         return len(self.start)
 
 
+def drift_of(model: Model) -> FieldDrift:
+    """The right-hand side of a model of fields."""
+    drift = model.problem.drift
+    assert isinstance(drift, FieldDrift)
+    return drift
+
+
 class LocalBalance(nn.Module):
     """What the law and diffusion at one point leave of the change that was observed there.
 
@@ -85,7 +92,9 @@ class LocalBalance(nn.Module):
         -------
         Tensor of shape (..., fields)
         """
-        values = self.law(t.reshape(-1, 1), u.reshape(-1, u.shape[-1]), None if c is None else c.reshape(-1, c.shape[-1]))
+        values = self.law(
+            t.reshape(-1, 1), u.reshape(-1, u.shape[-1]), None if c is None else c.reshape(-1, c.shape[-1])
+        )
         total = LENGTHS.to(u) @ values.reshape(u.shape) + known
         if self.diffusion is not None:
             total = total + self.diffusion.diffusivity(u) * curvature
@@ -95,10 +104,10 @@ class LocalBalance(nn.Module):
 class Collocation(SumOfSquares):
     """The balance of diffusion, law and observed change at random points of random intervals.
 
-    Between two snapshots the field is a `Bridge`, which is exact in the diffusion: first the one that a constant forcing
-    leads along, later, from the second epoch on, the one that the law as it is leads along, with the constant that it
-    still lacks. The time means of law and diffusion along the bridge at any point must then give the change observed
-    there. So every point of every interval is a sample by itself. Each epoch draws new ones.
+    Between two snapshots the field is a `Bridge`, which is exact in the diffusion: first the one that a constant
+    forcing leads along, later, from the second epoch on, the one that the law as it is leads along, with the constant
+    that it still lacks. The time means of law and diffusion along the bridge at any point must then give the change
+    observed there. So every point of every interval is a sample by itself. Each epoch draws new ones.
 
     Residuals of a field in an interval are measured in their own root mean square, as the epoch finds it: noisy
     snapshots that are close in time, or far ones between which a bridge is vague, count for little. The loss is the
@@ -131,7 +140,7 @@ class Collocation(SumOfSquares):
         self.scale = scale
         self.seed = seed
         self.floor = (resolution * scale).square()
-        *grid, self.fields = drift.state
+        self.fields = drift.state[-1]
         self.points = intervals.observed.shape[1]
         self.per_interval = min(self.points, max(1, n_samples // len(intervals)))
         self.weight = torch.ones(len(intervals) * self.per_interval, dtype=scale.dtype, device=scale.device)
@@ -142,7 +151,7 @@ class Collocation(SumOfSquares):
     def start_epoch(self, model: Model, epoch: int) -> None:
         """Draw new points, along bridges that follow the present law; measure their residuals with it."""
         generator = torch.Generator().manual_seed((self.seed + 7919 * epoch) % 2**62)
-        drift: FieldDrift = model.problem.drift
+        drift = drift_of(model)
         with torch.no_grad():
             self._draw(drift, 0 if epoch == 1 else _SWEEPS, generator)
             if epoch > 1:
@@ -188,7 +197,9 @@ class Collocation(SumOfSquares):
 
     def _points(self, items: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Points (items, per_interval), and whether they were observed at both ends, as many as there are."""
-        there = self.intervals.observed[self.intervals.start[items]] & self.intervals.observed[self.intervals.stop[items]]
+        there = (
+            self.intervals.observed[self.intervals.start[items]] & self.intervals.observed[self.intervals.stop[items]]
+        )
         draws = torch.rand(len(items), self.points, generator=generator).to(there.device)
         chosen = torch.where(there, draws, -1.0).topk(self.per_interval).indices
         return chosen, there.gather(1, chosen).to(self.scale.dtype)
@@ -229,7 +240,7 @@ class Collocation(SumOfSquares):
         return (t, u, curvature, known, units.expand_as(known), *inputs)
 
     def residuals(self, model: Model) -> tuple[nn.Module, tuple[Tensor, ...]]:
-        drift = model.problem.drift
+        drift = drift_of(model)
         return LocalBalance(drift.reaction.law, drift.diffusion), self._in_units(self.variance.sqrt()[self.of])
 
     def values(self, model: Model, items: Tensor, *, seed: int) -> Tensor:

@@ -9,6 +9,7 @@ from skneuralde.inference.mixture import Mixture
 from skneuralde.inference.model import Model
 from skneuralde.inference.splitting import channel_rates
 from skneuralde.losses.likelihood import TransitionLikelihood
+from skneuralde.terms import trainable
 
 #: Nats that a jump costs which nobody could tell from diffusion; one that shows clearly costs nothing.
 _IMITATION = 0.1
@@ -30,6 +31,9 @@ class JumpLikelihood(TransitionLikelihood):
       a rate whose order of magnitude is unknown. It is applied as 0.5 N / (1 + N0), with N0 as at the beginning of the
       epoch, which has the same slope.
 
+    Both are for channels whose rate is learned: a known rate needs nothing to hold it. Components of several jumps,
+    whose channels are not told apart, count where all rates are learned.
+
     Neither grows with the amount of data where jumps are clear: N jumps are worth far more nats than that.
     """
 
@@ -44,19 +48,30 @@ class JumpLikelihood(TransitionLikelihood):
             self.jump_cost = _RARITY / (1.0 + self._expected_jumps(model))
         law = model.law(self._transitions(model, items))
         assert isinstance(law, Mixture)  # a model with jumps
+        return self._penalty(model, law, self.jump_cost) - law.log_density(self.targets.index_select(0, items))
+
+    @staticmethod
+    def _penalty(model: Model, law: Mixture, jump_cost: float) -> Tensor:
+        """What the expected jumps of channels whose rate is learned cost, ``(items,)``."""
+        learned = [trainable(jump.rate) for jump in model.problem.jumps]
+        counts = [all(learned) if channel is None else learned[channel] for channel in law.channels[1:]]
+        if not any(counts):
+            return torch.zeros_like(law.log_weight[0])
         hidden = _IMITATION * torch.exp(-law.evidence)
-        counted = self.jump_cost * law.log_weight.new_tensor(law.jumps[1:])[:, None]
-        penalty = (law.weight[1:] * (hidden + counted)).sum(0)
-        return penalty - law.log_density(self.targets.index_select(0, items))
+        counted = jump_cost * law.log_weight.new_tensor(law.jumps[1:])[:, None]
+        return (law.weight[1:] * (hidden + counted) * law.log_weight.new_tensor(counts)[:, None]).sum(0)
 
     @torch.no_grad()
     def _expected_jumps(self, model: Model) -> float:
-        """Expected number of jumps in all items, with the rates where they start."""
+        """Expected number of jumps at rates that are learned, in all items, with the rates where these start."""
+        learned = [jump for jump in model.problem.jumps if trainable(jump.rate)]
+        if not learned:
+            return 0.0
         total = 0.0
         for items in self.items.split(_BATCH):
             transitions = self._transitions(model, items)
             first = transitions.c0.index_select(0, transitions.offsets[:-1])
             now = transitions.time.to(transitions.state.dtype)[:, None]
-            rate = channel_rates(model.problem.jumps, now, transitions.state, first).sum(0)
+            rate = channel_rates(learned, now, transitions.state, first).sum(0)
             total += float((self.weight[items] * rate * transitions.horizon.abs()).sum())
         return total

@@ -69,29 +69,28 @@ def inside_node(middle: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
     return increment, torch.stack([torch.zeros_like(length), length * length])
 
 
-def from_start(position: Tensor) -> tuple[Tensor, Tensor]:
+def from_start(position: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Weights of a node's two normals in the path at a position within the node and in its integral up to there.
 
     Returns
     -------
-    value, integral : Tensor of shape (2, ...)
+    value_z, value_n, integral_z, integral_n : Tensor of the shape of position
         For a node of length 1.
     """
-    right = position >= 0.5
-    y = torch.where(right, 2.0 * position - 1.0, 2.0 * position)
-    bump = 3.0 * y * (1.0 - y)
+    # Either half is the other one's mirror image: this is how far the nearer end is, in halves, and on which side.
+    double = position + position
+    side = torch.where(position < 0.5, 1.0, -1.0)
+    y = torch.where(position < 0.5, double, 2.0 - double)
+    square = y * y
+    bump = y - square
     # The path has gained Z at the middle and has lost it again at the end.
-    value_z, value_n = torch.where(right, 1.0 - y, y) - bump, torch.where(right, -bump, bump)
-    lens = y * y * (1.5 - y)
-    integral_z = torch.where(right, y * (1.0 - y).square(), y * y * (y - 1.0))
-    integral_n = torch.where(right, 0.5 - lens, lens)
-    return (
-        torch.stack([MIDDLE_STD * value_z, AREA_STD * value_n]),
-        torch.stack([(0.5 * MIDDLE_STD) * integral_z, (0.5 * AREA_STD) * integral_n]),
-    )
+    value_z = torch.sub(y, bump, alpha=3.0).mul_(MIDDLE_STD)
+    integral_z = (y * bump).mul_(side).mul_(-0.5 * MIDDLE_STD)
+    integral_n = torch.add(y * bump, square, alpha=0.5).mul_(0.5 * AREA_STD)
+    return value_z, bump.mul_(side).mul_(3.0 * AREA_STD), integral_z, integral_n
 
 
-def inside_leaf(position: Tensor) -> tuple[Tensor, Tensor]:
+def inside_leaf(position: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Weights of a leaf's two normals in the path at a position within the leaf and in its integral up to there.
 
     What is left of the path once W and H are taken off is a Brownian bridge of vanishing integral; value and integral
@@ -99,15 +98,16 @@ def inside_leaf(position: Tensor) -> tuple[Tensor, Tensor]:
 
     Returns
     -------
-    value, integral : Tensor of shape (2, ...)
-        For a leaf of length 1.
+    of_value, none, of_integral, of_integral_alone : Tensor of the shape of position
+        For a leaf of length 1; the path depends on one of the normals alone.
     """
     y, rest = position, 1.0 - position
-    area = y * y * (0.5 - y / 3.0)
-    variance = (y * rest - 3.0 * (y * rest).square()).clamp_min(0.0)
-    covariance = 0.5 * y * y * rest - 3.0 * y * rest * area
-    integral_variance = y**3 * (1.0 / 3.0 - 0.25 * y) - 3.0 * area * area
+    square, bump = y * y, y * rest
+    area = square * (0.5 - y / 3.0)
+    variance = (bump - 3.0 * bump * bump).clamp_min(0.0)
+    covariance = bump * (0.5 * y - 3.0 * area)
+    integral_variance = y * square * (1.0 / 3.0 - 0.25 * y) - 3.0 * area * area
     std = variance.sqrt()
     slope = torch.where(std > 0.0, covariance / torch.where(std > 0.0, std, 1.0), 0.0)
     other = (integral_variance - slope * slope).clamp_min(0.0).sqrt()
-    return torch.stack([std, torch.zeros_like(std)]), torch.stack([slope, other])
+    return std, torch.zeros_like(std), slope, other

@@ -35,12 +35,21 @@ class Jump(nn.Module):
     bound : float, optional
         A rate that is never exceeded. It makes the simulation of a rate that depends on time or state exact and fast,
         by thinning; where it is exceeded there is an error. Without it such a rate is integrated along the path until
-        it jumps, which needs adaptive steps and finds the time as accurately as they are.
+        it jumps, which finds the time as accurately as the solver's steps are.
+
+    leap : bool, default=False
+        Tau-leaping [1]_, for jumps that are many and small: steps of a fixed size do not end at them, but all jumps of
+        a step happen at its end. Of weak order 1.
 
     Attributes
     ----------
     rate : Term
     affect : Affect
+
+    References
+    ----------
+    .. [1] D. T. Gillespie, "Approximate accelerated stochastic simulation of chemically reacting systems", Journal of
+       Chemical Physics 115 (2001) 1716-1733.
 
     Examples
     --------
@@ -57,7 +66,9 @@ class Jump(nn.Module):
     rate: Term
     affect: Affect
 
-    def __init__(self, rate: Any, affect: Any, *, marks: Marks | None = None, bound: float | None = None):
+    def __init__(
+        self, rate: Any, affect: Any, *, marks: Marks | None = None, bound: float | None = None, leap: bool = False
+    ):
         super().__init__()
         if bound is not None and not (math.isfinite(bound) and bound > 0.0):
             raise ValueError(f"bound must be a positive number, got {bound!r}")
@@ -67,6 +78,7 @@ class Jump(nn.Module):
         self.affect = resolve_known_affect(affect, name="affect")
         self.marks = marks
         self.bound = bound
+        self.leap = leap
 
     def draw(self, normals: Tensor) -> Tensor:
         """Marks of jumps, from independent standard normal numbers ``(batch, dim)``."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from skneuralde.terms import Constant, Sum, Term, check_term, resolve_known, summands
+
+#: Points that a law sees at once on a CPU: so few that what it makes of them stays in the cache.
+_AT_ONCE = 2048
 
 
 class Reaction(Term):
@@ -42,14 +46,14 @@ class Reaction(Term):
 
     def forward(self, t: Tensor, u: Tensor, c: Tensor | None = None) -> Tensor:
         """Value at every point of fields ``(batch, *grid, fields)``, same shape."""
-        value = self.law(*_points(t, u, c)).view(u.shape)
+        value = _by_parts(self.law, *_points(t, u, c)).view(u.shape)
         for source in self.sources:
             value = value + source.to(u)
         return value
 
     def linearize(self, t: Tensor, u: Tensor, c: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Value, and Jacobian of every point by itself, ``(batch, *grid, fields, fields)``."""
-        value, slope = self.law.linearize(*_points(t, u, c))
+        value, slope = _by_parts(self.law.linearize, *_points(t, u, c))
         value = value.view(u.shape)
         for source in self.sources:
             value = value + source.to(u)
@@ -99,6 +103,15 @@ def _source(value: Any) -> Tensor:
     if array.is_complex() or not bool(array.isfinite().all()):
         raise ValueError("a source in drift must hold finite real numbers")
     return array.double()
+
+
+def _by_parts(law: Callable[..., Any], t: Tensor, u: Tensor, c: Tensor | None) -> Any:
+    """A function of points, part by part."""
+    if u.device.type != "cpu" or len(u) <= 2 * _AT_ONCE:
+        return law(t, u, c)
+    inputs = repeat(None) if c is None else c.split(_AT_ONCE)
+    values = [law(*part) for part in zip(t.split(_AT_ONCE), u.split(_AT_ONCE), inputs, strict=False)]
+    return torch.cat(values) if isinstance(values[0], Tensor) else tuple(map(torch.cat, zip(*values, strict=True)))
 
 
 def _points(t: Tensor, u: Tensor, c: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:

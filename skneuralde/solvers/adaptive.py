@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -29,14 +30,16 @@ class AdaptiveStepper(FixedStepper):
         The power of the step's length with which the estimate shrinks.
     first_same_as_last : bool
         Whether a step's ``state`` is the drift where it ends.
+    smooth : callable
+        Makes the controller, from ``error_order``, of the steps in equations without noise.
     """
 
     adaptive = True
     error_order: float
     first_same_as_last: bool = False
+    smooth: Callable[[float], Controller] = ProportionalIntegral
 
     def first_carry(self, equation: Equation, t: Tensor, u: Tensor, f: Tensor) -> Tensor | None:
-        """What a first step can reuse, as `step` would find it by itself: here the drift f at the start."""
         return f if self.first_same_as_last else None
 
     def solve(self, task: Task) -> Trajectory:
@@ -47,6 +50,7 @@ class _Adaptive(Searching):
     """Steps by their errors; times are counted in cells of the noise where there is noise."""
 
     method: AdaptiveStepper
+    tolerance: Tolerance
 
     def __init__(self, method: AdaptiveStepper, task: Task, rtol: float):
         # A state that stays at zero keeps any tolerance, also a relative one.
@@ -55,7 +59,7 @@ class _Adaptive(Searching):
         if task.hazards is not None:
             tolerance = Tolerance(rtol, task.hazards.tolerated(atol, rtol), task.hazards.width)
         order = method.error_order
-        controller: Controller = ProportionalIntegral(order) if task.noise is None else Averaging(order)
+        controller: Controller = method.smooth(order) if task.noise is None else Averaging(order)
         if task.noise is not None and not bool((task.noise.origin[:, None] == task.start).all()):
             raise ValueError(f"solver {method.name!r} needs noise whose origin is where the paths start")
         super().__init__(method, task, controller, tolerance)

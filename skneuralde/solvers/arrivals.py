@@ -16,6 +16,9 @@ from skneuralde.solvers.jump_log import JumpLog
 from skneuralde.solvers.landings import Landings, landed
 from skneuralde.solvers.loop import Attempt
 
+#: About so many jumps of a channel happen at the end of one step at most.
+_MOST_LEAPT = 10_000
+
 
 class Arrivals:
     """Decides and makes the jumps at the ends of the steps of a search, and remembers them.
@@ -37,6 +40,7 @@ class Arrivals:
         self.rows: Tensor | None = None
         self.met = [JumpLog.empty(points.device)]
         self.steps = [torch.zeros(0, dtype=torch.int64, device=points.device)]
+        self.rounds = [self.steps[0]]
 
     def settle(self, equation: Equation, attempt: Attempt) -> Attempt:
         """The attempt after the jumps at its end."""
@@ -48,6 +52,8 @@ class Arrivals:
         more, others = self._crossed(attempt, crossed, self.crossings.hazards)
         arrived = JumpLog(*map(torch.cat, zip(arrived, others, strict=True)))
         attempt = self._jump(equation, attempt, torch.cat([slot, more]), arrived)
+        if any(self.crossings.hazards.leaping):
+            attempt = self._leap(equation, attempt, self.crossings.hazards)
         return self.crossings.check(equation, attempt, crossed)
 
     def log(self) -> JumpLog:
@@ -57,8 +63,8 @@ class Arrivals:
     def landings(self, order: Tensor) -> Landings:
         """The same jumps after the accepted steps, for whose paths ``order (batch,)`` is the mesh's."""
         path, elapsed, channel, number = self.log()
-        step = torch.cat(self.steps)
-        return Landings(self.clockwork, path, step, channel, number, elapsed, order, certain=True)
+        step, turn = torch.cat(self.steps), torch.cat(self.rounds)
+        return Landings(self.clockwork, path, step, channel, number, elapsed, order, certain=True, turn=turn)
 
     def _candidates(self, attempt: Attempt) -> tuple[Tensor, JumpLog]:
         """Candidates at the ends of accepted steps: their rows, (n,), and what they would be."""
@@ -78,12 +84,39 @@ class Arrivals:
         """The same of hazards that have reached their thresholds, ``(n, n_channels)``."""
         front = attempt.front
         slot, which = crossed.nonzero(as_tuple=True)
-        number = hazards.number(front.u)[slot, which]
+        number = hazards.number(attempt.step.u1)[slot, which]
         channel = torch.tensor(hazards.channels, device=slot.device)[which]
         return slot, JumpLog(front.rows[slot], (front.pace.abs() * attempt.target)[slot, 0], channel, number)
 
-    def _jump(self, equation: Equation, attempt: Attempt, slot: Tensor, arrived: JumpLog) -> Attempt:
-        """The attempt after those of its rows ``slot (n,)`` have arrived there."""
+    def _leap(self, equation: Equation, attempt: Attempt, hazards: Hazards) -> Attempt:
+        """The attempt after all jumps that leaping hazards have passed, of each channel one after the other.
+
+        Raises
+        ------
+        ValueError
+            If they are so many that to make each of them is no use.
+        """
+        front, clocks, turn = attempt.front, self.clockwork.clocks, 0
+        leaping = torch.tensor(hazards.leaping, device=front.u.device)
+        while True:
+            u, turn = attempt.step.u1, turn + 1
+            threshold = hazards.threshold(clocks, front.rows, u)
+            ahead = (hazards.hazard(u) - threshold).masked_fill(~(attempt.accepted & leaping), -torch.inf)
+            slot, arrived = self._crossed(attempt, ahead >= 0.0, hazards)
+            if len(slot) == 0:
+                return attempt
+            if float(ahead.max()) > _MOST_LEAPT:
+                channel = hazards.channels[int(ahead.amax(0).argmax())]
+                raise ValueError(
+                    f"jumps[{channel}] happens more than {_MOST_LEAPT} times in one step: give a smaller dt, or "
+                    "describe so many jumps by a drift and a diffusion"
+                )
+            u = hazards.passed(u, threshold, ahead >= 0.0)
+            attempt = replace(attempt, step=attempt.step._replace(u1=u))
+            attempt = self._jump(equation, attempt, slot, arrived, turn)
+
+    def _jump(self, equation: Equation, attempt: Attempt, slot: Tensor, arrived: JumpLog, turn: int = 0) -> Attempt:
+        """The attempt after those of its rows ``slot (n,)`` have arrived there; in this turn, if there are more."""
         if len(slot) == 0:
             return attempt
         front, u = attempt.front, attempt.step.u1
@@ -95,6 +128,7 @@ class Arrivals:
         accepted = self.clockwork.decide(part, now, u[here], path, events)
         self.met.append(arrived.where(accepted))
         self.steps.append(front.steps[slot[accepted], 0])
+        self.rounds.append(torch.full_like(self.steps[-1], turn))
         after = self.clockwork.apply(part, now, u[here], path, events.where(accepted))
         step = landed(self.stepper, part, attempt.step, here, t[here], after)
         stopped = torch.zeros_like(attempt.accepted).index_fill(0, here, True)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from skneuralde.noise import Brownian, Increments
-from skneuralde.solvers.clockwork import Clockwork
+from skneuralde.solvers.clockwork import Clockwork, Extra
 from skneuralde.solvers.drawn import Drawn
 from skneuralde.solvers.equation import Equation, ProblemLike
 from skneuralde.solvers.hazards import Hazards
@@ -102,6 +102,8 @@ class Task:
         What paths carry for jumps whose rates have no bound.
     drawn : Drawn or None
         Where fixed steps keep their noise.
+    extra : Extra or None
+        The jump that these paths have more than those whose noise was kept.
     """
 
     equation: Equation
@@ -119,6 +121,7 @@ class Task:
     clockwork: Clockwork | None = None
     hazards: Hazards | None = None
     drawn: Drawn | None = None
+    extra: Extra | None = None
 
     @property
     def is_shared(self) -> bool:

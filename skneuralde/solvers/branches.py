@@ -40,7 +40,7 @@ class Simulation:
     dt: float | None
     max_steps: int
     aside: bool = False
-    gradient: str = "direct"
+    gradient: str = "auto"
 
     def run(
         self,
@@ -123,13 +123,21 @@ def branched(simulation: Simulation) -> tuple[Trajectory, list[Branch]]:
     trajectory = simulation.run(times=merged, drawn=drawn)
     own = order < times.shape[1]
     values = trajectory.values[own].view(*times.shape, -1)
-    rates = _rates(simulation, jumps, moment, start, start + length, trajectory.values[~own])
+    state = trajectory.values[~own]
+    rates = _rates(simulation, jumps, moment, start, start + length, state)
     elapsed = torch.where(length > 0.0, moment - start, torch.inf)
     branches = []
     for channel, rate in enumerate(rates):
         if rate.requires_grad:
+            if jumps[channel].leap:
+                raise ValueError(
+                    f"jumps[{channel}].rate is learned by one jump more at its exact time, which a jump that leaps has "
+                    "not: leave leap=True out"
+                )
             with torch.no_grad():
-                branch = simulation.run(extra=Extra(channel, elapsed), drawn=drawn, gradient="direct").values
+                extra = Extra(channel, elapsed, state.detach())
+                branch = simulation.run(extra=extra, drawn=drawn, gradient="direct").values
+                branch = torch.where((times < moment)[..., None], values, branch)
             branches.append(Branch(branch, length[:, 0].to(rate.dtype) * rate))
     return replace(trajectory, values=values), branches
 

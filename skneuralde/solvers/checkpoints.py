@@ -1,4 +1,4 @@
-"""Gradients that keep few states and make the steps in between once more."""
+"""Gradients that keep few states, or one per step, and make the steps in between once more."""
 
 from __future__ import annotations
 
@@ -10,7 +10,92 @@ from torch import Tensor
 from skneuralde.solvers.equation import Equation
 from skneuralde.solvers.leaves import leaves_of
 from skneuralde.solvers.march import Marcher, Mesh
-from skneuralde.solvers.wanted import Wanted, run
+from skneuralde.solvers.visited import Visited
+from skneuralde.solvers.wanted import OnePerRow, Wanted, run
+
+
+def stepwise(
+    marcher: Marcher, equation: Equation, u0: Tensor, mesh: Mesh, wanted: OnePerRow, values: Tensor, visited: Visited
+) -> Tensor:
+    """Wanted states that a search has found already, differentiable by making each of its steps once more.
+
+    Parameters
+    ----------
+    marcher : Marcher
+    equation : Equation
+    u0 : Tensor of shape (batch, dim)
+    mesh : Mesh
+        Without noise and jumps.
+    wanted : OnePerRow
+        None of them at the start.
+    values : Tensor of shape (n, dim)
+        The wanted states.
+    visited : Visited
+        What the search went through.
+    """
+    leaves = leaves_of(marcher, equation, mesh.sorted(u0), mesh)
+    return _Steps.apply((marcher, equation, mesh, wanted), values, mesh.sorted(u0), *visited.along(mesh), *leaves)
+
+
+class _Steps(torch.autograd.Function):
+    """Steps of which only the states in between are kept; going back, the graph of one step at a time is held."""
+
+    @staticmethod
+    def forward(ctx, work, values, u, states, carries, *leaves):
+        ctx.work, ctx.leaves = work, leaves
+        ctx.save_for_backward(states, carries)
+        return values.clone()
+
+    @staticmethod
+    def backward(ctx, slope):
+        states, carries = ctx.saved_tensors
+        wished = dict(zip(ctx.work[3].places, ctx.work[3].apart(slope), strict=True))
+        totals: list[Tensor | None] = [None] * len(ctx.leaves)
+        u_slope = carry_slope = None
+        stop = len(states)
+        for k, active in reversed(list(enumerate(ctx.work[2].active))):
+            u = states[stop - active : stop]
+            carry = None if carries is None or k == 0 else carries[stop - active : stop]
+            stop -= active
+            u_slope, carry_slope, *found = _back(ctx.work, k, u, carry, ctx.leaves, u_slope, carry_slope, wished.get(k))
+            totals = [_sum(*pair) for pair in zip(totals, found, strict=True)]
+        return None, None, u_slope, None, None, *totals
+
+
+def _back(
+    work: tuple[Marcher, Equation, Mesh, OnePerRow],
+    k: int,
+    u: Tensor,
+    carry: Tensor | None,
+    leaves: tuple[Tensor, ...],
+    u_slope: Tensor | None,
+    carry_slope: Tensor | None,
+    wished: Tensor | None,
+) -> tuple[Tensor | None, ...]:
+    """Make a step once more, and go back through it: to the states before, to what was carried, and to the leaves.
+
+    Slopes at its end may lack the last paths, which go on no further. The graph lives no longer than the call.
+    """
+    marcher, equation, mesh, wanted = work
+    sources = [u.requires_grad_(), *([] if carry is None else [carry.requires_grad_()]), *leaves]
+    with torch.enable_grad():
+        ((_, before, step),) = marcher.march(equation, u, mesh, k, k + 1, carry)
+        ends: list[tuple[Tensor | None, Tensor | None]] = [(step.u1, u_slope), (step.state, carry_slope)]
+        if wished is not None:
+            ends.append((wanted.keep(marcher, k, before, step), wished))
+        outputs = [
+            (end[: len(back)], back) for end, back in ends if end is not None and back is not None and end.requires_grad
+        ]
+    # What callables captured may have a graph of its own, which every step goes through.
+    found = torch.autograd.grad(
+        [end for end, _ in outputs], sources, [back for _, back in outputs], allow_unused=True, retain_graph=True
+    )
+    return found if carry is not None else (found[0], None, *found[1:])
+
+
+def _sum(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+    """The sum of two gradients; None is none."""
+    return b if a is None else a if b is None else a + b
 
 
 def checkpointed(marcher: Marcher, equation: Equation, u: Tensor, mesh: Mesh, wanted: Wanted) -> list[Tensor]:

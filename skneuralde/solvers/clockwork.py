@@ -19,10 +19,15 @@ EXTRA = -1
 
 
 class Extra(NamedTuple):
-    """One more jump of every path: its channel, and when it happens, (batch, 1) since the start."""
+    """One more jump of every path: its channel, and when it happens, (batch, 1) since the start.
+
+    ``state (batch, dim)`` is that of the same paths there without it, where that is known: fixed steps whose noise is
+    known begin there. What is wanted before is theirs, and not told again.
+    """
 
     channel: int
     elapsed: Tensor
+    state: Tensor | None = None
 
 
 class Events(NamedTuple):
@@ -31,6 +36,12 @@ class Events(NamedTuple):
     slot: Tensor
     channel: Tensor
     number: Tensor
+
+    @classmethod
+    def of_all(cls, n: int, channel: int, device: torch.device) -> Events:
+        """One more jump of each of n paths."""
+        slot = torch.arange(n, device=device)
+        return cls(slot, torch.full_like(slot, channel), torch.full_like(slot, EXTRA))
 
     def where(self, chosen: Tensor) -> Events:
         """Some of them."""
@@ -115,7 +126,7 @@ class Clockwork:
         parts = []
         for k, jump in enumerate(jumps):
             rate = float(cast(Constant, jump.rate).value) if is_certain(jump) else jump.bound
-            if not rate:
+            if not rate or jump.leap:
                 continue
             times = clocks.arrivals(k, rate * end) / rate
             number = torch.arange(times.shape[1], device=times.device)
@@ -141,7 +152,7 @@ class Clockwork:
         """
         accepted = u[events.slot].isfinite().all(-1)
         for k, jump in enumerate(cast(Problem, equation.problem).jumps):
-            if is_certain(jump) or jump.bound is None:
+            if is_certain(jump) or jump.bound is None or jump.leap:
                 continue
             mine = (accepted & (events.channel == k) & (events.number != EXTRA)).nonzero()[:, 0]
             if len(mine):

@@ -1,4 +1,4 @@
-"""Weighted sums of stages, by the fixed weights of a tableau."""
+"""Sums of stages, by the fixed weights of a tableau and the lengths of steps."""
 
 from __future__ import annotations
 
@@ -22,6 +22,11 @@ def weighted_sums(rows: tuple[tuple[float, ...], ...], stages: Sequence[Tensor])
     stacked = torch.stack(tuple(stages))
     matrix = _matrix(rows, stacked.dtype, stacked.device)
     return (matrix @ stacked.flatten(1)).unflatten(1, stages[0].shape).unbind()
+
+
+def widened(h: Tensor | float, u: Tensor) -> Tensor | float:
+    """Lengths of steps, (batch, 1), as a tensor of the shape of the states: to broadcast costs more at each use."""
+    return h.expand_as(u).contiguous() if isinstance(h, Tensor) else h
 
 
 @cache

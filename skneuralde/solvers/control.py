@@ -109,6 +109,40 @@ class ProportionalIntegral(Controller):
 
 
 @dataclass(frozen=True)
+class Predictive(Controller):
+    """For methods that stability does not limit, whose steps grow as a solution comes to rest.
+
+    The longest step that would have been good enough is compared with the one before it, so that steps may grow at
+    once and shrink in time; a proportional-integral controller lags behind a constant rate of growth, and its errors
+    end far below what is allowed.
+
+    References
+    ----------
+    .. [1] K. Gustafsson, "Control-theoretic techniques for stepsize selection in implicit Runge-Kutta methods", ACM
+       Trans. Math. Softw. 20 (1994) 496-517.
+    .. [2] E. Hairer and G. Wanner, *Solving Ordinary Differential Equations II* (1996), section IV.8.
+    """
+
+    order: float
+    safety: float = 0.9
+    shrink: float = 0.2
+    growth: float = 8.0
+
+    first_memory, first_error = 0.0, 0.01
+
+    def update(self, length: Tensor, proposal: Tensor, ratio: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+        good = ratio <= 1.0
+        just = length * ratio ** (-1.0 / self.order)  # as long as this, the step would have been just good enough
+        trend = torch.where(memory > 0.0, just / memory, 1.0).clamp_max(1.0)
+        wanted = self.safety * just * torch.where(good, trend, 1.0)
+        most = torch.where(good, torch.maximum(self.growth * length, proposal), self.safety * length)
+        return torch.minimum(wanted.maximum(self.shrink * length), most), torch.where(good, just, memory)
+
+    def after_jump(self, memory: Tensor) -> Tensor:
+        return torch.zeros_like(memory)
+
+
+@dataclass(frozen=True)
 class Averaging(Controller):
     """For equations with noise: looks at the mean square of the errors so far.
 

@@ -39,7 +39,7 @@ class Crossings:
     def settle(self, equation: Equation, attempt: Attempt) -> tuple[Attempt, Tensor]:
         """The attempt without the steps that go too far, and which channels jump at the ends of the others, (n, k)."""
         front, hazards = attempt.front, self.hazards
-        gap = hazards.threshold(self.clocks, front.rows, front.u) - hazards.hazard(attempt.step.u1)
+        gap = self._threshold(front.rows, front.u) - hazards.hazard(attempt.step.u1)
         reached = attempt.accepted & (gap <= hazards.accuracy)
         far = attempt.accepted & (gap < -hazards.accuracy).any(1, keepdim=True)
         far &= attempt.length > _INDIVISIBLE * front.shortest
@@ -73,11 +73,16 @@ class Crossings:
         now = part.at(torch.addcmul(front.start, front.pace, attempt.target)[rows], u.dtype)
         rate = torch.stack([part.rate(k, now, u) for k in hazards.channels], 1).double()
         was_cut = front.cut[rows].isfinite() & ~jumped[rows].any(1, keepdim=True)
-        rest = hazards.threshold(self.clocks, front.rows[rows], u) - hazards.hazard(u)
+        rest = self._threshold(front.rows[rows], u) - hazards.hazard(u)
         rest = (rest / (rate * front.pace[rows].abs())).nan_to_num(nan=torch.inf).amin(1, keepdim=True)
         ahead = torch.where(was_cut, attempt.target[rows] + torch.maximum(rest, front.shortest[rows]), torch.inf)
         assert attempt.cut is not None
         return replace(attempt, cut=attempt.cut.index_copy(0, rows, ahead))
+
+    def _threshold(self, path: Tensor, u: Tensor) -> Tensor:
+        """What each hazard waits for, (n, n_channels); nothing that leaps does."""
+        leaping = torch.tensor(self.hazards.leaping, device=u.device)
+        return self.hazards.threshold(self.clocks, path, u).masked_fill(leaping, torch.inf)
 
     def _share(self, equation: Equation, attempt: Attempt, rows: Tensor, gap: Tensor) -> Tensor:
         """The share of steps after which the first hazard reaches its threshold, (n, 1); a parabola tells it."""

@@ -77,50 +77,73 @@ class Source:
 
         What was drawn before is taken from there.
         """
-        block = min(_MOST_STEPS, max(1, _BLOCK // max(1, len(self.noise.path) * self.noise.dim)))
+        size = min(_MOST_STEPS, max(1, _BLOCK // max(1, len(self.noise.path) * self.noise.dim)))
 
         def noise(first: int, last: int) -> Iterator[Increments]:
-            for begin in range(first, last, block):
-                end = min(begin + block, last)
+            for begin in range(first, last, size):
+                end = min(begin + size, last)
                 part = points[:, begin : end + 1]
-                w, area = self._draw(part) if drawn is None else drawn.get(part, self._draw)
-                columns = mesh.sorted(w).unbind(1)
-                areas = [None] * len(columns) if area is None else mesh.sorted(area).unbind(1)
-                for active, step_w, step_area in zip(mesh.active[begin:end], columns, areas, strict=True):
-                    yield Increments(step_w[:active], None if step_area is None else step_area[:active])
+                block = self._draw(part, mesh.order) if drawn is None else drawn.get(part, mesh.order, self._draw)
+                yield from _one_by_one(block, mesh.active[begin:end])
 
         return noise
 
-    def _draw(self, points: Tensor) -> Increments:
-        """Noise (batch, n_steps, m) between mesh points; what lies beyond the last point of a path means nothing."""
+    def _draw(self, points: Tensor, order: Tensor | None) -> Increments:
+        """Noise (n_steps, batch, m) between mesh points, of paths in the mesh's order.
+
+        What lies beyond the last point of a path means nothing.
+        """
         begin, end = points[:, :-1], points[:, 1:]
         real = end.isfinite()
         if self.three_point:
-            return self._finished(
-                self.noise.three_point(begin, torch.where(real, self.unit * (end - begin), 0.0)), None
-            )
-        batch, shape = len(self.noise.path), (len(self.noise.path), begin.shape[1], self.noise.dim)
+            length = torch.where(real, self.unit * (end - begin), 0.0)
+            return self._by_step(order, self.noise.three_point(begin, length), None)
+        batch, dim, n_steps = len(self.noise.path), self.noise.dim, begin.shape[1]
         whole = torch.zeros_like(real)
-        w, area = begin.new_zeros(2, *shape).unbind(0)
-        if self.level is not None:
+        if self.level is None:
+            w, area = begin.new_zeros(2, n_steps, batch, dim).unbind(0)
+        else:
             whole = real & (begin == begin.floor()) & (end - begin == 1.0)
             first, last = int(begin[:, 0].min()), int(torch.where(real, end, 0.0).max().ceil())
             uncut = bool((whole | ~real).all())
             cells = self.noise.cells(first, max(last, first + 1), self.level, area=self.area or not uncut)
             if len(points) == 1 and bool(whole.all()):
-                return self._finished(*cells)
-            index = (torch.where(real, begin.floor(), 0.0).long() - first).clamp_min(0)[:, :, None]
-            w = cells.w.take_along_dim(index, 1)
-            area = area if cells.area is None else cells.area.take_along_dim(index, 1)
+                return self._by_step(order, *cells)
+            index = (torch.where(real, begin.floor(), 0.0).long() - first).clamp_min(0).expand(batch, -1)
+            row = torch.arange(batch, device=index.device)[:, None] * cells.w.shape[1]
+            # By step, and in the mesh's order: a gather that whoever makes the steps reads from front to back.
+            index = (index + row if order is None else (index + row)[order]).T.flatten()
+            shape = n_steps, batch, dim
+            w = cells.w.flatten(0, 1).index_select(0, index).view(shape)
+            if cells.area is None:
+                return self._finished(w, None)
+            area = cells.area.flatten(0, 1).index_select(0, index).view(shape)
         path, step = (real & ~whole).expand(batch, -1).nonzero(as_tuple=True)
         if len(path):
             row = path if len(points) > 1 else torch.zeros_like(path)
             cut = begin[row, step], end[row, step]
+            place = step, path if order is None else _rank(order)[path]
             if self.level is None:
-                w[path, step], area[path, step] = self._between(path, *cut)
+                w[place], area[place] = self._between(path, *cut)
             else:
-                w[path, step], area[path, step] = self._inside(path, w[path, step], area[path, step], *cut)
+                w[place], area[place] = self._inside(path, w[place], area[place], *cut)
         return self._finished(w, area)
+
+    def _by_step(self, order: Tensor | None, w: Tensor, area: Tensor | None) -> Increments:
+        """From noise (batch, n_steps, m) to (n_steps, batch, m) in the mesh's order."""
+
+        def by_step(x: Tensor) -> Tensor:
+            return (x if order is None else x[order]).transpose(0, 1).contiguous()
+
+        return self._finished(by_step(w), None if area is None else by_step(area))
+
+    def part(self, path: Tensor, begin: Tensor, end: Tensor) -> Increments:
+        """Noise of one part of a unit per row, ``(n,)`` each, counted from the start of its path."""
+        if self.level is None or self.three_point:
+            return self.over(path, begin, end)
+        unit, noise = begin.floor(), self.noise.select(path)
+        w, area = noise.part(self.unit * unit, torch.full_like(unit, self.unit))
+        return self._finished(*noise.inside(w, area, self.level, self.unit * begin, self.unit * end))
 
     def _between(self, path: Tensor, begin: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
         offset = self.offset.expand(len(self.noise.path))[path]
@@ -134,3 +157,25 @@ class Source:
     def _finished(self, w: Tensor, area: Tensor | None) -> Increments:
         """In the dtype of the state, without what was not asked for."""
         return Increments(w.to(self.dtype), area.to(self.dtype) if self.area and area is not None else None)
+
+
+def known(increments: Increments, mesh: Mesh) -> MeshNoise:
+    """Noise of a mesh that is all known, (n_steps, batch, m) in the mesh's order."""
+
+    def noise(first: int, last: int) -> Iterator[Increments]:
+        area = None if increments.area is None else increments.area[first:last]
+        return _one_by_one(Increments(increments.w[first:last], area), mesh.active[first:last])
+
+    return noise
+
+
+def _one_by_one(block: Increments, active: list[int]) -> Iterator[Increments]:
+    """The noise of each of some steps, for the paths that make it."""
+    areas = [None] * len(active) if block.area is None else block.area
+    for n, w, area in zip(active, block.w, areas, strict=True):
+        yield Increments(w[:n], None if area is None else area[:n])
+
+
+def _rank(order: Tensor) -> Tensor:
+    """The place of each path in an order."""
+    return torch.empty_like(order).index_copy(0, order, torch.arange(len(order), device=order.device))

@@ -103,18 +103,19 @@ class Equation:
 
     def at(self, t: Tensor, dtype: torch.dtype) -> Moment:
         """The moment of each path's float64 time ``(batch, 1)``, for states of a dtype."""
-        return self._moments(t, dtype)[0]
+        return self._moments(t[None], dtype)[0]
 
     def along(self, t: Tensor, h: Tensor | float, nodes: tuple[float, ...], dtype: torch.dtype) -> list[Moment]:
         """The moments of all nodes of a step: each is a share of its length ``h (batch, 1)`` from its start ``t``."""
-        return self._moments(t + _row(nodes, t.device) * h, dtype)
+        return self._moments(t + _column(nodes, t.device) * h, dtype)
 
     def _moments(self, t: Tensor, dtype: torch.dtype) -> list[Moment]:
+        """Of times (n, batch, 1)."""
         t = t.clamp(self.lower, self.upper)
-        times = t.to(dtype).split(1, 1)
+        times = t.to(dtype).unbind()
         if self.context is None or isinstance(self.context, Tensor):
             return [Moment(time, self.context) for time in times]
-        return list(map(Moment, times, self.context.along(t)))
+        return list(map(Moment, times, self.context.along(t[..., 0].T)))
 
     def drift(self, now: Moment, u: Tensor) -> Tensor:
         """f(t, u), ``(batch, dim)``."""
@@ -229,9 +230,9 @@ class Equation:
 
 
 @cache
-def _row(nodes: tuple[float, ...], device: torch.device) -> Tensor:
-    """Nodes as a float64 Tensor of shape (1, n)."""
-    return torch.tensor([nodes], dtype=torch.float64, device=device)
+def _column(nodes: tuple[float, ...], device: torch.device) -> Tensor:
+    """Nodes as a float64 Tensor of shape (n, 1, 1)."""
+    return torch.tensor(nodes, dtype=torch.float64, device=device)[:, None, None]
 
 
 class InputsOverTime:

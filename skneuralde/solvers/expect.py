@@ -37,8 +37,9 @@ def expect(
     A gradient that goes through the solutions of `solve` holds the jumps fixed: what moves their rate is not seen.
     Here the rate's part comes from one jump more on each path, at a uniform random time: what that changes in the
     functional counts with the derivative of the rate there [1]_ [2]_. It needs no likelihood, and the functional may
-    be any. It costs one more solution without gradients for each channel whose rate has a gradient. All paths also stop
-    at their random times, so that the value may differ from that without gradients by the error of the solver.
+    be any. It costs one more solution without gradients for each channel whose rate has a gradient, along fixed steps
+    from the random times on. All paths also stop at their random times, so that the value may differ from that without
+    gradients by the error of the solver.
 
     Parameters
     ----------

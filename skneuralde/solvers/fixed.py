@@ -8,15 +8,15 @@ import torch
 from torch import Tensor
 
 from skneuralde.solvers.base import Solver, Stats, Status, Task, Trajectory
-from skneuralde.solvers.clockwork import Clockwork
-from skneuralde.solvers.drawing import Source
+from skneuralde.solvers.cells import distinct, snapped
+from skneuralde.solvers.clockwork import Clockwork, Events
+from skneuralde.solvers.detours import Detours
+from skneuralde.solvers.drawing import Source, known
+from skneuralde.solvers.gridded import Gridded
 from skneuralde.solvers.landings import Landings
 from skneuralde.solvers.march import Marcher, Mesh
 from skneuralde.solvers.replay import replay
 from skneuralde.solvers.wanted import Everywhere, OnePerRow, Wanted
-
-#: A time this close to the boundary of a cell, in cells, lies on it.
-SNAP = 1e-9
 
 
 class FixedStepper(Marcher):
@@ -24,13 +24,28 @@ class FixedStepper(Marcher):
 
     Times wanted are stepped on exactly: either the path itself stops there, or (``aside``) it keeps to whole cells and
     every time is reached by one shorter step from the mesh point before it. Nothing is ever interpolated.
+
+    Attributes
+    ----------
+    has_own_march : bool
+        Whether it is not `step` that makes its steps.
     """
+
+    has_own_march: bool = False
 
     def solve(self, task: Task) -> Trajectory:
         """Step along the mesh, keep the states at the times wanted."""
+        if task.hazards is not None:
+            return Gridded(self, task).solve()
         dt = task.dt
         assert dt is not None
+        if task.clockwork is not None and task.is_shared and not task.aside and task.drawn is None:
+            trajectory = self._by_detours(task, dt)
+            if trajectory is not None:
+                return trajectory
         plan = self._plan(task, dt)
+        if task.extra is not None and task.extra.state is not None:
+            task, plan = self._since(task, plan, dt, task.extra.elapsed, task.extra.state)
         mesh = plan.mesh(task, dt, self)
         values = self._values(task, plan, mesh, dt)
         reached = plan.state <= plan.count[:, None]
@@ -46,6 +61,50 @@ class FixedStepper(Marcher):
                 values = self._values(task, plan, mesh, dt)
         trajectory = self._report(task, plan, dt, values, counts, ceased)
         return trajectory if mesh.landings is None else replace(trajectory, jumps=mesh.landings.jumps())
+
+    def _by_detours(self, task: Task, dt: float) -> Trajectory | None:
+        """Along one mesh for all paths, of which those that jump leave it in single steps; None where that is no use.
+
+        Nor where a path does not arrive, whose steps must be counted.
+        """
+        elapsed, batch = task.elapsed[:1], len(task.u0)
+        # On another device steps of few paths cost as much as those of all.
+        if self.has_own_march or task.u0.device.type != "cpu" or not bool((task.elapsed == elapsed).all()):
+            return None
+        plan = Plan.make(elapsed / dt, aside=False, max_steps=task.max_steps)
+        assert task.clockwork is not None
+        detours = Detours(task.clockwork, plan.points[0], dt)
+        counts = plan.count + detours.n_parts
+        arrives = int(counts.max()) <= task.max_steps and bool((plan.state <= plan.count).all())
+        if not arrives or not detours.pays(int(plan.count), task.u0.numel()):
+            return None
+        noise = task.noise
+        source = None if noise is None else Source.of_steps(noise, task.start, dt, self, task.u0.dtype)
+        detours.prepare(task.start, dt, source, task.u0.dtype)
+        mesh = replace(plan.mesh(replace(task, clockwork=None), dt, self), landings=detours)
+        values = self._values(task, plan, mesh, dt)
+        if not bool(values.detach().isfinite().all(-1).logical_or(~plan.is_wanted).all()):
+            return None
+        trajectory = self._report(task, plan, dt, values, plan.count.expand(batch), torch.zeros_like(counts).bool())
+        stats = replace(
+            trajectory.stats, steps=counts, smallest_step=trajectory.stats.smallest_step.minimum(dt * detours.shortest)
+        )
+        return replace(trajectory, stats=stats, jumps=detours.jumps())
+
+    def _since(self, task: Task, plan: Plan, dt: float, elapsed: Tensor, state: Tensor) -> tuple[Task, Plan]:
+        """Begin with the jump that paths have more than others, whose states there and whose noise are known."""
+        assert task.extra is not None
+        assert task.clockwork is not None
+        if task.aside or (task.noise is not None and (task.drawn is None or not task.drawn.knows(plan.points))):
+            return task, plan
+        rows = elapsed[:, 0].isfinite().nonzero()[:, 0]
+        first = torch.zeros_like(plan.count)
+        first[rows] = torch.searchsorted(plan.points, snapped(elapsed / dt))[rows, 0]
+        part, u = task.equation.select(rows), state[rows]
+        now = part.at((task.start + task.direction * elapsed)[rows], u.dtype)
+        events = Events.of_all(len(rows), task.extra.channel, rows.device)
+        after = task.clockwork.apply(part, now, u, rows, events)
+        return replace(task, u0=task.u0.index_copy(0, rows, after)), plan.since(first)
 
     def _plan(self, task: Task, dt: float) -> Plan:
         if task.clockwork is None:
@@ -137,6 +196,8 @@ class Plan:
         From there to the time; 0 where the time is never reached.
     is_wanted : bool Tensor of shape (rows, n_times)
         False where the times only pad.
+    first : int64 Tensor of shape (rows,) or None
+        How many steps at the start of each path are left out.
     """
 
     points: Tensor
@@ -144,6 +205,7 @@ class Plan:
     state: Tensor
     rest: Tensor
     is_wanted: Tensor
+    first: Tensor | None = None
 
     @classmethod
     def make(cls, position: Tensor, *, aside: bool, max_steps: int, stops: Tensor | None = None) -> Plan:
@@ -175,7 +237,16 @@ class Plan:
         count = torch.where(is_wanted & ~lost, self.state, 0).amax(-1)
         state = torch.where(lost, torch.maximum(self.state, count[:, None] + 1), self.state)
         rest = self.rest.expand(batch, -1).masked_fill(lost, 0.0)
-        return Plan(self.points.expand(batch, -1), count, state, rest, is_wanted)
+        return Plan(self.points.expand(batch, -1), count, state, rest, is_wanted, self.first)
+
+    def since(self, first: Tensor) -> Plan:
+        """Without the steps before the points ``first (batch,)``, where all that was wanted before is told."""
+        count = self.count - first
+        index = first[:, None] + torch.arange(int(count.max()) + 1, device=first.device)
+        points = self.points.gather(1, index.clamp_max(self.points.shape[1] - 1))
+        points = torch.where(index < self.points.shape[1], points, torch.inf)
+        state = (self.state - first[:, None]).clamp_min(0)
+        return Plan(points.contiguous(), count, state, self.rest, self.is_wanted, first)
 
     def mesh(self, task: Task, dt: float, solver: Solver) -> Mesh:
         """The steps in units of time, with their noise."""
@@ -188,6 +259,8 @@ class Plan:
             mesh = replace(mesh, landings=self._landings(task.clockwork, dt, mesh))
         if task.noise is None:
             return mesh
+        if self.first is not None and task.drawn is not None:
+            return replace(mesh, noise=known(task.drawn.since(self.first, mesh.order, len(mesh)), mesh))
         source = Source.of_steps(task.noise, task.start, dt, solver, dtype)
         return replace(mesh, noise=source.along(self.points, mesh, task.drawn))
 
@@ -195,22 +268,11 @@ class Plan:
         """The candidates for jumps that the steps reach."""
         candidates = clockwork.candidates
         step = torch.searchsorted(self.points, snapped(candidates.elapsed / dt)) - 1
-        path, place = (candidates.elapsed.isfinite() & (step < self.count[:, None])).nonzero(as_tuple=True)
+        path, place = (candidates.elapsed.isfinite() & (step >= 0) & (step < self.count[:, None])).nonzero(
+            as_tuple=True
+        )
         columns = candidates.channel, candidates.number, candidates.elapsed
         channel, number, elapsed = (column[path, place] for column in columns)
         assert mesh.order is not None  # paths that jump have meshes of their own
         order = mesh.order
         return Landings(clockwork, path, step[path, place], channel, number, elapsed, order, certain=False)
-
-
-def snapped(position: Tensor) -> Tensor:
-    """Times in cells, moved onto the boundary of a cell where only rounding separates them."""
-    nearest = position.round()
-    return torch.where((position - nearest).abs() <= SNAP, nearest, position)
-
-
-def distinct(points: Tensor) -> Tensor:
-    """Each row in order and without repetitions, padded with infinity."""
-    points = points.sort(-1).values
-    points[:, 1:].masked_fill_(points[:, 1:] == points[:, :-1], torch.inf)
-    return points.sort(-1).values

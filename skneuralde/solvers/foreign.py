@@ -15,7 +15,7 @@ from skneuralde.solvers.base import Step
 from skneuralde.solvers.equation import Equation, Moment
 from skneuralde.solvers.fixed import FixedStepper
 from skneuralde.solvers.landings import Landings
-from skneuralde.solvers.march import Mesh
+from skneuralde.solvers.march import Mesh, MeshJumps
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,8 @@ class ForeignStepper(FixedStepper):
     The mesh, the noise, the times wanted and the bounds on the work are those of our own fixed-step methods.
     """
 
+    has_own_march = True
+
     @abstractmethod
     def run(self, stretch: Stretch, u: Tensor, memory: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Make the steps: states (n_steps, n, dim) after each, and what to remember for the next stretch, (n, dim)."""
@@ -84,14 +86,14 @@ class ForeignStepper(FixedStepper):
                 step = Step(state, state=memory if k == end - 1 else None)
                 if mesh.landings is not None:
                     t, h = times[k - first]
-                    step = mesh.landings.after(k, self, stretch.equation, t + h, step)
+                    step = mesh.landings.after(k, self, stretch.equation, t + h, step, u[:active], None)
                 yield k, u[:active], step
                 u, carry = step.u1, step.state
 
 
-def _changes(times: list[tuple[Tensor, Tensor | float]], first: int, landings: Landings | None) -> list[int]:
+def _changes(times: list[tuple[Tensor, Tensor | float]], first: int, landings: MeshJumps | None) -> list[int]:
     """The steps at which the length or the number of paths changes or before which some jump, with first and end."""
-    jumped = landings.places if landings is not None else ()
+    jumped = landings.places if isinstance(landings, Landings) else ()
     changes = [
         k
         for k, (before, now) in enumerate(pairwise(h for _, h in times), 1)

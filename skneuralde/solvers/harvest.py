@@ -10,8 +10,8 @@ from torch import Tensor
 
 from skneuralde.solvers.loop import Attempt, Front, Watcher
 
-#: Steps that are looked through at once.
-_INTERVAL = 32
+#: Steps that are looked through at once, unless so many numbers are at hand before.
+_INTERVAL, _MANY = 32, 2**20
 
 
 class Harvest(Watcher):
@@ -35,11 +35,11 @@ class Harvest(Watcher):
 
     def add(self, rows: Tensor, reached: Tensor, payload: tuple[Tensor, ...]) -> None:
         """A step of paths ``rows`` passes over all times up to ``reached (n, 1)``."""
-        if self.pending and (rows is not self.rows or len(self.pending) >= _INTERVAL):
+        if self.pending and rows is not self.rows:
             self.flush()
         self.rows = rows
         self.pending.append((reached, payload))
-        if len(self.pending) >= _INTERVAL:
+        if len(self.pending) >= min(_INTERVAL, 1 + _MANY // (1 + sum(x.numel() for x in payload))):
             self.flush()
 
     @abstractmethod

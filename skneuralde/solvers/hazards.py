@@ -25,11 +25,14 @@ class Hazards:
     channels : tuple of int
     accuracy : float
         How close to its threshold a hazard counts as having reached it.
+    leaping : tuple of bool
+        Of each channel, whether what its hazard has passed in a step happens at the step's end.
     """
 
     dim: int
     channels: tuple[int, ...]
     accuracy: float
+    leaping: tuple[bool, ...]
 
     @property
     def width(self) -> int:
@@ -63,11 +66,16 @@ class Hazards:
         columns = [clocks.gaps(k, path, number[:, i]) for i, k in enumerate(self.channels)]
         return torch.stack(columns, 1)
 
+    def passed(self, u: Tensor, threshold: Tensor, chosen: Tensor) -> Tensor:
+        """States whose ``chosen (n, n_channels)`` hazards have passed their thresholds and wait for the next ones."""
+        state, hazard, number = u.split([self.dim, len(self.channels), len(self.channels)], 1)
+        return torch.cat([state, hazard - torch.where(chosen, threshold, 0.0).to(u.dtype), number + chosen], 1)
+
     def _problem(self, equation: Equation) -> Problem:
         problem = cast(Problem, equation.problem)
         rates = [problem.jumps[k].rate for k in self.channels]
         diffusion = None if problem.diffusion is None else _Undisturbed(problem.diffusion, self)
-        slots = {k: i for i, k in enumerate(self.channels)}
+        slots = {k: i for i, k in enumerate(self.channels) if not self.leaping[i]}
         jumps = [_Carrying(jump, self, slots.get(k)) for k, jump in enumerate(problem.jumps)]
         drift = _Accumulating(problem.drift, rates, self)
         return Problem(drift, diffusion, jumps=jumps, noise=problem.noise, calculus=problem.calculus)
@@ -100,10 +108,10 @@ class _Undisturbed(Term):
 
 
 class _Carrying(Jump):
-    """A jump of states with what they carry; that of its own ``slot`` starts anew."""
+    """A jump of states with what they carry; that of its own ``slot``, if it has one, starts anew."""
 
     def __init__(self, jump: Jump, hazards: Hazards, slot: int | None):
-        super().__init__(0.0, 0.0, bound=jump.bound)
+        super().__init__(0.0, 0.0, bound=jump.bound, leap=jump.leap)
         self.jump, self.hazards = jump, hazards
         self.rate = jump.rate if isinstance(jump.rate, Constant) else _OfState(jump.rate, hazards)
         self.affect = _Resetting(jump.affect, hazards, slot)

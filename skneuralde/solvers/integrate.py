@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from skneuralde.noise import Brownian, Clocks
-from skneuralde.problems import Jump, Problem, in_calculus
+from skneuralde.problems import FieldProblem, Jump, Problem, in_calculus
 from skneuralde.solvers.base import SOLVERS, Solver, Status, Task, Trajectory
 from skneuralde.solvers.clockwork import Clockwork, Extra, is_certain
 from skneuralde.solvers.drawn import Drawn
@@ -23,6 +23,9 @@ from skneuralde.solvers.replay import GRADIENTS
 
 #: Inputs of a batch of paths: none, constant ``(batch, k)``, or a function of each path's float64 time ``(batch,)``.
 Context = Tensor | Callable[[Tensor], Tensor] | None
+
+#: How close to its number the integral of a rate comes before a jump, along fixed steps.
+_CROSSING = 1e-6
 
 
 def integrate(
@@ -39,7 +42,7 @@ def integrate(
     dt: float | None = None,
     max_steps: int = 100_000,
     aside: bool = False,
-    gradient: str = "direct",
+    gradient: str = "auto",
     on_error: str = "raise",
     extra: Extra | None = None,
     drawn: Drawn | None = None,
@@ -69,8 +72,8 @@ def integrate(
     aside : bool
         Reach the times by side steps from a mesh that does not know them, so that the solution at one time does not
         depend on the other times.
-    gradient : {"direct", "checkpoint", "reversible", "forward"}
-        See `skneuralde.solvers.replay`.
+    gradient : {"auto", "direct", "checkpoint", "reversible", "forward"}
+        "auto" is "checkpoint" for fields, where one step is large, and else "direct". See `skneuralde.solvers.replay`.
     on_error : {"raise", "mask"}
         "mask" leaves NaN after a failure.
     extra : Extra, optional
@@ -89,6 +92,8 @@ def integrate(
     SolverError
         If a path fails.
     """
+    if gradient == "auto":
+        gradient = "checkpoint" if isinstance(problem, FieldProblem) and "checkpoint" in solver.gradients else "direct"
     check_numbers(solver, u0.dtype, rtol, atol, dt, max_steps, gradient, on_error)
     solver.check(problem)
     if isinstance(problem, Problem):
@@ -96,7 +101,7 @@ def integrate(
     task = _prepare(problem, u0, times, context, noise, rtol, atol, dt, max_steps, aside, gradient)
     if problem.jumps:
         task = _with_jumps(task, problem.jumps, clocks, extra, adaptive=solver.adaptive and rtol is not None)
-    trajectory = solver.solve(replace(task, drawn=drawn))
+    trajectory = solver.solve(replace(task, drawn=drawn, extra=extra))
     if on_error == "raise" and bool((trajectory.status != Status.SUCCESS).any()):
         raise SolverError.from_trajectory(solver.name, trajectory)
     return trajectory
@@ -150,16 +155,17 @@ def _with_jumps(
         raise ValueError(
             'gradient="reversible" cannot step back through jumps: use "direct", "checkpoint" or "forward"'
         )
-    unbounded = tuple(k for k, jump in enumerate(jumps) if not is_certain(jump) and jump.bound is None)
+    leaping = [k for k, jump in enumerate(jumps) if jump.leap]
+    if leaping and adaptive:
+        raise ValueError(
+            f"jumps[{leaping[0]}] leaps over steps of a fixed size: give rtol=None and dt, or leave leap=True out"
+        )
+    carried = tuple(k for k, jump in enumerate(jumps) if jump.leap or (not is_certain(jump) and jump.bound is None))
     hazards = None
-    if unbounded:
-        if task.rtol is None or not adaptive:
-            raise ValueError(
-                f"jumps[{unbounded[0]}].rate is neither constant nor has it a bound, for which steps must be adaptive: "
-                "give rtol and an adaptive solver, or Jump(..., bound=) a number that it never exceeds"
-            )
-        accuracy = max(0.1 * task.rtol, 8.0 * torch.finfo(task.u0.dtype).eps)
-        hazards = Hazards(task.u0.shape[1], unbounded, accuracy)
+    if carried:
+        wanted = 0.1 * task.rtol if task.rtol is not None and adaptive else _CROSSING
+        accuracy = max(wanted, 8.0 * torch.finfo(task.u0.dtype).eps)
+        hazards = Hazards(task.u0.shape[1], carried, accuracy, tuple(jumps[k].leap for k in carried))
     end = torch.where(task.elapsed.isfinite(), task.elapsed, 0.0).amax(1, keepdim=True).expand(len(task.u0), 1)
     clockwork = Clockwork.make(jumps, clocks, end, extra=extra)
     elapsed = clockwork.candidates.attach(task.elapsed.expand(len(task.u0), -1).contiguous())
@@ -193,9 +199,9 @@ def check_numbers(
         raise ValueError(f"rtol must be at least ten machine epsilons of {dtype}, {smallest:.1e}, got {rtol!r}")
     if not bool((torch.as_tensor(atol) >= 0).all()):
         raise ValueError(f"atol must not be negative, got {atol!r}")
-    if gradient not in GRADIENTS:
-        raise ValueError(f"gradient must be one of {', '.join(map(repr, GRADIENTS))}, got {gradient!r}")
-    if gradient not in solver.gradients:
+    if gradient not in ("auto", *GRADIENTS):
+        raise ValueError(f"gradient must be one of {', '.join(map(repr, ['auto', *GRADIENTS]))}, got {gradient!r}")
+    if gradient not in ("auto", *solver.gradients):
         able = sorted(other.name for other in SOLVERS.values() if gradient in other.gradients)
         raise ValueError(
             f"solver {solver.name!r} has no gradient={gradient!r}; these have: {', '.join(map(repr, able))}"

@@ -39,6 +39,8 @@ class Landings:
         The mesh's order of paths.
     certain : bool
         Whether all of them are jumps.
+    turn : int64 Tensor of shape (n,), optional
+        Which of them come after which at the same end of a step of the same path; else channels do, in order.
     """
 
     def __init__(
@@ -52,31 +54,39 @@ class Landings:
         order: Tensor,
         *,
         certain: bool,
+        turn: Tensor | None = None,
     ):
-        turn = step.argsort(stable=True)
-        path, step, channel, number = path[turn], step[turn], channel[turn], number[turn]
-        self.clockwork, self.log = clockwork, JumpLog(path, elapsed[turn], channel, number)
+        n_turns = 1 if turn is None or len(turn) == 0 else int(turn.max()) + 1
+        group = step if turn is None else step * n_turns + turn
+        place = group.argsort(stable=True)
+        path, group, channel, number = path[place], group[place], channel[place], number[place]
+        self.clockwork, self.log = clockwork, JumpLog(path, elapsed[place], channel, number)
         self.accepted = torch.full_like(path, certain, dtype=torch.bool)
         self.is_decided = certain
         rank = torch.empty_like(order).index_copy(0, order, torch.arange(len(order), device=order.device))
-        entries = torch.arange(len(path), device=path.device).split(torch.bincount(step).tolist())
-        self.places = {}
+        entries = torch.arange(len(path), device=path.device).split(torch.bincount(group).tolist())
+        self.places: dict[int, list[_Landing]] = {}
         for k, entry in enumerate(entries):
             if len(entry):
                 jumping, slot = path[entry].unique(return_inverse=True)
-                self.places[k] = _Landing(rank[jumping], jumping, Events(slot, channel[entry], number[entry]), entry)
+                landing = _Landing(rank[jumping], jumping, Events(slot, channel[entry], number[entry]), entry)
+                self.places.setdefault(k // n_turns, []).append(landing)
 
-    def after(self, k: int, marcher: Stepper, equation: Equation, t: Tensor, step: Step) -> Step:
-        """Step ``k`` of the paths of an equation, which ends at the times ``t``, with the jumps that follow it."""
-        if k not in self.places:
-            return step
-        rows, path, events, entry = self.places[k]
-        part, u = equation.select(rows), step.u1[rows]
-        now = part.at(t[rows], u.dtype)
-        if not self.is_decided:
-            self.accepted[entry] = self.clockwork.decide(part, now, u.detach(), path, events)
-        u = self.clockwork.apply(part, now, u, path, events.where(self.accepted[entry]))
-        return landed(marcher, part, step, rows, t[rows], u)
+    def after(
+        self, k: int, marcher: Stepper, equation: Equation, t: Tensor, step: Step, u: Tensor, carry: Tensor | None
+    ) -> Step:
+        """Step ``k`` of the paths of an equation, which ends at the times ``t``, with the jumps that follow it.
+
+        What it started from, the states ``u`` and ``carry``, does not matter here.
+        """
+        for rows, path, events, entry in self.places.get(k, ()):
+            part, u = equation.select(rows), step.u1[rows]
+            now = part.at(t[rows], u.dtype)
+            if not self.is_decided:
+                self.accepted[entry] = self.clockwork.decide(part, now, u.detach(), path, events)
+            u = self.clockwork.apply(part, now, u, path, events.where(self.accepted[entry]))
+            step = landed(marcher, part, step, rows, t[rows], u)
+        return step
 
     def jumps(self) -> JumpLog:
         """The jumps that have happened."""

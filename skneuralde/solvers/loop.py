@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from skneuralde.solvers.base import Status, Step, Stepper, check_interval
-from skneuralde.solvers.control import FAR_OFF, Controller, Tolerance
+from skneuralde.solvers.control import FAR_OFF, Controller
 from skneuralde.solvers.equation import Equation
 from skneuralde.solvers.strides import Strides
 
@@ -142,6 +142,13 @@ class Settler(Protocol):
         """The attempt as it counts, for the paths of its front."""
 
 
+class Judge(Protocol):
+    """Whether steps are good enough."""
+
+    def ratio(self, error: Tensor | None, u0: Tensor, u1: Tensor, floor: Tensor | None = None) -> Tensor:
+        """Error over allowance, float64 (batch, 1); a step is good enough up to 1."""
+
+
 class Watcher:
     """What wants to know of the steps of a search."""
 
@@ -158,7 +165,7 @@ def search(
     strides: Strides,
     equation: Equation,
     front: Front,
-    tolerance: Tolerance,
+    tolerance: Judge,
     *,
     max_steps: int,
     watchers: list[Watcher],
@@ -205,7 +212,7 @@ def search(
 
 
 def _try(
-    stepper: Stepper, strides: Strides, equation: Equation, front: Front, target: Tensor, tolerance: Tolerance
+    stepper: Stepper, strides: Strides, equation: Equation, front: Front, target: Tensor, tolerance: Judge
 ) -> Attempt:
     """Make one step with every path, which nothing comes of where one has stopped."""
     noise = strides.noise(front.rows, front.elapsed, target)

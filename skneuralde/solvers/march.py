@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -12,10 +13,30 @@ from torch import Tensor
 from skneuralde.noise import Increments
 from skneuralde.solvers.base import Step, Stepper
 from skneuralde.solvers.equation import Equation
-from skneuralde.solvers.landings import Landings
+from skneuralde.solvers.jump_log import JumpLog
 
 #: Noise of the steps ``first`` to ``last - 1`` of a mesh, for the paths that make them.
 MeshNoise = Callable[[int, int], Iterator[Increments]]
+
+
+class MeshJumps(Protocol):
+    """The jumps of the paths of a mesh.
+
+    Attributes
+    ----------
+    is_decided : bool
+        Whether it is known which candidates are jumps.
+    """
+
+    is_decided: bool
+
+    def after(
+        self, k: int, marcher: Stepper, equation: Equation, t: Tensor, step: Step, u: Tensor, carry: Tensor | None
+    ) -> Step:
+        """Step ``k`` from states ``u``, which ends at the times ``t``, with the jumps that belong to it."""
+
+    def jumps(self) -> JumpLog:
+        """The jumps that have happened."""
 
 
 #: Steps whose times are taken apart at once.
@@ -40,8 +61,8 @@ class Mesh:
         None keeps the paths as they are; then all make every step.
     noise : callable or None
         Gives the noise of some steps, the same at every call.
-    landings : Landings or None
-        The jumps between steps.
+    landings : MeshJumps or None
+        The jumps between steps, or inside them.
     """
 
     t: Tensor
@@ -49,7 +70,7 @@ class Mesh:
     active: list[int]
     order: Tensor | None
     noise: MeshNoise | None = None
-    landings: Landings | None = None
+    landings: MeshJumps | None = None
 
     @classmethod
     def shared(cls, t: Tensor, h: Tensor, batch: int) -> Mesh:
@@ -93,6 +114,10 @@ class Marcher(Stepper):
 
     gradients: tuple[str, ...] = ("direct", "checkpoint", "forward")
 
+    def first_carry(self, equation: Equation, t: Tensor, u: Tensor, f: Tensor) -> Tensor | None:
+        """What a first step can reuse, as `step` would find it by itself: nothing, or the drift f at the start."""
+        return None
+
     def march(
         self, equation: Equation, u: Tensor, mesh: Mesh, first: int, last: int, carry: Tensor | None
     ) -> Iterator[tuple[int, Tensor, Step]]:
@@ -111,13 +136,17 @@ class Marcher(Stepper):
                 carry = None if carry is None else carry[:active]
             step = self.step(part, t, h, u, None if noise is None else next(noise), carry)
             if mesh.landings is not None:
-                step = mesh.landings.after(k, self, part, t + h, step)
+                step = mesh.landings.after(k, self, part, t + h, step, u, carry)
             yield k, u, step
             u, carry = step.u1, step.state
 
 
 class Dense(Marcher):
     """A method that also gives the solution inside its steps."""
+
+    def knows_inside(self, equation: Equation) -> bool:
+        """Whether it may be trusted there for this equation."""
+        return True
 
     @abstractmethod
     def inside(self, theta: Tensor, u0: Tensor, stages: tuple[Tensor, ...]) -> Tensor:

@@ -13,8 +13,24 @@ Linear = Callable[[Tensor], Tensor]
 _MOST = 60
 
 
-def minimal_residual(apply: Linear, precondition: Linear, r: Tensor, *, tolerance: float) -> tuple[Tensor, Tensor]:
+#: What directions a solution was sought in, and their images, which are orthonormal.
+Directions = list[tuple[Tensor, Tensor]]
+
+
+def minimal_residual(
+    apply: Linear, precondition: Linear, r: Tensor, *, tolerance: float, directions: Directions | None = None
+) -> tuple[Tensor, Tensor]:
     """Solve ``apply(x) = r`` for a batch of equations ``(batch, ...)``, each to a residual of its own.
+
+    Parameters
+    ----------
+    apply, precondition : callable
+        ``(batch, ...)`` to the same shape.
+    r : Tensor of shape (batch, ...)
+    tolerance : float
+        Size of what may be left over that of r.
+    directions : list, optional
+        Those of earlier solutions of the same equations with other r, which are tried first; new ones are added.
 
     Returns
     -------
@@ -26,13 +42,18 @@ def minimal_residual(apply: Linear, precondition: Linear, r: Tensor, *, toleranc
     ----------
     .. [1] S. C. Eisenstat, H. C. Elman and M. H. Schultz, "Variational iterative methods for nonsymmetric systems of
        linear equations", SIAM J. Numer. Anal. 20 (1983) 345-357 (generalised conjugate residuals).
+    .. [2] M. L. Parks, E. de Sturler, G. Mackey, D. D. Johnson and S. Maiti, "Recycling Krylov subspaces for sequences
+       of linear systems", SIAM J. Sci. Comput. 28 (2006) 1651-1674.
     """
     flat = r.flatten(1)
     size = flat.norm(dim=1, keepdim=True)
     scale = torch.where(size > 0, size, 1.0)
     x, rest = torch.zeros_like(flat), flat
-    directions: list[tuple[Tensor, Tensor]] = []
-    left = size / scale
+    directions = [] if directions is None else directions
+    for z, q in directions:
+        share = (rest * q).sum(1, keepdim=True)
+        x, rest = torch.addcmul(x, share, z), torch.addcmul(rest, share, q, value=-1)
+    left = (rest.norm(dim=1, keepdim=True) if directions else size) / scale
     for _ in range(_MOST):
         active = left > tolerance
         if not bool(active.any()):
@@ -41,12 +62,13 @@ def minimal_residual(apply: Linear, precondition: Linear, r: Tensor, *, toleranc
         q = apply(z.view_as(r)).flatten(1)
         for direction, image in directions:
             share = (q * image).sum(1, keepdim=True)
-            z, q = z - share * direction, q - share * image
+            z, q = torch.addcmul(z, share, direction, value=-1), torch.addcmul(q, share, image, value=-1)
         length = q.norm(dim=1, keepdim=True)
-        inverse = torch.where(length > 0, 1.0 / length, 0.0)
+        # No direction where there is a solution already: what one equation finds does not depend on the others.
+        inverse = torch.where(active & (length > 0), 1.0 / length, 0.0)
         z, q = z * inverse, q * inverse
         directions.append((z, q))
-        share = torch.where(active, (rest * q).sum(1, keepdim=True), 0.0)
-        x, rest = x + share * z, rest - share * q
+        share = (rest * q).sum(1, keepdim=True)
+        x, rest = torch.addcmul(x, share, z), torch.addcmul(rest, share, q, value=-1)
         left = torch.where(active, rest.norm(dim=1, keepdim=True) / scale, left)
     return x.view_as(r), left

@@ -11,16 +11,18 @@ from torch import Tensor
 
 from skneuralde.solvers.arrivals import Arrivals
 from skneuralde.solvers.base import Stats, Status, Task, Trajectory
-from skneuralde.solvers.control import Controller, Tolerance
+from skneuralde.solvers.checkpoints import stepwise
+from skneuralde.solvers.control import Controller
 from skneuralde.solvers.drawing import Source
 from skneuralde.solvers.equation import Equation
 from skneuralde.solvers.harvest import AcceptedSteps, Branches, Ends, Inside, Passed
 from skneuralde.solvers.jump_log import JumpLog
 from skneuralde.solvers.leaves import states_after_jumps
-from skneuralde.solvers.loop import Front, Watcher, search
+from skneuralde.solvers.loop import Front, Judge, Watcher, search
 from skneuralde.solvers.march import Dense, Marcher, Mesh
 from skneuralde.solvers.replay import replay
 from skneuralde.solvers.strides import Free, Stops, Strides
+from skneuralde.solvers.visited import Visited
 from skneuralde.solvers.wanted import OnePerRow
 
 
@@ -45,10 +47,12 @@ class Searching(ABC):
     method : Marcher
     task : Task
     controller : Controller
-    tolerance : Tolerance
+    tolerance : Judge
     """
 
-    def __init__(self, method: Marcher, task: Task, controller: Controller, tolerance: Tolerance):
+    tolerance: Judge
+
+    def __init__(self, method: Marcher, task: Task, controller: Controller, tolerance: Judge):
         self.method, self.task, self.controller, self.tolerance = method, task, controller, tolerance
         batch = len(task.u0)
         self.start, self.direction = task.start.expand(batch, 1), task.direction.expand(batch, 1)
@@ -87,7 +91,9 @@ class Searching(ABC):
     @property
     def looks_inside(self) -> bool:
         """Whether what is wanted lies inside steps, which need not end there."""
-        return self.task.noise is None and isinstance(self.method, Dense)
+        if self.task.noise is not None or not isinstance(self.method, Dense):
+            return False
+        return self.method.knows_inside(self.task.equation)
 
     def _strides(self, wanted: Tensor, rows: Tensor | None) -> Strides:
         points = self._candidates(rows)
@@ -136,12 +142,21 @@ class Searching(ABC):
             states = states[:, : task.u0.shape[1]]
             return _Reached(front, front.status[:, 0], path, save, states, _log(arrivals))
         accepted, passed = AcceptedSteps(), Passed(self.elapsed, len(task.u0))
-        front = self._search(self.strides, self.equation, self.front, [accepted, passed], arrivals)
+        watchers: list[Watcher] = [accepted, passed]
+        stepping = task.gradient == "checkpoint" and task.noise is None and arrivals is None
+        if stepping:
+            harvest, visited = self._harvest(), Visited()
+            watchers += [harvest, visited]
+        front = self._search(self.strides, self.equation, self.front, watchers, arrivals)
         path, save, (step, theta) = passed.result()
         mesh = self._mesh(accepted, self.front, front.steps[:, 0], None, arrivals)
         inside = theta if bool((theta < 1.0).any()) else None
         wanted = OnePerRow(step + 1, path, mesh, inside)
-        states = replay(self.method, task.equation, task.u0, mesh, wanted, gradient=task.gradient)
+        if stepping and len(mesh):
+            _, _, (values,) = harvest.result()
+            states = stepwise(self.method, task.equation, task.u0, mesh, wanted, values, visited)
+        else:
+            states = replay(self.method, task.equation, task.u0, mesh, wanted, gradient=task.gradient)
         return _Reached(front, front.status[:, 0], path, save, states, _log(arrivals))
 
     def _harvest(self) -> Ends | Inside:

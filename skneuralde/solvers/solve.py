@@ -82,7 +82,7 @@ def solve(
     device: str | torch.device | None = None,
     dtype: torch.dtype | None = None,
     max_steps: int = 100_000,
-    gradient: str = "direct",
+    gradient: str = "auto",
     on_error: str = "raise",
 ) -> Solution:
     """Simulate a differential equation.
@@ -125,10 +125,12 @@ def solve(
         Default: that of y0 if it is a floating array or tensor, else of the problem's parameters, else float64.
     max_steps : int, default=100_000
         Bound on the steps of one path.
-    gradient : {"direct", "checkpoint", "reversible", "forward"}, default="direct"
-        How gradients are found. "direct" remembers every step. "checkpoint" remembers the square root of their number
-        and makes the others once more. "reversible" remembers the ends alone and steps back from them ("ees25" only).
-        "forward" carries the derivatives with respect to y0 and all parameters along: for few parameters.
+    gradient : {"auto", "direct", "checkpoint", "reversible", "forward"}, default="auto"
+        How gradients are found. "direct" remembers every step. "checkpoint" remembers only the states in between, or
+        the square root of their number where there is noise or steps are fixed, and makes the steps once more.
+        "reversible" remembers the ends alone and steps back from them ("ees25" only). "forward" carries the derivatives
+        with respect to y0 and all parameters along: for few parameters. "auto" is "checkpoint" for fields, of which one
+        step is large, and else "direct", which also has second derivatives.
     on_error : {"raise", "mask"}, default="raise"
         Whether a path that fails raises, or is NaN from there on and told by ``status``.
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from skneuralde.noise import Increments
 from skneuralde.solvers.adaptive import AdaptiveStepper
 from skneuralde.solvers.base import Step
-from skneuralde.solvers.combine import combine
+from skneuralde.solvers.combine import combine, widened
 from skneuralde.solvers.equation import Equation
 
 
@@ -100,6 +100,7 @@ def additive_step(
     w, mean = noise.w, path_mean(noise)
     moments = equation.along(t, h, tableau.nodes, u.dtype)
     of_drift, of_diffusion = moments[: len(tableau.alpha)], moments[len(tableau.alpha) :]
+    h = widened(h, u)
     k, g = [h * equation.drift(of_drift[0], u)], [equation.diffusion(moment, u) for moment in of_diffusion]
     kicks = [equation.apply_noise(value, mean) for value in g[: len(tableau.c0)]]
     for i, (moment, drifts, diffusions) in enumerate(zip(of_drift[1:], tableau.A0, tableau.B0, strict=True), 1):

@@ -12,8 +12,8 @@ from torch import Tensor
 from skneuralde.noise import Increments
 from skneuralde.solvers.adaptive import AdaptiveStepper
 from skneuralde.solvers.base import Step
-from skneuralde.solvers.combine import combine, weighted_sums
-from skneuralde.solvers.equation import Equation
+from skneuralde.solvers.combine import combine, weighted_sums, widened
+from skneuralde.solvers.equation import Equation, Moment
 from skneuralde.solvers.sra import SRATableau, additive_step, check_rows, check_weights, less_first, path_mean
 
 
@@ -109,8 +109,11 @@ class SRI(AdaptiveStepper):
         assert noise is not None
         if equation.has_additive_noise:
             return additive_step(self.tableau.additive, equation, t, h, u, noise)
-        w, mean, root = noise.w, path_mean(noise), h**0.5
-        k, g = self._evaluate_stages(equation, t, h, u, mean, root)
+        w, mean = noise.w, path_mean(noise)
+        moments = equation.along(t, h, self.tableau.nodes, u.dtype)
+        h = widened(h, u)
+        root = h**0.5
+        k, g = self._evaluate_stages(equation, moments, h, u, mean, root)
         square = w * w
         sum2, sum3, sum4 = weighted_sums((self.tableau.beta2, self.tableau.beta3, self.tableau.beta4), g)
         embedded = torch.addcmul(torch.addcmul(u + k[0], w, g[0]), (square - h) / (2.0 * root), sum2)
@@ -120,11 +123,17 @@ class SRI(AdaptiveStepper):
         return Step(embedded + correction, correction)
 
     def _evaluate_stages(
-        self, equation: Equation, t: Tensor, h: Tensor | float, u: Tensor, mean: Tensor, root: Tensor | float
+        self,
+        equation: Equation,
+        moments: list[Moment],
+        h: Tensor | float,
+        u: Tensor,
+        mean: Tensor,
+        root: Tensor | float,
     ) -> tuple[list[Tensor], list[Tensor]]:
         """The drifts times h, and the diffusions."""
         tableau = self.tableau
-        start, *moments = equation.along(t, h, tableau.nodes, u.dtype)
+        start, *moments = moments
         of_drift, of_diffusion = moments[: len(tableau.c0)], moments[len(tableau.c0) :]
         f, value = equation.coefficients(start, u)
         assert value is not None

@@ -7,15 +7,16 @@ mean of R' is solved exactly and so preconditions.
 
 from __future__ import annotations
 
-import functools
 from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor
 
-from skneuralde.problems import FieldDrift
-from skneuralde.solvers.minimal_residual import minimal_residual
+from skneuralde.problems import Advection, FieldDrift, Laplacian
+from skneuralde.solvers.minimal_residual import Directions, minimal_residual
 
+#: What iterations can hope to leave, for each precision.
+_FINEST = {torch.float64: 1e-12, torch.float32: 1e-5}
 #: A residual beyond which a step is refused.
 _UNSOLVED = 1e-3
 
@@ -36,12 +37,15 @@ class StageEquations(ABC):
         """Solve for a right-hand side, ``(batch, n)`` both."""
 
 
-def stage_equations(field: FieldDrift | None, u: Tensor, slope: Tensor, shift: Tensor) -> StageEquations:
+def stage_equations(
+    field: FieldDrift | None, u: Tensor, slope: Tensor, shift: Tensor, tolerance: float
+) -> StageEquations:
     """The equations at states ``(batch, n)`` with ``shift = 1 / (h gamma)``, (batch, 1).
 
     ``slope`` is the Jacobian ``(batch, n, n)``, of a field that of its reaction, ``(batch, *grid, fields, fields)``.
+    ``tolerance`` is what iterations may leave of a right-hand side.
     """
-    return Dense(slope, shift) if field is None else Parts(field, u, slope, shift)
+    return Dense(slope, shift) if field is None else Parts(field, u, slope, shift, tolerance)
 
 
 class Dense(StageEquations):
@@ -58,45 +62,47 @@ class Dense(StageEquations):
 class Parts(StageEquations):
     """Elimination at every point of the fields that do not diffuse, minimal residuals for the others.
 
-    With operators besides the Laplacian no field is eliminated, and these act by derivatives in one direction.
+    With operators besides the Laplacian no field is eliminated, and these act by derivatives in one direction. Inside,
+    fields come first, ``(fields, batch, points)``, and so do rows and columns of the matrices at the points.
     """
 
-    def __init__(self, drift: FieldDrift, u: Tensor, slope: Tensor, shift: Tensor):
-        self.drift, self.state = drift, drift.state
-        fields = self.state[-1]
+    def __init__(self, drift: FieldDrift, u: Tensor, slope: Tensor, shift: Tensor, tolerance: float):
+        fields = drift.state[-1]
         diffusion = drift.diffusion
-        kept = [] if diffusion is None else diffusion.diffusing(fields)
+        self.kept = [] if diffusion is None else diffusion.diffusing(fields)
         others = bool(drift.operators.others)
-        kept = list(range(fields)) if others else kept
-        gone = [i for i in range(fields) if i not in kept]
-        unit = torch.eye(fields, dtype=u.dtype, device=u.device)
-        blocks = (shift[..., None, None] * unit - slope.reshape(len(u), -1, fields, fields)).contiguous()
-        self.kept, self.gone = (torch.tensor(rows, device=u.device, dtype=torch.int64) for rows in (kept, gone))
-        core = blocks[..., self.kept[:, None], self.kept]
-        if gone:
-            self.inverse = small_inverse(blocks[..., self.gone[:, None], self.gone])
-            if kept:
-                self.back = _product(self.inverse, blocks[..., self.gone[:, None], self.kept])
-                self.forth = _product(blocks[..., self.kept[:, None], self.gone], self.inverse)
-                core = core - _product(blocks[..., self.kept[:, None], self.gone], self.back)
-        if kept:
-            self.core = Core(drift, drift.field(u), core, kept, others)
+        self.kept = list(range(fields)) if others else self.kept
+        self.gone = [i for i in range(fields) if i not in self.kept]
+        self.fields = fields
+        unit = torch.eye(fields, dtype=u.dtype, device=u.device).view(fields, fields, 1, 1)
+        slopes = slope.reshape(len(u), -1, fields, fields).permute(2, 3, 0, 1)
+        blocks = torch.sub(shift * unit, slopes).contiguous()
+        core = _block(blocks, self.kept, self.kept)
+        if self.gone:
+            self.inverse = small_inverse(_block(blocks, self.gone, self.gone))
+            if self.kept:
+                self.back = _product(self.inverse, _block(blocks, self.gone, self.kept))
+                self.forth = _product(_block(blocks, self.kept, self.gone), self.inverse)
+                core = core - _product(_block(blocks, self.kept, self.gone), self.back)
+        if self.kept:
+            self.core = Core(drift, drift.field(u), core, self.kept, others, tolerance)
         self.failed = torch.zeros_like(shift, dtype=torch.bool)
 
     def solve(self, r: Tensor) -> Tensor:
-        points = r.reshape(len(r), -1, self.state[-1])
-        kept, gone = points[..., self.kept], points[..., self.gone]
-        if len(self.kept) == 0:
-            return _apply(self.inverse, gone).reshape(r.shape)
-        if len(self.gone):
+        planes = r.view(len(r), -1, self.fields).permute(2, 0, 1).contiguous()
+        gone = _rows(planes, self.gone)
+        if not self.kept:
+            return _as_states(_apply(self.inverse, gone), self.gone)
+        kept = _rows(planes, self.kept)
+        if self.gone:
             kept = kept - _apply(self.forth, gone)
         solved, residual = self.core.solve(kept)
         assert self.failed is not None
         self.failed = self.failed | ~(residual <= _UNSOLVED)
-        result = torch.zeros_like(points).index_copy(-1, self.kept, solved)
-        if len(self.gone):
-            result = result.index_copy(-1, self.gone, _apply(self.inverse, gone) - _apply(self.back, solved))
-        return result.reshape(r.shape)
+        if not self.gone:
+            return _as_states(solved, self.kept)
+        rest = _apply(self.inverse, gone) - _apply(self.back, solved)
+        return _as_states(torch.cat([solved, rest]), self.kept + self.gone)
 
 
 class Core:
@@ -106,15 +112,20 @@ class Core:
     ----------
     drift : FieldDrift
     field : Tensor of shape (batch, *grid, fields)
-    blocks : Tensor of shape (batch, points, kept, kept)
+    blocks : Tensor of shape (kept, kept, batch, points)
     kept : list of int
     others : bool
         Whether there are operators besides the Laplacian.
+    tolerance : float
     """
 
-    def __init__(self, drift: FieldDrift, field: Tensor, blocks: Tensor, kept: list[int], others: bool):
+    def __init__(
+        self, drift: FieldDrift, field: Tensor, blocks: Tensor, kept: list[int], others: bool, tolerance: float
+    ):
         self.field, self.blocks = field, blocks
         self.operators = drift.operators.others if others else []
+        nothing = torch.zeros_like(field)
+        self.at_zero = [part(nothing) if isinstance(part, (Advection, Laplacian)) else None for part in self.operators]
         self.grid = field.shape[1:-1]
         self.basis = None if drift.diffusion is None else drift.diffusion.basis(field)
         self.rates = field.new_zeros(len(kept), *self.grid)
@@ -122,21 +133,26 @@ class Core:
             moving = drift.diffusion.diffusing(field.shape[-1])
             values = drift.diffusion.eigenvalues(field)
             place = torch.tensor([kept.index(i) for i in moving], device=field.device)
-            self.rates = self.rates.index_copy(0, place, values)
-        self.tolerance = 1e-8 if field.dtype == torch.float64 else 1e-5
+            self.rates = values if moving == kept else self.rates.index_copy(0, place, values)
+        self.tolerance = max(tolerance, _FINEST[field.dtype])
+        self.directions: Directions = []
+        self.across: Directions = []
         with torch.no_grad():
-            mean = blocks.mean(1)
-            diagonal = torch.diag_embed(self.rates.movedim(0, -1))
-            self.nearby = small_inverse(mean.view(len(mean), *[1] * len(self.grid), *mean.shape[1:]) - diagonal)
+            mean = blocks.mean(-1)
+            near = mean[(..., *[None] * len(self.grid))].expand(*mean.shape, *self.grid).contiguous()
+            near.diagonal().movedim(-1, 0).sub_(self.rates[:, None])
+            self.nearby = small_inverse(near)
 
     def solve(self, r: Tensor) -> tuple[Tensor, Tensor]:
-        """Give k ``(batch, points, kept)`` and the residual ``(batch, 1)``.
+        """Give k ``(kept, batch, points)`` and the residual ``(batch, 1)``.
 
         Reverse mode solves the transposed equation; forward mode goes through the iterations.
         """
         modes = self._enter(r)
         with torch.no_grad():
-            k, residual = minimal_residual(self.apply, self._near, modes, tolerance=self.tolerance)
+            k, residual = minimal_residual(
+                self.apply, self._near, modes, tolerance=self.tolerance, directions=self.directions
+            )
         if torch.is_grad_enabled() and (modes.requires_grad or self.apply(k).requires_grad):
             # The value is k already; the derivative is that of the equation that it solves.
             k = k + _Inverse.apply(self, modes - self.apply(k))
@@ -144,40 +160,49 @@ class Core:
 
     def apply(self, x: Tensor) -> Tensor:
         """The left-hand side in the basis, ``(batch, kept, *grid)``."""
-        points = self._leave(x)
-        value = _apply(self.blocks, points)
+        planes = self._leave(x)
+        value = _apply(self.blocks, planes)
         if self.operators:
-            direction = points.reshape(self.field.shape)
-            for operator in self.operators:
-                value = value - torch.func.jvp(operator, (self.field,), (direction,))[1].reshape(value.shape)
-        return self._enter(value) - self.rates * x
+            direction = planes.permute(1, 2, 0).reshape(self.field.shape)
+            for operator, at_zero in zip(self.operators, self.at_zero, strict=True):
+                if at_zero is None:
+                    change = torch.func.jvp(operator, (self.field,), (direction,))[1]
+                else:
+                    change = operator(direction) - at_zero
+                value = value - change.view(len(change), -1, change.shape[-1]).permute(2, 0, 1)
+        return torch.addcmul(self._enter(value), self.rates, x, value=-1)
 
     def transposed(self, y: Tensor) -> Tensor:
         """The transposed of `apply`."""
         if not self.operators:
             # The roots of the volumes, which make the basis orthonormal, commute with what acts point by point.
-            return self._enter(_apply(self.blocks.mT, self._leave(y))) - self.rates * y
+            across = _apply(self.blocks.transpose(0, 1), self._leave(y))
+            return torch.addcmul(self._enter(across), self.rates, y, value=-1)
         with torch.enable_grad():
             x = torch.zeros_like(y).requires_grad_()
             return torch.autograd.grad(self.apply(x), x, y)[0]
 
     def _near(self, x: Tensor) -> Tensor:
-        return _apply(self.nearby, x.movedim(1, -1)).movedim(-1, 1)
+        return _apply(self.nearby, x.transpose(0, 1)).transpose(0, 1)
 
     def _near_transposed(self, x: Tensor) -> Tensor:
-        return _apply(self.nearby.mT, x.movedim(1, -1)).movedim(-1, 1)
+        return _apply(self.nearby.transpose(0, 1), x.transpose(0, 1)).transpose(0, 1)
 
     def inverse_transposed(self, y: Tensor) -> Tensor:
         """Solve the transposed equation in the basis."""
-        return minimal_residual(self.transposed, self._near_transposed, y, tolerance=self.tolerance)[0]
+        # A single field's equation is its own transposed.
+        known = self.directions if len(self.rates) == 1 and not self.operators else self.across
+        return minimal_residual(self.transposed, self._near_transposed, y, tolerance=self.tolerance, directions=known)[
+            0
+        ]
 
-    def _enter(self, points: Tensor) -> Tensor:
-        x = points.view(len(points), *self.grid, points.shape[-1]).movedim(-1, 1)
+    def _enter(self, planes: Tensor) -> Tensor:
+        x = planes.transpose(0, 1).reshape(planes.shape[1], len(planes), *self.grid)
         return x if self.basis is None else self.basis.to_modes(x)
 
     def _leave(self, x: Tensor) -> Tensor:
         x = x if self.basis is None else self.basis.from_modes(x)
-        return x.movedim(1, -1).reshape(len(x), -1, x.shape[1])
+        return x.flatten(2).transpose(0, 1)
 
 
 class _Inverse(torch.autograd.Function):
@@ -194,24 +219,46 @@ class _Inverse(torch.autograd.Function):
             return None, ctx.core.inverse_transposed(slope)
 
 
+def _as_states(planes: Tensor, order: list[int]) -> Tensor:
+    """States ``(batch, n)`` from planes ``(fields, batch, points)``, of which the i-th is field ``order[i]``."""
+    places = sorted(range(len(order)), key=order.__getitem__)
+    return torch.stack([planes[i] for i in places], -1).flatten(1)
+
+
+def _rows(x: Tensor, chosen: list[int]) -> Tensor:
+    """Some of the planes."""
+    if chosen == list(range(chosen[0], chosen[0] + len(chosen))) if chosen else True:
+        return x.narrow(0, chosen[0] if chosen else 0, len(chosen))
+    return torch.stack([x[i] for i in chosen])
+
+
+def _block(matrix: Tensor, rows: list[int], columns: list[int]) -> Tensor:
+    """Some rows and columns."""
+    return _rows(_rows(matrix, rows).transpose(0, 1), columns).transpose(0, 1)
+
+
 def small_inverse(matrix: Tensor) -> Tensor:
-    """Inverses of many small matrices ``(..., m, m)``; in closed form up to two rows, which is much faster."""
-    m = matrix.shape[-1]
+    """Inverses of many small matrices ``(m, m, ...)``; in closed form up to two rows, which is much faster."""
+    m = len(matrix)
     if m == 1:
         return 1.0 / matrix
     if m == 2:
-        a, b, c, d = matrix.flatten(-2).unbind(-1)
-        return torch.stack([d, -b, -c, a], -1).unflatten(-1, (2, 2)) / (a * d - b * c)[..., None, None]
-    return torch.linalg.inv_ex(matrix)[0]
+        a, b, c, d = matrix.flatten(0, 1)
+        return torch.stack([d, -b, -c, a]).div_(a * d - b * c).unflatten(0, (2, 2))
+    return torch.linalg.inv_ex(matrix.movedim((0, 1), (-2, -1)))[0].movedim((-2, -1), (0, 1))
 
 
 def _product(a: Tensor, b: Tensor) -> Tensor:
-    """Products of many small matrices; column by column, which is faster than sums over so few entries."""
-    parts = [a[..., :, j, None] * b[..., None, j, :] for j in range(a.shape[-1])]
-    return functools.reduce(torch.add, parts)
+    """Products of many small matrices, rows and columns first."""
+    value = a[:, 0, None] * b[None, 0]
+    for j in range(1, a.shape[1]):
+        value = torch.addcmul(value, a[:, j, None], b[None, j])
+    return value
 
 
 def _apply(matrix: Tensor, vector: Tensor) -> Tensor:
-    """Products of many small matrices with vectors."""
-    parts = [matrix[..., j] * vector[..., j, None] for j in range(vector.shape[-1])]
-    return functools.reduce(torch.add, parts)
+    """Products of many small matrices ``(m, k, ...)`` with vectors ``(k, ...)``."""
+    value = matrix[:, 0] * vector[0]
+    for j in range(1, len(vector)):
+        value = torch.addcmul(value, matrix[:, j], vector[j])
+    return value

@@ -85,6 +85,7 @@ class OnePerRow(Wanted):
         rows = rank[self.order].split(counts)
         inside = [None] * len(counts) if theta is None else theta[self.order].split(counts)
         self.at_start = counts[0]
+        self.counts = counts
         self.places = {
             number - 1: Place(rows[number], inside[number]) for number, n in enumerate(counts) if n and number
         }
@@ -92,6 +93,11 @@ class OnePerRow(Wanted):
     def pick(self, u0: Tensor, kept: list[Tensor]) -> Tensor:
         states = torch.cat([u0[self.path[self.order[: self.at_start]]], *kept])
         return torch.empty_like(states).index_copy(0, self.order, states)
+
+    def apart(self, rows: Tensor) -> list[Tensor]:
+        """What belongs to each of `places`, of rows ``(n, ...)`` in the order in which they were asked for."""
+        parts = rows[self.order].split(self.counts)
+        return [parts[k + 1] for k in self.places]
 
 
 def run(

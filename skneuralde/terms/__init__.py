@@ -6,6 +6,7 @@ from skneuralde.terms.check import check_term
 from skneuralde.terms.inputs import Inputs
 from skneuralde.terms.jumps import BoundedRate, MoveBy
 from skneuralde.terms.known import Constant, Known, PerPath, UserModule
+from skneuralde.terms.levels import learned_network, set_level
 from skneuralde.terms.mlp import MLP
 from skneuralde.terms.network import Network
 from skneuralde.terms.resolve import (
@@ -39,6 +40,7 @@ __all__ = [
     "UserModule",
     "check_term",
     "has_known_units",
+    "learned_network",
     "rate_bound",
     "resolve",
     "resolve_affect",
@@ -46,6 +48,7 @@ __all__ = [
     "resolve_known_affect",
     "resolve_known_rate",
     "resolve_rate",
+    "set_level",
     "summands",
     "trainable",
 ]

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,6 +12,17 @@ from skneuralde.problems import Jump, Problem
 from tests.learnable_equations import direct
 
 SIGMA, RATE, MEAN, STD, H = 0.3, 0.5, -1.0, 0.6, 0.1
+
+
+class Rate(torch.nn.Module):
+    """A constant rate of which a parameter is the logarithm."""
+
+    def __init__(self, log):
+        super().__init__()
+        self.log = log
+
+    def forward(self, t, u):
+        return self.log.exp().expand(len(u))
 
 
 class Walk(torch.nn.Module):
@@ -23,7 +35,7 @@ class Walk(torch.nn.Module):
         self.mean = torch.nn.Parameter(torch.tensor(MEAN, dtype=torch.float64))
 
     def model(self):
-        jump = Jump(lambda t, u: self.rate.exp().expand(len(u)), lambda t, u, z: u + self.mean + self.std.exp() * z)
+        jump = Jump(Rate(self.rate), lambda t, u, z: u + self.mean + self.std.exp() * z)
         model = Model(Problem(0.0, lambda t, u: self.sigma.exp().expand_as(u), jumps=(jump,)))
         model.propagator = JumpSplitting(LocalLinearisation(), most=4)
         return model
@@ -93,3 +105,33 @@ def test_small_jumps_that_imitate_diffusion_cost():
     law = clear.model().law(objective.transitions)
     cost = objective.values(clear.model(), objective.items, seed=0) + law.log_density(objective.targets)
     assert float(cost.mean()) < 1e-6
+
+
+def two_channels(*rates):
+    """Jumps that nobody could see, at rates of which parameters are learned."""
+    model = Model(Problem(0.0, SIGMA, jumps=[Jump(rate, lambda t, u: u + 1e-6) for rate in rates]))
+    model.propagator = JumpSplitting(LocalLinearisation(), most=2)
+    return model
+
+
+def learned(rate):
+    return Rate(torch.nn.Parameter(torch.tensor(rate, dtype=torch.float64).log()))
+
+
+@pytest.mark.parametrize(
+    ("rates", "charged"),
+    [
+        ((1e-3, 2e-3), 0.0),
+        ((learned(1e-3), 2e-3), 1e-3),
+        ((1e-3, learned(2e-3)), 2e-3),
+        ((learned(1e-3), learned(2e-3)), 3e-3),
+    ],
+)
+def test_only_jumps_at_learned_rates_cost(rates, charged):
+    objective = likelihood(100)
+    model = two_channels(*rates)
+    objective.start_epoch(model, 1)
+    assert objective.jump_cost == pytest.approx(0.5 / (1 + 100 * charged * H))
+    law = model.law(objective.transitions)
+    cost = objective.values(model, objective.items, seed=0) + law.log_density(objective.targets)
+    np.testing.assert_allclose(cost.detach(), (0.1 + objective.jump_cost) * charged * H, rtol=2e-3, atol=1e-12)

@@ -52,3 +52,21 @@ def test_known_rates_have_no_branch():
     assert len(both((seen,), drift=lambda t, u: level.expand_as(u))[2]) == 1
     with torch.no_grad():
         assert both((learned,))[2] == []
+
+
+def test_a_branch_along_fixed_steps_begins_at_its_jump():
+    rows = []
+
+    def drift(t, u):
+        rows.append(len(u))
+        return -u
+
+    rate = torch.tensor([2.0], dtype=torch.float64, requires_grad=True)
+    jump = Jump(lambda t, u: rate * (1 + t), lambda t, u: u + 1, bound=4.0)
+    simulation, *_ = both((jump,), drift=drift, diffusion=lambda t, u: 0.5 + 0 * u)
+    together = sum(rows)
+    rows.clear()
+    with torch.no_grad():
+        simulation.run(times=torch.cat([simulation.times, simulation.times[-1:]]))
+    # It is uniform over the path, and one more stop of either.
+    assert 1.3 * sum(rows) < together < 1.75 * sum(rows)

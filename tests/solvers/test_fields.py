@@ -7,6 +7,7 @@ import pytest
 import torch
 from scipy.integrate import solve_ivp
 
+from skneuralde.datasets import abc_problem
 from skneuralde.problems import Advection, Dirichlet, Laplacian, Positive, Problem
 from skneuralde.solvers import choose_solver, get_solver, solve
 
@@ -118,6 +119,20 @@ def test_everything_at_once_against_a_dense_method(name):
     torch.testing.assert_close(ys, expected, rtol=0, atol=5e-4)
 
 
+def test_rosenbrock_solves_with_an_operator_of_the_users_own():
+    """Of which only products with vectors are known; the same diffusion with its basis tells the answer."""
+
+    def spread(u):
+        return 40.0 * (torch.roll(u, 1, 1) + torch.roll(u, -1, 1) - 2 * u)
+
+    u0, ts = noise(20, 1), [0.0, 0.1, 1.0, 5.0]
+    own, known = (Problem(lambda t, u: u - u**3, operator=op) for op in (spread, Laplacian(40.0, 1.0, "periodic")))
+    expected = solve(known, u0, ts, solver="etdrk4", rtol=1e-8, atol=1e-9).ys
+    solution = solve(own, u0, ts, solver="rosenbrock", rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(solution.ys, expected, rtol=0, atol=2e-4)
+    assert solution.stats.steps.item() < 60
+
+
 @pytest.mark.parametrize(("name", "order"), [("rosenbrock", 3), ("etdrk4", 4), ("rock2", 2), ("rkc2", 2)])
 def test_order_on_a_field(name, order):
     problem = Problem(lambda t, u: torch.sin(2 * t) * u - u**3, operator=Laplacian([0.05, 0.0], 0.3, "periodic"))
@@ -190,6 +205,15 @@ def test_a_field_does_not_know_its_batch_mates(name):
         alone = solve(problem, u0[i], [0.0, 0.2, 3.0], solver=name)
         torch.testing.assert_close(alone.ys[0], together.ys[0, i], rtol=1e-9, atol=1e-12)
         assert alone.stats.steps.item() == together.stats.steps[0, i]
+
+
+def test_few_evaluations_for_a_field_that_comes_to_rest():
+    u0, ts = noise(30, 30, 3), np.arange(0.0, 101.0, 5.0)
+    fine = solve(abc_problem((30, 30)), u0, ts, solver="etdrk4", rtol=1e-8, atol=1e-8).ys[0]
+    solution = solve(abc_problem((30, 30)), u0, ts)
+    errors = (solution.ys[0] - fine).flatten(1).norm(dim=1) / fine.flatten(1).norm(dim=1)
+    assert errors.max() < 1e-3
+    assert solution.stats.drift_evaluations < 120
 
 
 def test_three_axes():

@@ -45,19 +45,57 @@ def trajectory(noise, rows, *, name, rtol=1e-4, aside=False, scale=None, **optio
 
 
 METHODS = [("diagonal", "sosri2"), ("additive", "sosra"), (None, "tsit5"), (None, "rosenbrock")]
+#: The same by steps of a fixed size, and methods that have no others.
+FIXED = [("diagonal", "sosri2"), ("additive", "sosra"), (None, "bs3"), ("diagonal", "euler"), ("diagonal", "platen")]
+STEPS = [(*method, {"rtol": 1e-3}) for method in METHODS] + [(*method, {"rtol": None, "dt": 0.1}) for method in FIXED]
 
 
-@pytest.mark.parametrize("name", ["tsit5", "rosenbrock"])
-def test_jump_times_are_roots_of_the_integrated_rate(name):
+def roots_of_a_rising_rate(name, **steps):
+    """Jump times of rate t, their exact values, and the final counts: none may be left out."""
     clocks = Clocks(0, torch.arange(50), torch.zeros(50, dtype=torch.int64), 1)
     integral = clocks.arrivals(0, torch.full((50, 1), 4.5, dtype=torch.float64))
     times = torch.tensor([0.0, 3.0], dtype=torch.float64)
     u0 = torch.zeros(50, 1, dtype=torch.float64)
     rising = Problem(None, jumps=(Jump(lambda t, u: t, count),))
-    run = integrate(rising, u0, times, solver=get_solver(name), clocks=clocks, rtol=1e-6)
+    run = integrate(rising, u0, times, solver=get_solver(name), clocks=clocks, **steps)
     log = run.jumps.of_channel(0)
-    torch.testing.assert_close(log.elapsed, (2.0 * integral[integral.isfinite()]).sqrt(), rtol=0, atol=1e-5)
-    assert torch.equal(run.values[:, -1, 0], integral.isfinite().sum(1).double())
+    assert torch.equal(run.values[:, -1, 0], torch.bincount(log.path, minlength=50).double())
+    exact = torch.where(integral.isfinite(), (2.0 * integral).sqrt(), torch.nan)
+    return log, exact
+
+
+@pytest.mark.parametrize(
+    ("name", "steps"),
+    [("tsit5", {"rtol": 1e-6}), ("rosenbrock", {"rtol": 1e-6}), ("bs3", {"rtol": None, "dt": 0.4})],
+)
+def test_jump_times_are_roots_of_the_integrated_rate(name, steps):
+    log, exact = roots_of_a_rising_rate(name, **steps)
+    torch.testing.assert_close(log.elapsed, exact[exact.isfinite()], rtol=0, atol=1e-5)
+
+
+def test_jump_times_along_fixed_steps_are_as_accurate_as_the_method():
+    errors = []
+    for dt in (0.2, 0.05, 0.0125):
+        log, exact = roots_of_a_rising_rate("euler", rtol=None, dt=dt)
+        early = log.number < 2
+        errors.append((log.elapsed - exact[log.path, log.number.clamp_max(exact.shape[1] - 1)])[early].abs().mean())
+    # Euler's hazards are half a step behind, and so are the jumps.
+    assert abs(math.log(errors[0] / errors[-1]) / math.log(16.0) - 1.0) < 0.1
+    assert abs(errors[-1] / (0.5 * 0.0125) - 1.0) < 0.1
+
+
+@pytest.mark.parametrize(("name", "order"), [("sosri2", 1.5), ("euler", 0.5)])
+def test_jump_times_along_fixed_steps_have_the_order_of_the_method(name, order):
+    jump = Jump(lambda t, u: 1.0 + u[:, 0] ** 2, lambda t, u: 0.5 * u + 0.2)
+    driven = Problem(lambda t, u: -u, lambda t, u: 0.8 * u, jumps=(jump,))
+
+    def first(name, dt):
+        run = solve(driven, [1.0], [0.0, 1.0], solver=name, rtol=None, dt=dt, n_paths=200, random_state=2)
+        return run.jump_times[0][:, 0]
+
+    exact = first("sosri2", 2.0**-8)
+    errors = [(first(name, dt) - exact).abs().nanmedian() for dt in (2.0**-3, 2.0**-6)]
+    assert float((errors[0] / errors[-1]).log2() / 3) > order - 0.15
 
 
 @pytest.mark.parametrize(("noise", "name"), METHODS)
@@ -71,10 +109,10 @@ def test_jumps_hardly_depend_on_the_tolerance(noise, name):
 
 
 @pytest.mark.parametrize("aside", [False, True])
-@pytest.mark.parametrize(("noise", "name"), METHODS)
-def test_answers_do_not_depend_on_batch_mates(noise, name, aside):
-    every = trajectory(noise, range(30), name=name, aside=aside, rtol=1e-3)
-    some = trajectory(noise, range(0, 30, 7), name=name, aside=aside, rtol=1e-3)
+@pytest.mark.parametrize(("noise", "name", "steps"), STEPS)
+def test_answers_do_not_depend_on_batch_mates(noise, name, steps, aside):
+    every = trajectory(noise, range(30), name=name, aside=aside, **steps)
+    some = trajectory(noise, range(0, 30, 7), name=name, aside=aside, **steps)
     torch.testing.assert_close(every.values[::7], some.values, rtol=1e-10, atol=0)
 
 
@@ -90,8 +128,8 @@ def test_side_steps_lead_to_the_same_states_and_jumps(noise, name):
 
 
 @pytest.mark.parametrize("aside", [False, True])
-@pytest.mark.parametrize(("noise", "name"), METHODS)
-def test_the_steps_for_gradients_lead_to_the_same_states(noise, name, aside):
+@pytest.mark.parametrize(("noise", "name", "steps"), STEPS)
+def test_the_steps_for_gradients_lead_to_the_same_states(noise, name, steps, aside):
     class Scale(torch.nn.Module):
         def __init__(self):
             super().__init__()
@@ -102,8 +140,8 @@ def test_the_steps_for_gradients_lead_to_the_same_states(noise, name, aside):
 
     scale = Scale()
     with torch.no_grad():
-        plain = trajectory(noise, range(10), name=name, aside=aside, scale=scale, rtol=1e-3).values
-    values = trajectory(noise, range(10), name=name, aside=aside, scale=scale, rtol=1e-3).values
+        plain = trajectory(noise, range(10), name=name, aside=aside, scale=scale, **steps).values
+    values = trajectory(noise, range(10), name=name, aside=aside, scale=scale, **steps).values
     torch.testing.assert_close(values.detach(), plain, rtol=1e-9, atol=1e-12)
     (slope,) = torch.autograd.grad(values.sum(), scale.scale)
     assert slope != 0.0

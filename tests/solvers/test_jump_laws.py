@@ -74,12 +74,14 @@ def test_kou():
     assert_characteristic(x[:, 0], exponent)
 
 
-@pytest.mark.parametrize("bound", [None, 12.0])
-def test_affine_process_with_a_rate_that_depends_on_the_state(bound):
+@pytest.mark.parametrize(
+    ("bound", "steps"), [(None, {}), (12.0, {}), (None, {"solver": "sosri2", "rtol": None, "dt": 0.1})]
+)
+def test_affine_process_with_a_rate_that_depends_on_the_state(bound, steps):
     pull, level, size, base, slope = 2.0, 1.0, 0.3, 0.5, 1.0
     jump = Jump(lambda t, u: base + slope * u[:, 0].clamp_min(0.0), lambda t, u: u + size, bound=bound)
     problem = Problem(lambda t, u: pull * (level - u), lambda t, u: 0.3 * u.clamp_min(0.0).sqrt(), jumps=(jump,))
-    x, run = simulate(problem, [1.0], 1.0, n_paths=4000)
+    x, run = simulate(problem, [1.0], 1.0, n_paths=4000, **steps)
     speed = pull - slope * size
     limit = (pull * level + base * size) / speed
     assert_mean(x[:, 0], limit + (1.0 - limit) * math.exp(-speed))
@@ -87,7 +89,7 @@ def test_affine_process_with_a_rate_that_depends_on_the_state(bound):
     assert_mean(run.jump_counts[:, 0], base + slope * integral)
 
 
-@pytest.mark.parametrize("steps", [{}, {"solver": "bs3"}])
+@pytest.mark.parametrize("steps", [{}, {"solver": "bs3"}, {"solver": "bs3", "rtol": None, "dt": 0.2}])
 def test_hawkes_process_carries_its_intensity(steps):
     base, decay, kick, end = 1.0, 2.0, 1.0, 3.0
     problem = Problem(lambda t, u: decay * (base - u), jumps=(Jump(lambda t, u: u, lambda t, u: u + kick),))
@@ -109,9 +111,12 @@ def test_birth_and_death():
     torch.testing.assert_close(10.0 + change.double(), x[:, 0], rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("bound", [None, 2.0])
-def test_rate_that_grows_with_time(bound):
-    counts = simulate(Problem(None, jumps=(Jump(lambda t, u: t, lambda t, u: u + 1, bound=bound),)), [0.0], 2.0)[0]
+@pytest.mark.parametrize(
+    ("bound", "steps"), [(None, {}), (2.0, {}), (None, {"solver": "bs3", "rtol": None, "dt": 0.3})]
+)
+def test_rate_that_grows_with_time(bound, steps):
+    problem = Problem(None, jumps=(Jump(lambda t, u: t, lambda t, u: u + 1, bound=bound),))
+    counts = simulate(problem, [0.0], 2.0, **steps)[0]
     assert_mean(counts[:, 0], 2.0)
     assert_mean((counts[:, 0] - 2.0) ** 2, 2.0)
 

@@ -6,6 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from scipy.integrate import solve_ivp
 
 from skneuralde.problems import Problem
 from skneuralde.solvers import Status, get_solver, integrate, solve
@@ -161,6 +162,53 @@ def test_every_time_wanted_of_a_stiff_forcing(name, stiffness):
     assert (solution.ys[0, :, 0] - torch.cos(ts)).abs().max() < 2e-3
 
 
+@pytest.mark.parametrize("theta", [0.2, 0.5, 0.9, 1.0])
+def test_rosenbrock_inside_a_step(theta):
+    """Of second order, which leaves the third order of the whole as it is, and at the end the step itself."""
+    solver, errors = get_solver("rosenbrock"), []
+    equation, t = equation_of(Problem(autonomous), 2.0), torch.zeros(1, 1, dtype=torch.float64)
+    equation.counter.depends_on_time = False
+    for h in (0.1, 0.025):
+        step = solver.step(equation, t, h, START, None, None)
+        inside = solver.inside(torch.full_like(t, theta), START, step.stages)
+        if theta == 1.0:
+            torch.testing.assert_close(inside, step.u1, rtol=1e-14, atol=1e-14)
+        errors.append((inside - exact(autonomous, theta * h)).norm().item())
+    assert math.log(errors[0] / errors[1], 4) > (3.85 if theta == 1.0 else 2.85)
+
+
+def test_rosenbrock_inside_a_step_forgets_stiff_components():
+    equation, t = equation_of(Problem(lambda t, u: -1e9 * u), 2.0), torch.zeros(1, 1, dtype=torch.float64)
+    step = get_solver("rosenbrock").step(equation, t, 1.0, START, None, None)
+    for theta in (0.1, 0.5, 0.9):
+        inside = get_solver("rosenbrock").inside(torch.full_like(t, theta), START, step.stages)
+        torch.testing.assert_close(inside, (1 - theta) ** 3 * START, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("stiffness", [1e2, 1e6])
+def test_rosenbrock_inside_a_step_follows_what_forces_a_stiff_component(stiffness):
+    def law(t, u):
+        x, y, z = u.unbind(-1)
+        return torch.stack([y, -x, stiffness * (x - z)], -1)
+
+    ts = torch.linspace(0, 6, 301, dtype=torch.float64)
+    solution = solve(Problem(law), [1.0, 0.0, 1.0], ts, solver="rosenbrock", rtol=1e-4, atol=1e-4)
+    near, far = stiffness**2 / (1 + stiffness**2), stiffness / (1 + stiffness**2)
+    expected = near * torch.cos(ts) + far * torch.sin(ts) + (1 - near) * torch.exp(-stiffness * ts)
+    assert solution.stats.steps.item() < 60  # so that most times are inside steps
+    assert (solution.ys[0, :, 2] - expected).abs().max() < 1e-3
+
+
+def test_rosenbrock_takes_long_steps_to_rest():
+    """Fifteen decades of time, half of them at rest: the wanted times shorten no step, and growth does not lag."""
+    rates = torch.tensor([1e8, 1e4, 1.0], dtype=torch.float64)
+    ts = torch.cat([torch.zeros(1), torch.logspace(-9, 6, 200)]).double()
+    solution = solve(Problem(lambda t, u: -rates * u), torch.ones(3), ts, solver="rosenbrock", dtype=torch.float64)
+    expected = torch.exp(-ts[:, None] * rates)
+    assert (solution.ys[0] - expected).abs().max() < 5e-3
+    assert solution.stats.steps.item() < 100
+
+
 def test_robertson():
     """Three species whose rates differ by nine orders of magnitude; Hairer and Wanner (1996), section IV.10."""
 
@@ -173,6 +221,29 @@ def test_robertson():
     expected = torch.tensor([0.7158270688, 9.185534765e-6, 0.2841637457], dtype=torch.float64)
     torch.testing.assert_close(solution.ys[0, -1], expected, rtol=2e-4, atol=0)
     assert solution.stats.steps.item() < 300
+
+
+def test_van_der_pol_against_scipy():
+    """A relaxation oscillator whose jumps are a million times faster than the rest."""
+
+    def law(t, u):
+        x, y = u.unbind(-1)
+        return torch.stack([y, 1e3 * ((1 - x**2) * y) - x], -1)
+
+    ts = np.linspace(0.0, 1200.0, 25)
+    expected = solve_ivp(
+        lambda t, y: [y[1], 1e3 * (1 - y[0] ** 2) * y[1] - y[0]],
+        (0, 2000),
+        [2.0, 0.0],
+        "Radau",
+        ts,
+        rtol=1e-9,
+        atol=1e-10,
+    ).y.T
+    solution = solve(Problem(law), [2.0, 0.0], ts, solver="rosenbrock", rtol=1e-5, atol=1e-7)
+    # After a jump the position tells when it was.
+    assert np.abs(solution.ys[0, :, 0].numpy() - expected[:, 0]).max() < 5e-3
+    assert solution.stats.steps.item() < 800
 
 
 def test_many_states_without_an_operator_are_refused():

@@ -1,0 +1,107 @@
+"""Fixed steps whose jumps are met on the way: those of rates that are integrated along the path."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from skneuralde.noise import Increments
+from skneuralde.solvers.base import Task
+from skneuralde.solvers.cells import snapped
+from skneuralde.solvers.control import FAR_OFF, Controller, smallest_step
+from skneuralde.solvers.drawing import Source
+from skneuralde.solvers.loop import Front
+from skneuralde.solvers.march import Marcher
+from skneuralde.solvers.searching import Searching
+from skneuralde.solvers.strides import Strides
+
+
+class Gridded(Searching):
+    """Steps that end on the boundaries of cells of length dt, and before where a path jumps; counted in cells."""
+
+    def __init__(self, method: Marcher, task: Task):
+        assert task.dt is not None
+        self.dt = task.dt
+        super().__init__(method, task, Steady(), Finite())
+
+    @property
+    def looks_inside(self) -> bool:
+        return False
+
+    def counted(self, elapsed: Tensor) -> Tensor:
+        return snapped(elapsed / self.dt)
+
+    def strides_to(self, stops: Tensor, rows: Tensor | None) -> Strides:
+        source = None if self.task.noise is None else self.source(rows)
+        return CellByCell(stops, self.dt, source, self.idle)
+
+    def source(self, rows: Tensor | None) -> Source:
+        noise, start = self.task.noise, self.start
+        assert noise is not None
+        if rows is not None:
+            noise, start = noise.select(rows), start[rows]
+        return Source.of_steps(noise, start, self.dt, self.method, self.task.u0.dtype)
+
+    def begin(self, u0: Tensor, f0: Tensor, g0: Tensor | None, end: Tensor) -> Front:
+        carry = self.method.first_carry(self.equation, self.start, u0, f0)
+        shortest, whole = self.strides.smallest(self.start, end), torch.ones_like(end)
+        pace = self.direction * self.dt
+        return Front.begin(u0, carry, None, self.start, pace, torch.zeros_like(end), end, whole, whole, shortest)
+
+
+class CellByCell(Strides):
+    """Steps to the next whole number, or to a stop before it.
+
+    Parameters
+    ----------
+    stops : float64 Tensor of shape (batch, n) or (1, n)
+        Non-decreasing, in cells.
+    dt : float
+        Length of a cell.
+    source : Source or None
+        Of the noise.
+    idle : int
+        Components of the state that no noise moves, behind the others.
+    """
+
+    def __init__(self, stops: Tensor, dt: float, source: Source | None, idle: int):
+        self.stops = torch.cat([stops, torch.full_like(stops[:, :1], torch.inf)], 1)
+        self.unit, self.source, self.idle = dt, source, idle
+
+    def target(self, rows: Tensor, elapsed: Tensor, proposal: Tensor, end: Tensor) -> Tensor:
+        here = self.stops.expand(len(rows), -1) if len(self.stops) == 1 else self.stops[rows]
+        stop = here.gather(1, torch.searchsorted(here.contiguous(), elapsed, right=True))
+        return torch.minimum(torch.minimum(elapsed.floor() + 1.0, stop), end)
+
+    def noise(self, rows: Tensor, elapsed: Tensor, target: Tensor) -> Increments | None:
+        if self.source is None:
+            return None
+        noise = self.source.over(rows, elapsed[:, 0], target[:, 0])
+        if not self.idle:
+            return noise
+        nothing = noise.w.new_zeros(len(noise.w), self.idle)
+        area = None if noise.area is None else torch.cat([noise.area, nothing], 1)
+        return Increments(torch.cat([noise.w, nothing], 1), area)
+
+    def smallest(self, start: Tensor, end: Tensor) -> Tensor:
+        return smallest_step(start / self.unit, end)
+
+
+@dataclass(frozen=True)
+class Steady(Controller):
+    """Proposes the same step all the time; none after a step that led nowhere."""
+
+    first_memory, first_error = 1.0, 1.0
+
+    def update(self, length: Tensor, proposal: Tensor, ratio: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.where(ratio <= 1.0, proposal, 0.0), memory
+
+
+class Finite:
+    """Any error is good enough where the state is finite."""
+
+    def ratio(self, error: Tensor | None, u0: Tensor, u1: Tensor, floor: Tensor | None = None) -> Tensor:
+        """1 where a step is good enough, (batch, 1), else the largest ratio."""
+        return torch.where(u1.isfinite().all(1, keepdim=True), 1.0, FAR_OFF).double()
