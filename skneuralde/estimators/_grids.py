@@ -27,7 +27,12 @@ def state_shape(y: Any, grid: Any) -> tuple[int, ...] | None:
         If y does not fit the grid.
     """
     told = None if grid is None else _read_grid(grid)
-    shape = field_shape(y, told) if is_xarray(y) else np.shape(y)
+    if is_xarray(y):
+        shape = field_shape(y, told)
+    elif hasattr(y, "shape"):
+        shape = tuple(y.shape)
+    else:
+        shape = np.asarray(y).shape
     if len(shape) > 2:
         state = shape[1:]
         if told not in (None, state[:-1]):
