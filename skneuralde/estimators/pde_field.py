@@ -157,7 +157,8 @@ time_unit_, series_, n_features_in_, feature_names_in_, device_
     dimension of a DataArray tells the fields apart if it is called "field", "fields" or "variable", or its coordinate
     holds text, or, with ``grid=``, if it is not the grid's; without one there is a single field. Predictions are like
     y, with X's coordinates along the rows; samples and quantiles are arrays. Later y must have fit's coordinates, where
-    they have any.
+    they have any. `GridSearchCV` cannot take rows of a Dataset: give it
+    ``ds.to_dataarray("field").transpose("time", ..., "field")``.
 
     Snapshots at rest fix where fields end, not the law that led them there: early, log-spaced snapshots and several
     initial fields say much more. `fit` warns where nearly all of them are at rest.
