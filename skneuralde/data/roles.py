@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from skneuralde.data.clock import Clock, RawTimes, read_times
+from skneuralde.data.coordinates import Coordinates, as_array, is_xarray
 from skneuralde.data.labels import encode
 from skneuralde.data.layout import (
     InitialState,
@@ -82,6 +83,8 @@ class Roles:
         float32 if y and every numeric column but the time are float32, else float64.
     state : tuple of int or None
         ``(*grid, fields)`` where a row of y is a snapshot of a field; None where it is a state by itself.
+    coordinates : Coordinates or None
+        Of y where it was an xarray object.
     """
 
     time: Source
@@ -97,6 +100,7 @@ class Roles:
     n_outputs: int
     dtype: np.dtype
     state: tuple[int, ...] | None = None
+    coordinates: Coordinates | None = None
 
     @classmethod
     def fit(
@@ -116,7 +120,7 @@ class Roles:
         ----------
         X : array-like, DataFrame, 1-D datetimes or Table
         y : array-like, optional
-            Only its shape, dtype and index are looked at.
+            Only its shape, dtype, index and coordinates are looked at.
         time, series, controls, initial_state
             The estimator's parameters: names (or positions) of columns, names of index levels, or "auto".
         state : tuple of int, optional
@@ -124,6 +128,9 @@ class Roles:
         """
         table = as_table(X)
         refuse_lost_index(table, y, time)
+        coordinates = Coordinates.of(y)
+        if is_xarray(y):
+            y = as_array(y)
         find = Finder(table)
         auto_controls = is_word(controls, "auto")
         by_hand = () if auto_controls else tuple(find.column(key, "controls") for key in listed(controls))
@@ -148,7 +155,20 @@ class Roles:
         n_outputs = _n_outputs(y) if state is None else math.prod(state)
         names = table.names
         return cls(
-            at, by_series, rest, by_hand, initial, begin, layout, names, levels, table.named, n_outputs, dtype, state
+            at,
+            by_series,
+            rest,
+            by_hand,
+            initial,
+            begin,
+            layout,
+            names,
+            levels,
+            table.named,
+            n_outputs,
+            dtype,
+            state,
+            coordinates,
         )
 
     def read(self, X: Any) -> Rows:

@@ -14,6 +14,7 @@ from sklearn.utils import _safe_indexing, check_array
 from sklearn.utils.validation import _check_feature_names, _check_n_features
 
 from skneuralde.data.clock import is_timelike
+from skneuralde.data.coordinates import as_array, is_xarray
 
 _NUMERIC_KINDS = "fiub"
 
@@ -89,7 +90,7 @@ def as_table(X: Any) -> Table:
 
     Parameters
     ----------
-    X : array-like, DataFrame (pandas, polars or any that narwhals reads), or 1-D datetimes
+    X : array-like, DataFrame (pandas, polars or any that narwhals reads), 1-D datetimes, or a 1-D DataArray of times
 
     Raises
     ------
@@ -102,6 +103,8 @@ def as_table(X: Any) -> Table:
         return _frame_table(X, X.index, named=True)
     if nw.dependencies.is_into_dataframe(X):
         return _frame_table(_pandas_from(X), None, named=True)
+    if is_xarray(X):
+        X = _array_of_times(X)
     times = _one_dimensional_times(X)
     if times is not None:
         return _frame_table(pd.DataFrame(index=times), times, named=False)
@@ -150,6 +153,14 @@ def _array_table(X: Any) -> Table:
     if array.ndim == 2 and not sparse.issparse(array) and array.dtype.kind in "OMm" and array.size:
         return _frame_table(pd.DataFrame(array).infer_objects(), None, named=False)
     return Table(check_array(array, ensure_all_finite=False, input_name="X"))
+
+
+def _array_of_times(X: Any) -> np.ndarray:
+    """The numbers of a DataArray; a 1-D one, such as a coordinate, is a column of times."""
+    if hasattr(X, "data_vars"):
+        raise TypeError("X is a Dataset, but its rows are times: give a coordinate, such as X.time.")
+    array = as_array(X)
+    return array[:, None] if array.ndim == 1 and array.dtype.kind in _NUMERIC_KINDS else array
 
 
 def _to_array(X: Any) -> np.ndarray:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import check_array, check_consistent_length
 
+from skneuralde.data.coordinates import Coordinates, as_array, is_xarray
 from skneuralde.data.roles import Roles
 
 
@@ -19,19 +20,22 @@ class Output:
 
     Attributes
     ----------
-    container : {"numpy", "pandas", "polars"}
+    container : {"numpy", "pandas", "polars", "xarray"}
     shape : tuple of int
         Of a row of y: () for one output, (n_outputs,) for several, (*grid, fields) for snapshots of a field.
     names : tuple
         y's name or column names; empty for arrays.
     dtype : dtype
         float32 if everything numeric in fit was, else float64.
+    coordinates : Coordinates, optional
+        Of an xarray object.
     """
 
-    container: Literal["numpy", "pandas", "polars"]
+    container: Literal["numpy", "pandas", "polars", "xarray"]
     shape: tuple[int, ...]
     names: tuple[Any, ...]
     dtype: np.dtype
+    coordinates: Coordinates | None = None
 
     def squeeze(self, values: np.ndarray) -> np.ndarray:
         """Array `(..., n_outputs)` as `(..., *shape)`, in y's dtype."""
@@ -53,6 +57,8 @@ class Output:
         X : the X that was asked for
         """
         array = self.squeeze(values)
+        if self.coordinates is not None:
+            return self.coordinates.like(array, X)
         if self.container == "pandas":
             return self._pandas(array, X)
         if self.container == "polars":
@@ -118,7 +124,7 @@ def read_targets(y: Any, rows: Any, *, roles: Roles) -> Targets:
     Parameters
     ----------
     y : array-like of shape (n_rows,), (n_rows, n_outputs), or (n_rows, *grid, fields) where the roles tell of a grid
-        NaN means not observed.
+        NaN means not observed. An xarray object has the coordinates that the roles tell of, if they do.
     rows : Rows, Table or int
         What y belongs to, for the number of rows.
     roles : Roles
@@ -127,12 +133,15 @@ def read_targets(y: Any, rows: Any, *, roles: Roles) -> Targets:
     Raises
     ------
     ValueError
-        No y, an infinite y, nothing observed at all, or another number of rows or outputs than is expected.
+        No y, an infinite y, nothing observed at all, or another number of rows or outputs, or other coordinates,
+        than are expected.
     """
     if y is None:
         raise ValueError("This estimator requires y to be passed, but the target y is None.")
     container = _container(y)
     names = _names(y)
+    if is_xarray(y):
+        y = as_array(y) if roles.coordinates is None else roles.coordinates.read(y)
     array = _numbers(y, roles.state)
     n_rows = rows if isinstance(rows, int) else rows.n_rows
     check_consistent_length(np.empty(n_rows), array)
@@ -143,11 +152,12 @@ def read_targets(y: Any, rows: Any, *, roles: Roles) -> Targets:
         raise ValueError(
             "Input y contains NaN only: nothing was observed. NaN in y is legal where other rows have a value."
         )
-    return Targets(values, Output(container, array.shape[1:], names, roles.dtype))
+    return Targets(values, Output(container, array.shape[1:], names, roles.dtype, roles.coordinates))
 
 
 def _numbers(y: Any, state: tuple[int, ...] | None) -> np.ndarray:
-    if state is not None and np.ndim(y) > 2 and np.shape(y)[1:] != state:
+    one_field = state is not None and state[-1] == 1 and np.shape(y)[1:] == state[:-1]
+    if state is not None and np.ndim(y) > 2 and np.shape(y)[1:] != state and not one_field:
         raise ValueError(f"y has snapshots of shape {np.shape(y)[1:]}, but the field has the shape {state}.")
     if state is None and getattr(y, "ndim", 0) > 2:
         raise ValueError(
@@ -171,13 +181,17 @@ def _index_of(X: Any) -> pd.Index | None:
     return X.index if isinstance(X, (pd.DataFrame, pd.Series)) else None
 
 
-def _container(y: Any) -> Literal["numpy", "pandas", "polars"]:
+def _container(y: Any) -> Literal["numpy", "pandas", "polars", "xarray"]:
+    if is_xarray(y):
+        return "xarray"
     if isinstance(y, (pd.Series, pd.DataFrame)):
         return "pandas"
     return "polars" if nw.dependencies.is_polars_series(y) or nw.dependencies.is_polars_dataframe(y) else "numpy"
 
 
 def _names(y: Any) -> tuple[Any, ...]:
+    if is_xarray(y):
+        return tuple(y.data_vars) if hasattr(y, "data_vars") else (y.name,)
     if hasattr(y, "columns"):
         return tuple(y.columns)
     return (getattr(y, "name", None),)

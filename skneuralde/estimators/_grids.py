@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from skneuralde.data import Panel
+from skneuralde.data.coordinates import field_shape, is_xarray
 from skneuralde.problems import Laplacian
 
 #: Points of a grid, and intervals, that scales and first guesses are measured on.
@@ -25,8 +26,13 @@ def state_shape(y: Any, grid: Any) -> tuple[int, ...] | None:
     ValueError
         If y does not fit the grid.
     """
-    shape = tuple(y.shape) if hasattr(y, "shape") else np.asarray(y).shape
     told = None if grid is None else _read_grid(grid)
+    if is_xarray(y):
+        shape = field_shape(y, told)
+    elif hasattr(y, "shape"):
+        shape = tuple(y.shape)
+    else:
+        shape = np.asarray(y).shape
     if len(shape) > 2:
         state = shape[1:]
         if told not in (None, state[:-1]):

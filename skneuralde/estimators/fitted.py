@@ -23,6 +23,7 @@ from skneuralde.data import (
     read_targets,
     take_rows,
 )
+from skneuralde.data.coordinates import as_array
 from skneuralde.data.fill import Missing
 from skneuralde.data.timeline import merge, truncate
 from skneuralde.estimators import _fit
@@ -149,7 +150,7 @@ class FittedEquation(RegressorMixin, BaseEstimator):
         check_is_fitted(self)
         estimator, asked, scored = self._started(X, y)
         targets = read_targets(y, len(scored), roles=self.roles_).values[asked]
-        mean = np.asarray(estimator.predict(take_rows(X, asked)), dtype=np.float64).reshape(targets.shape)
+        mean = as_array(estimator.predict(take_rows(X, asked))).astype(np.float64, copy=False).reshape(targets.shape)
         weight = None if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)[asked]
         scored = scored[asked]
         if self._setup.grid:  # the points of a field are observations of the same outputs

@@ -79,7 +79,8 @@ these, default="learn"
     grid : int or tuple of int, optional
         Numbers of points along each axis, where y is flat. By default the middle axes of y.
     spacing : float or tuple of float, optional
-        Distance of neighbouring points; by default that of y's coordinates if it is an xarray object, else 1.
+        Distance of neighbouring points; by default that of y's coordinates, which must be uniform, if it is an xarray
+        object, and 1 along axes without any.
     boundary : str, Dirichlet or tuple of these, default="neumann"
         One for all axes, or one for each: "neumann", "neumann_cell", "periodic", "dirichlet"; see `Laplacian`.
     stages : "auto" or sequence of {"collocation", "shooting", "path"}, default="auto"
@@ -162,6 +163,14 @@ time_unit_, series_, n_features_in_, feature_names_in_, device_
     before and after, or by those around. A 2-D y without ``grid=`` has no space: each row is a single point, and the
     equation an ordinary one. Only an initial state tells where a run is: a new one starts by ``update_state(X0,
     y0)``.
+
+    y may be an xarray object (install ``skneuralde[xarray]``) and X a 1-D DataArray of times: ``fit(ds.time, ds)``. The
+    first dimension is the rows, the others are the grid, in y's order. A Dataset has a variable per field. The last
+    dimension of a DataArray tells the fields apart if it is called "field", "fields" or "variable", or its coordinate
+    holds text, or, with ``grid=``, if it is not the grid's; without one there is a single field. Predictions are like
+    y, with X's coordinates along the rows; samples and quantiles are arrays. Later y must have fit's coordinates, where
+    they have any. `GridSearchCV` cannot take rows of a Dataset: give it
+    ``ds.to_dataarray("field").transpose("time", ..., "field")``.
 
     Snapshots at rest fix where fields end, not the law that led them there: early, log-spaced snapshots and several
     initial fields say much more. `fit` warns where nearly all of them are at rest.
@@ -376,8 +385,11 @@ time_unit_, series_, n_features_in_, feature_names_in_, device_
         return guess_diffusivity(panel, states, self._state, self._laplacian(1.0))
 
     def _laplacian(self, diffusivity: Any) -> Laplacian:
-        spacing: Any = 1.0 if self.spacing is None else self.spacing
-        if not isinstance(spacing, Real):
+        spacing: Any = self.spacing
+        if spacing is None:
+            coordinates = self.roles_.coordinates
+            spacing = 1.0 if coordinates is None else coordinates.spacing(self.grid_)
+        elif not isinstance(spacing, Real):
             spacing = tuple(float(step) for step in spacing)
         boundary = tuple(self.boundary) if isinstance(self.boundary, (list, tuple)) else self.boundary
         return Laplacian(diffusivity, spacing, boundary, ndim=len(self.grid_))
