@@ -1,7 +1,8 @@
 """What is learned from fields that py-pde has simulated, against the numbers in its equations, over ten seeds.
 
-Data: ``tests/estimators/data/pypde_fields.npz``, made by ``tools/pypde_fields.py``. Seeds draw the network's weights, the
-points of collocation and the noise, whose standard deviation is 1% of the largest value of a field. All settings default.
+Data: ``tests/estimators/data/pypde_fields.npz``, made by ``tools/pypde_fields.py``. Seeds draw the network's weights,
+the points of collocation and the noise, whose standard deviation is 1% of the largest value of a field. All settings
+are the defaults.
 """
 
 import sys

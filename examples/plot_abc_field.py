@@ -8,9 +8,10 @@ diffusion and the source are known, the reaction is a network with 50 hidden uni
 100 x 100 points.
 
 By t = 5 all is nearly at rest. So those saves tell where the fields end, not the law that leads there: `fit` warns, and
-the law that it learns passes through the rest and is wrong elsewhere. With five initial fields and twenty early saves,
-log-spaced from 0.01 to 5, the same network learns the law to a percent or two, and predicts an initial field that it has
-never seen to 0.02%. How good that is, is told by a rival that knows no law: the training field with the nearest start, replayed.
+the law that it learns is right at rest and wrong elsewhere. With five initial fields and twenty early saves, log-spaced
+from 0.01 to 5, the same network learns the law to a percent or two, and predicts an initial field that it has never
+seen to 0.02%. How good that is, is told by a rival that knows no law: the training field with the nearest start,
+replayed.
 """
 
 import argparse

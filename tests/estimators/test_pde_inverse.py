@@ -1,4 +1,4 @@
-"""What is learned from fields that py-pde has simulated (`tools/pypde_fields.py`), against the numbers in its equations."""
+"""What is learned from fields that py-pde has simulated, by `tools/pypde_fields.py`, against what its equations say."""
 
 from pathlib import Path
 
@@ -17,10 +17,10 @@ def data():
 
 
 def fit(data, name, reaction, diffusivity, boundary, noise=0.0, **settings):
-    """A model of one data set, with noise in standard deviations of each field."""
+    """A model of one data set, with noise in units of each field's largest value."""
     values = data[f"{name}_values"]
     shocks = np.random.default_rng(0).standard_normal(values.shape)
-    seen = values + noise * values.std(axis=tuple(range(values.ndim - 1))) * shocks
+    seen = values + noise * values.max(axis=tuple(range(values.ndim - 1))) * shocks
     model = NeuralPDEField(
         reaction, diffusivity, spacing=data[f"{name}_spacing"], boundary=boundary, random_state=0, **settings
     )
@@ -54,8 +54,3 @@ def test_reaction_and_diffusivity_of_a_spreading_species_are_learned_together(da
 def test_the_reaction_is_learned_through_noise(data):
     model = fit(data, "fisher", "mlp", 0.01, "neumann_cell", noise=0.01)
     assert logistic_error(model, data) < 0.10
-
-
-def brusselator(t, u):
-    x, y = u.unbind(-1)
-    return __import__("torch").stack([1.0 + x**2 * y - 4.0 * x, 3.0 * x - x**2 * y], -1)
