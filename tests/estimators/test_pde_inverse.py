@@ -17,10 +17,10 @@ def data():
 
 
 def fit(data, name, reaction, diffusivity, boundary, noise=0.0, **settings):
-    """A model of one data set, with noise in units of each field's largest value."""
+    """A model of one data set, with noise in standard deviations of each field."""
     values = data[f"{name}_values"]
     shocks = np.random.default_rng(0).standard_normal(values.shape)
-    seen = values + noise * values.max(axis=tuple(range(values.ndim - 1))) * shocks
+    seen = values + noise * values.std(axis=tuple(range(values.ndim - 1))) * shocks
     model = NeuralPDEField(
         reaction, diffusivity, spacing=data[f"{name}_spacing"], boundary=boundary, random_state=0, **settings
     )
