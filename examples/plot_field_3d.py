@@ -92,7 +92,9 @@ def main(folder, seed=0):
     rng = np.random.default_rng(seed)
     y, truth = simulate(rng), simulate(rng)
     print(f"Learning from {len(TIMES)} snapshots of {POINTS} x {POINTS} x {POINTS} points ...", flush=True)
-    model = NeuralPDEField(spacing=SPACING, random_state=seed).fit(TIMES[:, None], y)
+    model = NeuralPDEField(spacing=SPACING, stages=("collocation",), max_iter=6, random_state=seed).fit(
+        TIMES[:, None], y
+    )
     visited = y.reshape(-1, 2)
     predicted = model.update_state(TIMES[:1, None], truth[:1]).predict(TIMES[:, None])
     report(model, visited, predicted, truth)
