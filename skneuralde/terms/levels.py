@@ -17,9 +17,9 @@ _HALVINGS = 40
 
 
 def learned_network(term: Term) -> Network | None:
-    """The network that moves a coefficient as a whole; None where it is known or the user's own module."""
+    """The network that moves a coefficient as a whole; None where it is known, learned before, or the user's own."""
     if isinstance(term, Network):
-        return term
+        return None if term.has_learned else term
     if isinstance(term, BoundedRate):
         return learned_network(term.raw)
     parts = term.terms if isinstance(term, Sum) else []

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +20,8 @@ from skneuralde.terms.columns import Columns
 from skneuralde.terms.inputs import Inputs
 from skneuralde.terms.mlp import MLP
 from skneuralde.terms.outputs import OUTPUTS, squares, weighted_sum
+
+Module = TypeVar("Module", bound=nn.Module)
 
 #: Size of a fresh network's output, in units of the output's scale: an equation starts almost without the network.
 _INITIAL_SIZE = 0.1
@@ -39,7 +43,14 @@ class Network(Term):
         Draws the initial weights.
     name : str
         The coefficient's name, for messages.
+
+    Attributes
+    ----------
+    has_learned : bool
+        Whether it comes from another fit, whose weights are where it starts.
     """
+
+    has_learned = False
 
     def __init__(
         self,
@@ -129,6 +140,15 @@ class Network(Term):
                 tangents = (tangents * gain[:, None]) @ weight
             pre = layer(post)
         return pre, tangents.mT, bend
+
+
+def copy_learned(module: Module, dtype: torch.dtype) -> Module:
+    """A copy of coefficients of a fitted equation, to train on."""
+    copied = copy.deepcopy(module).to(dtype)
+    for part in copied.modules():
+        if isinstance(part, Network):
+            part.has_learned = True
+    return copied
 
 
 def _each(x: Tensor, matrices: Tensor) -> Tensor:

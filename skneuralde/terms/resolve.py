@@ -17,7 +17,7 @@ from skneuralde.terms.base import Sum, Term
 from skneuralde.terms.inputs import Inputs
 from skneuralde.terms.known import Constant, Known, PerPath, UserModule
 from skneuralde.terms.mlp import MLP
-from skneuralde.terms.network import Network
+from skneuralde.terms.network import Network, copy_learned
 
 _CHOICES = (
     'None, a number or array, a function of (t, u) or (t, u, c), a torch.nn.Module with the same call, "mlp", an MLP, '
@@ -85,7 +85,7 @@ def resolve(
         return Known(part, label)
 
     def own(part: Any) -> Any:
-        return copy.deepcopy(part).to(inputs.dtype) if isinstance(part, Term) else part
+        return copy_learned(part, inputs.dtype) if isinstance(part, Term) else part
 
     return _resolve([own(part) for part in spec] if is_sum(spec) else own(spec), name, leaf)
 

@@ -16,7 +16,7 @@ from skneuralde.terms.inputs import Inputs
 from skneuralde.terms.jumps import BoundedRate, MoveBy
 from skneuralde.terms.known import Constant, PerPath, UserModule
 from skneuralde.terms.mlp import MLP
-from skneuralde.terms.network import Network
+from skneuralde.terms.network import Network, copy_learned
 from skneuralde.terms.resolve import is_sum, resolve, resolve_known_rate
 
 _CHOICES = (
@@ -77,7 +77,7 @@ def resolve_rate(spec: Any, *, name: str, networks: Networks) -> Term:
         raw = networks.network(mlp, torch.ones(1, dtype=networks.inputs.dtype), name)
         return BoundedRate(raw, bound=networks.max_rate, start=networks.rate)
     if isinstance(spec, Term):  # of a fitted model, such as its jump_rate_
-        return copy.deepcopy(spec).to(networks.inputs.dtype)
+        return copy_learned(spec, networks.inputs.dtype)
     if isinstance(spec, nn.Module):
         return PerPath(UserModule(copy.deepcopy(spec).to(networks.inputs.dtype), name))
     return resolve_known_rate(spec, name=name)
@@ -113,7 +113,7 @@ def resolve_affect(spec: Any, *, name: str, networks: Networks) -> Affect:
     if isinstance(mlp, MLP):
         return MoveBy(Sum([Constant(networks.move), networks.network(mlp, networks.size, name)]))
     if isinstance(spec, Affect):
-        return copy.deepcopy(spec)
+        return copy_learned(spec, networks.inputs.dtype)
     if isinstance(spec, nn.Module):
         return KnownAffect(copy.deepcopy(spec).to(networks.inputs.dtype), name)
     if spec is None or isinstance(spec, str) or inspect.isclass(spec):
