@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -81,8 +82,6 @@ class FieldProblem(nn.Module):
 
     Attributes
     ----------
-    whole : Problem
-        The one that made it.
     drift : FieldDrift
     """
 
@@ -93,8 +92,14 @@ class FieldProblem(nn.Module):
 
     def __init__(self, whole: nn.Module, reaction: Reaction, operators: Operators, state: Sequence[int]):
         super().__init__()
-        self.whole = whole
+        # In a tuple it is no module of this one: functional_call does not bear parts that are registered twice.
+        self._whole = (whole,)
         self.drift = FieldDrift(reaction, operators, state)
+
+    @property
+    def whole(self) -> Any:
+        """The `Problem` that made it."""
+        return self._whole[0]
 
     def check(self, t: Tensor, u: Tensor, c: Tensor | None = None) -> None:
         """Call every coefficient once on states ``(batch, n)`` and refuse what does not fit.
