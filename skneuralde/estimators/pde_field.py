@@ -372,6 +372,12 @@ time_unit_, series_, n_features_in_, feature_names_in_, device_
         if self.grid_:
             fields = self._state[-1]
             states = fill_fields(panel, self.grid_)
+            never = np.isnan(panel.values).reshape(-1, fields).all(axis=0)
+            if never.any():
+                raise ValueError(
+                    f"Field {int(np.argmax(never))} of y was never observed: it is NaN at every point of every row. "
+                    "Leave it out of y."
+                )
             self._rate, self._moving = _typical_rates(panel, states, fields)
             if not warm:
                 self._guess = self._guess_diffusivity(panel, states)
@@ -476,7 +482,8 @@ time_unit_, series_, n_features_in_, feature_names_in_, device_
             return
         if auto and self.stages_ and validation is None and self._solutions_are_close(objective, seed):
             return
-        if "shooting" in chosen:
+        # Short solutions start at snapshots, so that they say nothing of initial states.
+        if "shooting" in chosen and any(p.requires_grad for p in self.model_.problem.drift.parameters()):
             for length in stages.horizons(panel):
                 part = self._curves(panel, self._rows, length)
                 if self._stage("shooting", part, None, history, seed, epochs=_SHOOTING_EPOCHS, horizon=length):

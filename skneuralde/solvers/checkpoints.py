@@ -42,7 +42,7 @@ class _Steps(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, work, values, u, states, carries, *leaves):
-        ctx.work, ctx.leaves = work, leaves
+        ctx.work, ctx.leaves, ctx.paths = work, leaves, len(u)
         ctx.save_for_backward(states, carries)
         return values.clone()
 
@@ -59,6 +59,9 @@ class _Steps(torch.autograd.Function):
             stop -= active
             u_slope, carry_slope, *found = _back(ctx.work, k, u, carry, ctx.leaves, u_slope, carry_slope, wished.get(k))
             totals = [_sum(*pair) for pair in zip(totals, found, strict=True)]
+        if u_slope is not None and len(u_slope) < ctx.paths:
+            # The last paths take no step at all.
+            u_slope = torch.cat([u_slope, u_slope.new_zeros(ctx.paths - len(u_slope), *u_slope.shape[1:])])
         return None, None, u_slope, None, None, *totals
 
 
