@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy.interpolate import griddata
 
 from skneuralde.data.panel import Panel
 
 
-def fill_fields(panel: Panel, grid: tuple[int, ...]) -> np.ndarray:
+def fill_fields(panel: Panel, grid: Sequence[int]) -> np.ndarray:
     """The snapshots of a panel with their gaps filled, ``(n, n_outputs)``.
 
     A point that was observed before and after is interpolated linearly in time, one that was not from the points
@@ -18,7 +20,7 @@ def fill_fields(panel: Panel, grid: tuple[int, ...]) -> np.ndarray:
     ----------
     panel : Panel
         Its values hold the fields at every point, point after point.
-    grid : tuple of int
+    grid : sequence of int
     """
     missing = np.isnan(panel.values)
     partly = missing.any(axis=1) & ~missing.all(axis=1)

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
 
 import numpy as np
-import torch
 
 from skneuralde.data import Panel
 from skneuralde.data.coordinates import field_shape, is_xarray
-from skneuralde.problems import Laplacian
+from skneuralde.data.inpaint import fill_fields
 
-#: Points of a grid, and intervals, that scales and first guesses are measured on.
-_FEW_POINTS, _FEW_INTERVALS = 256, 64
+#: Points of a grid that scales are measured on.
+_FEW_POINTS = 256
+#: An interval moves if a field changes by more than this many standard deviations; fields are nearly all at rest when
+#: the usual run has no more than so many intervals that move.
+_MOVES, _FEW_MOVING = 1e-2, 2
 
 
 def state_shape(y: Any, grid: Any) -> tuple[int, ...] | None:
@@ -57,10 +61,49 @@ def _read_grid(grid: Any) -> tuple[int, ...]:
     return tuple(int(n) for n in sizes)
 
 
-def points_panel(panel: Panel, grid: Sequence[int]) -> Panel:
-    """Some points of all fields as series of their own, ``(n_fields,)`` at each time."""
+def refuse_space(estimator: Any) -> None:
+    """Refuse parameters of space where y has none.
+
+    Raises
+    ------
+    ValueError
+    """
+    given = {
+        "spacing": estimator.spacing is not None,
+        "boundary": estimator.boundary != "neumann",
+        "operator": estimator.operator is not None,
+        "diffusivity": not (isinstance(estimator.diffusivity, str) or estimator.diffusivity is None),
+    }
+    for name, told in given.items():
+        if told:
+            raise ValueError(
+                f"{name}={getattr(estimator, name)!r} needs a grid, but each row of y is a single point. Give y as "
+                "(n_rows, *grid, fields), or name grid=."
+            )
+
+
+def refuse_unseen(panel: Panel, fields: int) -> None:
+    """Refuse a field that nobody looked at, and fields that nobody looked at together.
+
+    Raises
+    ------
+    ValueError
+    """
+    seen = ~np.isnan(panel.values).reshape(len(panel.times), -1, fields)
+    never = ~seen.any(axis=(0, 1))
+    if never.any():
+        raise ValueError(
+            f"Field {int(np.argmax(never))} of y was never observed: it is NaN at every point of every row. Leave it "
+            "out of y."
+        )
+    if not seen.any(axis=1).all(axis=1).any():
+        raise ValueError("No snapshot in y shows every field somewhere, so that none is a state to start from.")
+
+
+def points_panel(panel: Panel, states: np.ndarray, grid: Sequence[int]) -> Panel:
+    """Some points of snapshots without gaps ``(n, n_outputs)``, as series of their own, ``(fields,)`` at each time."""
     points = math.prod(grid)
-    fields = panel.values.reshape(len(panel.times), points, -1)
+    fields = states.reshape(len(panel.times), points, -1)
     chosen = np.sort(np.random.default_rng(0).permutation(points)[:_FEW_POINTS])
     lengths = np.repeat(panel.lengths, len(chosen))
     begin = np.repeat(panel.offsets[:-1], len(chosen))
@@ -87,37 +130,60 @@ def neighbours(panel: Panel, eligible: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return rows[follows], rows[follows + 1]
 
 
-def changes(panel: Panel, states: np.ndarray, fields: int) -> tuple[np.ndarray, np.ndarray]:
-    """Root mean square change of every field between neighbouring rows (intervals, fields), and the times between."""
-    start, stop = neighbours(panel, ~np.isnan(states).any(axis=1))
-    moved = [
-        np.mean((states[b] - states[a]).reshape(-1, fields) ** 2, axis=0) for a, b in zip(start, stop, strict=True)
-    ]
-    return np.sqrt(np.array(moved).reshape(-1, fields)), panel.times[stop] - panel.times[start]
+@dataclass(frozen=True)
+class Changes:
+    """How the fields change between neighbouring rows.
 
-
-def guess_diffusivity(panel: Panel, states: np.ndarray, state: Sequence[int], laplacian: Laplacian) -> np.ndarray:
-    """A first guess of D for each field, (fields,): the usual slope of its change on its Laplacian.
-
-    In each interval by least squares, next to a law that is a polynomial of the fields. Where diffusion is faster than
-    the interval, or snapshots are noisy, it is too small; training goes on from there.
+    Attributes
+    ----------
+    sizes : ndarray of shape (intervals, fields)
+        Root mean squares over the points.
+    lengths : ndarray of shape (intervals,)
+        Times between.
+    moves : bool array of shape (intervals,)
+        Whether some field changes by more than a hundredth of its standard deviation.
+    spread : ndarray of shape (fields,)
+        These deviations.
     """
-    start, stop = neighbours(panel, ~np.isnan(states).any(axis=1))
-    chosen = np.linspace(0, len(start) - 1, min(_FEW_INTERVALS, len(start))).astype(int)
-    guesses = []
-    for a, b in zip(start[chosen], stop[chosen], strict=True):
-        ends = torch.as_tensor(states[[a, b]], dtype=torch.float64).view(2, *state)
-        mean = ends.mean(0, keepdim=True)
-        curvature = laplacian.second_differences(mean).reshape(-1, state[-1]).numpy()
-        change = ((ends[1] - ends[0]) / (panel.times[b] - panel.times[a])).reshape(-1, state[-1]).numpy()
-        u = mean.reshape(-1, state[-1]).numpy()
-        law = np.hstack([np.ones((len(u), 1)), u, u**2, *(u[:, [k]] * u[:, k + 1 :] for k in range(state[-1]))])
-        slopes = [
-            np.linalg.lstsq(np.column_stack([curvature[:, k], law]), change[:, k], rcond=None)[0][0]
-            for k in range(state[-1])
-        ]
-        guesses.append(slopes)
-    guess = np.median(np.array(guesses).reshape(-1, state[-1]), axis=0)
-    # Diffusion that leaves a grid of this spacing as it is over all of the time observed cannot be seen.
+
+    sizes: np.ndarray
+    lengths: np.ndarray
+    moves: np.ndarray
+    spread: np.ndarray
+
+    @classmethod
+    def of(cls, panel: Panel, states: np.ndarray, fields: int) -> Changes:
+        """Measure those of snapshots without gaps, ``(n, n_outputs)``; rows without any are left out."""
+        start, stop = neighbours(panel, ~np.isnan(states).any(axis=1))
+        pairs = zip(start, stop, strict=True)
+        squares = [np.mean((states[b] - states[a]).reshape(-1, fields) ** 2, axis=0) for a, b in pairs]
+        sizes = np.sqrt(np.array(squares).reshape(-1, fields))
+        spread = np.nanstd(states.reshape(-1, fields), axis=0)
+        spread = np.where(spread > 0, spread, 1.0)
+        moves = np.asarray((sizes > _MOVES * spread).any(axis=1))
+        return cls(sizes, panel.times[stop] - panel.times[start], moves, spread)
+
+
+def typical_rates(panel: Panel, states: np.ndarray, fields: int) -> np.ndarray:
+    """How fast each field usually moves where any does, (fields,)."""
+    changes = Changes.of(panel, states, fields)
     span = float(np.ptp(panel.times)) or 1.0
-    return np.maximum(guess, 1e-3 * min(laplacian.axes.spacing) ** 2 / span)
+    if not changes.moves.any():
+        return changes.spread / span
+    rates = changes.sizes[changes.moves] / changes.lengths[changes.moves, None]
+    return np.maximum(np.median(rates, axis=0), 1e-2 * changes.spread / span)
+
+
+def warn_of_rest(panel: Panel, grid: Sequence[int]) -> None:
+    """Warn when the usual run moves in no more than two intervals, and rests in others."""
+    fields = panel.values.shape[1] // math.prod(grid)
+    moves = Changes.of(panel, fill_fields(panel, grid), fields).moves
+    few = _FEW_MOVING * panel.n_series
+    if moves.size > few >= moves.sum():
+        warnings.warn(
+            f"The fields are nearly all at rest: they move in {moves.sum()} of {moves.size} intervals between "
+            "snapshots. Snapshots at rest tell where fields end, not the law that leads there; many laws fit them. Add "
+            "early snapshots, log-spaced in time, and several initial fields.",
+            UserWarning,
+            stacklevel=4,
+        )

@@ -61,8 +61,14 @@ def filters(panel: Panel, setup: Setup) -> bool:
 
 
 def origin_positions(panel: Panel, setup: Setup) -> np.ndarray:
-    """Each series' first position from which it can start, -1 where there is none, ``(n_series,)``."""
-    return first_position(panel, observed(panel) if setup.is_hidden or setup.grid else complete(panel))
+    """Each series' first position from which it can start, -1 where there is none, ``(n_series,)``.
+
+    A state that is not hidden starts where each of its components was observed, those of a field at some point.
+    """
+    if setup.is_hidden:
+        return first_position(panel, observed(panel))
+    seen = ~np.isnan(panel.values).reshape(len(panel.times), setup.n_points, -1)
+    return first_position(panel, seen.any(axis=1).all(axis=1))
 
 
 def starts_of_chains(panel: Panel, setup: Setup) -> np.ndarray:
@@ -132,7 +138,8 @@ def _guess(panel: Panel, setup: Setup) -> States:
 def infer_states(model: Model, panel: Panel, setup: Setup, asked: np.ndarray) -> States:
     """The state at every observation of the series at the positions ``asked``, given those up to there."""
     if setup.grid:
-        return States(observed(panel), fill_fields(panel, setup.grid), None)
+        filled = fill_fields(panel, setup.grid)
+        return States(~np.isnan(filled).any(axis=1), filled, None)
     if not filters(panel, setup):
         return States(complete(panel), panel.values, None)
     wanted = np.isin(panel.series_of, panel.series_of[asked])

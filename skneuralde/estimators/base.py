@@ -6,19 +6,17 @@ import copy
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
-from numbers import Integral, Real
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from sklearn.utils import Tags
-from sklearn.utils._param_validation import Interval, StrOptions
 
 from skneuralde.data import Clock, Panel, Roles, as_panel, check_features, read_targets, weighted_scaling
 from skneuralde.estimators import _fit, _identification, _loss_choice, _models, _uncertainty
 from skneuralde.estimators._coefficients import TermFactory
 from skneuralde.estimators._objectives import (
-    CURVE_LOSSES,
     TRANSITION_LOSSES,
     growing_paths,
     loss_class,
@@ -26,6 +24,7 @@ from skneuralde.estimators._objectives import (
     path_schedule,
     validation_schedule,
 )
+from skneuralde.estimators._parameters import SHARED
 from skneuralde.estimators._scales import Scales
 from skneuralde.estimators._setup import Setup
 from skneuralde.estimators.epoch import EpochState
@@ -37,7 +36,8 @@ from skneuralde.problems import FieldProblem, Problem
 from skneuralde.terms import MLP, has_known_units
 from skneuralde.training import History, Optimizer, Progress, StoppingRule, run_training
 
-_LOSSES = ("auto", *TRANSITION_LOSSES, *CURVE_LOSSES)
+#: Makes the objective of some rows ``(n,)`` of a panel.
+MakeObjective = Callable[[Panel, np.ndarray], Objective]
 
 
 class BaseDifferentialEquation(FittedEquation):
@@ -46,45 +46,7 @@ class BaseDifferentialEquation(FittedEquation):
     A subclass has a constructor and `_build_problem`.
     """
 
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
-        "noise": [StrOptions({"diagonal", "additive", "general"})],
-        "calculus": [StrOptions({"ito", "stratonovich"})],
-        "control_interpolation": [StrOptions({"auto", "next", "linear", "previous"})],
-        "origin": [StrOptions({"auto", "start", "last", "smooth"})],
-        "inputs": ["array-like"],
-        "n_states": [Interval(Integral, 1, None, closed="left"), None],
-        "observation": ["array-like", callable, None],
-        "observation_noise": [
-            StrOptions({"auto", "none", "learn"}),
-            Interval(Real, 0, None, closed="neither"),
-            "array-like",
-        ],
-        "loss": [StrOptions(set(_LOSSES))],
-        "debiased": ["boolean"],
-        "n_paths": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left"), "array-like", callable],
-        "n_predict_paths": [Interval(Integral, 2, None, closed="left")],
-        "solver": [str],
-        "rtol": [Interval(Real, 0, None, closed="neither")],
-        "atol": [Interval(Real, 0, None, closed="left")],
-        "dt": [Interval(Real, 0, None, closed="neither"), None],
-        "max_steps": [Interval(Integral, 1, None, closed="left")],
-        "optimizer": [StrOptions({"auto", "adam", "lbfgs"})],
-        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
-        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-        "tol": [Interval(Real, 0, None, closed="left")],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
-        "early_stopping": ["boolean"],
-        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "warm_start": ["boolean"],
-        "uncertainty": [StrOptions({"laplace", "ensemble"}), None],
-        "n_members": [Interval(Integral, 2, None, closed="left")],
-        "on_epoch": [callable, None],
-        "random_state": ["random_state"],
-        "verbose": ["verbose"],
-        "device": [str, torch.device, None],
-    }
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = SHARED
 
     #: Names of the constructor parameters that are coefficients.
     _coefficients: tuple[str, ...]
@@ -249,17 +211,7 @@ class BaseDifferentialEquation(FittedEquation):
         scales, observation = self._measure(seen, dtype)
         chosen: dict[str, Any] = {"seed": seed, "dtype": dtype, "device": device}
         if warm:
-            setup = _fit.choose_setup(
-                self,
-                panel,
-                self.roles_,
-                self.model_.problem,
-                scales,
-                seed=seed,
-                dtype=dtype,
-                device=device,
-                observation=observation,
-            )
+            setup = _fit.choose_setup(self, panel, self.roles_, self.model_.problem, scales, observation, **chosen)
             _models.renew_observations(self.model_, panel, self._setup, setup, self.observation_noise)
             # Learned and encoded initial states hold where they held before.
             self._setup = replace(setup, start_time=self._setup.start_time)
@@ -304,6 +256,28 @@ class BaseDifferentialEquation(FittedEquation):
 
     def _objectives(self, panel: Panel, X_val: Any, y_val: Any, seed: int) -> tuple[Objective, Objective | None]:
         """What training minimises, and what it is validated on."""
+        rows, held = self._split(panel, X_val, y_val, seed)
+        of_training, of_validation = self._losses(panel)
+        return of_training(panel, rows), None if held is None else of_validation(*held)
+
+    def _split(
+        self, panel: Panel, X_val: Any, y_val: Any, seed: int
+    ) -> tuple[np.ndarray, tuple[Panel, np.ndarray] | None]:
+        """Which rows of the panel are targets, and which rows of which panel are for validation, if any are."""
+        if (X_val is None) != (y_val is None):
+            raise ValueError("Give X_val and y_val together.")
+        if X_val is not None:
+            held, positions = self._read_rows(X_val, y_val)
+            asked = np.zeros(len(held.times), dtype=bool)
+            asked[positions] = True
+            return np.ones(len(panel.times), dtype=bool), (held, asked)
+        if not self.early_stopping:
+            return np.ones(len(panel.times), dtype=bool), None
+        rows, held_rows = _fit.validation_split(panel, self._setup, self.validation_fraction, seed)
+        return rows, (panel, held_rows)
+
+    def _losses(self, panel: Panel) -> tuple[MakeObjective, MakeObjective]:
+        """How rows of a panel become what is minimised, and what is watched."""
         setup = self._setup
         least = 1 if setup.loss in TRANSITION_LOSSES else loss_class(setup, self.debiased).least_paths
         schedule: Callable[[int], int]
@@ -312,30 +286,8 @@ class BaseDifferentialEquation(FittedEquation):
             schedule = growing_paths(panel, setup, self.max_iter, least=least, at_once=at_once)
         else:
             schedule = path_schedule(self.n_paths, self.max_iter, least=least)
-        held_schedule = validation_schedule(schedule, least)
-
-        def make(of: Panel, rows: np.ndarray, n_paths: Callable[[int], int] = schedule) -> Objective:
-            return make_objective(
-                of,
-                rows,
-                self._setup,
-                scale=self._scale,
-                debiased=self.debiased,
-                n_paths=n_paths,
-            )
-
-        everything = np.ones(len(panel.times), dtype=bool)
-        if (X_val is None) != (y_val is None):
-            raise ValueError("Give X_val and y_val together.")
-        if X_val is not None:
-            held, positions = self._read_rows(X_val, y_val)
-            asked = np.zeros(len(held.times), dtype=bool)
-            asked[positions] = True
-            return make(panel, everything), make(held, asked, held_schedule)
-        if not self.early_stopping:
-            return make(panel, everything), None
-        rows, held_rows = _fit.validation_split(panel, self._setup, self.validation_fraction, seed)
-        return make(panel, rows), make(panel, held_rows, held_schedule)
+        make = partial(make_objective, setup=setup, scale=self._scale, debiased=self.debiased)
+        return partial(make, n_paths=schedule), partial(make, n_paths=validation_schedule(schedule, least))
 
     def _settle_start(self, objective: Objective, seed: int) -> None:
         """What an estimator sets before training that takes more than a look at the panel."""
@@ -343,7 +295,7 @@ class BaseDifferentialEquation(FittedEquation):
     def _train(self, panel: Panel, objective: Objective, validation: Objective | None, seed: int) -> None:
         history = History()
         try:
-            self._minimise(panel, objective, validation, history, seed)
+            self._minimise(objective, validation, history, seed)
         finally:
             # Also after an interruption: the best weights so far are in the model.
             self.n_iter_ = len(history.loss_curve)
@@ -355,9 +307,7 @@ class BaseDifferentialEquation(FittedEquation):
             if isinstance(objective, PathObjective) and objective.stochastic:
                 self.solver_stats_["n_paths"] = objective.paths
 
-    def _minimise(
-        self, panel: Panel, objective: Objective, validation: Objective | None, history: History, seed: int
-    ) -> None:
+    def _minimise(self, objective: Objective, validation: Objective | None, history: History, seed: int) -> None:
         optimizer, stopping = _fit.choose_optimizer(self, self.model_, objective, validation is not None)
         self._run(objective, optimizer, stopping, validation, history, seed)
 

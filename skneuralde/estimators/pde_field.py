@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import warnings
-from collections.abc import Sequence
 from dataclasses import replace
 from numbers import Real
 from typing import Any, ClassVar
@@ -18,45 +16,28 @@ from torch import nn
 
 from skneuralde.data import Panel
 from skneuralde.data.inpaint import fill_fields
-from skneuralde.estimators import _field_stages as stages
-from skneuralde.estimators import _fit
 from skneuralde.estimators._coefficients import TermFactory
-from skneuralde.estimators._grids import changes, guess_diffusivity, points_panel, state_shape
+from skneuralde.estimators._diffusivity import guess_diffusivity
+from skneuralde.estimators._field_parts import is_learned, read_diffusivity, split_reaction
+from skneuralde.estimators._field_training import FieldTraining
+from skneuralde.estimators._grids import (
+    points_panel,
+    refuse_space,
+    refuse_unseen,
+    state_shape,
+    typical_rates,
+    warn_of_rest,
+)
 from skneuralde.estimators._predictive import Forecast
 from skneuralde.estimators._scales import Scales
 from skneuralde.estimators.base import BaseDifferentialEquation
 from skneuralde.estimators.fields import EvaluatedCoefficients
 from skneuralde.inference import Observation
-from skneuralde.losses import Collocation, Objective, PathObjective
-from skneuralde.problems import FieldProblem, Laplacian, Positive, Problem, Reaction
-from skneuralde.solvers import SolverError
+from skneuralde.problems import FieldProblem, Laplacian, Problem, Reaction
 from skneuralde.terms import summands
-from skneuralde.training import (
-    LBFGS,
-    Adam,
-    GaussNewton,
-    History,
-    NormalEquations,
-    Optimizer,
-    StoppingRule,
-    mean_loss,
-    trainable,
-)
-
-#: Points at which one epoch of collocation looks, the most parameters of Gauss-Newton steps, and the number of others.
-_SAMPLES, _MOST_PARAMETERS, _ITERATIONS = 6_000, 2_000, 60
-#: Collocation is over when its residuals shrink by less than this logarithm, for so many epochs.
-_SETTLED, _PATIENCE = 0.1, 2
-#: A root mean square error of the solutions, in standard deviations, at which nothing is left for the later stages.
-_SMALL = 1e-2
-#: Epochs of each horizon of the second stage.
-_SHOOTING_EPOCHS = 5
-#: An interval moves if a field changes by more than this many standard deviations; fields are nearly all at rest when
-#: the usual run has no more than so many intervals that move.
-_MOVES, _FEW_MOVING = 1e-2, 2
 
 
-class NeuralPDEField(EvaluatedCoefficients, BaseDifferentialEquation):
+class NeuralPDEField(EvaluatedCoefficients, FieldTraining):
     """Learn du/dt = D Lap u + R(t, u) from snapshots of fields on a grid, with other operators and sources if known.
 
     A row of X asks for the fields of a run at a time; y holds the snapshots taken then. The reaction R is the same law
@@ -329,22 +310,10 @@ time_unit_, series_, n_features_in_, feature_names_in_, device_
     def _state_of(self, y: Any) -> tuple[int, ...] | None:
         state = state_shape(y, self.grid)
         if state is None:
-            given = {
-                "spacing": self.spacing is not None,
-                "boundary": self.boundary != "neumann",
-                "operator": self.operator is not None,
-                "diffusivity": not (isinstance(self.diffusivity, str) or self.diffusivity is None),
-            }
-            for name, told in given.items():
-                if told:
-                    raise ValueError(
-                        f"{name}={getattr(self, name)!r} needs a grid, but each row of y is a single point. Give y as "
-                        "(n_rows, *grid, fields), or name grid=."
-                    )
+            refuse_space(self)
         return state
 
     def _read_training_rows(self, X: Any, y: Any, sample_weight: Any, *, warm: bool) -> Panel:
-        _check_stages(self.stages)
         panel = super()._read_training_rows(X, y, sample_weight, warm=warm)
         roles = self.roles_
         self.grid_ = () if roles.state is None else roles.state[:-1]
@@ -362,7 +331,7 @@ time_unit_, series_, n_features_in_, feature_names_in_, device_
         return self.roles_.state
 
     def _seen(self, panel: Panel) -> Panel:
-        return points_panel(panel, self.grid_) if self.grid_ else panel
+        return points_panel(panel, fill_fields(panel, self.grid_), self.grid_) if self.grid_ else panel
 
     def _measure(self, panel: Panel, dtype: torch.dtype) -> tuple[Scales, Observation | None]:
         scales, observation = super()._measure(panel, dtype)
@@ -372,21 +341,15 @@ time_unit_, series_, n_features_in_, feature_names_in_, device_
         if self.grid_:
             fields = self._state[-1]
             states = fill_fields(panel, self.grid_)
-            never = np.isnan(panel.values).reshape(-1, fields).all(axis=0)
-            if never.any():
-                raise ValueError(
-                    f"Field {int(np.argmax(never))} of y was never observed: it is NaN at every point of every row. "
-                    "Leave it out of y."
-                )
-            self._rate, self._moving = _typical_rates(panel, states, fields)
+            refuse_unseen(panel, fields)
+            self._rate = typical_rates(panel, states, fields)
             if not warm:
                 self._guess = self._guess_diffusivity(panel, states)
         super()._start_model(panel, seed, device, warm=warm)
 
     def _guess_diffusivity(self, panel: Panel, states: np.ndarray) -> np.ndarray | None:
         """Where a diffusivity that is learned starts, (fields,)."""
-        parts = self.diffusivity if isinstance(self.diffusivity, (list, tuple)) else [self.diffusivity]
-        if not any(isinstance(part, str) for part in parts):
+        if not is_learned(self.diffusivity):
             return None
         return guess_diffusivity(panel, states, self._state, self._laplacian(1.0))
 
@@ -401,12 +364,7 @@ time_unit_, series_, n_features_in_, feature_names_in_, device_
         return Laplacian(diffusivity, spacing, boundary, ndim=len(self.grid_))
 
     def _build_problem(self, factory: TermFactory) -> Problem | FieldProblem:
-        sources: list[Any] = []
-        parts: list[Any] = []
-        for part in summands(self.reaction):
-            is_source = getattr(part, "ndim", 0) >= 2 and not callable(part)
-            (sources if is_source else parts).append(copy.deepcopy(part) if is_source else part)
-        spec = parts if len(parts) > 1 else parts[0] if parts else None
+        spec, sources = split_reaction(self.reaction)
         shape, scale = (factory.dim,), factory.scales.rate
         law = factory.term(spec, "reaction", shape=shape, scale=scale, sees=factory.inputs.sees)
         if not self.grid_:
@@ -414,7 +372,7 @@ time_unit_, series_, n_features_in_, feature_names_in_, device_
                 raise ValueError("reaction holds an array of two axes or more, a source on a grid, but y has no grid.")
             return factory.try_out(Problem(law))
         others = [] if self.operator is None else copy.deepcopy(summands(self.operator))
-        laplacian = self._laplacian(_read_diffusivity(self.diffusivity, self._guess))
+        laplacian = self._laplacian(read_diffusivity(self.diffusivity, self._guess))
         if any(isinstance(other, Laplacian) for other in others) and laplacian.diffusing(self._state[-1]):
             raise ValueError("operator holds a Laplacian: give its diffusivity in diffusivity=, or diffusivity=None.")
         whole = Problem([law, *sources] if law is not None else sources or None, operator=[laplacian, *others])
@@ -437,134 +395,7 @@ time_unit_, series_, n_features_in_, feature_names_in_, device_
         if not self.grid_:
             super()._warn_of_unidentified(panel)
             return
-        moving, total = self._moving
-        if total > _FEW_MOVING * panel.n_series and moving <= _FEW_MOVING * panel.n_series:
-            warnings.warn(
-                f"The fields are nearly all at rest: they move in {moving} of {total} intervals between snapshots. "
-                "Snapshots at rest tell where fields end, not the law that leads there; many laws fit them. Add early "
-                "snapshots, log-spaced in time, and several initial fields.",
-                UserWarning,
-                stacklevel=3,
-            )
-
-    def _objectives(self, panel: Panel, X_val: Any, y_val: Any, seed: int) -> tuple[Objective, Objective | None]:
-        if not self.grid_:
-            return super()._objectives(panel, X_val, y_val, seed)
-        if (X_val is None) != (y_val is None):
-            raise ValueError("Give X_val and y_val together.")
-        everything = np.ones(len(panel.times), dtype=bool)
-        validation = None
-        self._rows = everything
-        if X_val is not None:
-            held, positions = self._read_rows(X_val, y_val)
-            asked = np.zeros(len(held.times), dtype=bool)
-            asked[positions] = True
-            validation = self._curves(held, asked)
-        elif self.early_stopping:
-            self._rows, held_rows = _fit.validation_split(panel, self._setup, self.validation_fraction, seed)
-            validation = self._curves(panel, held_rows)
-        return self._curves(panel, self._rows), validation
-
-    def _curves(self, panel: Panel, rows: np.ndarray, length: int | None = None) -> Objective:
-        return stages.curves(self.model_, panel, rows, self._setup, self._scale, length)
-
-    def _minimise(
-        self, panel: Panel, objective: Objective, validation: Objective | None, history: History, seed: int
-    ) -> None:
-        if not self.grid_ or not trainable(self.model_):
-            super()._minimise(panel, objective, validation, history, seed)
-            self.stages_: list[dict[str, Any]] = []
-            return
-        self.stages_ = []
-        auto = isinstance(self.stages, str)
-        chosen = stages.STAGES if auto else tuple(self.stages)
-        if "collocation" in chosen and self._collocate(panel, history, seed, needed=not auto):
-            return
-        if auto and self.stages_ and validation is None and self._solutions_are_close(objective, seed):
-            return
-        # Short solutions start at snapshots, so that they say nothing of initial states.
-        if "shooting" in chosen and any(p.requires_grad for p in self.model_.problem.drift.parameters()):
-            for length in stages.horizons(panel):
-                part = self._curves(panel, self._rows, length)
-                if self._stage("shooting", part, None, history, seed, epochs=_SHOOTING_EPOCHS, horizon=length):
-                    return
-        if "path" in chosen:
-            self._stage("path", objective, validation, history, seed, epochs=self.max_iter)
-
-    def _collocate(self, panel: Panel, history: History, seed: int, *, needed: bool) -> bool:
-        if not stages.is_local(self.model_):
-            if needed:
-                raise ValueError(
-                    "stages names 'collocation', which tells laws of single points and the diffusivity, but operators, "
-                    "sources or initial states are learned here. Use stages=('shooting', 'path')."
-                )
-            return False
-        size = _SAMPLES if self.batch_size == "auto" else int(self.batch_size)
-        objective = stages.collocation(self.model_, panel, self._rows, self._setup, self._rate, size)
-        if objective is None:
-            return False
-        return self._stage("collocation", objective, None, history, seed, epochs=self.max_iter)
-
-    def _stage(
-        self,
-        name: str,
-        objective: Objective,
-        validation: Objective | None,
-        history: History,
-        seed: int,
-        *,
-        epochs: int,
-        horizon: int | None = None,
-    ) -> bool:
-        """Train on one objective; True when the caller's ``on_epoch`` has stopped it."""
-        optimizer, stopping = self._choose_optimizer(objective, validation is not None, min(epochs, self.max_iter))
-        part = History()
-        try:
-            self._run(objective, optimizer, stopping, validation, part, seed)
-        finally:
-            history.loss_curve += part.loss_curve
-            history.validation_curve += part.validation_curve
-            history.best_loss = part.best_loss
-            stage: dict[str, Any] = {"stage": name, "optimizer": type(optimizer).__name__, "epochs": part.n_iter}
-            if horizon is not None:
-                stage["horizon"] = horizon
-            stage["loss"] = part.loss_curve[-1] if part.loss_curve else np.nan
-            if name != "collocation":
-                stage["error"] = float(np.sqrt(stage["loss"]))
-            self.stages_.append(stage)
-        return part.stopped_by == "on_epoch"
-
-    def _choose_optimizer(self, objective: Objective, validated: bool, epochs: int) -> tuple[Optimizer, StoppingRule]:
-        if isinstance(objective, Collocation) and self.optimizer != "adam":
-            rule = StoppingRule(epochs, _SETTLED, _PATIENCE, 0)
-            if self._takes_full_steps():
-                objective.start_epoch(self.model_, 1)
-                if NormalEquations(objective, self.model_).can_be_made():
-                    return GaussNewton(), rule
-            return LBFGS(self.model_, iterations=_ITERATIONS), rule
-        if isinstance(objective, Collocation):
-            size = 512
-        else:
-            assert isinstance(objective, PathObjective)
-            size = stages.batch_of(self._setup, objective.curves.times.shape[1])
-            size = size if self.batch_size == "auto" else int(self.batch_size)
-            if self.optimizer == "lbfgs" or (self.optimizer == "auto" and len(objective) <= size):
-                return LBFGS(self.model_), StoppingRule(epochs, min(1e-6, self.tol), 2, 0)
-        rule = StoppingRule(epochs, self.tol, self.n_iter_no_change, 0 if validated else max(1, epochs // 4))
-        return Adam(self.model_, learning_rate=self.learning_rate_init, batch_size=size), rule
-
-    def _takes_full_steps(self) -> bool:
-        parameters = sum(p.numel() for p in trainable(self.model_))
-        return self.optimizer != "adam" and parameters <= _MOST_PARAMETERS
-
-    def _solutions_are_close(self, objective: Objective, seed: int) -> bool:
-        """Whether the solutions of all runs are so close to the data that nothing is left to learn."""
-        try:
-            error = float(np.sqrt(mean_loss(self.model_, objective, seed=seed, batch_size=1)))
-        except SolverError:
-            return False
-        self.stages_[-1]["error"] = error
-        return error <= _SMALL
+        warn_of_rest(panel, self.grid_)
 
     def _forecast(self, panel: Panel, rows: np.ndarray, *, of_states: bool = False) -> tuple[Forecast, np.ndarray]:
         asked = np.unique(rows)
@@ -581,37 +412,3 @@ time_unit_, series_, n_features_in_, feature_names_in_, device_
 def _law_of(problem: Problem | FieldProblem) -> nn.Module:
     """The law of single points."""
     return problem.drift.reaction.law if isinstance(problem, FieldProblem) else problem.drift
-
-
-def _typical_rates(panel: Panel, states: np.ndarray, fields: int) -> tuple[np.ndarray, tuple[int, int]]:
-    """How fast each field usually moves where it does, (fields,), and the numbers of moving and of all intervals."""
-    moved, gaps = changes(panel, states, fields)
-    spread = np.nanstd(states.reshape(-1, fields), axis=0)
-    spread = np.where(spread > 0, spread, 1.0)
-    moves = (moved > _MOVES * spread).any(axis=1)
-    if not moves.any():
-        return spread / (float(np.ptp(panel.times)) or 1.0), (0, moves.size)
-    rate = np.median(moved[moves] / gaps[moves, None], axis=0)
-    return np.maximum(rate, 1e-2 * spread / float(np.ptp(panel.times))), (int(moves.sum()), moves.size)
-
-
-def _read_diffusivity(spec: Any, guess: np.ndarray | None) -> Any:
-    """What `Laplacian` takes for ``diffusivity``."""
-    if spec is None:
-        return 0.0
-    if isinstance(spec, str):
-        if spec != "learn":
-            raise ValueError(f"diffusivity={spec!r} is not known; the only string is 'learn'.")
-        return Positive(guess)
-    if isinstance(spec, (list, tuple)):
-        return [_read_diffusivity(part, None if guess is None else guess[[k]]) for k, part in enumerate(spec)]
-    return copy.deepcopy(spec)
-
-
-def _check_stages(given: Any) -> None:
-    if isinstance(given, str):
-        return
-    names = tuple(given) if isinstance(given, Sequence) else ()
-    order = [stages.STAGES.index(name) for name in names if name in stages.STAGES]
-    if not names or len(order) < len(names) or order != sorted(set(order)):
-        raise ValueError(f"stages must be 'auto' or some of {stages.STAGES}, in this order, got {given!r}.")

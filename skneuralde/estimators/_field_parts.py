@@ -1,0 +1,42 @@
+"""What the parameters of an equation of fields say of its parts."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+
+from skneuralde.problems import Positive
+from skneuralde.terms import summands
+
+
+def split_reaction(spec: Any) -> tuple[Any, list[Any]]:
+    """The law of single points, as a coefficient is given, and copies of the sources: what knows its place."""
+    sources: list[Any] = []
+    parts: list[Any] = []
+    for part in summands(spec):
+        if getattr(part, "ndim", 0) >= 2 and not callable(part):
+            sources.append(copy.deepcopy(part))
+        else:
+            parts.append(part)
+    return (parts if len(parts) > 1 else parts[0] if parts else None), sources
+
+
+def is_learned(diffusivity: Any) -> bool:
+    """Whether a diffusivity, or that of some field, is to be learned from a start that the data suggest."""
+    parts = diffusivity if isinstance(diffusivity, (list, tuple)) else [diffusivity]
+    return any(isinstance(part, str) for part in parts)
+
+
+def read_diffusivity(spec: Any, guess: np.ndarray | None) -> Any:
+    """What `Laplacian` takes for ``diffusivity``."""
+    if spec is None:
+        return 0.0
+    if isinstance(spec, str):
+        if spec != "learn":
+            raise ValueError(f"diffusivity={spec!r} is not known; the only string is 'learn'.")
+        return Positive(guess)
+    if isinstance(spec, (list, tuple)):
+        return [read_diffusivity(part, None if guess is None else guess[[k]]) for k, part in enumerate(spec)]
+    return copy.deepcopy(spec)
