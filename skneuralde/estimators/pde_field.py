@@ -277,12 +277,7 @@ time_unit_, series_, n_features_in_, feature_names_in_, device_
         ----------
         U : array-like of shape (..., fields)
             Values of all fields at some points: a list of states, or whole snapshots.
-        t : number, datetime or array-like of one per state, default=0.0
-            Numbers are model time: after ``t_ref_``, in ``time_unit_``.
-        context : array-like of shape (k,) or (n, k), optional
-            The context columns and then the control columns. By default the mean of the rows of `fit`.
-        return_std : bool, default=False
-            Also return standard errors; needs ``uncertainty`` in `fit`.
+        t, context, return_std : like in `NeuralSDERegressor.drift_field`
 
         Returns
         -------
