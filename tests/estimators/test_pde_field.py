@@ -253,3 +253,27 @@ def test_the_score_is_that_of_components_at_all_points():
     later = NeuralPDEField([lambda t, u: 0.5 - u, abc_source((6, 7))], [1.0, 0, 0], series=0, time=1)
     later.fit(np.c_[np.zeros(3), x], y)
     assert later.score(np.c_[np.ones(3), x], y) == pytest.approx(expected.mean())
+
+
+def test_noise_sends_training_on_to_solutions(front):
+    """Solutions are not within a hundredth of a deviation after collocation, so that the other stages follow."""
+    noisy = front[:5] + 0.05 * np.random.default_rng(0).normal(size=(5, *front.shape[1:]))
+    model = estimator(max_iter=1).fit(TIMES[:5, None], noisy)
+    assert [stage["stage"] for stage in model.stages_] == ["collocation", "shooting", "shooting", "path"]
+    assert model.stages_[0]["error"] > 0.01
+    assert model.n_iter_ == 4 == len(model.loss_curve_)
+
+
+def test_snapshots_without_weight_and_held_out_ones_teach_nothing(front):
+    """The second run obeys another law, and the last times of the first are wrong."""
+    other = 0.5 + 0 * front
+    other[1::2] = 0.1
+    rows = np.c_[np.repeat([0.0, 1.0], 11), np.tile(TIMES, 2)]
+    light = np.repeat([1.0, 1e-9], 11)
+    options = {"series": 0, "time": 1, "stages": ("collocation",)}
+    model = estimator(**options).fit(rows, np.concatenate([front, other]), sample_weight=light)
+    assert law_error(model) < 0.01
+    wrong = front.copy()
+    wrong[-2:] = 0.0
+    held = estimator(stages=("collocation",), early_stopping=True, validation_fraction=0.2)
+    assert law_error(held.fit(TIMES[:, None], wrong)) < 0.01
