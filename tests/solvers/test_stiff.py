@@ -9,11 +9,10 @@ import torch
 from scipy.integrate import solve_ivp
 
 from skneuralde.problems import Problem
-from skneuralde.solvers import Status, get_solver, integrate, solve
+from skneuralde.solvers import Status, get_solver, integrate, rock2, solve
 from skneuralde.solvers.minimal_residual import minimal_residual
 from skneuralde.solvers.phi import phi_functions
 from skneuralde.solvers.rkc import chebyshev
-from skneuralde.solvers.rock import coefficients
 from skneuralde.solvers.spectrum import Spectrum
 from tests.convergence import equation_of
 
@@ -83,7 +82,7 @@ def test_order_of_rosenbrock_with_inputs_that_change():
 
 
 def rock2_polynomial(s, z):
-    c = coefficients(s)
+    c = rock2.coefficients(s)
     before, now = np.ones_like(z), 1.0 + c.mu[0] * z
     for mu, nu in zip(c.mu[1:], c.nu[1:], strict=True):
         before, now = now, before + nu * (now - before) + mu * z * now
@@ -93,7 +92,7 @@ def rock2_polynomial(s, z):
 @pytest.mark.parametrize("s", [3, 7, 20, 45, 100, 170, 600])
 def test_rock2_polynomials(s):
     """Order two, damped, and stable as far as is published: 0.811 times the square of the number of stages."""
-    length = coefficients(s).length
+    length = rock2.coefficients(s).length
     h = 1e-3
     below, at, above = rock2_polynomial(s, np.array([-h, 0.0, h]))
     assert at == 1.0
