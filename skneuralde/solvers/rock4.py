@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from skneuralde.solvers.combine import combine
+from skneuralde.solvers.control import Predictive
 from skneuralde.solvers.elementary import of_stages
 from skneuralde.solvers.equation import Equation
 from skneuralde.solvers.finishing import finishing
@@ -39,6 +40,8 @@ class ROCK4(ROCK):
     order = error_order = 4
     reference = "Abdulle (2002)"
     table, share = TABLE, 0.35
+    # Its steps are few and long; where a solution comes to rest, they grow by much at once.
+    smooth = Predictive
 
     def advance(self, equation: Equation, t: Tensor, h: Tensor, u: Tensor, f: Tensor, s: int) -> Advance:
         c = coefficients(s)

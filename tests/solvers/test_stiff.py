@@ -55,7 +55,7 @@ def test_order_at_every_number_of_stages(name, law, s, dtype):
     assert abs(math.log(errors[0] / errors[1], 3) - 2.0) < 0.1
 
 
-@pytest.mark.parametrize(("name", "order"), [("rosenbrock", 3), ("etdrk4", 4), ("rock2", 2), ("rkc2", 2)])
+@pytest.mark.parametrize(("name", "order"), [("rosenbrock", 3), ("etdrk4", 4), ("rock2", 2), ("rock4", 4), ("rkc2", 2)])
 @pytest.mark.parametrize("law", LAWS)
 def test_order_in_the_loop(name, order, law):
     times = torch.tensor([0.0, 2.0], dtype=torch.float64)
@@ -125,7 +125,7 @@ def heat(stiffness):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("name", ["rock2", "rkc2"])
+@pytest.mark.parametrize("name", ["rock2", "rock4", "rkc2"])
 def test_stages_grow_like_the_root_of_stiffness(name, dtype):
     counts, steps = [], []
     y0 = torch.zeros(21, dtype=dtype)
@@ -141,7 +141,7 @@ def test_stages_grow_like_the_root_of_stiffness(name, dtype):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("name", ["rock2", "rkc2", "rosenbrock", "etdrk4"])
+@pytest.mark.parametrize("name", ["rock2", "rock4", "rkc2", "rosenbrock", "etdrk4"])
 def test_nothing_hangs_on_a_stiff_forcing(name, dtype):
     problem = Problem(lambda t, u: -1e8 * (u - torch.cos(t)) - torch.sin(t))
     solution = solve(problem, torch.ones(1, dtype=dtype), [0.0, 1.0], solver=name, max_steps=30, on_error="mask")
