@@ -133,13 +133,13 @@ def test_fewer_evaluations_than_of_second_order_where_solutions_are_smooth():
         a, b = u.unbind(-1)
         return torch.stack([1.0 + a * a * b - 4.0 * a, 3.0 * a - a * a * b], -1)
 
-    x = torch.linspace(0.0, 1.0, 101, dtype=torch.float64)
+    x = torch.linspace(0.0, 1.0, 51, dtype=torch.float64)
     u0 = torch.stack([1.0 + torch.sin(2.0 * math.pi * x), torch.full_like(x, 3.0)], -1)
-    problem = Problem(law, operator=Laplacian([0.02, 0.02], 0.01, ndim=1))
-    fine = solve(problem, u0, [0.0, 10.0], solver="etdrk4", rtol=1e-10, atol=1e-10).ys
+    problem = Problem(law, operator=Laplacian([0.02, 0.02], 0.02, ndim=1))
+    fine = solve(problem, u0, [0.0, 3.0], solver="etdrk4", rtol=1e-8, atol=1e-8).ys
     errors, evaluations = [], []
     for name, tolerance in (("rock2", 1e-5), ("rock4", 1e-5)):
-        solution = solve(problem, u0, [0.0, 10.0], solver=name, rtol=tolerance, atol=tolerance)
+        solution = solve(problem, u0, [0.0, 3.0], solver=name, rtol=tolerance, atol=tolerance)
         errors.append((solution.ys - fine).abs().max().item())
         evaluations.append(solution.stats.drift_evaluations)
     assert errors[1] < 2e-5
