@@ -47,9 +47,7 @@ class ROCK(Stabilized):
         choices = list(range(int(self.table[0][0]), 51))
         while choices[-1] < MOST_STAGES:
             choices.append(min(int(1.02 * choices[-1]) + 1, MOST_STAGES))
-        lengths = [
-            0.998 * interpolated(self.table, s).length if s < _EXACT else self.share * s**2 for s in choices
-        ]
+        lengths = [0.998 * interpolated(self.table, s).length if s < _EXACT else self.share * s**2 for s in choices]
         return [*choices, MOST_STAGES + 1], lengths
 
 
@@ -75,7 +73,7 @@ def by_recurrence(
     """The last stage of a recurrence, and the slope at the stage of number ``kept``; the moments are its stages'."""
     slope = f
     before, now = u, torch.addcmul(u, mu[0] * h, f)
-    for j, (own, other, moment) in enumerate(zip(mu[1:], nu[1:], moments, strict=False), 1):
+    for j, (own, other, moment) in enumerate(zip(mu[1:], nu[1:], moments, strict=True), 1):
         there = equation.drift(moment, now)
         before, now = now, torch.addcmul(torch.lerp(before, now, other), own * h, there)
         slope = there if j == kept else slope

@@ -21,14 +21,15 @@ from skneuralde.solvers.stabilized import Advance
 class ROCK4(ROCK):
     """Fourth order, stable along ``0.35 s^2`` of the negative real axis with s stages: for diffusion, accurately.
 
-    Its steps end on the times wanted. The stages are of first order only, so that it has its order where stiff
-    components are not forced.
+    It takes fewer and longer steps than `rock2` where solutions are smooth in space. Its steps end on the times wanted.
+    The stages are of first order only: where stiff components are forced, `rkc2` is better.
 
     Notes
     -----
-    The two nodes that [1]_ leaves free in the last four stages are chosen here to make the errors of order five small.
-    The estimate of the error takes the slope at a stage in the middle in place of that at the end of the step, which
-    stiff components multiply by as much as they are stiff.
+    The polynomials are those of [1]_. The last four stages are solved from the conditions of order four, whose two free
+    nodes make the errors of order five small. The embedded method of third order has the slope at a stage in the middle
+    of the recurrence in place of the last one, and is as stable as the method itself; with the slope at the end of the
+    step the estimate of the error would multiply stiff components by as much as they are stiff.
 
     References
     ----------

@@ -59,10 +59,10 @@ def orthogonal(s: int, zeros: Zeros) -> Orthogonal:
 
 def stability(s: int, zeros: Zeros, x: np.ndarray | float, order: int = 0) -> np.ndarray:
     """Coefficients of the unscaled polynomial ``w P`` in powers of the distance from x, along axis 0."""
-    return _times_w(s, zeros, np.asarray(x, dtype=np.float64), orthogonal(s, zeros).taylor(x, order))
+    return _times_w(s, zeros, x, orthogonal(s, zeros).taylor(x, order))
 
 
-def _times_w(s: int, zeros: Zeros, x: np.ndarray, series: np.ndarray) -> np.ndarray:
+def _times_w(s: int, zeros: Zeros, x: np.ndarray | float, series: np.ndarray) -> np.ndarray:
     for p, q in zeros:
         value, slope = _quadratic(s, p, q, x)
         product = value * series
@@ -72,9 +72,9 @@ def _times_w(s: int, zeros: Zeros, x: np.ndarray, series: np.ndarray) -> np.ndar
     return series
 
 
-def _quadratic(s: int, p: float, q: float, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _quadratic(s: int, p: float, q: float, x: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
     """The factor of w that has one pair of zeros, and its derivative."""
-    shifted = x - 1.0 + p / s**2
+    shifted = np.asarray(x, dtype=np.float64) - 1.0 + p / s**2
     return shifted**2 + (q / s**2) ** 2, 2.0 * shifted
 
 
@@ -98,7 +98,7 @@ def recurrence(s: int, zeros: Zeros, d: float) -> Recurrence:
     """Of the method of s stages whose polynomial has the value 1 at ``x0 = 1 + d / s^2``."""
     x0 = 1.0 + d / s**2
     family = orthogonal(s, zeros)
-    value, first = _times_w(s, zeros, np.float64(x0), family.taylor(x0, 1))
+    value, first = _times_w(s, zeros, x0, family.taylor(x0, 1))
     slope = float(first / value)  # of the scaled polynomial with respect to x
     mu, nu = [], []
     ratio, before = 0.0, 0.0  # of neighbouring polynomials at x0

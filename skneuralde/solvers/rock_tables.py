@@ -1,4 +1,4 @@
-"""Where the stability polynomials of ROCK2 and ROCK4 have special zeros: written by ``tools/rock_tables.py``.
+"""Where ROCK2's and ROCK4's stability polynomials have special zeros: written by ``tools/rock_tables.py``.
 
 Stages s, then p and q of each pair of zeros ``1 - p / s^2 +- i q / s^2``, then d: the polynomial has the value 1 at
 ``1 + d / s^2``; see `skneuralde.solvers.rock_polynomials`.
