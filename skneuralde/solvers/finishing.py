@@ -56,11 +56,14 @@ class Finishing(NamedTuple):
 
 def finishing(w: np.ndarray, earlier: np.ndarray) -> Finishing:
     """For stages of elementary weights w, and an earlier one of them that the estimate of the error may use."""
-    sums = left_over(w)
-    c3, c4 = _THIRD - w[0], _LAST - w[0]
-    # (A c) is 0 at the first two stages, so at the first three it is bend c (c - c2): from sums of b A and b (c4 - c).
-    least, first, second = c4 * sums.b_ac - sums.bc_ac, c4 * sums.bc - sums.bc2, c4 * sums.bc2 - sums.bc3
-    c2 = (sums.b_aac * second - least * sums.b_ac2) / (sums.b_aac * first - least * sums.b_ac)
+    sums, start = left_over(w), float(w[0])
+    c3, c4 = _THIRD - start, _LAST - start
+    # A c is 0 at the first two stages, so that it is bend c (c - c2) at the first three, which are all that weights
+    # b (c4 - c) and b A see. With them it sums up to ``bend (second - c2 first) = total`` and ``bend (b_ac2 - c2 b_ac) =
+    # b_aac``: hence c2 and the bend.
+    first, second = c4 * sums.bc - sums.bc2, c4 * sums.bc2 - sums.bc3
+    total = c4 * sums.b_ac - sums.bc_ac
+    c2 = (sums.b_aac * second - total * sums.b_ac2) / (sums.b_aac * first - total * sums.b_ac)
     bend = sums.b_aac / (sums.b_ac2 - c2 * sums.b_ac)
     a32 = bend * c3 * (c3 - c2) / c2
     b2, b3, b4 = _weights((c2, c3, c4), (sums.bc, sums.bc2, sums.bc3))
@@ -69,7 +72,8 @@ def finishing(w: np.ndarray, earlier: np.ndarray) -> Finishing:
     a42 = (inner2 - b3 * a32) / b4
     c = np.array([0.0, c2, c3, c4])
     ac = np.array([0.0, 0.0, a32 * c2, a42 * c2 + a43 * c3])
-    error = _error(c, ac, b4, earlier[0] - w[0], earlier[1] - w[1] - w[0] * (earlier[0] - w[0]))
+    node = float(earlier[0]) - start
+    error = _error(c, ac, b4, node, float(earlier[1] - w[1]) - start * node)
     matrix = ((c2,), (c3 - a32, a32), (c4 - a42 - a43, a42, a43))
     return Finishing((c2, c3, c4), matrix, (sums.b - b2 - b3 - b4, b2, b3, b4), error)
 
@@ -96,7 +100,7 @@ def _weights(nodes: tuple[float, ...], moments: tuple[float, ...]) -> list[float
 
 
 def _error(c: np.ndarray, ac: np.ndarray, last: float, node: float, moved: float) -> tuple[float, ...]:
-    """Weights whose sums of up to order three vanish, of an earlier stage and of the four, the last one given."""
+    """Weights whose sums of up to order three vanish, of an earlier stage, with its c and A c, and of the four."""
     c, ac = np.append(node, c), np.append(moved, ac)
     sums = np.array([np.ones(5), c, c**2, ac])
     return (*np.linalg.solve(sums[:, :4], -last * sums[:, 4]).tolist(), last)
