@@ -59,8 +59,8 @@ def finishing(w: np.ndarray, earlier: np.ndarray) -> Finishing:
     sums, start = left_over(w), float(w[0])
     c3, c4 = _THIRD - start, _LAST - start
     # A c is 0 at the first two stages, so that it is bend c (c - c2) at the first three, which are all that weights
-    # b (c4 - c) and b A see. With them it sums up to ``bend (second - c2 first) = total`` and ``bend (b_ac2 - c2 b_ac) =
-    # b_aac``: hence c2 and the bend.
+    # b (c4 - c) and b A see. With the former it sums up to ``bend (second - c2 first) = total``, with the latter to
+    # ``bend (b_ac2 - c2 b_ac) = b_aac``: hence c2 and the bend.
     first, second = c4 * sums.bc - sums.bc2, c4 * sums.bc2 - sums.bc3
     total = c4 * sums.b_ac - sums.bc_ac
     c2 = (sums.b_aac * second - total * sums.b_ac2) / (sums.b_aac * first - total * sums.b_ac)
