@@ -205,7 +205,7 @@ def main() -> None:
     print("The true law", head, sep="\n")
     problem = abc_problem()
     fine = solve(problem, u0, TS, solver="etdrk4", rtol=1e-9, atol=1e-9).ys[0].numpy()
-    choices = [("auto", 1e-2), ("auto", 1e-3), ("etdrk4", 1e-3), ("rock2", 1e-3), ("rkc2", 1e-3)]
+    choices = [("auto", 1e-2), ("auto", 1e-3), *((name, 1e-3) for name in ("etdrk4", "rkc2", "rock2", "rock4"))]
     for solver, tolerance in choices:
         print(ours(problem, u0, fine, solver, tolerance, 3), flush=True)
     print(bosh3(problem, u0, 1e-3), flush=True)
