@@ -141,8 +141,9 @@ def forecast(model: Model, panel: Panel, asked: np.ndarray, setup: Setup, *, of_
             far = (start < 0) | (horizon > setup.longest)
         else:
             far[:] = False
-        _, transitions = transitions_to(panel, asked[~far], setup, states)
-        result.put_law(np.flatnonzero(~far), view.law(propagate(model, transitions, setup)))
+        if not far.all():
+            _, transitions = transitions_to(panel, asked[~far], setup, states)
+            result.put_law(np.flatnonzero(~far), view.law(propagate(model, transitions, setup)))
     if setup.origin == "smooth":
         rows, state = smoothed_moments(model, panel, asked, setup, states)
         result.put_law(rows, view.law(state))

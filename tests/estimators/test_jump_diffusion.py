@@ -283,6 +283,13 @@ def test_a_varying_rate_needs_no_bound_and_stays_below_one_that_is_given():
         rising.predict(rising.future(40))
 
 
+def test_times_before_the_data_alone_are_simulated_with_fixed_steps_too():
+    """As a fold of cross-validation asks for them: no interval is left whose law would be propagated."""
+    X, y, _ = walk(60)
+    model = quick(solver="euler").fit(X[30:], y[30:])
+    assert np.isfinite(model.predict(X[:30])).all()
+
+
 def test_a_rate_that_is_no_tensor_is_told_so():
     X, y, _ = walk(60)
     with pytest.raises(ValueError, match=r"jumps\[0\].rate must return a torch tensor of shape \(60,\), got float"):
