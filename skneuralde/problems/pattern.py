@@ -74,9 +74,10 @@ class Pattern:
 
     def __init__(self, told: csc_matrix, state: Sequence[int]):
         self.state, self.size = tuple(state), math.prod(state)
+        told = (told != 0).astype(np.int32).tocsc()  # what is stored may be 0
         n, fields = self.size, self.state[-1] if len(self.state) > 1 else 1
         points = kron(identity(n // fields, dtype=np.int32), np.ones((fields, fields), dtype=np.int32))
-        whole = ((told != 0).astype(np.int32) + points).tocsc()
+        whole = (told + points).tocsc()
         whole.sort_indices()
         self.indptr, self.indices = whole.indptr.astype(np.int32), whole.indices.astype(np.int32)
         rows, columns = whole.indices.astype(np.int64), np.repeat(np.arange(n), np.diff(whole.indptr))
