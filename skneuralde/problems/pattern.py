@@ -49,11 +49,6 @@ class Places:
     law: Tensor
     diagonal: Tensor
 
-    @property
-    def colours(self) -> int:
-        """Derivatives in one direction that make a Jacobian."""
-        return len(self.seeds)
-
 
 class Pattern:
     """Where the Jacobian of states of a shape may differ from 0: where it was told to, and at every point by itself.
@@ -103,7 +98,7 @@ class Pattern:
     @property
     def colours(self) -> int:
         """Derivatives in one direction that make a Jacobian."""
-        return self._places.colours
+        return len(self._places.seeds)
 
     def on(self, device: torch.device) -> Places:
         """The places on a device."""

@@ -43,10 +43,10 @@ class Problem(nn.Module):
         shape of u or is ``(batch, dim, m)``. "general": g is ``(batch, dim, m)``.
     calculus : {"ito", "stratonovich"}, default="ito"
     sparsity : Stencil or array or sparse matrix of shape (n, n), optional
-        Which of the n components of the drift, in rows, depend on which of the state, in columns: a matrix of scipy, torch
-        or numpy that is not 0 there. With an operator it is about the operators, and n counts fields flattened as
-        ``(*grid, fields)``; a `Stencil` says it for grids of any size. The solver "rosenbrock" then needs a few derivatives
-        in one direction for a whole Jacobian, and solves with it directly.
+        Which of the n components of the drift, in rows, depend on which of the state, in columns: a matrix of scipy,
+        torch or numpy that is not 0 there. With an operator it is about the operators, and n counts fields flattened as
+        ``(*grid, fields)``; a `Stencil` says it for grids of any size. The solver "rosenbrock" then needs a few
+        derivatives in one direction for a whole Jacobian, and solves with it directly.
 
     Attributes
     ----------
@@ -101,7 +101,10 @@ class Problem(nn.Module):
                 raise ValueError("an equation with an operator has no noise: give diffusion=None")
             if jumps:
                 raise ValueError("an equation with an operator has no jumps: give jumps=()")
-            self.state_ndim = None if self.operator.ndim is None else self.operator.ndim + 1
+            ndim = self.operator.ndim
+            if ndim is None and self.sparsity is not None:
+                ndim = self.sparsity.ndim
+            self.state_ndim = None if ndim is None else ndim + 1
             self.drift = resolve_reaction(drift)
         else:
             self.state_ndim = 1

@@ -20,7 +20,18 @@ from skneuralde.problems.pattern import Pattern
 
 
 class Sparsity(ABC):
-    """Which components of a right-hand side depend on which of the state."""
+    """Which components of a right-hand side depend on which of the state.
+
+    Attributes
+    ----------
+    ndim : int or None
+        Number of axes of the grid; None where the state tells.
+    """
+
+    @property
+    def ndim(self) -> int | None:
+        """Number of axes of the grid."""
+        return None
 
     @abstractmethod
     def matrix(self, state: tuple[int, ...]) -> csc_matrix:
@@ -43,7 +54,8 @@ class Stencil(Sparsity):
     Parameters
     ----------
     reach : int or tuple of int, default=1
-        How many points away along each axis the furthest neighbour is; one for all axes, or one for each.
+        How many points away along each axis the furthest neighbour is; one for all axes, or one for each, which tells
+        their number.
     corners : bool, default=False
         Whether the whole box of this reach is seen, not only neighbours along the axes. Mixed derivatives need it.
     periodic : bool or tuple of bool, default=False
@@ -79,6 +91,15 @@ class Stencil(Sparsity):
         flags = self.periodic if isinstance(self.periodic, tuple) else (self.periodic,)
         if not flags or any(not isinstance(flag, bool) for flag in flags):
             raise ValueError(f"periodic must be True or False, or a tuple of these, got {self.periodic!r}")
+        told = {len(value) for value in (self.reach, self.periodic) if isinstance(value, tuple)}
+        if len(told) > 1:
+            raise ValueError(f"reach={self.reach} and periodic={self.periodic} disagree on the number of axes")
+
+    @property
+    def ndim(self) -> int | None:
+        """Number of axes of the grid; None where the state tells."""
+        told = [len(value) for value in (self.reach, self.periodic) if isinstance(value, tuple)]
+        return told[0] if told else None
 
     def matrix(self, state: tuple[int, ...]) -> csc_matrix:
         grid, fields = (state[:-1], state[-1]) if len(state) > 1 else (state, 1)

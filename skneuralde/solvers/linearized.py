@@ -17,8 +17,8 @@ def linearized(
 ) -> tuple[Tensor, StageEquations]:
     """f(t, u) at states ``(batch, n)``, and the equations with ``shift * I - J``, ``shift = 1 / (h gamma)`` (batch, 1).
 
-    Where somebody told of the Jacobian's pattern it is found by colours and eliminated; else that of a field is taken by
-    its parts, of which ``tolerance`` is what iterations may leave of a right-hand side; else it is dense.
+    Where somebody told of the Jacobian's pattern it is found by colours and eliminated. Else that of a field is taken
+    by its parts, and ``tolerance`` is what iterations may leave of a right-hand side; any other one is dense.
     """
     pattern = equation.pattern(u.shape[1])
     if pattern is not None:

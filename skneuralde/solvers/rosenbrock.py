@@ -52,7 +52,7 @@ class Rosenbrock(AdaptiveStepper, Dense):
         told = task.equation.pattern(n) is not None
         if told and task.hazards is not None and n > MOST_STATES:
             raise ValueError(
-                f"solver {self.name!r} integrates rates of jumps without a bound along with up to {MOST_STATES} states, "
+                f"solver {self.name!r} carries rates of jumps without a bound along with up to {MOST_STATES} states, "
                 f"got {n}: give Jump a bound, or solver='rock2'"
             )
         if task.equation.field is None and not told and n > MOST_STATES:

@@ -17,8 +17,8 @@ from skneuralde.solvers.stage_equations import StageEquations
 class Sparse(StageEquations):
     """Elimination in an order that keeps the factors sparse.
 
-    SuperLU does it, on the CPU and in double precision wherever the states are and whatever their dtype, one matrix of the
-    batch after the other.
+    SuperLU does it, on the CPU and in double precision wherever the states are and whatever their dtype, one matrix of
+    the batch after the other.
 
     Parameters
     ----------
@@ -28,8 +28,8 @@ class Sparse(StageEquations):
 
     References
     ----------
-    .. [1] X. S. Li, "An overview of SuperLU: algorithms, implementation, and user interface", ACM Trans. Math. Softw. 31
-       (2005) 302-325.
+    .. [1] X. S. Li, "An overview of SuperLU: algorithms, implementation, and user interface", ACM Trans. Math. Softw.
+       31 (2005) 302-325.
     """
 
     def __init__(self, pattern: Pattern, jacobian: Tensor, shift: Tensor):

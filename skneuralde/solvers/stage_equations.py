@@ -56,9 +56,7 @@ class Parts(StageEquations):
     fields come first, ``(fields, batch, points)``, and so do rows and columns of the matrices at the points.
     """
 
-    def __init__(
-        self, drift: FieldDrift, u: Tensor, slope: Tensor, shift: Tensor, tolerance: float, counter: Counter
-    ):
+    def __init__(self, drift: FieldDrift, u: Tensor, slope: Tensor, shift: Tensor, tolerance: float, counter: Counter):
         fields = drift.state[-1]
         diffusion = drift.diffusion
         self.kept = [] if diffusion is None else diffusion.diffusing(fields)

@@ -242,6 +242,16 @@ def test_stencils_that_make_no_sense(wrong):
         Stencil(**wrong)
 
 
+def test_a_stencil_tells_the_number_of_axes():
+    """Of which functions say nothing: three fields on a line, or one in a plane."""
+    operator = lambda u: -u  # noqa: E731
+    assert Problem(None, operator=operator, sparsity=Stencil()).state_ndim is None
+    assert Problem(None, operator=operator, sparsity=Stencil((1,))).state_ndim == 2
+    assert Problem(None, operator=operator, sparsity=Stencil(periodic=(True, False))).state_ndim == 3
+    with pytest.raises(ValueError, match="disagree on the number of axes"):
+        Stencil((1,), periodic=(True, False))
+
+
 def test_a_row_that_depends_on_everything_is_refused_where_it_is_hopeless():
     full = sp.csr_matrix(np.ones((1, 20_000)))
     matrix = sp.vstack([full, sp.csr_matrix((19_999, 20_000))])

@@ -71,9 +71,10 @@ def test_solutions_of_sparse_equations():
     assert torch.autograd.gradgradcheck(solved, inputs)
     directions = tuple(torch.randn_like(x) for x in (told, shift, r))
     _, change = torch.func.jvp(solved, (told, shift, r), directions)
-    h = 1e-6
-    above, below = (solved(*(x + s * h * d for x, d in zip((told, shift, r), directions, strict=True))) for s in (1, -1))
-    torch.testing.assert_close(change, (above - below) / (2 * h), rtol=1e-6, atol=1e-8)
+    above, below = (
+        solved(*(x + h * d for x, d in zip((told, shift, r), directions, strict=True))) for h in (1e-6, -1e-6)
+    )
+    torch.testing.assert_close(change, (above - below) / 2e-6, rtol=1e-6, atol=1e-8)
 
 
 def test_a_singular_matrix_fails_alone():
@@ -91,6 +92,7 @@ def test_a_singular_matrix_fails_alone():
 @pytest.mark.parametrize("forced", [False, True])
 def test_order(forced):
     """Fixed steps, with and without time in the law, on a grid too large for a dense matrix."""
+
     def law(t, u):
         return brusselator(t, u) + (torch.sin(3 * t) if forced else 0.0)
 
@@ -264,13 +266,13 @@ def test_a_wrong_pattern_is_refused_before_any_step():
 
 def test_jumps():
     """At exact times; rates that are integrated along would need a dense matrix."""
-    n, law = 100, lambda t, u: torch.nn.functional.pad(u[:, :-1] - u[:, 1:], (0, 1))  # noqa: E731
+    n, law = 100, lambda t, u: torch.nn.functional.pad(u[:, :-1] - u[:, 1:], (0, 1))
     doubled = Jump(2.0, lambda t, u: 2 * u)
     solution = solve(Problem(law, sparsity=Stencil(), jumps=(doubled,)), torch.ones(n), [0.0, 1.0], random_state=3)
     count = int(solution.jump_counts)
     torch.testing.assert_close(solution.ys[0, -1], torch.full((n,), 2.0**count))
     unbounded = Jump(lambda t, u: u[:, 0], lambda t, u: 2 * u)
-    with pytest.raises(ValueError, match="integrates rates of jumps without a bound along with up to 64 states, got 100"):
+    with pytest.raises(ValueError, match="carries rates of jumps without a bound along"):
         solve(Problem(law, sparsity=Stencil(), jumps=(unbounded,)), torch.ones(n), [0.0, 1.0], solver="rosenbrock")
 
 
