@@ -31,8 +31,8 @@ def colour_columns(pattern: csc_matrix) -> np.ndarray:
     by_row = np.asarray(entries.sum(1)).ravel()
     if np.square(by_row.astype(float)).sum() > _MOST_PAIRS:
         raise ValueError(
-            f"sparsity has rows of up to {by_row.max()} entries, so that a Jacobian takes as many evaluations: leave it "
-            "out, and give solver='rock2'"
+            f"sparsity has rows of up to {by_row.max()} entries, so that a Jacobian takes as many evaluations: leave "
+            "it out, and give solver='rock2'"
         )
     near = (entries.T @ entries).tocsr()
     n, first, neighbours = near.shape[0], near.indptr.tolist(), near.indices.tolist()

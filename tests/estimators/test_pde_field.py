@@ -193,7 +193,7 @@ def test_a_learned_operator_with_a_pattern():
     model = clone(estimator(reaction=None, diffusivity=None, operator=Porous(0.02), sparsity=Stencil()))
     model.fit(TIMES[:5, None] / 2, y)
     assert float(model.problem_.operator.others[0].function.factor.detach()) == pytest.approx(0.05, rel=0.01)
-    assert model.solver_stats_["solver"] == "rosenbrock"
+    assert model.solver_stats_["training"] == "rosenbrock"
     predicted = model.predict(TIMES[:5, None] / 2)
     assert np.abs(predicted - y).max() < 0.01
     again = pickle.loads(pickle.dumps(model))
