@@ -147,7 +147,7 @@ class Pattern:
         return flat.index_add(1, self.size * places.rows + places.columns, entries).unflatten(1, (self.size, self.size))
 
     def check(self, function: Callable[..., Tensor], u: Tensor, *others: Tensor | None) -> None:
-        """Refuse a pattern that the function does not keep, by a derivative in a direction that nobody chose.
+        """Refuse a pattern that the function does not keep, by a derivative in a random direction.
 
         Raises
         ------

@@ -24,11 +24,11 @@ class Rosenbrock(AdaptiveStepper, Dense):
     """Third order and L-stable: for stiff reactions, with or without diffusion.
 
     A step solves four linear equations with the Jacobian: of fields that of the reaction at every point by itself, with
-    diffusion in its eigenbasis; of up to 64 states without space the dense one. It evaluates the right-hand side three
-    times, the Jacobian once, and where there is one the derivative with respect to time. Inside a step the solution is
-    a polynomial of second order that forgets stiff components as the step does. Where the right-hand side depends on
-    time, steps end on the times wanted: a component that follows a forcing at once is known there, but the error
-    estimate says nothing of it in between.
+    diffusion in its eigenbasis; of a problem with a sparsity the sparse one, by coloured derivatives; of up to 64
+    states without space the dense one. It evaluates the right-hand side three times, the Jacobian once, and where there
+    is one the derivative with respect to time. Inside a step the solution is a polynomial of second order that forgets
+    stiff components as the step does. Where the right-hand side depends on time, steps end on the times wanted: a
+    component that follows a forcing at once is known there, but the error estimate says nothing of it in between.
 
     References
     ----------
