@@ -1,5 +1,6 @@
 """Sparse Jacobians: that a few derivatives give all of them, and that a pattern which does not hold is refused."""
 
+import doctest
 import math
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import scipy.sparse as sp
 import torch
 
-from skneuralde.problems import Advection, Dirichlet, FieldDrift, Laplacian, Problem, Stencil, pattern_of
+from skneuralde.problems import Advection, Dirichlet, FieldDrift, Laplacian, Problem, Stencil, pattern_of, sparsity
 
 BOUNDARIES = ["neumann", "neumann_cell", "periodic", "dirichlet", Dirichlet(1.0, 2.0)]
 GRIDS = [(9,), (10,), (7, 6), (5, 5, 4)]
@@ -250,6 +251,12 @@ def test_a_stencil_tells_the_number_of_axes():
     assert Problem(None, operator=operator, sparsity=Stencil(periodic=(True, False))).state_ndim == 3
     with pytest.raises(ValueError, match="disagree on the number of axes"):
         Stencil((1,), periodic=(True, False))
+
+
+def test_the_example():
+    result = doctest.testmod(sparsity)
+    assert result.attempted > 0
+    assert result.failed == 0
 
 
 def test_a_row_that_depends_on_everything_is_refused_where_it_is_hopeless():
