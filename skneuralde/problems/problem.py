@@ -133,9 +133,7 @@ class Problem(nn.Module):
 
     def reinterpreted(self, drift: Term, calculus: str) -> Problem:
         """The equation with the same noise and jumps, another drift and another reading of the integral."""
-        other = Problem(
-            drift, self.diffusion, jumps=self.jumps, noise=self.noise, calculus=calculus, sparsity=self.sparsity
-        )
+        other = Problem(drift, self.diffusion, jumps=self.jumps, noise=self.noise, calculus=calculus)
         other._noise_dim = self._noise_dim
         return other
 

@@ -35,7 +35,12 @@ class Sparsity(ABC):
 
     @abstractmethod
     def matrix(self, state: tuple[int, ...]) -> csc_matrix:
-        """For states of a shape, ``(*grid, fields)`` or ``(dim,)``: a square matrix that is 0 where nothing depends.
+        """The square matrix that is not 0 where something may depend, for states of a shape.
+
+        Parameters
+        ----------
+        state : tuple of int
+            ``(*grid, fields)``, or ``(dim,)`` without an operator.
 
         Raises
         ------
