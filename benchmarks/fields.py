@@ -68,15 +68,21 @@ def ours(problem: Problem, u0: np.ndarray, fine: np.ndarray, solver: str, tolera
     return Row(name, tolerance, solution.stats.drift_evaluations, min(seconds), *errors(solution.ys[0].numpy(), fine))
 
 
+@torch.no_grad()
+def after_part(problem: Problem, u0: np.ndarray, solver: str, tolerance: float) -> tuple[np.ndarray, float]:
+    """The field at the end of the first part of the interval, and the evaluations it took."""
+    solution = solve(problem, u0, [0.0, PART], solver=solver, rtol=tolerance, atol=tolerance)
+    return solution.ys[0, -1:].numpy(), solution.stats.drift_evaluations
+
+
 def bosh3(problem: Problem, u0: np.ndarray, tolerance: float) -> Row:
     """torchdiffeq's method on the first part of the interval, with the rest extrapolated."""
     start = time.process_time()
-    with torch.no_grad():
-        solution = solve(problem, u0, [0.0, PART], solver="torchdiffeq:bosh3", rtol=tolerance, atol=tolerance)
-    scale = TS[-1] / PART
+    end, evaluations = after_part(problem, u0, "torchdiffeq:bosh3", tolerance)
     seconds = time.process_time() - start
-    name = "torchdiffeq:bosh3 *"
-    return Row(name, tolerance, scale * solution.stats.drift_evaluations, scale * seconds, np.nan, np.nan)
+    fine, _ = after_part(problem, u0, "etdrk4", 1e-9)
+    scale = TS[-1] / PART
+    return Row("torchdiffeq:bosh3 *", tolerance, scale * evaluations, scale * seconds, *errors(end, fine))
 
 
 def pypde(python: str, u0: np.ndarray, tolerance: float) -> Row:
@@ -87,15 +93,13 @@ def pypde(python: str, u0: np.ndarray, tolerance: float) -> Row:
         script = Path(__file__).with_name("competitor_pypde.py")
         command = [python, str(script), str(start), str(end), str(PART), str(tolerance)]
         told = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
-        end = np.load(end)
+        end = np.load(end)[None]
     law = Problem(
         [abc_source(u0.shape[:2]), abc_law], operator=Laplacian([100.0, 0.0, 0.0], 1.0, "neumann_cell", ndim=2)
     )
-    fine = solve(law, u0, [0.0, PART], solver="etdrk4", rtol=1e-9, atol=1e-9).ys[0, -1].numpy()
+    fine, _ = after_part(law, u0, "etdrk4", 1e-9)
     scale = TS[-1] / PART
-    return Row(
-        "py-pde *", tolerance, scale * told["evaluations"], scale * told["seconds"], *errors(end[None], fine[None])
-    )
+    return Row("py-pde *", tolerance, scale * told["evaluations"], scale * told["seconds"], *errors(end, fine))
 
 
 def network() -> Network:
@@ -200,12 +204,12 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     u0 = np.random.default_rng(0).uniform(size=(100, 100, 3))
-    print(f"{machine()}; one thread; relative: L2 error of the worst save; * extrapolated from t = {PART}")
+    print(f"{machine()}; one thread; relative: L2 error of the worst save; * from t = 0..{PART}, errors at its end")
     head = f"{'solver':24} {'tolerance':>9} {'evaluations':>12} {'time':>12} {'relative':>10} {'largest':>10}"
     print("The true law", head, sep="\n")
     problem = abc_problem()
     fine = solve(problem, u0, TS, solver="etdrk4", rtol=1e-9, atol=1e-9).ys[0].numpy()
-    choices = [("auto", 1e-2), ("auto", 1e-3), ("etdrk4", 1e-3), ("rock2", 1e-3), ("rkc2", 1e-3)]
+    choices = [("auto", 1e-2), ("auto", 1e-3), *((name, 1e-3) for name in ("etdrk4", "rkc2", "rock2", "rock4"))]
     for solver, tolerance in choices:
         print(ours(problem, u0, fine, solver, tolerance, 3), flush=True)
     print(bosh3(problem, u0, 1e-3), flush=True)

@@ -1,15 +1,17 @@
 """10,000 paths of a noisy spiral whose first component halves at rate 2, against the same paths without jumps.
 
-With fixed steps of a quarter of the distance of two saved times, and with steps that each path chooses.
+With fixed steps of a quarter of the distance of two saved times, and with steps that each path chooses. Then with the
+networks 2-50-2 that learn drift and effect of the jumps, as every path of their training is simulated.
 """
 
 import measure
 import numpy as np
 import torch
+from gradient_step import CubicNetwork
 
 from skneuralde import Jump, Problem, solve
 
-N_PATHS, N_TIMES, NOISE = 10_000, 30, 0.2
+N_PATHS, N_TIMES, NOISE, RATE = 10_000, 30, 0.2, 2.0
 TIMES = np.linspace(0.0, 1.0, N_TIMES)
 SPIRAL = torch.tensor([[-0.1, 2.0], [-2.0, -0.1]], dtype=torch.float64)
 HALF = torch.tensor([0.5, 1.0], dtype=torch.float64)
@@ -17,22 +19,49 @@ FIXED = {"rtol": None, "dt": 0.25 / (N_TIMES - 1)}
 ADAPTIVE = {"rtol": 1e-2}
 
 
-def competitor(jumps, steps):
+class Effect(torch.nn.Module):
+    """A network 2-50-2 that gives the state after a jump."""
+
+    def __init__(self):
+        super().__init__()
+        layers = torch.nn.Linear(2, 50), torch.nn.Tanh(), torch.nn.Linear(50, 2)
+        self.layers = torch.nn.Sequential(*layers).double()
+
+    def forward(self, t, u):
+        return self.layers(u)
+
+
+def spiral(t, u):
+    return u**3 @ SPIRAL.T
+
+
+def halve(t, u):
+    return HALF * u
+
+
+def competitor(drift, affect, steps):
     def build():
-        problem = Problem(lambda t, u: u**3 @ SPIRAL.T, lambda t, u: NOISE * u, jumps=jumps)
-        return lambda: solve(problem, [2.0, 0.0], TIMES, n_paths=N_PATHS, random_state=0, **steps) and None
+        torch.manual_seed(0)
+        jumps = () if affect is None else (Jump(RATE, affect()),)
+        problem = Problem(drift(), lambda t, u: NOISE * u, jumps=jumps)
+
+        @torch.no_grad()
+        def work():
+            solve(problem, [2.0, 0.0], TIMES, n_paths=N_PATHS, random_state=0, **steps)
+
+        return work
 
     return build
 
 
 def main():
-    halving = (Jump(2.0, lambda t, u: HALF * u),)
-    competitors = {
-        "fixed": competitor((), FIXED),
-        "fixed, jumps": competitor(halving, FIXED),
-        "adaptive": competitor((), ADAPTIVE),
-        "adaptive, jumps": competitor(halving, ADAPTIVE),
-    }
+    true, networks = (lambda: spiral, lambda: halve), (CubicNetwork, Effect)
+    competitors = {}
+    for name, (drift, affect), steps in [
+        ("fixed steps", true, FIXED), ("adaptive", true, ADAPTIVE), ("networks, fixed steps", networks, FIXED),
+    ]:  # fmt: skip
+        competitors[name] = competitor(drift, None, steps)
+        competitors[f"{name}, jumps"] = competitor(drift, affect, steps)
     measure.run("10,000 paths of the jump spiral", competitors, repeats=2, rounds=2)
 
 

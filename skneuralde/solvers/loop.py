@@ -238,6 +238,8 @@ def _advance(controller: Controller, attempt: Attempt) -> Front:
     status = front.status.masked_fill(accepted & (attempt.target >= front.end), int(Status.SUCCESS))
     status.masked_fill_(stuck, int(Status.STEP_TOO_SMALL))
     status.masked_fill_(stuck & (ratio >= FAR_OFF), int(Status.NON_FINITE))
+    # Steps that are good enough and shrink must not end up standing still: the shortest one has to prove itself.
+    proposal = torch.maximum(proposal, front.shortest)
     proposal.masked_fill_(stuck, torch.inf)  # the noise of long steps is the cheapest
     return Front(
         rows=front.rows,

@@ -14,7 +14,8 @@ from skneuralde.solvers.explicit import BogackiShampine, DormandPrince, Tsitoura
 from skneuralde.solvers.milstein import Milstein
 from skneuralde.solvers.platen import Platen
 from skneuralde.solvers.rkc import RKC2
-from skneuralde.solvers.rock import ROCK2
+from skneuralde.solvers.rock2 import ROCK2
+from skneuralde.solvers.rock4 import ROCK4
 from skneuralde.solvers.rosenbrock import Rosenbrock
 from skneuralde.solvers.rossler import SOSRA, SOSRI, SOSRI2, SRA1, SRIW1
 from skneuralde.solvers.torchdiffeq import torchdiffeq_solvers
@@ -24,7 +25,7 @@ _OURS = [
     *(Euler(), Milstein(), Platen(), EES25()),
     *(SRIW1(), SOSRI(), SOSRI2(), SRA1(), SOSRA()),
     *(BogackiShampine(), DormandPrince(), Tsitouras()),
-    *(RKC2(), ROCK2(), ETDRK4(), Rosenbrock()),
+    *(RKC2(), ROCK2(), ROCK4(), ETDRK4(), Rosenbrock()),
 ]
 SOLVERS.update({solver.name: solver for solver in [*_OURS, *torchsde_solvers(), *torchdiffeq_solvers()]})
 

@@ -86,21 +86,20 @@ class Stabilized(AdaptiveStepper):
     ) -> tuple[Tensor, Tensor | None]:
         """Advance all paths that need the same number of stages together."""
         if len(set(needed)) == 1:
-            return self.advance(equation, t, h, u, f, _allowed(needed[0]))
+            return self.advance(equation, t, h, u, f, self._allowed(needed[0]))
         u1, error = u, None
         for s in sorted(set(needed)):
             rows = torch.tensor([i for i, other in enumerate(needed) if other == s], device=u.device)
-            part = self.advance(equation.select(rows), t[rows], h[rows], u[rows], f[rows], _allowed(s))
+            part = self.advance(equation.select(rows), t[rows], h[rows], u[rows], f[rows], self._allowed(s))
             u1 = u1.index_copy(0, rows, part.u1)
             if part.error is not None:
                 error = torch.zeros_like(u) if error is None else error
                 error = error.index_copy(0, rows, part.error)
         return u1, error
 
-
-def _allowed(s: int) -> int:
-    """A step that is refused anyway costs little."""
-    return s if s <= MOST_STAGES else 3
+    def _allowed(self, s: int) -> int:
+        """A step that is refused anyway costs little."""
+        return s if s <= MOST_STAGES else self.stages(0.0)
 
 
 def _pack(f: Tensor, spectrum: Spectrum) -> Tensor:

@@ -39,7 +39,7 @@ def trajectory(equation, rows, *, name="sosri2", u0=None, rtol=1e-4, aside=False
     )
 
 
-@pytest.mark.parametrize("name", ["sosri2", "tsit5", "rosenbrock", "rock2"])
+@pytest.mark.parametrize("name", ["sosri2", "tsit5", "rosenbrock", "rock2", "rock4"])
 def test_moments_of_halving_jumps(name):
     noisy = name == "sosri2"
     equation = Problem(lambda t, u: 0.1 * u, (lambda t, u: 0.2 * u) if noisy else None, jumps=CHANNELS[:1])

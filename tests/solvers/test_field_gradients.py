@@ -82,7 +82,7 @@ def test_by_default_one_step_is_held_at_a_time(monkeypatch):
     assert work < 2.2
 
 
-@pytest.mark.parametrize("name", ["rosenbrock", "etdrk4", "rock2", "rkc2", "tsit5"])
+@pytest.mark.parametrize("name", ["rosenbrock", "etdrk4", "rock2", "rock4", "rkc2", "tsit5"])
 @pytest.mark.parametrize("others", [False, True])
 def test_every_way_gives_the_same_with_adaptive_steps(name, others):
     """Fields of different stiffness, so with steps of their own, and times inside steps, at ends and at the start."""
@@ -102,7 +102,7 @@ def test_every_way_gives_the_same_with_adaptive_steps(name, others):
         torch.testing.assert_close(a, b, rtol=1e-7, atol=1e-9)
 
 
-@pytest.mark.parametrize("name", ["rosenbrock", "etdrk4", "rock2"])
+@pytest.mark.parametrize("name", ["rosenbrock", "etdrk4", "rock2", "rock4"])
 def test_forward_mode_for_a_diffusivity(name):
     rate = Positive(0.5)
     problem = Problem(lambda t, u: u * (1 - u), operator=Laplacian(rate, 0.3))

@@ -11,7 +11,7 @@ from skneuralde.datasets import abc_problem
 from skneuralde.problems import Advection, Dirichlet, Laplacian, Positive, Problem
 from skneuralde.solvers import choose_solver, get_solver, solve
 
-SOLVERS = ["rosenbrock", "etdrk4", "rock2", "rkc2", "tsit5"]
+SOLVERS = ["rosenbrock", "etdrk4", "rock2", "rock4", "rkc2", "tsit5"]
 
 
 def noise(*shape, seed=0):
@@ -133,7 +133,7 @@ def test_rosenbrock_solves_with_an_operator_of_the_users_own():
     assert solution.stats.steps.item() < 60
 
 
-@pytest.mark.parametrize(("name", "order"), [("rosenbrock", 3), ("etdrk4", 4), ("rock2", 2), ("rkc2", 2)])
+@pytest.mark.parametrize(("name", "order"), [("rosenbrock", 3), ("etdrk4", 4), ("rock2", 2), ("rock4", 4), ("rkc2", 2)])
 def test_order_on_a_field(name, order):
     problem = Problem(lambda t, u: torch.sin(2 * t) * u - u**3, operator=Laplacian([0.05, 0.0], 0.3, "periodic"))
     x = torch.arange(12, dtype=torch.float64) * 0.3
@@ -185,7 +185,7 @@ def test_gradients_are_those_of_finite_differences(name, mode, others):
             assert slope.view(-1)[i].item() == pytest.approx(expected, rel=1e-5, abs=1e-6)
 
 
-@pytest.mark.parametrize("name", ["rosenbrock", "etdrk4", "rock2", "rkc2"])
+@pytest.mark.parametrize("name", ["rosenbrock", "etdrk4", "rock2", "rock4", "rkc2"])
 def test_adaptive_steps_are_the_same_with_a_gradient(name):
     problem = Problem(Law(), operator=Laplacian([Positive(0.5), 0.0], (0.5, 0.7)))
     start, ts = noise(2, 4, 3, 2), [0.0, 0.2, 3.0]
@@ -196,7 +196,7 @@ def test_adaptive_steps_are_the_same_with_a_gradient(name):
     torch.testing.assert_close(graph.detach(), plain, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["rosenbrock", "etdrk4", "rock2", "rkc2", "bs3"])
+@pytest.mark.parametrize("name", ["rosenbrock", "etdrk4", "rock2", "rock4", "rkc2", "bs3"])
 def test_a_field_does_not_know_its_batch_mates(name):
     problem = Problem(brusselator, operator=Laplacian([0.3, 0.1], (0.5, 0.7)))
     u0 = torch.stack([noise(4, 3, 2), 3 + 5 * noise(4, 3, 2, seed=1)])

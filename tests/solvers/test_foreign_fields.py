@@ -30,7 +30,7 @@ def gray_scott(t, u):
     return torch.stack([-x * y**2 + 0.04 * (1 - x), x * y**2 - 0.1 * y], -1)
 
 
-@pytest.mark.parametrize("solver", ["rosenbrock", "etdrk4", "rock2", "rkc2"])
+@pytest.mark.parametrize("solver", ["rosenbrock", "etdrk4", "rock2", "rock4", "rkc2"])
 @pytest.mark.parametrize(
     ("name", "law", "boundary"),
     [

@@ -84,7 +84,7 @@ def test_many_adaptive_paths_do_not_wait_for_every_step():
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-8), (torch.float32, 1e-3)])
-@pytest.mark.parametrize("name", ["rosenbrock", "etdrk4", "rock2", "rkc2"])
+@pytest.mark.parametrize("name", ["rosenbrock", "etdrk4", "rock2", "rock4", "rkc2"])
 def test_fields_agree(name, dtype, tolerance):
     answers = []
     for device in ("cpu", "cuda"):

@@ -1,0 +1,95 @@
+"""ROCK4: orthogonal Runge-Kutta-Chebyshev of fourth order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from skneuralde.solvers.combine import combine
+from skneuralde.solvers.control import Predictive
+from skneuralde.solvers.elementary import of_stages
+from skneuralde.solvers.equation import Equation
+from skneuralde.solvers.finishing import finishing
+from skneuralde.solvers.rock import ROCK, by_recurrence, interpolated
+from skneuralde.solvers.rock_tables import ROCK4 as TABLE
+from skneuralde.solvers.stabilized import Advance
+
+
+class ROCK4(ROCK):
+    """Fourth order, stable along ``0.35 s^2`` of the negative real axis with s stages: for diffusion, accurately.
+
+    It takes fewer and longer steps than `rock2` where solutions are smooth in space. Its steps end on the times wanted.
+    The stages are of first order only: where stiff components are forced, `rkc2` is better.
+
+    Notes
+    -----
+    The polynomials are those of [1]_. The last four stages are solved from the conditions of order four, whose two free
+    nodes make the errors of order five small. The embedded method of third order has the slope at a stage in the middle
+    of the recurrence in place of the last one, and is as stable as the method itself; with the slope at the end of the
+    step the estimate of the error would multiply stiff components by as much as they are stiff.
+
+    References
+    ----------
+    .. [1] A. Abdulle, "Fourth order Chebyshev methods with recurrence relation", SIAM J. Sci. Comput. 23 (2002)
+       2041-2054.
+    """
+
+    name = "rock4"
+    order = error_order = 4
+    reference = "Abdulle (2002)"
+    table, share = TABLE, 0.35
+    # Its steps are few and long; where a solution comes to rest, they grow by much at once.
+    smooth = Predictive
+
+    def advance(self, equation: Equation, t: Tensor, h: Tensor, u: Tensor, f: Tensor, s: int) -> Advance:
+        c = coefficients(s)
+        *moments, first, second, third, last = equation.along(t, h, c.nodes, u.dtype)
+        start, slope = by_recurrence(equation, moments, h, u, f, c.mu, c.nu, c.kept)
+        stages = [h * equation.drift(first, start)]
+        for moment, row in zip((second, third, last), c.matrix, strict=True):
+            stages.append(h * equation.drift(moment, combine(start, row, stages)))
+        error = combine(torch.zeros_like(u), c.error, [h * slope, *stages])
+        return Advance(combine(start, c.weights, stages), error)
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """Coefficients of one step with s stages.
+
+    Attributes
+    ----------
+    mu, nu : list of float
+        Those of the `Recurrence` that the first s - 4 stages follow.
+    kept : int
+        The stage of the recurrence whose slope the estimate of the error uses.
+    nodes : tuple of float
+        Where in the step the drift is asked after its start.
+    matrix, weights, error : tuple
+        Those of the `Finishing`.
+    length : float
+        The method is stable for z in ``[-length, 0]``.
+    """
+
+    mu: list[float]
+    nu: list[float]
+    kept: int
+    nodes: tuple[float, ...]
+    matrix: tuple[tuple[float, ...], ...]
+    weights: tuple[float, ...]
+    error: tuple[float, ...]
+    length: float
+
+
+@lru_cache(maxsize=512)
+def coefficients(s: int) -> Scheme:
+    """The step of s stages, which has order 4 however accurate the zeros are."""
+    mu, nu, length = interpolated(TABLE, s)
+    w = of_stages(mu, nu)
+    kept = len(mu) // 2
+    end = finishing(w[-1], w[kept])
+    start = float(w[-1, 0])
+    nodes = (*w[1:, 0].tolist(), *(start + node for node in end.nodes))
+    return Scheme(mu, nu, kept, nodes, end.matrix, end.weights, end.error, length)
