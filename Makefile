@@ -49,6 +49,7 @@ bench: $(STAMP) $(DIFFRAX)/.installed
 	$(ONE_THREAD) $(BIN)/python benchmarks/jump_gradient.py
 	$(ONE_THREAD) $(BIN)/python benchmarks/nll_epoch.py
 	$(ONE_THREAD) $(BIN)/python benchmarks/fields.py
+	$(ONE_THREAD) $(BIN)/python benchmarks/own_operator.py
 	$(ONE_THREAD) $(BIN)/python benchmarks/work_precision.py --diffrax-python $(DIFFRAX)/bin/python
 
 # diffrax needs jax, which has an environment of its own.

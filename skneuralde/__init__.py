@@ -2,7 +2,7 @@
 
 from skneuralde.data import to_rows
 from skneuralde.estimators import NeuralJumpDiffusion, NeuralPDEField, NeuralSDERegressor
-from skneuralde.problems import Advection, Dirichlet, Jump, Laplacian, Problem
+from skneuralde.problems import Advection, Dirichlet, Jump, Laplacian, Problem, Stencil
 from skneuralde.solvers import expect, solve
 from skneuralde.terms import MLP
 
@@ -18,6 +18,7 @@ __all__ = [
     "NeuralPDEField",
     "NeuralSDERegressor",
     "Problem",
+    "Stencil",
     "expect",
     "solve",
     "to_rows",

@@ -198,7 +198,7 @@ def choose_solvers(name: str, problem: Problem, loss: str) -> tuple[Solver, Solv
     if name == "auto":
         suits = loss in LOSSES_OF_LAW and problem.diffusion is not None and in_law.handles(problem.noise)
         suits = suits and not len(problem.jumps)  # between jumps its three-valued increments are too few to average
-        if isinstance(problem, FieldProblem) and problem.drift.diffusion is not None:
+        if isinstance(problem, FieldProblem) and problem.drift.diffusion is not None and problem.sparsity is None:
             # A step costs a fraction of the implicit one's, which repays on stiff laws only.
             return get_solver("etdrk4"), path_by_path, None
         return (in_law if suits else path_by_path), path_by_path, None

@@ -72,6 +72,7 @@ def refuse_space(estimator: Any) -> None:
         "spacing": estimator.spacing is not None,
         "boundary": estimator.boundary != "neumann",
         "operator": estimator.operator is not None,
+        "sparsity": estimator.sparsity is not None,
         "diffusivity": not (isinstance(estimator.diffusivity, str) or estimator.diffusivity is None),
     }
     for name, told in given.items():

@@ -57,6 +57,9 @@ these, default="learn"
     operator : callable, torch.nn.Module or list of these, optional
         What else acts on fields ``u (batch, *grid, fields)`` as a whole, such as `Advection`. Its modules are copied
         and trained.
+    sparsity : Stencil, or array or sparse matrix of shape (n_outputs, n_outputs), optional
+        Which points and fields all operators together, diffusion too, see from where; see `Problem`. Auto then solves
+        with sparse Jacobians, which stiff operators of your own need.
     grid : int or tuple of int, optional
         Numbers of points along each axis, where y is flat. By default the middle axes of y.
     spacing : float or tuple of float, optional
@@ -80,7 +83,8 @@ these, default="learn"
     inputs : sequence of {"time", "state", "context", "controls"}, default=("state", "context", "controls")
         What the networks see.
     solver : str, default="auto"
-        See `skneuralde.solvers.solver_names`. Auto: "rosenbrock" where fields diffuse, "rock2" with other operators.
+        See `skneuralde.solvers.solver_names`. Auto: "rosenbrock" where fields diffuse or ``sparsity`` is told, "rock2"
+        with other operators.
     rtol : float, default=1e-3
     atol : float, default=1e-6
         In standard deviations of each field.
@@ -197,6 +201,7 @@ time_unit_, series_, n_features_in_, feature_names_in_, device_
         diffusivity: Any = "learn",
         *,
         operator: Any = None,
+        sparsity: Any = None,
         grid: Any = None,
         spacing: Any = None,
         boundary: Any = "neumann",
@@ -235,6 +240,7 @@ time_unit_, series_, n_features_in_, feature_names_in_, device_
         self.reaction = reaction
         self.diffusivity = diffusivity
         self.operator = operator
+        self.sparsity = sparsity
         self.grid = grid
         self.spacing = spacing
         self.boundary = boundary
@@ -370,7 +376,8 @@ time_unit_, series_, n_features_in_, feature_names_in_, device_
         laplacian = self._laplacian(read_diffusivity(self.diffusivity, self._guess))
         if any(isinstance(other, Laplacian) for other in others) and laplacian.diffusing(self._state[-1]):
             raise ValueError("operator holds a Laplacian: give its diffusivity in diffusivity=, or diffusivity=None.")
-        whole = Problem([law, *sources] if law is not None else sources or None, operator=[laplacian, *others])
+        reaction = [law, *sources] if law is not None else sources or None
+        whole = Problem(reaction, operator=[laplacian, *others], sparsity=self.sparsity)
         flat = whole.flattened(self._state)
         trial = factory.trial_u[torch.arange(math.prod(self.grid_)) % len(factory.trial_u)].reshape(1, -1)
         flat.check(factory.trial_t[:1], trial, factory.trial_c[:1] if factory.trial_c.shape[1] else None)

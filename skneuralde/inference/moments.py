@@ -263,6 +263,7 @@ class MomentEquations(nn.Module):
     jumps = ()
     noise = "diagonal"
     calculus = "ito"
+    sparsity = None
     state_ndim = 1
 
     def __init__(self, problem: Problem, dim: int, *, with_transition: bool = False):

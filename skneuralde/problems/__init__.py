@@ -8,8 +8,10 @@ from skneuralde.problems.field import FieldDrift, FieldProblem
 from skneuralde.problems.jumps import Jump
 from skneuralde.problems.laplacian import Laplacian, Positive
 from skneuralde.problems.operators import Operators
+from skneuralde.problems.pattern import Pattern
 from skneuralde.problems.problem import Problem
 from skneuralde.problems.reaction import Reaction
+from skneuralde.problems.sparsity import Sparsity, Stencil, pattern_of
 
 __all__ = [
     "Advection",
@@ -20,10 +22,14 @@ __all__ = [
     "Jump",
     "Laplacian",
     "Operators",
+    "Pattern",
     "Positive",
     "Problem",
     "Reaction",
+    "Sparsity",
+    "Stencil",
     "in_calculus",
     "ito_form",
+    "pattern_of",
     "stratonovich_form",
 ]

@@ -11,7 +11,7 @@ from skneuralde.problems.axes import Axes, neighbours, value_of
 
 
 class Advection(nn.Module):
-    """Transport, ``-v . grad u``, by central differences.
+    """Transport, ``-(v grad) u``, by central differences.
 
     Parameters
     ----------

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from skneuralde.problems.laplacian import Laplacian
 from skneuralde.problems.operators import Operators
+from skneuralde.problems.pattern import Pattern
 from skneuralde.problems.reaction import Reaction
+from skneuralde.problems.sparsity import Sparsity, pattern_of
 from skneuralde.terms import Term
 
 
@@ -76,6 +78,16 @@ class FieldDrift(Term):
         value, slope = self.reaction.linearize(t, field, c)
         return Linearized((value + self.operators(field)).reshape(u.shape), slope)
 
+    def sparse(self, pattern: Pattern, t: Tensor, u: Tensor, c: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Right-hand side, and the entries of its whole Jacobian, ``(batch, entries)``."""
+        reaction, slope = self.reaction.linearize(t, self.field(u), c)
+        value, told = pattern.linearize(self.operate, u)
+        return reaction.reshape(u.shape) + value, pattern.entries(told, slope)
+
+    def operate(self, u: Tensor) -> Tensor:
+        """Value of the operators, ``(batch, n)``."""
+        return self.operators(self.field(u)).reshape(u.shape)
+
 
 class FieldProblem(nn.Module):
     """The equation of fields of one shape, flattened; its coefficients are those of the `Problem` that made it.
@@ -83,6 +95,7 @@ class FieldProblem(nn.Module):
     Attributes
     ----------
     drift : FieldDrift
+    sparsity : Sparsity or None
     """
 
     noise = "diagonal"
@@ -90,8 +103,16 @@ class FieldProblem(nn.Module):
     diffusion = None
     jumps = ()
 
-    def __init__(self, whole: nn.Module, reaction: Reaction, operators: Operators, state: Sequence[int]):
+    def __init__(
+        self,
+        whole: nn.Module,
+        reaction: Reaction,
+        operators: Operators,
+        state: Sequence[int],
+        sparsity: Sparsity | None = None,
+    ):
         super().__init__()
+        self.sparsity = sparsity
         # In a tuple it is no module of this one: functional_call does not bear parts that are registered twice.
         self._whole = (whole,)
         self.drift = FieldDrift(reaction, operators, state)
@@ -114,3 +135,5 @@ class FieldProblem(nn.Module):
         self.drift.operators.check(field)
         with torch.no_grad():
             self.drift(t, u, c)
+        if self.sparsity is not None:
+            pattern_of(self.sparsity, self.drift.state).check(self.drift.operate, u)

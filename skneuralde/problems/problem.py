@@ -13,6 +13,7 @@ from skneuralde.problems.field import FieldProblem
 from skneuralde.problems.jumps import Jump
 from skneuralde.problems.operators import Operators, resolve_operator
 from skneuralde.problems.reaction import Reaction, resolve_reaction
+from skneuralde.problems.sparsity import Sparsity, pattern_of, resolve_sparsity
 from skneuralde.terms import Constant, Term, check_term, resolve_known
 
 NOISES = ("diagonal", "additive", "general")
@@ -41,6 +42,11 @@ class Problem(nn.Module):
         "diagonal": g has the shape of u, every component its own noise. "additive": g does not depend on u; it has the
         shape of u or is ``(batch, dim, m)``. "general": g is ``(batch, dim, m)``.
     calculus : {"ito", "stratonovich"}, default="ito"
+    sparsity : Stencil or array or sparse matrix of shape (n, n), optional
+        Which of the n components of the drift, in rows, depend on which of the state, in columns: a matrix of scipy,
+        torch or numpy that is not 0 there. With an operator it is about the operators, and n counts fields flattened as
+        ``(*grid, fields)``; a `Stencil` says it for grids of any size. The solver "rosenbrock" then needs a few
+        derivatives in one direction for a whole Jacobian, and solves with it directly.
 
     Attributes
     ----------
@@ -48,6 +54,7 @@ class Problem(nn.Module):
         The coefficients as torch modules; ``diffusion`` is None where the equation has no noise.
     jumps : ModuleList of Jump
     operator : Operators or None
+    sparsity : Sparsity or None
     state_ndim : int or None
         Number of axes of one state; None where only the state can tell, as all its axes are one state.
 
@@ -74,6 +81,7 @@ class Problem(nn.Module):
         operator: Any = None,
         noise: str = "diagonal",
         calculus: str = "ito",
+        sparsity: Any = None,
     ):
         super().__init__()
         if noise not in NOISES:
@@ -87,12 +95,16 @@ class Problem(nn.Module):
         # Typed as jumps, for what nn.ModuleList does not know of its modules.
         self.jumps: Sequence[Jump] = nn.ModuleList(jumps)  # type: ignore[assignment]
         self.operator = resolve_operator(operator)
+        self.sparsity: Sparsity | None = resolve_sparsity(sparsity)
         if self.operator is not None:
             if diffusion is not None:
                 raise ValueError("an equation with an operator has no noise: give diffusion=None")
             if jumps:
                 raise ValueError("an equation with an operator has no jumps: give jumps=()")
-            self.state_ndim = None if self.operator.ndim is None else self.operator.ndim + 1
+            ndim = self.operator.ndim
+            if ndim is None and self.sparsity is not None:
+                ndim = self.sparsity.ndim
+            self.state_ndim = None if ndim is None else ndim + 1
             self.drift = resolve_reaction(drift)
         else:
             self.state_ndim = 1
@@ -117,7 +129,7 @@ class Problem(nn.Module):
         if self.operator is None:
             return self
         assert isinstance(self.drift, Reaction)
-        return FieldProblem(self, self.drift, self.operator, state)
+        return FieldProblem(self, self.drift, self.operator, state, self.sparsity)
 
     def reinterpreted(self, drift: Term, calculus: str) -> Problem:
         """The equation with the same noise and jumps, another drift and another reading of the integral."""
@@ -152,13 +164,16 @@ class Problem(nn.Module):
         ------
         ValueError
             If a coefficient returns something else than a finite tensor of the state's dtype and device and of the
-            shape that the noise asks for, or if additive noise changes with the state.
+            shape that the noise asks for, if the drift depends on what ``sparsity`` leaves out, or if additive noise
+            changes with the state.
         """
         if self.operator is not None:
             self.flattened(u.shape[1:]).check(t, u.flatten(1), c)
             return
         dim = u.shape[-1]
         check_term(self.drift, name="drift", shape=(dim,), t=t, u=u, c=c)
+        if self.sparsity is not None:
+            pattern_of(self.sparsity, (dim,)).check(lambda v, t, c: self.drift(t, v, c), u, t, c)
         for i, jump in enumerate(self.jumps):
             jump.check(t, u, c, name=f"jumps[{i}]")
         if self.diffusion is None:

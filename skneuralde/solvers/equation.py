@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from skneuralde.problems import FieldDrift, Jump, Problem
+from skneuralde.problems import FieldDrift, Jump, Pattern, Problem, Sparsity, pattern_of
 from skneuralde.terms import Term
 from skneuralde.terms.base import value_and_jacobian
 
@@ -37,6 +37,9 @@ class ProblemLike(Protocol):
 
     @property
     def jumps(self) -> Sequence[Jump]: ...
+
+    @property
+    def sparsity(self) -> Sparsity | None: ...
 
 
 class Counter:
@@ -140,6 +143,21 @@ class Equation:
         if isinstance(drift, Term):
             return drift.linearize(now.t, u, now.context)
         return value_and_jacobian(lambda x, t, c: drift(t, x, c), u, now.t, now.context)
+
+    def pattern(self, dim: int) -> Pattern | None:
+        """Where the Jacobian of f may differ from 0, for states of this size; None where nobody told."""
+        sparsity, field = self.problem.sparsity, self.field
+        return None if sparsity is None else pattern_of(sparsity, (dim,) if field is None else field.state)
+
+    def sparse_drift(self, now: Moment, u: Tensor, pattern: Pattern) -> tuple[Tensor, Tensor]:
+        """f(t, u) and the entries of its Jacobian, ``(batch, entries)``; each colour counts as an evaluation."""
+        drift = self.problem.drift
+        if isinstance(drift, FieldDrift):
+            self.counter.drift += (2 + pattern.colours) * u.shape[0]
+            return drift.sparse(pattern, now.t, u, now.context)
+        self.counter.drift += (1 + pattern.colours) * u.shape[0]
+        value, told = pattern.linearize(lambda v, t, c: drift(t, v, c), u, now.t, now.context)
+        return value, pattern.entries(told)
 
     def notice_time(self, t: Tensor, u: Tensor) -> None:
         """Find out whether f depends on time, by whether a derivative with respect to it arrives."""

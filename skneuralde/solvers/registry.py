@@ -53,9 +53,11 @@ def get_solver(name: str) -> Solver:
 def choose_solver(problem: ProblemLike) -> str:
     """What ``solver="auto"`` means for this problem: a method that converges path by path.
 
-    Where a Laplacian tells how the points of a field hang together, one that uses it; for other operators one that
-    needs nothing but the right-hand side.
+    Where a sparsity, or a Laplacian, tells how the components of a state hang together, one that uses it; for other
+    operators one that needs nothing but the right-hand side.
     """
+    if problem.sparsity is not None and problem.diffusion is None:
+        return "rosenbrock"
     operator = problem.operator if isinstance(problem, Problem) else None
     if operator is not None:
         return "rock2" if operator.diffusion is None else "rosenbrock"

@@ -12,12 +12,10 @@ from skneuralde.solvers.adaptive import AdaptiveStepper
 from skneuralde.solvers.base import Step, Task, Trajectory
 from skneuralde.solvers.control import Predictive
 from skneuralde.solvers.equation import Equation
+from skneuralde.solvers.linearized import MOST_STATES, linearized
 from skneuralde.solvers.march import Dense
-from skneuralde.solvers.stage_equations import stage_equations
 
 _GAMMA = 0.5
-#: Systems without space are solved densely up to this size.
-MOST_STATES = 64
 #: What iterations may leave is this share of the relative tolerance, within bounds.
 _SHARE, _LEAST, _MOST = 1e-3, 1e-10, 1e-5
 
@@ -26,11 +24,11 @@ class Rosenbrock(AdaptiveStepper, Dense):
     """Third order and L-stable: for stiff reactions, with or without diffusion.
 
     A step solves four linear equations with the Jacobian: of fields that of the reaction at every point by itself, with
-    diffusion in its eigenbasis; of up to 64 states without space the dense one. It evaluates the right-hand side three
-    times, the Jacobian once, and where there is one the derivative with respect to time. Inside a step the solution is
-    a polynomial of second order that forgets stiff components as the step does. Where the right-hand side depends on
-    time, steps end on the times wanted: a component that follows a forcing at once is known there, but the error
-    estimate says nothing of it in between.
+    diffusion in its eigenbasis; of a problem with a sparsity the sparse one, by coloured derivatives; of up to 64
+    states without space the dense one. It evaluates the right-hand side three times, the Jacobian once, and where there
+    is one the derivative with respect to time. Inside a step the solution is a polynomial of second order that forgets
+    stiff components as the step does. Where the right-hand side depends on time, steps end on the times wanted: a
+    component that follows a forcing at once is known there, but the error estimate says nothing of it in between.
 
     References
     ----------
@@ -51,10 +49,16 @@ class Rosenbrock(AdaptiveStepper, Dense):
     def solve(self, task: Task) -> Trajectory:
         """Solve, unless there are too many states without an operator that tells how they hang together."""
         n = task.u0.shape[1]
-        if task.equation.field is None and n > MOST_STATES:
+        told = task.equation.pattern(n) is not None
+        if told and task.hazards is not None and n > MOST_STATES:
+            raise ValueError(
+                f"solver {self.name!r} carries rates of jumps without a bound along with up to {MOST_STATES} states, "
+                f"got {n}: give Jump a bound, or solver='rock2'"
+            )
+        if task.equation.field is None and not told and n > MOST_STATES:
             raise ValueError(
                 f"solver {self.name!r} solves up to {MOST_STATES} states without an operator, got {n}: give "
-                "solver='rock2', or an operator"
+                "solver='rock2', an operator, or the sparsity of the drift"
             )
         task.equation.notice_time(task.start.expand(len(task.u0), 1), task.u0)
         # As exact as the steps deserve.
@@ -73,10 +77,9 @@ class Rosenbrock(AdaptiveStepper, Dense):
     ) -> Step:
         length = h if isinstance(h, Tensor) else torch.full_like(u[:, :1], h)
         now, end = equation.at(t, u.dtype), equation.at(t + h, u.dtype)
-        f, slope = equation.linearized_drift(now, u)
+        f, stages = linearized(equation, now, u, 1.0 / (_GAMMA * length), self.residual)
         change = equation.drift_over_time(t, h, u)
         forced = torch.zeros_like(u) if change is None else length * change
-        stages = stage_equations(equation.field, u, slope, 1.0 / (_GAMMA * length), self.residual)
         k1 = stages.solve(f + 0.5 * forced)
         k2 = stages.solve(f + (4.0 / length) * k1 + 1.5 * forced)
         k3 = stages.solve(equation.drift(end, u + 2.0 * k1) + (k1 - k2) / length)

@@ -95,14 +95,14 @@ def solve(
     problem : Problem
     y0 : array-like of shape (batch..., dim), or (batch..., grid..., fields) with an operator
         States at the first time. Where neither the operators' spacing, boundary nor ndim tells the number of axes of
-        the grid, y0 is one field.
+        the grid, nor the sparsity does, y0 is one field.
     ts : array-like of shape (n_times,), or (batch..., n_times) padded on the right with NaN
         Where the solution is wanted, in order. Without noise they may decrease: then time runs backwards.
     solver : str, default="auto"
         A name of `solver_names`, or "torchsde:..." and "torchdiffeq:..." for a method of these packages. "auto" takes
         "tsit5" without noise, "sosri2" with diagonal and "sosra" with additive noise, and "euler" or "ees25" with
         general noise, Ito's or Stratonovich's, which need dt; of fields "rosenbrock" where a Laplacian diffuses them,
-        and "rock2" with other operators.
+        and "rock2" with other operators; "rosenbrock" without noise where the problem has a sparsity.
     rtol, atol : float; rtol also None
         Adaptive methods keep the local error of each path below ``atol + rtol * abs(u)``. With noise a state counts as
         no smaller than what the noise at the start moves it from one time to the next. With ``rtol=None`` an adaptive

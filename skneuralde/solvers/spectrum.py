@@ -97,7 +97,7 @@ def _iterate(equation: Equation, now: Moment, u: Tensor, vector: Tensor, known: 
 class _Rest:
     """A field's equation without its diffusion."""
 
-    noise, calculus, diffusion, jumps = "diagonal", "ito", None, ()
+    noise, calculus, diffusion, jumps, sparsity = "diagonal", "ito", None, (), None
 
     def __init__(self, equation: Equation):
         assert equation.field is not None

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from skneuralde.problems import Advection, FieldDrift, Laplacian
+from skneuralde.solvers.equation import Counter
 from skneuralde.solvers.minimal_residual import Directions, minimal_residual
 
 #: What iterations can hope to leave, for each precision.
@@ -37,17 +38,6 @@ class StageEquations(ABC):
         """Solve for a right-hand side, ``(batch, n)`` both."""
 
 
-def stage_equations(
-    field: FieldDrift | None, u: Tensor, slope: Tensor, shift: Tensor, tolerance: float
-) -> StageEquations:
-    """The equations at states ``(batch, n)`` with ``shift = 1 / (h gamma)``, (batch, 1).
-
-    ``slope`` is the Jacobian ``(batch, n, n)``, of a field that of its reaction, ``(batch, *grid, fields, fields)``.
-    ``tolerance`` is what iterations may leave of a right-hand side.
-    """
-    return Dense(slope, shift) if field is None else Parts(field, u, slope, shift, tolerance)
-
-
 class Dense(StageEquations):
     """Elimination of all states."""
 
@@ -66,7 +56,7 @@ class Parts(StageEquations):
     fields come first, ``(fields, batch, points)``, and so do rows and columns of the matrices at the points.
     """
 
-    def __init__(self, drift: FieldDrift, u: Tensor, slope: Tensor, shift: Tensor, tolerance: float):
+    def __init__(self, drift: FieldDrift, u: Tensor, slope: Tensor, shift: Tensor, tolerance: float, counter: Counter):
         fields = drift.state[-1]
         diffusion = drift.diffusion
         self.kept = [] if diffusion is None else diffusion.diffusing(fields)
@@ -85,7 +75,7 @@ class Parts(StageEquations):
                 self.forth = _product(_block(blocks, self.kept, self.gone), self.inverse)
                 core = core - _product(_block(blocks, self.kept, self.gone), self.back)
         if self.kept:
-            self.core = Core(drift, drift.field(u), core, self.kept, others, tolerance)
+            self.core = Core(drift, drift.field(u), core, self.kept, others, tolerance, counter)
         self.failed = torch.zeros_like(shift, dtype=torch.bool)
 
     def solve(self, r: Tensor) -> Tensor:
@@ -117,12 +107,21 @@ class Core:
     others : bool
         Whether there are operators besides the Laplacian.
     tolerance : float
+    counter : Counter
+        A derivative of the user's own operators in one direction counts as an evaluation.
     """
 
     def __init__(
-        self, drift: FieldDrift, field: Tensor, blocks: Tensor, kept: list[int], others: bool, tolerance: float
+        self,
+        drift: FieldDrift,
+        field: Tensor,
+        blocks: Tensor,
+        kept: list[int],
+        others: bool,
+        tolerance: float,
+        counter: Counter,
     ):
-        self.field, self.blocks = field, blocks
+        self.field, self.blocks, self.counter = field, blocks, counter
         self.operators = drift.operators.others if others else []
         nothing = torch.zeros_like(field)
         self.at_zero = [part(nothing) if isinstance(part, (Advection, Laplacian)) else None for part in self.operators]
@@ -163,6 +162,7 @@ class Core:
         planes = self._leave(x)
         value = _apply(self.blocks, planes)
         if self.operators:
+            self.counter.drift += len(self.field) if None in self.at_zero else 0
             direction = planes.permute(1, 2, 0).reshape(self.field.shape)
             for operator, at_zero in zip(self.operators, self.at_zero, strict=True):
                 if at_zero is None:

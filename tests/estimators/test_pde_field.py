@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.base import clone
 from torch import nn
 
-from skneuralde import Advection, Laplacian, NeuralPDEField, Problem, solve
+from skneuralde import Advection, Laplacian, NeuralPDEField, Problem, Stencil, solve
 from skneuralde.datasets import make_abc_field
 from skneuralde.datasets.abc_field import abc_law, abc_source
 
@@ -172,6 +173,33 @@ def test_a_learned_operator_takes_solutions():
         estimator(reaction=None, operator=moving, boundary="periodic", stages=("collocation",)).fit(TIMES[:5, None], y)
 
 
+class Porous(nn.Module):
+    """Diffusion between walls whose coefficient grows with the field, by a factor that is learned."""
+
+    def __init__(self, factor):
+        super().__init__()
+        self.factor = nn.Parameter(torch.tensor(factor, dtype=torch.float64))
+
+    def forward(self, u):
+        flux = self.factor * (u[:, 1:] + u[:, :-1]) / 2 * u.diff(dim=1) / 0.04**2
+        return nn.functional.pad(flux, (0, 0, 1, 1)).diff(dim=1)
+
+
+def test_a_learned_operator_with_a_pattern():
+    """A stiff one of the user's own, whose sparse Jacobian is found by colours."""
+    start = np.exp(-((X - 0.5) ** 2) / 0.02)[:, None]
+    truth = Problem(None, operator=Porous(0.05))
+    y = solve(truth, start, TIMES[:5] / 2, solver="rock2", rtol=1e-8).ys[0].detach().numpy()
+    model = clone(estimator(reaction=None, diffusivity=None, operator=Porous(0.02), sparsity=Stencil()))
+    model.fit(TIMES[:5, None] / 2, y)
+    assert float(model.problem_.operator.others[0].function.factor.detach()) == pytest.approx(0.05, rel=0.01)
+    assert model.solver_stats_["training"] == "rosenbrock"
+    predicted = model.predict(TIMES[:5, None] / 2)
+    assert np.abs(predicted - y).max() < 0.01
+    again = pickle.loads(pickle.dumps(model))
+    assert np.array_equal(again.predict(TIMES[:5, None] / 2), predicted)
+
+
 def test_several_fields_some_of_which_diffuse():
     """The classic problem, small: a law of three fields from two initial fields, with a known source."""
     times = np.concatenate([[0.0], np.geomspace(0.02, 4, 10)])
@@ -207,6 +235,9 @@ def test_snapshots_at_rest_are_warned_of():
         ({"boundary": "open"}, (11, 26, 1), "boundary"),
         ({"spacing": (1.0, 1.0)}, (11, 26, 1), "axes"),
         ({"operator": Laplacian(1.0)}, (11, 26, 1), "diffusivity=None"),
+        ({"sparsity": np.eye(25)}, (11, 26, 1), "sparsity is for 25 components, but the state has the shape"),
+        ({"sparsity": Stencil(0)}, (11, 26, 1), "field 0 at point .* does not depend on field 0 at point"),
+        ({"sparsity": Stencil(), "spacing": None, "diffusivity": None}, (11, 26), "sparsity=.* needs a grid"),
         ({"reaction": np.ones((25, 1))}, (11, 26, 1), "shape of one state"),
         ({"reaction": lambda t, u: u[:, :0]}, (11, 26, 1), "reaction"),
     ],

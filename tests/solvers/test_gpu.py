@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from skneuralde.noise import Brownian
-from skneuralde.problems import Dirichlet, Laplacian, Positive, Problem
+from skneuralde.problems import Dirichlet, Laplacian, Positive, Problem, Stencil
 from skneuralde.solvers import get_solver, solve, solver_names
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
@@ -100,4 +100,22 @@ def test_fields_agree(name, dtype, tolerance):
         assert ys.device.type == device
         gradient = torch.autograd.grad(ys.sum(), [y0, *laplacian.parameters()])
         answers.append([x.detach().cpu() for x in (ys, *gradient)])
+    torch.testing.assert_close(*answers, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 1e-4)])
+def test_sparse_jacobians_agree(dtype, tolerance):
+    answers = []
+    for device in ("cpu", "cuda"):
+        factor = torch.tensor(0.5, dtype=dtype, device=device, requires_grad=True)
+
+        def spread(u, factor=factor):
+            flux = factor * (1 + (u[:, 1:] + u[:, :-1]) / 2) * u.diff(dim=1)
+            return torch.nn.functional.pad(flux, (0, 0, 1, 1)).diff(dim=1)
+
+        problem = Problem(lambda t, u: u.flip(-1) * (1 - u), operator=spread, sparsity=Stencil((1,), coupled=False))
+        y0 = torch.linspace(0, 1, 320, dtype=dtype, device=device).view(2, 80, 2).requires_grad_()
+        ys = solve(problem, y0, [0.0, 0.3, 2.0], dt=0.1, rtol=None).ys
+        assert ys.device.type == device
+        answers.append([x.detach().cpu() for x in (ys, *torch.autograd.grad(ys.sum(), [y0, factor]))])
     torch.testing.assert_close(*answers, rtol=tolerance, atol=tolerance)

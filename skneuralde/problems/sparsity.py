@@ -1,0 +1,196 @@
+"""What the user may say of which components depend on which: `Stencil`, or a matrix."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.sparse import coo_matrix, csc_matrix, identity, issparse, kron
+from torch import Tensor
+
+from skneuralde.problems.pattern import Pattern
+
+
+class Sparsity(ABC):
+    """Which components of a right-hand side depend on which of the state.
+
+    Attributes
+    ----------
+    ndim : int or None
+        Number of axes of the grid; None where the state tells.
+    """
+
+    @property
+    def ndim(self) -> int | None:
+        """Number of axes of the grid."""
+        return None
+
+    @abstractmethod
+    def matrix(self, state: tuple[int, ...]) -> csc_matrix:
+        """The square matrix that is not 0 where something may depend, for states of a shape.
+
+        Parameters
+        ----------
+        state : tuple of int
+            ``(*grid, fields)``, or ``(dim,)`` without an operator.
+
+        Raises
+        ------
+        ValueError
+            If it is not about such states.
+        """
+
+
+@dataclass(frozen=True)
+class Stencil(Sparsity):
+    """Operators that see a few neighbours of every point of a grid.
+
+    It is said of all operators of a `Problem` together; what the drift does at every point by itself needs no telling.
+    A state without an operator counts as a chain, each component a point.
+
+    Parameters
+    ----------
+    reach : int or tuple of int, default=1
+        How many points away along each axis the furthest neighbour is; one for all axes, or one for each, which tells
+        their number.
+    corners : bool, default=False
+        Whether the whole box of this reach is seen, not only neighbours along the axes. Mixed derivatives need it.
+    periodic : bool or tuple of bool, default=False
+        Whether the first and the last point of an axis are neighbours; for all axes, or for each.
+    coupled : bool, default=True
+        Whether a field may depend on the others at neighbouring points. False says that operators act on every field
+        by itself, as diffusion does, which takes as many times fewer evaluations as there are fields.
+
+    Examples
+    --------
+    Diffusion whose coefficient grows with the field, an operator of one's own:
+
+    >>> import torch
+    >>> from skneuralde import Problem, Stencil, solve
+    >>> def spread(u):
+    ...     flux = 0.5 * (1 + (u[:, 1:] + u[:, :-1]) / 2) * u.diff(dim=1)
+    ...     return torch.nn.functional.pad(flux, (0, 0, 1, 1)).diff(dim=1)
+    >>> problem = Problem(None, operator=spread, sparsity=Stencil())
+    >>> u = solve(problem, torch.eye(100)[:, :1], [0.0, 50.0])
+    >>> u.solver, round(u.ys[0, -1].sum().item(), 4)
+    ('rosenbrock', 1.0)
+    """
+
+    reach: int | tuple[int, ...] = 1
+    corners: bool = False
+    periodic: bool | tuple[bool, ...] = False
+    coupled: bool = True
+
+    def __post_init__(self) -> None:
+        reaches = self.reach if isinstance(self.reach, tuple) else (self.reach,)
+        if not reaches or any(isinstance(r, bool) or not isinstance(r, Integral) or r < 0 for r in reaches):
+            raise ValueError(f"reach must be a number of points of at least 0, or a tuple of these, got {self.reach!r}")
+        flags = self.periodic if isinstance(self.periodic, tuple) else (self.periodic,)
+        if not flags or any(not isinstance(flag, bool) for flag in flags):
+            raise ValueError(f"periodic must be True or False, or a tuple of these, got {self.periodic!r}")
+        told = {len(value) for value in (self.reach, self.periodic) if isinstance(value, tuple)}
+        if len(told) > 1:
+            raise ValueError(f"reach={self.reach} and periodic={self.periodic} disagree on the number of axes")
+
+    @property
+    def ndim(self) -> int | None:
+        """Number of axes of the grid; None where the state tells."""
+        told = [len(value) for value in (self.reach, self.periodic) if isinstance(value, tuple)]
+        return told[0] if told else None
+
+    def matrix(self, state: tuple[int, ...]) -> csc_matrix:
+        grid, fields = (state[:-1], state[-1]) if len(state) > 1 else (state, 1)
+        reaches, wraps = self._per_axis("reach", grid), self._per_axis("periodic", grid)
+        n = math.prod(grid)
+        where = np.indices(grid).reshape(len(grid), n)
+        rows, columns = [], []
+        for offset in itertools.product(*(range(-reach, reach + 1) for reach in reaches)):
+            if np.count_nonzero(offset) > 1 and not self.corners:
+                continue
+            there, inside = where + np.array(offset)[:, None], np.ones(n, dtype=bool)
+            for places, size, wrapped in zip(there, grid, wraps, strict=True):
+                inside &= wrapped | ((places >= 0) & (places < size))
+                places %= size
+            rows.append(np.flatnonzero(inside))
+            columns.append(np.ravel_multi_index(tuple(there), grid)[inside])
+        row, column = np.concatenate(rows), np.concatenate(columns)
+        points = coo_matrix((np.ones(len(row), dtype=np.int32), (row, column)), (n, n))
+        among = np.ones((fields, fields), dtype=np.int32) if self.coupled else identity(fields, dtype=np.int32)
+        return kron(points, among).tocsc()
+
+    def _per_axis(self, name: str, grid: tuple[int, ...]) -> tuple[Any, ...]:
+        value = getattr(self, name)
+        if not isinstance(value, tuple):
+            return (value,) * len(grid)
+        if len(value) != len(grid):
+            raise ValueError(f"sparsity has {name}={value}, but the grid is {grid}: give one for each axis")
+        return value
+
+
+class Matrix(Sparsity):
+    """Told entry by entry."""
+
+    def __init__(self, entries: csc_matrix):
+        self.entries = entries
+
+    def matrix(self, state: tuple[int, ...]) -> csc_matrix:
+        n = math.prod(state)
+        if self.entries.shape[0] != n:
+            form = f"{n} components" if len(state) == 1 else f"the shape {state}, {n} numbers"
+            raise ValueError(f"sparsity is for {self.entries.shape[0]} components, but the state has {form}")
+        return self.entries
+
+
+def resolve_sparsity(spec: Any) -> Sparsity | None:
+    """Read what the user gives as ``sparsity``.
+
+    Raises
+    ------
+    ValueError
+        If it is neither a `Stencil` nor a square matrix.
+    """
+    if spec is None or isinstance(spec, Sparsity):
+        return spec
+    shape = tuple(getattr(spec, "shape", ())) if not isinstance(spec, Sequence) else np.shape(spec)
+    if isinstance(spec, type) or len(shape) != 2 or shape[0] != shape[1]:
+        got = f"the shape {shape}" if shape else repr(spec)
+        raise ValueError(
+            "sparsity must be a Stencil, or a square matrix, dense or sparse, that is not 0 where a component of the "
+            f"right-hand side, in rows, depends on one of the state, in columns; got {got}"
+        )
+    return Matrix(_as_csc(spec))
+
+
+@lru_cache(maxsize=16)
+def pattern_of(sparsity: Sparsity, state: tuple[int, ...]) -> Pattern:
+    """The pattern for states of a shape, coloured.
+
+    Raises
+    ------
+    ValueError
+        See `Sparsity.matrix`.
+    """
+    return Pattern(sparsity.matrix(state), state)
+
+
+def _as_csc(spec: Any) -> csc_matrix:
+    if isinstance(spec, Tensor):
+        if spec.layout != torch.strided:
+            sparse = spec.detach().cpu().to_sparse_coo().coalesce()
+            (row, column), values = sparse.indices().numpy(), sparse.values().numpy()
+            entries = coo_matrix((values != 0, (row, column)), tuple(sparse.shape))
+        else:
+            entries = coo_matrix(spec.detach().cpu().numpy() != 0)
+    else:
+        entries = coo_matrix(spec != 0) if issparse(spec) else coo_matrix(np.asarray(spec) != 0)
+    entries = entries.astype(np.int32).tocsc()
+    entries.eliminate_zeros()
+    return entries
