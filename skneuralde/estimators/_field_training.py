@@ -32,8 +32,9 @@ STAGES = ("collocation", "shooting", "path")
 _SAMPLES, _MOST_PARAMETERS, _ITERATIONS = 6_000, 2_000, 60
 #: Points in a step of Adam.
 _POINTS_PER_STEP = 512
-#: Collocation is over when its residuals shrink by less than this logarithm, for so many epochs.
-_SETTLED, _PATIENCE = 0.1, 2
+#: Collocation is over when its residuals shrink by less than this logarithm in all of so many epochs. Where snapshots
+#: are far apart bridges and law improve each other by a little in many epochs.
+_SETTLED, _PATIENCE = 0.1, 4
 #: A root mean square error of the solutions, in standard deviations, at which nothing is left for the later stages.
 _SMALL = 1e-2
 #: Epochs of each horizon of the second stage.
@@ -123,7 +124,7 @@ class FieldTraining(BaseDifferentialEquation):
     def _optimizer_at_points(self, objective: Collocation, epochs: int) -> tuple[Optimizer, StoppingRule]:
         if self.optimizer == "adam":
             return self._adam(_POINTS_PER_STEP, False, epochs)
-        rule = StoppingRule(epochs, _SETTLED, _PATIENCE, 0)
+        rule = StoppingRule(epochs, _SETTLED, _PATIENCE, 0, together=True)
         if sum(p.numel() for p in trainable(self.model_)) <= _MOST_PARAMETERS:
             objective.start_epoch(self.model_, 1)
             if NormalEquations(objective, self.model_).can_be_made():
