@@ -125,3 +125,12 @@ def test_rough_starts_of_many_runs_that_come_to_rest_are_no_noise():
     smooth = 1e-3 * torch.randn(6, 64, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     states = torch.stack([rough, smooth], 1).flatten(0, 1)
     assert torch.allclose(denoise(drift, states), states)
+
+
+def test_a_steep_spectrum_is_no_noise():
+    """New in each snapshot and alike in all, but not flat: smooth fields that have nothing to do with each other."""
+    drift = heat().flattened((64, 1)).drift
+    waves = torch.cos(math.pi * torch.arange(64, dtype=torch.float64) * (torch.arange(64)[:, None] + 0.5) / 64)
+    shares = torch.randn(12, 64, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    states = (shares / (1.0 + torch.arange(64)) ** 3) @ waves.T
+    assert torch.allclose(denoise(drift, states), states, rtol=1e-9, atol=1e-12)
