@@ -175,7 +175,6 @@ class Runs(LeastSquares):
         self.as_forecast = learned or bool((snapshots.filtered[first] == snapshots.states.mean[first]).all())
         self.most = max(1, _MOST_VALUES // (setup.n_states * width))
 
-
     @torch.no_grad()
     def sums(self, model: Model, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Squared residuals of all solutions, in squared units of the scale, and their weights: sums, (fields,)."""

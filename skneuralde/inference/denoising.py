@@ -24,8 +24,8 @@ _FEW, _ALIKE = 0.1, 0.25
 def denoise(drift: FieldDrift, states: Tensor) -> Tensor:
     """Snapshots ``(rows, n)`` with Wiener's filter in the basis of the diffusion; other fields stay as they are.
 
-    The noise is what the usual snapshot has in its roughest modes, if these are alike, in all snapshots, and new in each.
-    A mode keeps the share of its power, and that of the modes next to it, that exceeds the noise.
+    The noise is what the usual snapshot has in its roughest modes, if these are alike, in all snapshots, and new in
+    each. A mode keeps the share of its power, and that of the modes next to it, that exceeds the noise.
 
     References
     ----------
