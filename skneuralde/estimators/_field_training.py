@@ -166,8 +166,7 @@ class FieldTraining(BaseDifferentialEquation):
             squares, weights = objective.sums(self.model_, seed=seed)
         except SolverError:
             return False
-        if objective.as_forecast:
-            self._spread = np.sqrt(squares / np.maximum(weights, np.finfo(np.float64).tiny))
+        self._spread = np.sqrt(squares / np.maximum(weights, np.finfo(np.float64).tiny))
         self.stages_[-1]["error"] = error = float(np.sqrt(squares.sum() / weights.sum()))
         return error <= _SMALL
 

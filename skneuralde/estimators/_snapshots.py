@@ -33,7 +33,7 @@ class Snapshots:
     states : States
         All snapshots with their gaps filled.
     filtered : ndarray of shape (n, n_states)
-        These without the noise that can be told from the fields: what curves and solutions start from.
+        These without the noise that can be told from the fields: what bridges and short solutions lead between.
     setup : Setup
     scale : ndarray of shape (n_states,)
         What residuals of solutions are measured in.
@@ -66,7 +66,7 @@ class Snapshots:
 
     def short_runs(self, length: int) -> Runs:
         """The distance of solutions that start anew at every ``length``-th snapshot, up to the next start."""
-        return Runs(self, self._from_snapshots(length))
+        return Runs(self, self._from_snapshots(length), filtered=True)
 
     def horizons(self) -> list[int]:
         """Lengths of short runs that grow up to half of the longest series."""
@@ -130,26 +130,30 @@ class Runs(LeastSquares):
         Positions of the snapshots of each solution, in order.
     learned : bool
         Whether solutions start at learned states, before all of their snapshots; else at the first of these.
+    filtered : bool
+        Whether they lead between snapshots without noise; else between those that were given, as forecasts do.
 
     Attributes
     ----------
     snapshots : Snapshots
     fields : int
-    as_forecast : bool
-        Whether solutions start where forecasts do: at snapshots as they are.
     most : int
         How many solutions one step of training takes at most.
     """
 
-    def __init__(self, snapshots: Snapshots, pieces: list[np.ndarray], *, learned: bool = False):
+    def __init__(
+        self, snapshots: Snapshots, pieces: list[np.ndarray], *, learned: bool = False, filtered: bool = False
+    ):
         panel, setup = snapshots.panel, snapshots.setup
         width = max(len(piece) for piece in pieces) + learned
         times = np.full((len(pieces), width), np.nan)
         targets = np.full((len(pieces), width, setup.n_states), np.nan, dtype=panel.values.dtype)
         weight = np.zeros((len(pieces), width))
+        states = snapshots.filtered if filtered else snapshots.states.mean
+        values = np.where(np.isnan(panel.values), np.nan, snapshots.filtered) if filtered else panel.values
         for k, piece in enumerate(pieces):
             at = slice(int(learned), int(learned) + len(piece))
-            times[k, at], targets[k, at] = panel.times[piece], panel.values[piece]
+            times[k, at], targets[k, at] = panel.times[piece], values[piece]
             weight[k, at] = panel.weight[piece] * snapshots.rows[piece]
         if learned:
             times[:, 0] = setup.start_time
@@ -157,7 +161,7 @@ class Runs(LeastSquares):
             weight[:, 0] = 0.0
         first = np.array([piece[0] for piece in pieces])
         of = panel.series_of[first]
-        begun, series = setup.tensor(snapshots.filtered[first]), setup.index(of)
+        begun, series = setup.tensor(states[first]), setup.index(of)
 
         def start(model: Model, items: torch.Tensor) -> torch.Tensor:
             return model.learned_states(series[items]) if learned else begun[items]
@@ -172,7 +176,6 @@ class Runs(LeastSquares):
         )
         self.snapshots = snapshots
         self.fields = setup.n_fields
-        self.as_forecast = learned or bool((snapshots.filtered[first] == snapshots.states.mean[first]).all())
         self.most = max(1, _MOST_VALUES // (setup.n_states * width))
 
     @torch.no_grad()

@@ -41,12 +41,15 @@ def test_only_targets_are_balanced(model):
     assert intervals.stop.tolist() == [1, 2, 4, 5, 6, 7]
 
 
-def test_solutions_start_without_the_noise_and_are_compared_with_it(model):
+def test_short_solutions_lead_between_snapshots_without_noise_and_long_ones_do_as_forecasts(model):
     noise = 0.05 * np.random.default_rng(0).normal(size=DECAY.shape)
     noisy = DECAY + noise
-    runs = snapshots(model, noisy, np.ones(len(TIMES), dtype=bool)).runs()
-    start = runs.start(model.model_, torch.tensor([0]))[0].numpy()
-    assert np.sqrt(np.mean((start - DECAY[0]) ** 2)) < 0.5 * noise.std()
+    given = snapshots(model, noisy, np.ones(len(TIMES), dtype=bool))
+    short = given.short_runs(1)
+    for states, truth in ((short.start(model.model_, torch.tensor([0]))[0], DECAY[0]), (short.targets[0, 1], DECAY[1])):
+        assert np.sqrt(np.mean((states.numpy() - truth) ** 2)) < 0.5 * noise.std()
+    runs = given.runs()
+    assert np.array_equal(runs.start(model.model_, torch.tensor([0]))[0].numpy(), noisy[0])
     assert np.array_equal(runs.targets[0].numpy(), noisy)
     # Where a solution starts is no prediction, and counts for nothing.
     counted = runs.cell_weight[0].numpy()
