@@ -64,6 +64,14 @@ CASES = {
         lambda seed: fisher(0.01, SHARE * FISHER.max(), seed),
         {"reaction": 0.10},
     ),
+    "Fisher-KPP, noise 1% of deviation": (
+        lambda seed: fisher("learn", SHARE * FISHER.std(), seed),
+        {"reaction": 0.10, "diffusivity": 0.01},
+    ),
+    "Fisher-KPP, noise 1% of largest": (
+        lambda seed: fisher("learn", SHARE * FISHER.max(), seed),
+        {"reaction": 0.10, "diffusivity": 0.01},
+    ),
 }
 
 if __name__ == "__main__":

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from skneuralde.data import Panel
+from skneuralde.estimators._fit import set_residual_noise
 from skneuralde.estimators._snapshots import Runs, Snapshots
 from skneuralde.estimators.base import BaseDifferentialEquation, MakeObjective
 from skneuralde.inference import Model
@@ -23,7 +25,6 @@ from skneuralde.training import (
     NormalEquations,
     Optimizer,
     StoppingRule,
-    mean_loss,
     trainable,
 )
 
@@ -32,12 +33,35 @@ STAGES = ("collocation", "shooting", "path")
 _SAMPLES, _MOST_PARAMETERS, _ITERATIONS = 6_000, 2_000, 60
 #: Points in a step of Adam.
 _POINTS_PER_STEP = 512
-#: Collocation is over when its residuals shrink by less than this logarithm, for so many epochs.
-_SETTLED, _PATIENCE = 0.1, 2
+#: Collocation is over when its residuals shrink by less than this logarithm in all of so many epochs; of more where the
+#: logarithm of what is left, in typical rates, is above a limit: bridges between snapshots that are far apart and the
+#: law on them improve each other by a little in many epochs.
+_SETTLED, _PATIENCE, _MORE_PATIENCE, _VAGUE = 0.1, 2, 4, -2.0
 #: A root mean square error of the solutions, in standard deviations, at which nothing is left for the later stages.
 _SMALL = 1e-2
 #: Epochs of each horizon of the second stage.
 _SHOOTING_EPOCHS = 5
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of training: what is minimised, in how many epochs at most, and what it is watched by.
+
+    Attributes
+    ----------
+    name : {"collocation", "shooting", "path"}
+    objective : Collocation or Runs
+    epochs : int
+    validation : Objective or None
+    horizon : int or None
+        Snapshots that short solutions reach over.
+    """
+
+    name: str
+    objective: Collocation | Runs
+    epochs: int
+    validation: Objective | None = None
+    horizon: int | None = None
 
 
 class FieldTraining(BaseDifferentialEquation):
@@ -50,6 +74,8 @@ class FieldTraining(BaseDifferentialEquation):
     grid_: tuple[int, ...]
     stages_: list[dict[str, Any]]
     _rate: np.ndarray
+    #: What the solutions leave of each field, in standard deviations, where that is known of the present weights.
+    _spread: np.ndarray | None = None
 
     def _read_training_rows(self, X: Any, y: Any, sample_weight: Any, *, warm: bool) -> Panel:
         _check_stages(self.stages)
@@ -62,7 +88,7 @@ class FieldTraining(BaseDifferentialEquation):
         return Snapshots.of(self.model_, panel, rows, self._setup, self._scale).runs()
 
     def _minimise(self, objective: Objective, validation: Objective | None, history: History, seed: int) -> None:
-        self.stages_ = []
+        self.stages_, self._spread = [], None
         if not self.grid_ or not trainable(self.model_):
             super()._minimise(objective, validation, history, seed)
             return
@@ -71,59 +97,53 @@ class FieldTraining(BaseDifferentialEquation):
         chosen = _possible(self.model_) if auto else tuple(self.stages)
         if not auto:
             _refuse_impossible(chosen, self.model_)
-        snapshots = objective.snapshots
+        for stage in self._plan(chosen, objective, validation):
+            if self._run_stage(stage, history, seed):
+                return
+            close = auto and validation is None and self._solutions_are_close(objective, seed)
+            if close or history.n_iter >= self.max_iter:
+                return
+
+    def _plan(self, chosen: Sequence[str], objective: Runs, validation: Objective | None) -> Iterator[Stage]:
+        """The stages, each made when the one before is over."""
+        snapshots, most = objective.snapshots, self.max_iter
         if "collocation" in chosen:
             size = _SAMPLES if self.batch_size == "auto" else int(self.batch_size)
             points = snapshots.points(self.model_, self._rate, size)
-            if points is not None and self._stage("collocation", points, None, history, seed):
-                return
-        if auto and self.stages_ and validation is None and self._solutions_are_close(objective, seed):
-            return
+            if points is not None:
+                yield Stage("collocation", points, most)
         for length in snapshots.horizons() if "shooting" in chosen else ():
-            part, epochs = snapshots.short_runs(length), min(_SHOOTING_EPOCHS, self.max_iter)
-            if self._stage("shooting", part, None, history, seed, epochs=epochs, horizon=length):
-                return
+            yield Stage("shooting", snapshots.short_runs(length), _SHOOTING_EPOCHS, horizon=length)
         if "path" in chosen:
-            self._stage("path", objective, validation, history, seed)
+            yield Stage("path", objective, most, validation)
 
-    def _stage(
-        self,
-        name: str,
-        objective: Objective,
-        validation: Objective | None,
-        history: History,
-        seed: int,
-        *,
-        epochs: int | None = None,
-        horizon: int | None = None,
-    ) -> bool:
-        """Train on one objective; True when the caller's ``on_epoch`` has stopped it."""
-        epochs = self.max_iter if epochs is None else epochs
-        if isinstance(objective, Collocation):
-            optimizer, stopping = self._optimizer_at_points(objective, epochs)
+    def _run_stage(self, stage: Stage, history: History, seed: int) -> bool:
+        """Train by one stage, by no more epochs than are left; True when ``on_epoch`` has stopped it."""
+        epochs, self._spread = min(stage.epochs, self.max_iter - history.n_iter), None
+        if isinstance(stage.objective, Collocation):
+            optimizer, stopping = self._optimizer_at_points(stage.objective, epochs)
         else:
-            assert isinstance(objective, Runs)
-            optimizer, stopping = self._optimizer_of_runs(objective, validation is not None, epochs)
+            optimizer, stopping = self._optimizer_of_runs(stage.objective, stage.validation is not None, epochs)
         part = History()
         try:
-            self._run(objective, optimizer, stopping, validation, part, seed)
+            self._run(stage.objective, optimizer, stopping, stage.validation, part, seed)
         finally:
             history.loss_curve += part.loss_curve
             history.validation_curve += part.validation_curve
             history.best_loss = part.best_loss
-            stage: dict[str, Any] = {"stage": name, "optimizer": type(optimizer).__name__, "epochs": part.n_iter}
-            if horizon is not None:
-                stage["horizon"] = horizon
-            stage["loss"] = part.loss_curve[-1] if part.loss_curve else np.nan
-            if name != "collocation":
-                stage["error"] = float(np.sqrt(stage["loss"]))
-            self.stages_.append(stage)
+            told: dict[str, Any] = {"stage": stage.name, "optimizer": type(optimizer).__name__, "epochs": part.n_iter}
+            if stage.horizon is not None:
+                told["horizon"] = stage.horizon
+            told["loss"] = part.loss_curve[-1] if part.loss_curve else np.nan
+            if stage.name != "collocation":
+                told["error"] = float(np.sqrt(told["loss"]))
+            self.stages_.append(told)
         return part.stopped_by == "on_epoch"
 
     def _optimizer_at_points(self, objective: Collocation, epochs: int) -> tuple[Optimizer, StoppingRule]:
         if self.optimizer == "adam":
             return self._adam(_POINTS_PER_STEP, False, epochs)
-        rule = StoppingRule(epochs, _SETTLED, _PATIENCE, 0)
+        rule = _Settling(epochs, _SETTLED, _PATIENCE, 0, together=True)
         if sum(p.numel() for p in trainable(self.model_)) <= _MOST_PARAMETERS:
             objective.start_epoch(self.model_, 1)
             if NormalEquations(objective, self.model_).can_be_made():
@@ -143,11 +163,26 @@ class FieldTraining(BaseDifferentialEquation):
     def _solutions_are_close(self, objective: Runs, seed: int) -> bool:
         """Whether the solutions of all runs are so close to the data that nothing is left to learn."""
         try:
-            error = float(np.sqrt(mean_loss(self.model_, objective, seed=seed, batch_size=objective.most)))
+            squares, weights = objective.sums(self.model_, seed=seed)
         except SolverError:
             return False
-        self.stages_[-1]["error"] = error
+        self._spread = np.sqrt(squares / np.maximum(weights, np.finfo(np.float64).tiny))
+        self.stages_[-1]["error"] = error = float(np.sqrt(squares.sum() / weights.sum()))
         return error <= _SMALL
+
+    def _measure_noise(self, panel: Panel) -> None:
+        if self._spread is None:
+            super()._measure_noise(panel)
+        else:  # of the same weights
+            set_residual_noise(self.model_, self._spread * self._scale[: len(self._spread)], self._setup)
+
+
+class _Settling(StoppingRule):
+    """When collocation is over."""
+
+    def is_over(self, epoch: int, loss: float) -> bool:
+        self.patience = _PATIENCE if loss < _VAGUE else _MORE_PATIENCE
+        return super().is_over(epoch, loss)
 
 
 def _is_local(model: Model) -> bool:

@@ -347,9 +347,13 @@ def measure_residual_noise(model: Model, panel: Panel, setup: Setup) -> None:
     squares, total = (
         x.sum(0).reshape(setup.n_points, -1).sum(0) for x in (weight * np.where(observed, residual, 0.0) ** 2, weight)
     )
-    floor = np.finfo(np.float32).tiny
-    std = setup.tensor(np.sqrt(np.maximum(squares / np.maximum(total, 1e-300), floor))).repeat(setup.n_points)
-    model.log_noise = torch.nn.Parameter(std.log(), requires_grad=False)
+    set_residual_noise(model, np.sqrt(squares / np.maximum(total, 1e-300)), setup)
+
+
+def set_residual_noise(model: Model, std: np.ndarray, setup: Setup) -> None:
+    """Give an equation without noise observation noise of these deviations, one for each field or output."""
+    spread = setup.tensor(np.maximum(std, np.sqrt(np.finfo(np.float32).tiny))).repeat(setup.n_points)
+    model.log_noise = torch.nn.Parameter(spread.log(), requires_grad=False)
 
 
 def describe_solvers(model: Model, setup: Setup) -> dict[str, object]:

@@ -119,7 +119,8 @@ def unknown_series(label: object) -> str:
     """The message for a series without a state."""
     return (
         f"Series {label!r} has no observed state to start from: it was not in fit. Append its first observations by "
-        "update_state(X, y), then ask again."
+        "update_state(X, y), then ask again. A scorer by name, such as 'r2', asks like this; score and the scorers of "
+        "skneuralde.metrics start it at its first y by themselves."
     )
 
 

@@ -32,6 +32,8 @@ class Snapshots:
         Which positions are targets.
     states : States
         All snapshots with their gaps filled.
+    filtered : ndarray of shape (n, n_states)
+        These without the noise that can be told from the fields: what bridges and short solutions lead between.
     setup : Setup
     scale : ndarray of shape (n_states,)
         What residuals of solutions are measured in.
@@ -40,13 +42,18 @@ class Snapshots:
     panel: Panel
     rows: np.ndarray
     states: States
+    filtered: np.ndarray
     setup: Setup
     scale: np.ndarray
 
     @classmethod
     def of(cls, model: Model, panel: Panel, rows: np.ndarray, setup: Setup, scale: np.ndarray) -> Snapshots:
-        """Fill the gaps of a panel's snapshots."""
-        return cls(panel, rows, infer_states(model, panel, setup, np.arange(len(panel.times))), setup, scale)
+        """Fill the gaps of a panel's snapshots, and filter their noise."""
+        states = infer_states(model, panel, setup, np.arange(len(panel.times)))
+        filtered = states.mean.copy()  # what is filled may be the caller's y itself
+        known = denoise(drift_of(model), setup.tensor(states.mean[states.known]))
+        filtered[states.known] = known.cpu().numpy()
+        return cls(panel, rows, states, filtered, setup, scale)
 
     def runs(self) -> Runs:
         """The distance of solutions from the initial states over all times."""
@@ -59,7 +66,7 @@ class Snapshots:
 
     def short_runs(self, length: int) -> Runs:
         """The distance of solutions that start anew at every ``length``-th snapshot, up to the next start."""
-        return Runs(self, self._from_snapshots(length))
+        return Runs(self, self._from_snapshots(length), filtered=True)
 
     def horizons(self) -> list[int]:
         """Lengths of short runs that grow up to half of the longest series."""
@@ -83,11 +90,8 @@ class Snapshots:
         start, stop = start[both], stop[both]
         if not len(start):
             return None
-        drift = drift_of(model)
-        filtered = setup.tensor(self.states.mean)
-        filtered[setup.index(np.flatnonzero(known))] = denoise(drift, setup.tensor(self.states.mean[known]))
         intervals = Intervals(
-            filtered,
+            setup.tensor(self.filtered),
             torch.as_tensor(seen, device=setup.device),
             setup.index(start),
             setup.index(stop),
@@ -97,7 +101,7 @@ class Snapshots:
             input_path(panel, panel.series_of[start], setup),
         )
         return Collocation(
-            intervals, drift, setup.tensor(rate), resolution=setup.rtol, n_samples=n_samples, seed=setup.seed
+            intervals, drift_of(model), setup.tensor(rate), resolution=setup.rtol, n_samples=n_samples, seed=setup.seed
         )
 
     def _from_snapshots(self, length: int | None) -> list[np.ndarray]:
@@ -126,23 +130,30 @@ class Runs(LeastSquares):
         Positions of the snapshots of each solution, in order.
     learned : bool
         Whether solutions start at learned states, before all of their snapshots; else at the first of these.
+    filtered : bool
+        Whether they lead between snapshots without noise; else between those that were given, as forecasts do.
 
     Attributes
     ----------
     snapshots : Snapshots
+    fields : int
     most : int
         How many solutions one step of training takes at most.
     """
 
-    def __init__(self, snapshots: Snapshots, pieces: list[np.ndarray], *, learned: bool = False):
+    def __init__(
+        self, snapshots: Snapshots, pieces: list[np.ndarray], *, learned: bool = False, filtered: bool = False
+    ):
         panel, setup = snapshots.panel, snapshots.setup
         width = max(len(piece) for piece in pieces) + learned
         times = np.full((len(pieces), width), np.nan)
         targets = np.full((len(pieces), width, setup.n_states), np.nan, dtype=panel.values.dtype)
         weight = np.zeros((len(pieces), width))
+        states = snapshots.filtered if filtered else snapshots.states.mean
+        values = np.where(np.isnan(panel.values), np.nan, snapshots.filtered) if filtered else panel.values
         for k, piece in enumerate(pieces):
             at = slice(int(learned), int(learned) + len(piece))
-            times[k, at], targets[k, at] = panel.times[piece], panel.values[piece]
+            times[k, at], targets[k, at] = panel.times[piece], values[piece]
             weight[k, at] = panel.weight[piece] * snapshots.rows[piece]
         if learned:
             times[:, 0] = setup.start_time
@@ -150,7 +161,7 @@ class Runs(LeastSquares):
             weight[:, 0] = 0.0
         first = np.array([piece[0] for piece in pieces])
         of = panel.series_of[first]
-        begun, series = setup.tensor(snapshots.states.mean[first]), setup.index(of)
+        begun, series = setup.tensor(states[first]), setup.index(of)
 
         def start(model: Model, items: torch.Tensor) -> torch.Tensor:
             return model.learned_states(series[items]) if learned else begun[items]
@@ -164,7 +175,22 @@ class Runs(LeastSquares):
             method=setup.methods.training,
         )
         self.snapshots = snapshots
+        self.fields = setup.n_fields
         self.most = max(1, _MOST_VALUES // (setup.n_states * width))
+
+    @torch.no_grad()
+    def sums(self, model: Model, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """Squared residuals of all solutions, in squared units of the scale, and their weights: sums, (fields,)."""
+        squares = self.weight.new_zeros(self.fields)
+        weights = self.weight.new_zeros(self.fields)
+        for items in self.items.split(self.most):
+            solution = self.simulate(model, items, seed=seed).paths[0]
+            used = solution.shape[1]
+            seen, weight = self.observed[items, :used], self.cell_weight[items, :used]
+            residual = (solution - self.targets[items, :used]).where(seen, 0.0) / self.scale
+            squares += (weight * residual.square()).view(-1, self.fields).sum(0)
+            weights += weight.view(-1, self.fields).sum(0)
+        return squares.cpu().numpy(), weights.cpu().numpy()
 
 
 def _equal_lengths(lengths: np.ndarray) -> np.ndarray:

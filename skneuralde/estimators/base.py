@@ -337,8 +337,12 @@ class BaseDifferentialEquation(FittedEquation):
         _fit.calibrate_finally(self.model_, panel, self._setup)
         for name, term in self._terms(self.problem_).items():
             setattr(self, name, term)
-        _fit.measure_residual_noise(self.model_, panel, self._setup)
+        self._measure_noise(panel)
         self.solver_stats_ = _fit.describe_solvers(self.model_, self._setup)
+
+    def _measure_noise(self, panel: Panel) -> None:
+        """Observation noise of an equation without any: what its solutions leave of the data."""
+        _fit.measure_residual_noise(self.model_, panel, self._setup)
 
     def _call_on_epoch(self, progress: Progress) -> bool | None:
         score = None if progress.validation_loss is None else -progress.validation_loss

@@ -71,7 +71,7 @@ these, default="learn"
         How the law is learned, one after the other. "collocation": at single points, between neighbouring snapshots,
         without solving anything. "shooting": by solutions that start at snapshots, over growing times. "path": by
         solutions from the initial states over all times. Auto: the first, unless operators or sources are learned;
-        then the others, unless solutions are within a hundredth of a standard deviation already.
+        then the others, until solutions are within a hundredth of a standard deviation.
     hidden_layer_sizes : sequence of int, default=(50,)
     activation : str, default="tanh"
     time, series, controls, control_interpolation, time_unit
@@ -97,7 +97,7 @@ these, default="learn"
         Adam.
     learning_rate_init : float, default=2e-3
     max_iter : int, default=100
-        Epochs of each stage at most.
+        Epochs of all stages together, at most. Those of the later stages solve the equation many times.
     batch_size : int or "auto", default="auto"
         Points per epoch of collocation, and solutions per step; auto is 6,000, and what fits into memory. Adam takes
         512 points per step.
@@ -129,7 +129,7 @@ these, default="learn"
         Numbers of points; () where y holds single points.
     stages_ : list of dict
         What was done in training: "stage", "optimizer", "horizon" in snapshots, "epochs", "loss" and, where solutions
-        were compared with the data, "error" in standard deviations.
+        were compared with the data, "error" in standard deviations, over all times if ``stages="auto"``.
     n_outputs_ : int
         Values of a snapshot.
     loss_name_, loss_reason_, loss_, best_loss_, loss_curve_, validation_scores_, n_iter_, solver_stats_, t_ref_, \

@@ -24,9 +24,8 @@ _FEW, _ALIKE = 0.1, 0.25
 def denoise(drift: FieldDrift, states: Tensor) -> Tensor:
     """Snapshots ``(rows, n)`` with Wiener's filter in the basis of the diffusion; other fields stay as they are.
 
-    The noise is what the usual snapshot has in its roughest modes, if these are alike, in all snapshots, and new
-    in each. A mode keeps the share of its
-    power, and that of the modes next to it, that exceeds the noise.
+    The noise is what the usual snapshot has in its roughest modes, if these are alike, in all snapshots, and new in
+    each. A mode keeps the share of its power, and that of the modes next to it, that exceeds the noise.
 
     References
     ----------
@@ -47,8 +46,10 @@ def denoise(drift: FieldDrift, states: Tensor) -> Tensor:
     usual = new.median(0).values
     flat = rough.median(0).values > _FLAT * next_to_it.median(0).values
     fresh = usual > _FRESH * power[..., -2 * sixth :].mean(-1).median(0).values
-    alike = new.quantile(_FEW, 0) > _ALIKE * usual
+    alike = power[..., -2 * sixth :].mean(-1).quantile(_FEW, 0) > _ALIKE * usual
     noise = torch.where(flat & fresh & alike, usual, 0.0)
+    if not bool((noise > 0.0).any()):
+        return states
     width = 2 * (max(_WINDOW, n // 64) // 2) + 1
     near = torch.nn.functional.avg_pool1d(power, width, stride=1, padding=width // 2, count_include_pad=False)
     # The mean of so many squares of noise varies by this much: less than two of it beyond the noise is nothing.

@@ -21,12 +21,16 @@ class StoppingRule:
         None never stops early, as for a loss with Monte Carlo noise.
     cooldown : int
         Zero stops at once, as for a validation loss, whose best weights are kept.
+    together : bool
+        Whether the improvements of the ``patience`` epochs count together, so that slow and steady progress goes on;
+        else each of them must be by ``tol``.
     """
 
     max_iter: int
     tol: float
     patience: int | None
     cooldown: int
+    together: bool = False
 
     def __post_init__(self) -> None:
         self.cooldown = min(self.cooldown, self.max_iter)
@@ -40,8 +44,10 @@ class StoppingRule:
 
     def is_over(self, epoch: int, loss: float) -> bool:
         """Take note of an epoch's loss; True when it was the last."""
-        self.stale = 0 if loss < self.best - self.tol else self.stale + 1
-        self.best = min(self.best, loss)
+        improved = loss < self.best - self.tol
+        self.stale = 0 if improved else self.stale + 1
+        if improved or not self.together:
+            self.best = min(self.best, loss)
         if self.patience is not None and self.stale >= self.patience and epoch < self.begin:
             self.begin = epoch
         return epoch >= self.begin + self.cooldown

@@ -79,13 +79,15 @@ def test_a_module_of_the_users(front):
 
 def test_noise_in_the_snapshots(front):
     noisy = front + 0.01 * np.random.default_rng(0).normal(size=front.shape)
+    given = noisy.copy()
     model = estimator(stages=("collocation",)).fit(TIMES[:, None], noisy)
     assert law_error(model) < 0.1
+    assert np.array_equal(noisy, given)
 
 
 def test_solutions_mend_what_collocation_leaves(front):
-    """Shooting starts from nothing here: with no more than seven epochs the law is there."""
-    model = estimator(stages=("shooting",), max_iter=3).fit(TIMES[:, None], front)
+    """Shooting starts from nothing here: with no more than fifteen epochs the law is there."""
+    model = estimator(stages=("shooting",), max_iter=15).fit(TIMES[:, None], front)
     assert {stage["stage"] for stage in model.stages_} == {"shooting"}
     assert [stage["horizon"] for stage in model.stages_] == [1, 2, 4]
     assert law_error(model) < 0.1
@@ -99,7 +101,8 @@ def test_missing_sensors(front):
     assert law_error(model) < 0.1
     predicted = model.predict(TIMES[:, None])
     assert np.isfinite(predicted).all()
-    assert np.abs(predicted - front).max() < 0.1
+    # The start, where sensors are missing, is off by up to 0.099 already.
+    assert np.sqrt(np.mean((predicted - front) ** 2)) < 0.04
     assert model.score(TIMES[:, None], holes) > 0.99
 
 
@@ -289,10 +292,53 @@ def test_the_score_is_that_of_components_at_all_points():
 def test_noise_sends_training_on_to_solutions(front):
     """Solutions are not within a hundredth of a deviation after collocation, so that the other stages follow."""
     noisy = front[:5] + 0.05 * np.random.default_rng(0).normal(size=(5, *front.shape[1:]))
-    model = estimator(max_iter=1).fit(TIMES[:5, None], noisy)
+    model = estimator(max_iter=25, tol=1e-2).fit(TIMES[:5, None], noisy)
     assert [stage["stage"] for stage in model.stages_] == ["collocation", "shooting", "shooting", "path"]
-    assert model.stages_[0]["error"] > 0.01
-    assert model.n_iter_ == 4 == len(model.loss_curve_)
+    assert min(stage["error"] for stage in model.stages_) > 0.01
+    assert model.n_iter_ == sum(stage["epochs"] for stage in model.stages_) == len(model.loss_curve_)
+
+
+@pytest.mark.parametrize("most", [1, 9])
+def test_all_stages_together_take_no_more_than_max_iter(front, most):
+    """Later stages solve the equation many times: a small max_iter may not start each of them anew."""
+    noisy = front[:3] + 0.05 * np.random.default_rng(0).normal(size=(3, *front.shape[1:]))
+    model = estimator(max_iter=most, hidden_layer_sizes=(4,)).fit(TIMES[:3, None], noisy)
+    assert model.n_iter_ == most
+
+
+def test_solutions_say_how_far_they_are_from_the_data(front):
+    """The snapshots that runs start from are no prediction; fit solves the runs once, and remembers what is left."""
+    noisy = front + 0.02 * np.random.default_rng(0).normal(size=front.shape)
+    # At a small tolerance the solvers of training and of forecasts agree.
+    model = estimator(max_iter=3, rtol=1e-6).fit(TIMES[:, None], noisy)
+    left = np.sqrt(np.mean((model.predict(TIMES[:, None]) - noisy)[1:] ** 2))
+    _, std = model.predict(TIMES[1:, None], return_std=True)
+    assert std == pytest.approx(np.full(std.shape, left), rel=1e-3)
+
+
+def test_the_error_of_the_solutions_is_that_of_the_forecasts(front):
+    model = estimator(max_iter=1, rtol=1e-6).fit(TIMES[:, None], front)
+    left = np.sqrt(np.mean((model.predict(TIMES[:, None]) - front)[1:] ** 2))
+    assert model.stages_[-1]["error"] == pytest.approx(left / np.std(front), rel=1e-3)
+    _, std = model.predict(TIMES[1:, None], return_std=True)
+    assert std == pytest.approx(np.full(std.shape, left), rel=1e-3)
+
+
+def test_the_law_between_snapshots_that_are_far_apart(front):
+    """Curves between snapshots must follow the law: those that know the diffusion only miss it by 2%."""
+    model = estimator(stages=("collocation",), max_iter=20).fit(TIMES[::2, None], front[::2])
+    assert law_error(model) < 0.008
+
+
+def test_points_that_nobody_saw_teach_nothing():
+    """Every point decays by a law of its own rough value; what half of them do is made up from their neighbours."""
+    times = np.linspace(0, 1, 6)
+    start = np.random.default_rng(0).uniform(0.1, 1.0, size=26)
+    y = (start / (start + (1 - start) * np.exp(-2 * times[:, None])))[..., None]
+    holes = y.copy()
+    holes[:, 1::2] = np.nan
+    model = estimator(diffusivity=0.0, stages=("collocation",), max_iter=10).fit(times[:, None], holes)
+    assert law_error(model, lambda u: 2 * u * (1 - u), np.linspace(0.2, 0.95, 16)[:, None]) < 0.002
 
 
 def test_snapshots_without_weight_and_held_out_ones_teach_nothing(front):

@@ -108,3 +108,29 @@ def test_a_rough_field_without_noise_beside_smooth_ones_is_left_alone():
     x = torch.linspace(0, 1, 64, dtype=torch.float64)
     states = torch.cat([rough, torch.cos(math.pi * x).expand(4, -1)])
     assert torch.allclose(denoise(drift, states), states, atol=1e-6)
+
+
+def test_a_rough_pattern_that_swings_is_no_noise():
+    """Flat in space and alike in all snapshots, but not new in each: points that swing, each in a phase of its own."""
+    drift = heat().flattened((64, 1)).drift
+    phase = 2 * math.pi * torch.rand(64, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    states = torch.cos(2 * math.pi * torch.arange(21, dtype=torch.float64)[:, None] / 10 + phase)
+    assert torch.allclose(denoise(drift, states), states)
+
+
+def test_rough_starts_of_many_runs_that_come_to_rest_are_no_noise():
+    """Flat and new from one snapshot to the next, but not in all of them: every other one is smooth."""
+    drift = heat().flattened((64, 1)).drift
+    rough = torch.randn(6, 64, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    smooth = 1e-3 * torch.randn(6, 64, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    states = torch.stack([rough, smooth], 1).flatten(0, 1)
+    assert torch.allclose(denoise(drift, states), states)
+
+
+def test_a_steep_spectrum_is_no_noise():
+    """New in each snapshot and alike in all, but not flat: smooth fields that have nothing to do with each other."""
+    drift = heat().flattened((64, 1)).drift
+    waves = torch.cos(math.pi * torch.arange(64, dtype=torch.float64) * (torch.arange(64)[:, None] + 0.5) / 64)
+    shares = torch.randn(12, 64, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    states = (shares / (1.0 + torch.arange(64)) ** 3) @ waves.T
+    assert torch.allclose(denoise(drift, states), states, rtol=1e-9, atol=1e-12)

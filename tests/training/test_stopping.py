@@ -61,3 +61,11 @@ def test_one_epoch():
 
 def test_a_loss_that_is_not_a_number_is_no_improvement():
     assert len(run(StoppingRule(max_iter=50, tol=0, patience=3, cooldown=0), [1.0] + [math.nan] * 50)) == 4
+
+
+def test_improvements_that_count_together():
+    def creeping(step):
+        return [1.0 - step * epoch for epoch in range(40)]
+
+    assert len(run(StoppingRule(max_iter=40, tol=0.01, patience=5, cooldown=0, together=True), creeping(0.003))) == 40
+    assert len(run(StoppingRule(max_iter=40, tol=0.01, patience=5, cooldown=0, together=True), creeping(0.0019))) == 6
