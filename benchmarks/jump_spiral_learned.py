@@ -27,7 +27,7 @@ def measure(seed, truth):
     own, ratios, seconds = example.distance(y, truth), [], []
     learned, spent = timed(example.learn_drift_and_effect, y, seed)
     with_rate, more = timed(example.learn_rate, y, seed, learned)
-    with_noise, most = timed(example.learn_noise, paths, seed, with_rate)
+    with_noise, most = timed(example.learn_noise, paths, seed)
     for model in (learned, with_rate, with_noise):
         mean = np.asarray(model.predict(example.rows(model, spiral.TIMES)))
         ratios.append(example.distance(mean, truth) / own)

@@ -12,8 +12,8 @@ that is learned moves the jumps. Its gradient is not that of automatic different
 given: each path is simulated once more with one jump more, and what that changes is the gradient. A mean does not tell
 what of its fall is drift and what are jumps, so that the rate that fits it need not be 2.
 
-Nor does it tell the noise. Where that is learned too, as a third network, the model is given the 100 paths themselves,
-and fits their variance along with their mean.
+Nor does it tell the noise. Where that is learned too, as a third network, the model is given the 100 paths themselves.
+The likelihood of their steps tells noise from jumps, and so finds the rate, too.
 """
 
 import argparse
@@ -106,11 +106,11 @@ def learn_rate(y, seed, before):
     return finish(make_model(seed, **start, optimizer="lbfgs", n_paths=300, max_iter=3).fit(X, y), y)
 
 
-def learn_noise(paths, seed, before):
-    """Everything at once, from mean and variance of the paths; then, with rate and noise held, the mean once more."""
-    start = learned_parts(before) | {"jump_rate": Rate(), "diffusion": MLP((10,)), "max_jump_rate": 10.0}
-    options = {"loss": "moments", "debiased": True, "n_paths": 12, "learning_rate_init": 1e-2, "max_iter": 80}
-    rough = make_model(seed, **start | options).fit(*to_rows(paths, spiral.TIMES))
+def learn_noise(paths, seed):
+    """Everything anew by the likelihood of all steps of all paths; then, rate and noise held, the mean once more."""
+    parts = {"jump_rate": Rate(), "diffusion": MLP((10,)), "max_jump_rate": 10.0}
+    options = {"loss": "nll", "origin": "start", "learning_rate_init": 1e-2, "max_iter": 40}
+    rough = make_model(seed, **parts | options).fit(*to_rows(paths, spiral.TIMES))
     start = learned_parts(rough) | {"jump_rate": rate_of(rough), "diffusion": lambda t, u: rough.diffusion_(t, u)}
     y = paths.mean(axis=0)
     return finish(make_model(seed, **start, optimizer="lbfgs", n_paths=300, max_iter=1).fit(X, y), y)
@@ -159,7 +159,7 @@ def main(folder, seed=1):
     stages = {
         "drift and effect": lambda _: learn_drift_and_effect(y, seed),
         "drift, effect and rate": lambda before: learn_rate(y, seed, before),
-        "drift, effect, rate and noise": lambda before: learn_noise(paths, seed, before),
+        "drift, effect, rate and noise": lambda _: learn_noise(paths, seed),
     }
     model = None
     for place, (name, learn) in zip(axes[1:], stages.items(), strict=True):

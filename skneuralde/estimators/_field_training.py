@@ -33,10 +33,9 @@ STAGES = ("collocation", "shooting", "path")
 _SAMPLES, _MOST_PARAMETERS, _ITERATIONS = 6_000, 2_000, 60
 #: Points in a step of Adam.
 _POINTS_PER_STEP = 512
-#: Collocation is over when its residuals shrink by less than this logarithm in all of so many epochs; of more where the
-#: logarithm of what is left, in typical rates, is above a limit: bridges between snapshots that are far apart and the
-#: law on them improve each other by a little in many epochs.
-_SETTLED, _PATIENCE, _MORE_PATIENCE, _VAGUE = 0.1, 2, 4, -2.0
+#: Collocation is over when its residuals shrink by less than this logarithm in so many epochs together: bridges between
+#: snapshots that are far apart and the law on them improve each other slowly and steadily.
+_SETTLED, _PATIENCE = 0.05, 2
 #: A root mean square error of the solutions, in standard deviations, at which nothing is left for the later stages.
 _SMALL = 1e-2
 #: Epochs of each horizon of the second stage.
@@ -143,7 +142,7 @@ class FieldTraining(BaseDifferentialEquation):
     def _optimizer_at_points(self, objective: Collocation, epochs: int) -> tuple[Optimizer, StoppingRule]:
         if self.optimizer == "adam":
             return self._adam(_POINTS_PER_STEP, False, epochs)
-        rule = _Settling(epochs, _SETTLED, _PATIENCE, 0, together=True)
+        rule = StoppingRule(epochs, _SETTLED, _PATIENCE, 0, together=True)
         if sum(p.numel() for p in trainable(self.model_)) <= _MOST_PARAMETERS:
             objective.start_epoch(self.model_, 1)
             if NormalEquations(objective, self.model_).can_be_made():
@@ -175,14 +174,6 @@ class FieldTraining(BaseDifferentialEquation):
             super()._measure_noise(panel)
         else:  # of the same weights
             set_residual_noise(self.model_, self._spread * self._scale[: len(self._spread)], self._setup)
-
-
-class _Settling(StoppingRule):
-    """When collocation is over."""
-
-    def is_over(self, epoch: int, loss: float) -> bool:
-        self.patience = _PATIENCE if loss < _VAGUE else _MORE_PATIENCE
-        return super().is_over(epoch, loss)
 
 
 def _is_local(model: Model) -> bool:
