@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 
 from skneuralde.data import Panel
 from skneuralde.estimators._fit import set_residual_noise
@@ -24,6 +26,7 @@ from skneuralde.training import (
     History,
     NormalEquations,
     Optimizer,
+    Progress,
     StoppingRule,
     trainable,
 )
@@ -75,6 +78,8 @@ class FieldTraining(BaseDifferentialEquation):
     _rate: np.ndarray
     #: What the solutions leave of each field, in standard deviations, where that is known of the present weights.
     _spread: np.ndarray | None = None
+    #: Epochs of the stages before the present one.
+    _epochs_before = 0
 
     def _read_training_rows(self, X: Any, y: Any, sample_weight: Any, *, warm: bool) -> Panel:
         _check_stages(self.stages)
@@ -87,7 +92,7 @@ class FieldTraining(BaseDifferentialEquation):
         return Snapshots.of(self.model_, panel, rows, self._setup, self._scale).runs()
 
     def _minimise(self, objective: Objective, validation: Objective | None, history: History, seed: int) -> None:
-        self.stages_, self._spread = [], None
+        self.stages_, self._spread, self._epochs_before = [], None, 0
         if not self.grid_ or not trainable(self.model_):
             super()._minimise(objective, validation, history, seed)
             return
@@ -101,7 +106,14 @@ class FieldTraining(BaseDifferentialEquation):
                 return
             close = auto and validation is None and self._solutions_are_close(objective, seed)
             if close or history.n_iter >= self.max_iter:
-                return
+                break
+        if validation is not None and not history.validation_curve:
+            warnings.warn(
+                "early_stopping=True has held snapshots out for nothing: they are looked at in the path stage, and "
+                f"training took all of its max_iter={self.max_iter} epochs before, or has no such stage.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
 
     def _plan(self, chosen: Sequence[str], objective: Runs, validation: Objective | None) -> Iterator[Stage]:
         """The stages, each made when the one before is over."""
@@ -118,7 +130,8 @@ class FieldTraining(BaseDifferentialEquation):
 
     def _run_stage(self, stage: Stage, history: History, seed: int) -> bool:
         """Train by one stage, by no more epochs than are left; True when ``on_epoch`` has stopped it."""
-        epochs, self._spread = min(stage.epochs, self.max_iter - history.n_iter), None
+        self._epochs_before, self._spread = history.n_iter, None
+        epochs = min(stage.epochs, self.max_iter - history.n_iter)
         if isinstance(stage.objective, Collocation):
             optimizer, stopping = self._optimizer_at_points(stage.objective, epochs)
         else:
@@ -168,6 +181,9 @@ class FieldTraining(BaseDifferentialEquation):
         self._spread = np.sqrt(squares / np.maximum(weights, np.finfo(np.float64).tiny))
         self.stages_[-1]["error"] = error = float(np.sqrt(squares.sum() / weights.sum()))
         return error <= _SMALL
+
+    def _call_on_epoch(self, progress: Progress) -> bool | None:
+        return super()._call_on_epoch(replace(progress, epoch=self._epochs_before + progress.epoch))
 
     def _measure_noise(self, panel: Panel) -> None:
         if self._spread is None:

@@ -264,7 +264,9 @@ def validation_split(panel: Panel, setup: Setup, fraction: float, seed: int) -> 
         held = np.random.default_rng(seed).permutation(n_series)[: max(1, round(fraction * n_series))]
         rows[np.isin(panel.series_of, held)] = False
     else:
-        rows[panel.times > np.quantile(panel.times, 1.0 - fraction)] = False
+        # Where many runs share few times, more than the fraction may be last: then the last time is held out.
+        last = panel.times.max()
+        rows[(panel.times > np.quantile(panel.times, 1.0 - fraction)) | (panel.times == last)] = False
     return rows, ~rows
 
 

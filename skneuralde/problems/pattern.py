@@ -152,9 +152,11 @@ class Pattern:
         Raises
         ------
         ValueError
-            It names an entry that is not 0.
+            It names an entry that is not 0, or says that the function has no forward derivative.
         """
-        u, others = u.detach()[:_LOOKS], tuple(x if x is None else x[:_LOOKS] for x in others)
+        some = torch.linspace(0, len(u) - 1, min(len(u), _LOOKS), device=u.device).long()
+        u, others = u.detach()[some], tuple(x if x is None else x[some] for x in others)
+        self._try(function, u, others)
         generator = torch.Generator().manual_seed(0)
         v, aside = torch.randn(2, *u.shape, dtype=u.dtype, generator=generator).to(u.device)
         size = u.abs().mean(1, keepdim=True)
@@ -174,6 +176,18 @@ class Pattern:
         if bool(wrong.any()):
             path, row = divmod(int((wrong * excess / scale).nan_to_num().argmax()), self.size)
             raise ValueError(self._complaint(function, state, others, path, row))
+
+    def _try(self, function: Callable[..., Tensor], u: Tensor, others: tuple[Tensor | None, ...]) -> None:
+        """Refuse what cannot be differentiated."""
+        with torch.no_grad():
+            function(u, *others)  # what it refuses by itself is no matter of derivatives
+            try:
+                torch.func.jvp(lambda x: function(x, *others), (u,), (u,))
+            except RuntimeError as error:
+                raise ValueError(
+                    "sparsity takes derivatives by torch.func.jvp, which failed; write what acts on the state in "
+                    f"torch, or leave sparsity out and give solver='rock2': {error}"
+                ) from error
 
     def _complaint(
         self, function: Callable[..., Tensor], u: Tensor, others: tuple[Tensor | None, ...], path: int, row: int
@@ -198,4 +212,5 @@ class Pattern:
 
 @lru_cache(maxsize=16)
 def _moved(pattern: Pattern, device: torch.device) -> Places:
-    return Places(**{name: x.to(device) for name, x in vars(pattern.on(torch.device("cpu"))).items()})
+    with torch.inference_mode(False):
+        return Places(**{name: x.to(device) for name, x in vars(pattern.on(torch.device("cpu"))).items()})

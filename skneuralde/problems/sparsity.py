@@ -159,7 +159,7 @@ def resolve_sparsity(spec: Any) -> Sparsity | None:
     """
     if spec is None or isinstance(spec, Sparsity):
         return spec
-    shape = tuple(getattr(spec, "shape", ())) if not isinstance(spec, Sequence) else np.shape(spec)
+    shape = tuple(getattr(spec, "shape", ())) if not isinstance(spec, Sequence) else _shape(spec)
     if isinstance(spec, type) or len(shape) != 2 or shape[0] != shape[1]:
         got = f"the shape {shape}" if shape else repr(spec)
         raise ValueError(
@@ -178,7 +178,15 @@ def pattern_of(sparsity: Sparsity, state: tuple[int, ...]) -> Pattern:
     ValueError
         See `Sparsity.matrix`.
     """
-    return Pattern(sparsity.matrix(state), state)
+    with torch.inference_mode(False):  # it is kept, and gradients may need it
+        return Pattern(sparsity.matrix(state), state)
+
+
+def _shape(rows: Sequence[Any]) -> tuple[int, ...]:
+    try:
+        return np.shape(rows)
+    except ValueError:  # they are not of the same length
+        return ()
 
 
 def _as_csc(spec: Any) -> csc_matrix:

@@ -30,6 +30,9 @@ class Rosenbrock(AdaptiveStepper, Dense):
     stiff components as the step does. Where the right-hand side depends on time, steps end on the times wanted: a
     component that follows a forcing at once is known there, but the error estimate says nothing of it in between.
 
+    Where a solution becomes infinite, a step may lead over the pole, and the solution goes on behind it, as that of a
+    rational function does; explicit methods stop there with an error.
+
     References
     ----------
     .. [1] A. Sandu, J. G. Verwer, J. G. Blom, E. J. Spee, G. R. Carmichael and F. A. Potra, "Benchmarking stiff ODE

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
 from torch import nn
 
 from skneuralde import Advection, Laplacian, NeuralPDEField, Problem, Stencil, solve
@@ -303,6 +304,25 @@ def test_all_stages_together_take_no_more_than_max_iter(front, most):
     noisy = front[:3] + 0.05 * np.random.default_rng(0).normal(size=(3, *front.shape[1:]))
     model = estimator(max_iter=most, hidden_layer_sizes=(4,)).fit(TIMES[:3, None], noisy)
     assert model.n_iter_ == most
+
+
+def test_epochs_are_counted_on_over_the_stages(front):
+    noisy, seen = front[:3] + 0.05 * np.random.default_rng(0).normal(size=(3, *front.shape[1:])), []
+    estimator(max_iter=9, hidden_layer_sizes=(4,), on_epoch=lambda state: seen.append(state.epoch)).fit(
+        TIMES[:3, None], noisy
+    )
+    assert seen == list(range(1, 10))
+
+
+def test_held_out_snapshots_that_nobody_looks_at_are_told():
+    """Runs over the same few times: the last one is held out, and no epoch is left for the stage that looks at it."""
+    runs = [simulate(np.exp(-((X - at) ** 2) / 0.01), TIMES[:6]) for at in (0.2, 0.5, 0.8)]
+    rows, y = np.column_stack([np.repeat(range(3), 6), np.tile(TIMES[:6], 3)]), np.concatenate(runs)
+    model = estimator(series=0, time=1, early_stopping=True, max_iter=1, hidden_layer_sizes=(4,))
+    with pytest.warns(ConvergenceWarning, match="held snapshots out for nothing"):
+        model.fit(rows, y)
+    model.set_params(stages=("path",)).fit(rows, y)
+    assert len(model.validation_scores_) == 1
 
 
 def test_solutions_say_how_far_they_are_from_the_data(front):

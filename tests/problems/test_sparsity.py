@@ -264,3 +264,29 @@ def test_a_row_that_depends_on_everything_is_refused_where_it_is_hopeless():
     matrix = sp.vstack([full, sp.csr_matrix((19_999, 20_000))])
     with pytest.raises(ValueError, match="rows of up to 20000 entries"):
         pattern_of(Problem(None, sparsity=matrix).sparsity, (20_000,))
+
+
+def test_rows_of_different_lengths_are_no_matrix():
+    with pytest.raises(ValueError, match="sparsity must be a Stencil, or a square matrix"):
+        Problem(lambda t, u: -u, sparsity=[[1.0, 0.0], [1.0]])
+
+
+def test_operators_without_forward_derivatives_are_told_what_to_do():
+    def by_numpy(u):
+        return torch.from_numpy(np.gradient(u.numpy(), axis=1))
+
+    problem = Problem(None, operator=by_numpy, sparsity=Stencil())
+    with pytest.raises(ValueError, match=r"torch.func.jvp, which failed.*solver='rock2'"):
+        problem.check(torch.zeros(1, 1).double(), torch.rand(1, 100, 1).double(), None)
+
+
+def test_the_last_path_of_a_batch_is_looked_at_too():
+    def f(t, u):
+        return -u + torch.where(t > 0.5, u.roll(1, 1), 0.0)
+
+    problem, u = Problem(f, sparsity=np.eye(8)), torch.rand(9, 8).double()
+    late = torch.zeros(9, 1).double()
+    late[8] = 1.0
+    problem.check(torch.zeros(9, 1).double(), u, None)
+    with pytest.raises(ValueError, match="does not depend on component"):
+        problem.check(late, u, None)

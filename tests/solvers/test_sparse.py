@@ -299,3 +299,17 @@ def test_derivatives_of_operators_count_in_iterations_too():
         counts.append(trajectory.stats.drift_evaluations / trajectory.stats.steps.item())
     assert counts[1] < 11
     assert counts[0] > 2 * counts[1]
+
+
+def test_a_pattern_that_was_made_for_inference_serves_gradients():
+    weight = torch.tensor(1.0, dtype=torch.float64, requires_grad=True)
+
+    def chain(t, u):
+        return weight * (u.roll(1, 1) - u)
+
+    problem, u0 = Problem(chain, sparsity=Stencil(periodic=True)), torch.rand(1, 71, dtype=torch.float64)
+    with torch.inference_mode():
+        solve(problem, u0, [0.0, 1.0])
+    ys = solve(problem, u0, [0.0, 1.0], rtol=1e-6).ys
+    (slope,) = torch.autograd.grad(ys[0, -1].square().sum(), weight)
+    assert slope < 0.0
