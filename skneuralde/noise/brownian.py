@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from copy import copy
 from functools import reduce
 from typing import NamedTuple
@@ -32,6 +32,15 @@ class Increments(NamedTuple):
 
     w: Tensor
     area: Tensor | None = None
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Increments:
+        """What a function makes of both."""
+        return Increments(function(self.w), None if self.area is None else function(self.area))
+
+    def after(self, other: Increments) -> Increments:
+        """Both, along the first axis."""
+        area = None if self.area is None or other.area is None else torch.cat([other.area, self.area])
+        return Increments(torch.cat([other.w, self.w]), area)
 
 
 #: Increment and area of one dyadic part of a cell per row, as `Brownian.part` gives them.
@@ -291,19 +300,21 @@ class Brownian:
         return torch.cat(values), torch.cat(integrals)
 
     def _sum_of_nodes(self, cell: Tensor, level: Tensor, x: Tensor, highest: int) -> tuple[Tensor, Tensor]:
-        levels = torch.arange(highest, DEPTH + 1, device=x.device)
+        # Axes are levels, from the leaf up, components and rows: weights are the same for all components.
+        levels = torch.arange(DEPTH, highest - 1, -1, device=x.device)[:, None]
         parts = power_of_two(levels)
-        scaled = x[:, None] * parts
+        scaled = x * parts
         node = scaled.floor()
         position = scaled - node
-        # Axes are rows, components, levels: weights are the same for all components.
-        key = absorb(absorb(self._key, cell[:, None])[:, :, None], (node.long() + (1 << levels))[:, None])
-        normals = self._normals(key)
-        used = (math.sqrt(self.cell) / parts.sqrt()) * (levels >= level[:, None])
-        pairs = zip(from_start(position[:, :-1]), inside_leaf(position[:, -1:]), strict=True)
-        weights = [torch.cat(pair, 1).mul_(used)[:, None] for pair in pairs]
-        value, integral = weights[:2], (weights[2].div_(parts), weights[3].div_(parts))
-        return _last_sum(value, normals), _last_sum(integral, normals)
+        normals = to_normal_pair(absorb(absorb(self._key, cell[:, None]).T, (node.long() + (1 << levels))[:, None]))
+        used = (math.sqrt(self.cell) / parts.sqrt()) * (levels >= level)
+        pairs = zip(inside_leaf(position[:1]), from_start(position[1:]), strict=True)
+        weights = [torch.cat(pair).mul_(used)[:, None] for pair in pairs]
+        value, integral = weights[:2], (weights[2].div_(parts[:, None]), weights[3].div_(parts[:, None]))
+        sums = [_sum_upwards(torch.addcmul(of_z * normals[0], of_n, normals[1])).T for of_z, of_n in (value, integral)]
+        if self.sign is not None:
+            sums = [x * self.sign[:, None] for x in sums]
+        return sums[0], sums[1]
 
     def _whole(self, first: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
         """Increment and area over the cells ``first`` to ``last - 1`` of each row, which may be none."""
@@ -366,11 +377,17 @@ def level_of_node(begin: Tensor, end: Tensor) -> Tensor:
     return torch.where(is_node | (end <= begin), level, DEPTH - differing_bits.clamp_min(0))
 
 
-def _last_sum(weights: Sequence[Tensor], numbers: Tensor) -> Tensor:
-    """Sum of two weights (batch, 1, n) times two numbers (2, batch, dim, n), (batch, dim)."""
-    terms = torch.addcmul(weights[0] * numbers[0], weights[1], numbers[1])
-    # One after the other, so that further terms of weight zero, for other rows, do not change the rounding.
-    return terms.cumsum(2)[..., -1]
+def _sum_upwards(terms: Tensor) -> Tensor:
+    """Sum over the first axis, which changes it.
+
+    By halves, counted from the front, so that further terms of zero, at the end, do not change the rounding.
+    """
+    n = len(terms)
+    for half in (32, 16, 8, 4, 2, 1):
+        if n > half:
+            terms[: n - half] += terms[half:n]
+            n = half
+    return terms[0]
 
 
 def _weighted_sum(weights: Tensor, *numbers: Tensor) -> Tensor:

@@ -40,8 +40,11 @@ def to_normal(key: Tensor) -> Tensor:
 
 def to_normal_pair(key: Tensor, count: int = 2) -> Tensor:
     """Turn mixed keys into two independent standard normal float64 numbers each, ``(2, ...)``, or the first of them."""
-    halves = torch.stack([key >> 32, (key << 32) >> 32]) if count == 2 else (key >> 32)[None]
-    return halves.double().add_(0.5).mul_(2.0**-31).erfinv_().mul_(math.sqrt(2.0))
+    halves = torch.empty((count, *key.shape), dtype=torch.float64, device=key.device)
+    halves[0] = key >> 32
+    if count == 2:
+        halves[1] = (key << 32) >> 32
+    return halves.add_(0.5).mul_(2.0**-31).erfinv_().mul_(math.sqrt(2.0))
 
 
 def to_uniform(key: Tensor) -> Tensor:

@@ -79,8 +79,8 @@ def from_start(position: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """
     # Either half is the other one's mirror image: this is how far the nearer end is, in halves, and on which side.
     double = position + position
-    side = torch.where(position < 0.5, 1.0, -1.0)
-    y = torch.where(position < 0.5, double, 2.0 - double)
+    side = (1.0 - double).sign_()
+    y = torch.minimum(double, 2.0 - double)
     square = y * y
     bump = y - square
     # The path has gained Z at the middle and has lost it again at the end.
