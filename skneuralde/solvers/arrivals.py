@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from skneuralde.solvers.base import Stepper
-from skneuralde.solvers.clockwork import Clockwork, Events
+from skneuralde.solvers.clockwork import Clockwork
 from skneuralde.solvers.crossings import Crossings
 from skneuralde.solvers.equation import Equation
 from skneuralde.solvers.hazards import Hazards
 from skneuralde.solvers.jump_log import JumpLog
-from skneuralde.solvers.landings import Landings, landed
+from skneuralde.solvers.landings import Landing, Landings
 from skneuralde.solvers.loop import Attempt
 
 #: About so many jumps of a channel happen at the end of one step at most.
@@ -119,17 +119,15 @@ class Arrivals:
         """The attempt after those of its rows ``slot (n,)`` have arrived there; in this turn, if there are more."""
         if len(slot) == 0:
             return attempt
-        front, u = attempt.front, attempt.step.u1
+        front, step = attempt.front, attempt.step
         t = torch.addcmul(front.start, front.pace, attempt.target)
-        here, inverse = slot.unique(return_inverse=True)
-        events = Events(inverse, arrived.channel, arrived.number)
-        part, path = equation.select(here), front.rows[here]
-        now = part.at(t[here], u.dtype)
-        accepted = self.clockwork.decide(part, now, u[here], path, events)
-        self.met.append(arrived.where(accepted))
-        self.steps.append(front.steps[slot[accepted], 0])
-        self.rounds.append(torch.full_like(self.steps[-1], turn))
-        after = self.clockwork.apply(part, now, u[here], path, events.where(accepted))
-        step = landed(self.stepper, part, attempt.step, here, t[here], after)
-        stopped = torch.zeros_like(attempt.accepted).index_fill(0, here, True)
+        for channel in arrived.channel.unique().tolist():
+            mine = (arrived.channel == channel).nonzero()[:, 0]
+            rows, log = slot[mine], arrived.where(mine)
+            landing = Landing(channel, rows, front.rows[rows], log.number)
+            step, accepted = landing.settle(self.clockwork, self.stepper, equation, t, step)
+            self.met.append(log.where(accepted))
+            self.steps.append(front.steps[rows[accepted], 0])
+            self.rounds.append(torch.full_like(self.steps[-1], turn))
+        stopped = torch.zeros_like(attempt.accepted).index_fill(0, slot, True)
         return replace(attempt, step=step, stopped=stopped)

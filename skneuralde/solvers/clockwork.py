@@ -30,24 +30,6 @@ class Extra(NamedTuple):
     state: Tensor | None = None
 
 
-class Events(NamedTuple):
-    """Jumps, one per entry: which of the paths at hand, on which channel, and the number on its clock; (n,) each."""
-
-    slot: Tensor
-    channel: Tensor
-    number: Tensor
-
-    @classmethod
-    def of_all(cls, n: int, channel: int, device: torch.device) -> Events:
-        """One more jump of each of n paths."""
-        slot = torch.arange(n, device=device)
-        return cls(slot, torch.full_like(slot, channel), torch.full_like(slot, EXTRA))
-
-    def where(self, chosen: Tensor) -> Events:
-        """Some of them."""
-        return Events(*(column[chosen] for column in self))
-
-
 @dataclass(frozen=True)
 class Candidates:
     """When jumps may happen, as far as that is known before anything is solved.
@@ -84,15 +66,28 @@ class Candidates:
         return Candidates(self.elapsed[rows], self.channel[rows], self.number[rows])
 
     def attach(self, elapsed: Tensor) -> Tensor:
-        """Wanted times (batch, n), of which those that only rounding separates from a candidate are moved onto it."""
+        """Wanted times (batch, n), or (1, n) for all, moved onto candidates that only rounding separates them from."""
         if len(self) == 0:
             return elapsed
+        if len(elapsed) == 1 and not self._close_to(elapsed[0]):
+            return elapsed
+        elapsed = elapsed.expand(len(self.elapsed), -1).contiguous()
         after = torch.searchsorted(self.elapsed, elapsed).clamp_max_(len(self) - 1)
         for neighbour in (after, (after - 1).clamp_min(0)):
             time = self.elapsed.gather(1, neighbour)
-            close = (time - elapsed).abs() <= 8.0 * torch.finfo(torch.float64).eps * elapsed
-            elapsed = torch.where(close, time, elapsed)
+            elapsed = torch.where(_is_close(time, elapsed), time, elapsed)
         return elapsed
+
+    def _close_to(self, times: Tensor) -> bool:
+        """Whether only rounding separates any of them from one of some times, in order."""
+        after = torch.searchsorted(times, self.elapsed).clamp_max_(len(times) - 1)
+        neighbours = after, (after - 1).clamp_min(0)
+        return any(bool(_is_close(self.elapsed, times[neighbour]).any()) for neighbour in neighbours)
+
+
+def _is_close(candidate: Tensor, time: Tensor) -> Tensor:
+    """Whether a time is that of a candidate, but for rounding."""
+    return (candidate - time).abs() <= 8.0 * torch.finfo(torch.float64).eps * time
 
 
 def is_certain(jump: Jump) -> bool:
@@ -139,42 +134,33 @@ class Clockwork:
         """Those of some paths; a path may be named several times."""
         return replace(self, clocks=self.clocks.select(rows), candidates=self.candidates.select(rows))
 
-    @torch.no_grad()
-    def decide(self, equation: Equation, now: Moment, u: Tensor, path: Tensor, events: Events) -> Tensor:
-        """Whether each candidate is a jump, (n,), for paths at times ``now`` and states ``u`` before it.
+    def decide(self, channel: int, equation: Equation, now: Moment, u: Tensor, path: Tensor, number: Tensor) -> Tensor:
+        """Whether candidates of a channel are jumps, (n,), of paths at times ``now`` and states ``u`` before them.
 
-        Paths whose state is not finite do not jump; ``path`` tells the slots' positions in the batch.
+        Paths whose state is not finite do not jump; ``path (n,)`` are their positions in the batch, ``number (n,)``
+        those of the jumps on their clocks.
 
         Raises
         ------
         ValueError
             If a rate is negative, not finite or above its bound.
         """
-        accepted = u[events.slot].isfinite().all(-1)
-        for k, jump in enumerate(cast(Problem, equation.problem).jumps):
-            if is_certain(jump) or jump.bound is None or jump.leap:
-                continue
-            mine = (accepted & (events.channel == k) & (events.number != EXTRA)).nonzero()[:, 0]
-            if len(mine):
-                slot = events.slot[mine]
-                rate = equation.rate(k, now.select(slot), u[slot])
-                choice = self.clocks.choices(k, path[slot], events.number[mine])
-                accepted[mine] = choice * jump.bound < rate.double()
+        accepted = u.isfinite().all(-1)
+        jump = cast(Problem, equation.problem).jumps[channel]
+        if is_certain(jump) or jump.bound is None or jump.leap:
+            return accepted
+        mine = (accepted & (number != EXTRA)).nonzero()[:, 0]
+        if len(mine):
+            with torch.no_grad():
+                rate = equation.rate(channel, now.select(mine), u[mine])
+            choice = self.clocks.choices(channel, path[mine], number[mine])
+            accepted[mine] = choice * jump.bound < rate.double()
         return accepted
 
-    def apply(self, equation: Equation, now: Moment, u: Tensor, path: Tensor, events: Events) -> Tensor:
-        """States (n, dim) after the jumps of paths at times ``now`` and states ``u`` before them."""
-        after = u
-        for k, jump in enumerate(cast(Problem, equation.problem).jumps):
-            mine = (events.channel == k).nonzero()[:, 0]
-            if len(mine) == 0:
-                continue
-            slot = events.slot[mine]
-            before = after[slot]
-            marks = self.marks(jump, k, path[slot], events.number[mine], before)
-            new = equation.affect(k, now.select(slot), before, marks)
-            after = after.index_copy(0, slot, new)
-        return after
+    def apply(self, channel: int, equation: Equation, now: Moment, u: Tensor, path: Tensor, number: Tensor) -> Tensor:
+        """States (n, dim) after a jump of each path on a channel, from those before it; arguments as in `decide`."""
+        jump = cast(Problem, equation.problem).jumps[channel]
+        return equation.affect(channel, now, u, self.marks(jump, channel, path, number, u))
 
     def marks(self, jump: Jump, channel: int, path: Tensor, number: Tensor, like: Tensor) -> Tensor:
         """Marks of jumps on a channel, one per row of ``like (n, dim)``."""

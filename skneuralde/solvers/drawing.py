@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from skneuralde.noise import DEPTH, Brownian, Increments
 from skneuralde.solvers.base import Solver
-from skneuralde.solvers.drawn import Drawn
-from skneuralde.solvers.march import Mesh, MeshNoise
+from skneuralde.solvers.march import MeshNoise
+from skneuralde.solvers.plans import Parts
 
 #: Normal numbers, and steps, drawn at once.
 _BLOCK, _MOST_STEPS = 2**20, 512
@@ -69,24 +69,48 @@ class Source:
         """Noise of one interval per row, ``(n,)`` each, counted from the start of its path."""
         if self.three_point:
             length = self.unit * (end - begin)
-            return self._finished(self.noise.select(path).three_point(begin[:, None], length[:, None])[:, 0], None)
-        return self._finished(*self._between(path, begin, end))
+            return self.finished(self.noise.select(path).three_point(begin[:, None], length[:, None])[:, 0], None)
+        return self.finished(*self._between(path, begin, end))
 
-    def along(self, points: Tensor, mesh: Mesh, drawn: Drawn | None = None) -> MeshNoise:
-        """Noise of a mesh, from its points (batch, n_points) padded with infinity, or (1, n_points) for all paths.
+    def select(self, rows: Tensor) -> Source:
+        """The noise of some paths."""
+        return replace(self, noise=self.noise.select(rows), offset=self.offset[rows])
 
-        What was drawn before is taken from there.
-        """
-        size = min(_MOST_STEPS, max(1, _BLOCK // max(1, len(self.noise.path) * self.noise.dim)))
+    @property
+    def block(self) -> int:
+        """How many steps of all paths to draw at once."""
+        return min(_MOST_STEPS, max(1, _BLOCK // max(1, len(self.noise.path) * self.noise.dim)))
+
+    def along(self, points: Tensor, active: list[int], order: Tensor | None = None) -> MeshNoise:
+        """Noise of a mesh, from its points (batch, n_points) padded with infinity, or (1, n_points) for all paths."""
 
         def noise(first: int, last: int) -> Iterator[Increments]:
-            for begin in range(first, last, size):
-                end = min(begin + size, last)
-                part = points[:, begin : end + 1]
-                block = self._draw(part, mesh.order) if drawn is None else drawn.get(part, mesh.order, self._draw)
-                yield from _one_by_one(block, mesh.active[begin:end])
+            for begin in range(first, last, self.block):
+                end = min(begin + self.block, last)
+                yield from _one_by_one(self._draw(points[:, begin : end + 1], order), active[begin:end])
 
         return noise
+
+    def cells(self, first: int, last: int, *, cut: bool) -> Increments:
+        """Noise of the units ``first`` to ``last - 1``, (last - first, batch, m), with all that their parts need."""
+        begin = torch.arange(first, last, dtype=torch.float64, device=self.offset.device)
+        if self.three_point:
+            cells = Increments(self.noise.three_point(begin[None], torch.full_like(begin, self.unit)[None]))
+        elif self.level is not None:
+            cells = self.noise.cells(first, last, self.level, area=self.area or cut)
+        else:
+            batch = len(self.noise.path)
+            path, begin = torch.arange(batch, device=begin.device).repeat_interleave(len(begin)), begin.repeat(batch)
+            cells = Increments(*self._between(path, begin, begin + 1.0)).map(lambda x: x.unflatten(0, (batch, -1)))
+        return cells.map(lambda x: x.transpose(0, 1))
+
+    def parts(self, parts: Parts, known: Increments) -> Increments:
+        """Noise of parts of units, ``(n, m)``, from that of the unit of each."""
+        path, _, begin, end = parts
+        if self.level is None or self.three_point:
+            return self.over(path, begin, end)
+        assert known.area is not None
+        return self.finished(*self._inside(path, known.w, known.area, begin, end))
 
     def _draw(self, points: Tensor, order: Tensor | None) -> Increments:
         """Noise (n_steps, batch, m) between mesh points, of paths in the mesh's order.
@@ -116,7 +140,7 @@ class Source:
             shape = n_steps, batch, dim
             w = cells.w.flatten(0, 1).index_select(0, index).view(shape)
             if cells.area is None:
-                return self._finished(w, None)
+                return self.finished(w, None)
             area = cells.area.flatten(0, 1).index_select(0, index).view(shape)
         path, step = (real & ~whole).expand(batch, -1).nonzero(as_tuple=True)
         if len(path):
@@ -127,7 +151,7 @@ class Source:
                 w[place], area[place] = self._between(path, *cut)
             else:
                 w[place], area[place] = self._inside(path, w[place], area[place], *cut)
-        return self._finished(w, area)
+        return self.finished(w, area)
 
     def _by_step(self, order: Tensor | None, w: Tensor, area: Tensor | None) -> Increments:
         """From noise (batch, n_steps, m) to (n_steps, batch, m) in the mesh's order."""
@@ -135,15 +159,7 @@ class Source:
         def by_step(x: Tensor) -> Tensor:
             return (x if order is None else x[order]).transpose(0, 1).contiguous()
 
-        return self._finished(by_step(w), None if area is None else by_step(area))
-
-    def part(self, path: Tensor, begin: Tensor, end: Tensor) -> Increments:
-        """Noise of one part of a unit per row, ``(n,)`` each, counted from the start of its path."""
-        if self.level is None or self.three_point:
-            return self.over(path, begin, end)
-        unit, noise = begin.floor(), self.noise.select(path)
-        w, area = noise.part(self.unit * unit, torch.full_like(unit, self.unit))
-        return self._finished(*noise.inside(w, area, self.level, self.unit * begin, self.unit * end))
+        return self.finished(by_step(w), None if area is None else by_step(area))
 
     def _between(self, path: Tensor, begin: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
         offset = self.offset.expand(len(self.noise.path))[path]
@@ -154,19 +170,9 @@ class Source:
         assert self.level is not None
         return self.noise.select(path).inside(w, area, self.level, self.unit * begin, self.unit * end)
 
-    def _finished(self, w: Tensor, area: Tensor | None) -> Increments:
+    def finished(self, w: Tensor, area: Tensor | None) -> Increments:
         """In the dtype of the state, without what was not asked for."""
         return Increments(w.to(self.dtype), area.to(self.dtype) if self.area and area is not None else None)
-
-
-def known(increments: Increments, mesh: Mesh) -> MeshNoise:
-    """Noise of a mesh that is all known, (n_steps, batch, m) in the mesh's order."""
-
-    def noise(first: int, last: int) -> Iterator[Increments]:
-        area = None if increments.area is None else increments.area[first:last]
-        return _one_by_one(Increments(increments.w[first:last], area), mesh.active[first:last])
-
-    return noise
 
 
 def _one_by_one(block: Increments, active: list[int]) -> Iterator[Increments]:

@@ -8,58 +8,66 @@ import torch
 from torch import Tensor
 
 from skneuralde.noise import Increments
+from skneuralde.solvers.plans import Plan
+
+#: Gives the noise of steps, one after the other: of step k, of the cells of the paths, and the rows of those that make
+#: only a part of it, see `skneuralde.solvers.cut_noise`.
+StepNoise = Callable[[int, Tensor, Tensor], Increments]
 
 
 class Drawn:
-    """Remembers the noise between mesh points.
+    """Remembers the noise of the steps of a plan.
 
     A branch takes the steps of its path, so that it need not draw them once more: off the dyadic times, where jumps
     are, noise costs more than steps do.
     """
 
     def __init__(self) -> None:
-        self._blocks: list[tuple[Tensor, Tensor | None, Increments]] = []
+        self._plan: Plan | None = None
+        self._order: Tensor | None = None
+        self._steps: dict[int, Increments] = {}
 
-    def get(
-        self, points: Tensor, order: Tensor | None, draw: Callable[[Tensor, Tensor | None], Increments]
-    ) -> Increments:
-        """What ``draw(points, order)`` gives, or gave before for the same."""
-        for known, known_order, increments in self._blocks:
-            if torch.equal(known, points) and _are_equal(known_order, order):
-                return increments
-        increments = draw(points, order)
-        self._blocks.append((points, order, increments))
-        return increments
+    def noise(self, plan: Plan, order: Tensor, active: list[int], draw: StepNoise) -> StepNoise:
+        """The noise of a plan, for paths in an order: what is not known is drawn."""
+        if self._plan is None:
+            self._plan, self._order = plan, order
+        if not self._has_seen(plan):
+            return draw
+        if bool(plan.first.any()):
+            return self._since(plan.first, order, active)
 
-    def knows(self, points: Tensor) -> bool:
-        """Whether the noise of all steps between these points (batch, n_points) is kept."""
-        begin = 0
-        for known, *_ in self._blocks:
-            if not torch.equal(known, points[:, begin : begin + known.shape[1]]):
-                return False
-            begin += known.shape[1] - 1
-        return begin == points.shape[1] - 1
+        def noise(k: int, place: Tensor, row: Tensor) -> Increments:
+            if k not in self._steps:
+                self._steps[k] = draw(k, place, row)
+            return self._steps[k]
 
-    def since(self, first: Tensor, order: Tensor | None, n_steps: int) -> Increments:
-        """Of paths in an order, the noise of ``n_steps`` steps from their steps ``first (batch,)`` on, by step.
+        return noise
 
-        What lies beyond the last step of a path means nothing.
-        """
-        assert order is not None  # paths that begin anywhere have meshes of their own
-        known = self._blocks[0][1]
-        assert known is not None
-        rank = torch.empty_like(known).index_copy(0, known, torch.arange(len(known), device=known.device))
-        steps = torch.arange(n_steps, device=order.device)[:, None] + first[order]
-        steps = steps.clamp_max(sum(len(increments.w) for *_, increments in self._blocks) - 1)
-        place = (steps * len(order) + rank[order]).flatten()
+    def knows(self, plan: Plan) -> bool:
+        """Whether the noise of all steps of a plan is kept."""
+        return self._has_seen(plan) and len(self._steps) == int(plan.count.max())
 
-        def chosen(parts: list[Tensor]) -> Tensor:
-            return torch.cat(parts).flatten(0, 1).index_select(0, place).unflatten(0, (n_steps, len(order)))
+    def _has_seen(self, plan: Plan) -> bool:
+        seen = self._plan
+        return seen is not None and (
+            torch.equal(seen.cuts.position, plan.cuts.position)
+            and torch.equal(seen.first + seen.count, plan.first + plan.count)
+        )
 
-        w = chosen([increments.w for *_, increments in self._blocks])
-        areas = [increments.area for *_, increments in self._blocks if increments.area is not None]
-        return Increments(w, chosen(areas) if areas else None)
+    def _since(self, first: Tensor, order: Tensor, active: list[int]) -> StepNoise:
+        """The noise of paths in an order from their steps ``first (batch,)`` on."""
+        assert self._order is not None
+        rank = torch.empty_like(self._order)
+        rank[self._order] = torch.arange(len(rank), device=rank.device)
+        known = [self._steps[k] for k in range(len(self._steps))]
+        begins = torch.tensor([0, *(len(step.w) for step in known)], device=rank.device).cumsum(0)
+        areas = [step.area for step in known if step.area is not None]
+        every = Increments(torch.cat([step.w for step in known]), torch.cat(areas) if areas else None)
+        begin, rank = first[order], rank[order]
 
+        def noise(k: int, place: Tensor, row: Tensor) -> Increments:
+            n = active[k]
+            mine = begins[begin[:n] + k] + rank[:n]
+            return every.map(lambda x: x.index_select(0, mine))
 
-def _are_equal(a: Tensor | None, b: Tensor | None) -> bool:
-    return a is b or (a is not None and b is not None and torch.equal(a, b))
+        return noise

@@ -15,7 +15,7 @@ from skneuralde.solvers.base import Step
 from skneuralde.solvers.equation import Equation, Moment
 from skneuralde.solvers.fixed import FixedStepper
 from skneuralde.solvers.landings import Landings
-from skneuralde.solvers.march import Mesh, MeshJumps
+from skneuralde.solvers.march import Mesh
 
 
 @dataclass(frozen=True)
@@ -74,32 +74,31 @@ class ForeignStepper(FixedStepper):
     def march(
         self, equation: Equation, u: Tensor, mesh: Mesh, first: int, last: int, carry: Tensor | None
     ) -> Iterator[tuple[int, Tensor, Step]]:
-        noise = None if mesh.noise is None else mesh.noise(first, last)
-        times = list(mesh.times(first, last))
-        for begin, end in pairwise(_changes(times, first, mesh.landings)):
-            active = mesh.active[begin]
-            drawn = [] if noise is None else [next(noise) for _ in range(begin, end)]
-            stretch = Stretch(mesh.part(equation, active), *times[begin - first], drawn, end - begin)
+        steps = list(mesh.steps(first, last))
+        for begin, end in pairwise(_changes([h for _, h, _ in steps], first, mesh.landings)):
+            active, (t, h, _) = mesh.active[begin], steps[begin - first]
+            noise = [noise for *_, noise in steps[begin - first : end - first] if noise is not None]
+            stretch = Stretch(mesh.part(equation, active), t, h, noise, end - begin)
             states, memory = self.run(stretch, u[:active], None if carry is None else carry[:active])
             for k, state in enumerate(states, begin):
                 # What is remembered belongs to the stretch's end.
                 step = Step(state, state=memory if k == end - 1 else None)
                 if mesh.landings is not None:
-                    t, h = times[k - first]
-                    step = mesh.landings.after(k, self, stretch.equation, t + h, step, u[:active], None)
+                    t, h, _ = steps[k - first]
+                    step = mesh.landings.after(k, self, stretch.equation, t + h, step)
                 yield k, u[:active], step
                 u, carry = step.u1, step.state
 
 
-def _changes(times: list[tuple[Tensor, Tensor | float]], first: int, landings: MeshJumps | None) -> list[int]:
+def _changes(lengths: list[Tensor | float], first: int, landings: Landings | None) -> list[int]:
     """The steps at which the length or the number of paths changes or before which some jump, with first and end."""
-    jumped = landings.places if isinstance(landings, Landings) else ()
+    jumped = () if landings is None else landings.places
     changes = [
         k
-        for k, (before, now) in enumerate(pairwise(h for _, h in times), 1)
+        for k, (before, now) in enumerate(pairwise(lengths), 1)
         if first + k - 1 in jumped or not _is_same(before, now)
     ]
-    return [first + k for k in (0, *changes, len(times))] if times else [first]
+    return [first + k for k in (0, *changes, len(lengths))] if lengths else [first]
 
 
 def _is_same(before: Tensor | float, now: Tensor | float) -> bool:

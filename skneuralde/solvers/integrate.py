@@ -174,7 +174,7 @@ def _with_jumps(
         hazards = Hazards(task.u0.shape[1], carried, allowed, accuracy, tuple(jumps[k].leap for k in carried))
     end = torch.where(task.elapsed.isfinite(), task.elapsed, 0.0).amax(1, keepdim=True).expand(len(task.u0), 1)
     clockwork = Clockwork.make(jumps, clocks, end, extra=extra)
-    elapsed = clockwork.candidates.attach(task.elapsed.expand(len(task.u0), -1).contiguous())
+    elapsed = clockwork.candidates.attach(task.elapsed)
     return replace(task, clockwork=clockwork, elapsed=elapsed, hazards=hazards)
 
 

@@ -8,18 +8,58 @@ import torch
 from torch import Tensor
 
 from skneuralde.solvers.base import Step, Stepper
-from skneuralde.solvers.clockwork import Clockwork, Events
+from skneuralde.solvers.clockwork import Clockwork
 from skneuralde.solvers.equation import Equation
 from skneuralde.solvers.jump_log import JumpLog
 
 
-class _Landing(NamedTuple):
-    """What happens after one step: rows in the mesh's order, positions in the batch, and the events at each."""
+class Landing(NamedTuple):
+    """Paths that may jump on one channel at the end of a step.
 
+    Attributes
+    ----------
+    channel : int
+    rows : int64 Tensor of shape (n,)
+        Which rows of the step.
+    path, number : int64 Tensor of shape (n,)
+        Their positions in the batch, and the numbers of the jumps on their clocks.
+    """
+
+    channel: int
     rows: Tensor
     path: Tensor
-    events: Events
-    entry: Tensor
+    number: Tensor
+
+    def settle(
+        self,
+        clockwork: Clockwork,
+        marcher: Stepper,
+        equation: Equation,
+        t: Tensor,
+        step: Step,
+        accepted: Tensor | None = None,
+    ) -> tuple[Step, Tensor]:
+        """The step, which ends at the times ``t (batch, 1)``, after the jumps; and which candidates are jumps, (n,).
+
+        That is found out where it is not given.
+        """
+        channel, rows, path, number = self
+        part, t, u = equation.select(rows), t.index_select(0, rows), step.u1.index_select(0, rows)
+        now = part.at(t, u.dtype)
+        if accepted is None:
+            accepted = clockwork.decide(channel, part, now, u.detach(), path, number)
+        if not bool(accepted.all()):
+            chosen = accepted.nonzero()[:, 0]
+            part, now = part.select(chosen), now.select(chosen)
+            rows, path, number, t, u = (x[chosen] for x in (rows, path, number, t, u))
+        if len(rows) == 0:
+            return step, accepted
+        u, state = clockwork.apply(channel, part, now, u, path, number), step.state
+        if state is not None:
+            fresh = marcher.resume(part, t, u)
+            assert fresh is not None  # who keeps something can also find it anew
+            state = state.index_copy(0, rows, fresh)
+        return step._replace(u1=step.u1.index_copy(0, rows, u), state=state), accepted
 
 
 class Landings:
@@ -57,47 +97,32 @@ class Landings:
         turn: Tensor | None = None,
     ):
         n_turns = 1 if turn is None or len(turn) == 0 else int(turn.max()) + 1
-        group = step if turn is None else step * n_turns + turn
+        n_channels = int(channel.max()) + 1 if len(channel) else 1
+        group = (step if turn is None else step * n_turns + turn) * n_channels + channel
         place = group.argsort(stable=True)
-        path, group, channel, number = path[place], group[place], channel[place], number[place]
-        self.clockwork, self.log = clockwork, JumpLog(path, elapsed[place], channel, number)
+        path, number = path[place], number[place]
+        self.clockwork, self.log = clockwork, JumpLog(path, elapsed[place], channel[place], number)
         self.accepted = torch.full_like(path, certain, dtype=torch.bool)
         self.is_decided = certain
         rank = torch.empty_like(order).index_copy(0, order, torch.arange(len(order), device=order.device))
-        entries = torch.arange(len(path), device=path.device).split(torch.bincount(group).tolist())
-        self.places: dict[int, list[_Landing]] = {}
-        for k, entry in enumerate(entries):
-            if len(entry):
-                jumping, slot = path[entry].unique(return_inverse=True)
-                landing = _Landing(rank[jumping], jumping, Events(slot, channel[entry], number[entry]), entry)
-                self.places.setdefault(k // n_turns, []).append(landing)
+        groups, sizes = (x.tolist() for x in group[place].unique_consecutive(return_counts=True))
+        columns = zip(groups, *(column.split(sizes) for column in (rank[path], path, number)), strict=True)
+        self.places: dict[int, list[tuple[Landing, slice]]] = {}
+        end = 0
+        for which, *some in columns:
+            begin, end = end, end + len(some[0])
+            landing = Landing(which % n_channels, *some), slice(begin, end)
+            self.places.setdefault(which // (n_turns * n_channels), []).append(landing)
 
-    def after(
-        self, k: int, marcher: Stepper, equation: Equation, t: Tensor, step: Step, u: Tensor, carry: Tensor | None
-    ) -> Step:
-        """Step ``k`` of the paths of an equation, which ends at the times ``t``, with the jumps that follow it.
-
-        What it started from, the states ``u`` and ``carry``, does not matter here.
-        """
-        for rows, path, events, entry in self.places.get(k, ()):
-            part, u = equation.select(rows), step.u1[rows]
-            now = part.at(t[rows], u.dtype)
-            if not self.is_decided:
-                self.accepted[entry] = self.clockwork.decide(part, now, u.detach(), path, events)
-            u = self.clockwork.apply(part, now, u, path, events.where(self.accepted[entry]))
-            step = landed(marcher, part, step, rows, t[rows], u)
+    def after(self, k: int, marcher: Stepper, equation: Equation, t: Tensor, step: Step) -> Step:
+        """Step ``k`` of the paths of an equation, which ends at the times ``t``, with the jumps that follow it."""
+        for landing, entries in self.places.get(k, ()):
+            known = self.accepted[entries] if self.is_decided else None
+            step, accepted = landing.settle(self.clockwork, marcher, equation, t, step, known)
+            if known is None:
+                self.accepted[entries] = accepted
         return step
 
     def jumps(self) -> JumpLog:
         """The jumps that have happened."""
         return self.log.where(self.accepted)
-
-
-def landed(marcher: Stepper, part: Equation, step: Step, rows: Tensor, t: Tensor, u: Tensor) -> Step:
-    """A step after which some rows are in states ``u`` at times ``t``, and go on from there."""
-    state = step.state
-    if state is not None:
-        fresh = marcher.resume(part, t, u)
-        assert fresh is not None  # who keeps something can also find it anew
-        state = state.index_copy(0, rows, fresh)
-    return step._replace(u1=step.u1.index_copy(0, rows, u), state=state)

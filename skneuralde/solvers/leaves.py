@@ -18,7 +18,8 @@ def leaves_of(marcher: Marcher, equation: Equation, u: Tensor, mesh: Mesh) -> li
     with torch.enable_grad():
         _, _, step = next(marcher.march(equation, u.detach(), mesh, 0, 1, None))
         found = _leaves_of_graph(step.u1)
-        for state in states_after_jumps(mesh.part(equation, 1), mesh.t[:1, :1], u[:1].detach()):
+        t, *_ = next(mesh.steps(0, 1))
+        for state in states_after_jumps(mesh.part(equation, 1), t[:1], u[:1].detach()):
             found += _leaves_of_graph(state)
     if isinstance(equation.problem, nn.Module):
         found += [p for p in equation.problem.parameters() if p.requires_grad]

@@ -5,39 +5,21 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from itertools import repeat
 
-import torch
 from torch import Tensor
 
 from skneuralde.noise import Increments
 from skneuralde.solvers.base import Step, Stepper
 from skneuralde.solvers.equation import Equation
-from skneuralde.solvers.jump_log import JumpLog
+from skneuralde.solvers.landings import Landings
 
-#: Noise of the steps ``first`` to ``last - 1`` of a mesh, for the paths that make them.
+#: Start, (active[k], 1), signed length, of the same shape or one for all, and noise of the steps ``first`` to
+#: ``last - 1`` of a mesh, for the paths that make them; the same at every call.
+MeshSteps = Callable[[int, int], Iterator[tuple[Tensor, Tensor | float, Increments | None]]]
+
+#: Their noise alone.
 MeshNoise = Callable[[int, int], Iterator[Increments]]
-
-
-class MeshJumps(Protocol):
-    """The jumps of the paths of a mesh.
-
-    Attributes
-    ----------
-    is_decided : bool
-        Whether it is known which candidates are jumps.
-    """
-
-    is_decided: bool
-
-    def after(
-        self, k: int, marcher: Stepper, equation: Equation, t: Tensor, step: Step, u: Tensor, carry: Tensor | None
-    ) -> Step:
-        """Step ``k`` from states ``u``, which ends at the times ``t``, with the jumps that belong to it."""
-
-    def jumps(self) -> JumpLog:
-        """The jumps that have happened."""
-
 
 #: Steps whose times are taken apart at once.
 _CHUNK = 512
@@ -51,54 +33,47 @@ class Mesh:
 
     Attributes
     ----------
-    t : float64 Tensor of shape (batch, n_steps)
-        Where step k of each path starts, in the mesh's order of paths.
-    h : Tensor of shape (batch, n_steps), or of shape (n_steps,) for all paths
-        Its signed length.
+    steps : callable
+        Gives some steps: start, length and noise of each.
     active : list of int
         Number of paths that make step k.
     order : int64 Tensor of shape (batch,) or None
         None keeps the paths as they are; then all make every step.
-    noise : callable or None
-        Gives the noise of some steps, the same at every call.
-    landings : MeshJumps or None
-        The jumps between steps, or inside them.
+    landings : Landings or None
+        The jumps between steps.
     """
 
-    t: Tensor
-    h: Tensor
+    steps: MeshSteps
     active: list[int]
     order: Tensor | None
-    noise: MeshNoise | None = None
-    landings: MeshJumps | None = None
+    landings: Landings | None = None
 
     @classmethod
-    def shared(cls, t: Tensor, h: Tensor, batch: int) -> Mesh:
+    def shared(cls, t: Tensor, h: Tensor, batch: int, noise: MeshNoise | None) -> Mesh:
         """The same steps for all paths, from ``t`` and ``h`` of shape (n_steps,)."""
-        return cls(t.expand(batch, -1), h, [batch] * len(t), None)
+
+        def times(first: int, last: int) -> Iterator[tuple[Tensor, float]]:
+            starts = t[first:last, None, None].expand(-1, batch, 1)
+            return zip(starts, h[first:last].tolist(), strict=True)
+
+        return cls(_with_noise(times, noise), [batch] * len(t), None)
 
     @classmethod
-    def ragged(cls, t: Tensor, h: Tensor, count: Tensor, dtype: torch.dtype) -> Mesh:
-        """Steps of every path from (batch, n_steps) padded on the right; ``count`` of them are real."""
-        order = count.argsort(descending=True, stable=True)
-        n_steps = int(count.max()) if len(count) else 0
-        steps = torch.arange(n_steps, device=t.device)
-        active = (count[:, None] > steps).sum(0).tolist()
-        return cls(t[order, :n_steps], h[order, :n_steps].to(dtype), active, order)
+    def ragged(cls, t: Tensor, h: Tensor, order: Tensor, active: list[int], noise: MeshNoise | None) -> Mesh:
+        """Steps of every path from (batch, n_steps) padded on the right, for paths in an order, see `by_count`."""
+        t, h = t[order, : len(active)], h[order, : len(active)]
+
+        def times(first: int, last: int) -> Iterator[tuple[Tensor, Tensor]]:
+            for begin in range(first, last, _CHUNK):
+                part = slice(begin, min(begin + _CHUNK, last))
+                starts, lengths = (x[:, part, None].unbind(1) for x in (t, h))
+                for n, start, length in zip(active[part], starts, lengths, strict=True):
+                    yield start[:n], length[:n]
+
+        return cls(_with_noise(times, noise), active, order)
 
     def __len__(self) -> int:
         return len(self.active)
-
-    def times(self, first: int, last: int) -> Iterator[tuple[Tensor, Tensor | float]]:
-        """Start and length of the steps ``first`` to ``last - 1``: (active[k], 1) each, or one length for all."""
-        for begin in range(first, last, _CHUNK):
-            part = slice(begin, min(begin + _CHUNK, last))
-            starts = self.t[:, part, None].unbind(1)
-            if self.h.ndim == 1:
-                yield from zip(starts, self.h[part].tolist(), strict=True)
-                continue
-            for active, t, h in zip(self.active[part], starts, self.h[:, part, None].unbind(1), strict=True):
-                yield t[:active], h[:active]
 
     def sorted(self, rows: Tensor) -> Tensor:
         """Rows of the batch in the mesh's order of paths."""
@@ -107,6 +82,23 @@ class Mesh:
     def part(self, equation: Equation, active: int) -> Equation:
         """The equation of the first ``active`` paths."""
         return equation if self.order is None else equation.select(self.order[:active])
+
+
+def _with_noise(
+    times: Callable[[int, int], Iterator[tuple[Tensor, Tensor | float]]], noise: MeshNoise | None
+) -> MeshSteps:
+    def steps(first: int, last: int) -> Iterator[tuple[Tensor, Tensor | float, Increments | None]]:
+        increments = repeat(None) if noise is None else noise(first, last)
+        for (t, h), increment in zip(times(first, last), increments, strict=False):
+            yield t, h, increment
+
+    return steps
+
+
+def by_count(count: Tensor) -> tuple[Tensor, list[int]]:
+    """An order of paths that make ``count (batch,)`` steps, and how many of them, the first ones, make each step."""
+    order = count.argsort(descending=True, stable=True)
+    return order, (len(count) - count.bincount().cumsum(0))[:-1].tolist()
 
 
 class Marcher(Stepper):
@@ -127,16 +119,15 @@ class Marcher(Stepper):
 
         ``u`` and ``carry`` belong to the paths that make step ``first``, or more, in the mesh's order.
         """
-        noise = None if mesh.noise is None else mesh.noise(first, last)
         rows = -1
-        for k, (t, h) in enumerate(mesh.times(first, last), first):
+        for k, (t, h, noise) in enumerate(mesh.steps(first, last), first):
             active = mesh.active[k]
             if active != rows:
                 rows, u, part = active, u[:active], mesh.part(equation, active)
                 carry = None if carry is None else carry[:active]
-            step = self.step(part, t, h, u, None if noise is None else next(noise), carry)
+            step = self.step(part, t, h, u, noise, carry)
             if mesh.landings is not None:
-                step = mesh.landings.after(k, self, part, t + h, step, u, carry)
+                step = mesh.landings.after(k, self, part, t + h, step)
             yield k, u, step
             u, carry = step.u1, step.state
 

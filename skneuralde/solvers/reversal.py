@@ -54,7 +54,7 @@ class _Reversed(torch.autograd.Function):
                 rows = wanted.places[k].rows
                 slope = slope + slope_of[k] if rows is None else slope.index_add(0, rows, slope_of[k])
             part = mesh.part(equation, mesh.active[k])
-            undone = None if noise is None else Increments(-noise.w, None if noise.area is None else -noise.area)
+            undone = None if noise is None else noise.map(torch.neg)
             u = marcher.step(part, t + h, -h, u, undone, None).u1
             with torch.enable_grad():
                 start = u.detach().requires_grad_()
@@ -71,6 +71,4 @@ def _backwards(mesh: Mesh) -> Iterator[tuple[int, Tensor, Tensor | float, Increm
     """The steps of a mesh from the last to the first: number, start, length and noise."""
     for last in range(len(mesh), 0, -_BLOCK):
         first = max(0, last - _BLOCK)
-        noise = [None] * (last - first) if mesh.noise is None else list(mesh.noise(first, last))
-        for k, (t, h) in reversed(list(enumerate(mesh.times(first, last), first))):
-            yield k, t, h, noise[k - first]
+        yield from ((k, *step) for k, step in reversed(list(enumerate(mesh.steps(first, last), first))))

@@ -19,7 +19,7 @@ from skneuralde.solvers.harvest import AcceptedSteps, Branches, Ends, Inside, Pa
 from skneuralde.solvers.jump_log import JumpLog
 from skneuralde.solvers.leaves import states_after_jumps
 from skneuralde.solvers.loop import Front, Judge, Watcher, search
-from skneuralde.solvers.march import Dense, Marcher, Mesh
+from skneuralde.solvers.march import Dense, Marcher, Mesh, by_count
 from skneuralde.solvers.replay import replay
 from skneuralde.solvers.strides import Free, Stops, Strides
 from skneuralde.solvers.visited import Visited
@@ -248,13 +248,11 @@ class Searching(ABC):
         task = self.task
         points = accepted.points(front.elapsed, count)
         t = front.start + front.pace * points[:, :-1]
-        mesh = Mesh.ragged(t, front.pace * points.diff(dim=1), count, task.u0.dtype)
-        if arrivals is not None:
-            assert mesh.order is not None
-            mesh = replace(mesh, landings=arrivals.landings(mesh.order))
-        if task.noise is None:
-            return mesh
-        return replace(mesh, noise=self.source(rows).along(points, mesh))
+        h = (front.pace * points.diff(dim=1)).to(task.u0.dtype)
+        order, active = by_count(count)
+        noise = None if task.noise is None else self.source(rows).along(points, active, order)
+        mesh = Mesh.ragged(t, h, order, active, noise)
+        return mesh if arrivals is None else replace(mesh, landings=arrivals.landings(order))
 
 
 def _log(arrivals: Arrivals | None) -> JumpLog | None:

@@ -1,0 +1,194 @@
+"""Fixed steps whose paths stop on their own: which steps they are, and that each is what its path alone would make."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+
+from skneuralde import Jump, Problem, solve
+from skneuralde.problems import in_calculus
+from skneuralde.solvers import drawing
+from skneuralde.solvers.arrange import arrange
+from skneuralde.solvers.cells import snapped
+from skneuralde.solvers.equation import Equation
+from skneuralde.solvers.plans import Plan
+
+TIMES = [0.0, 0.25, 0.3, 1.0]
+#: Of the clocks of two channels.
+RATES = 5.0, 12.0
+
+
+def points_of(last, *stops):
+    """Mesh points up to a time, from what is between the boundaries of cells."""
+    inside = {stop for stop in stops if stop != np.floor(stop) and np.isfinite(stop)}
+    return sorted({float(k) for k in range(int(np.floor(last)) + 1)} | inside)
+
+
+@pytest.mark.parametrize("aside", [False, True])
+@pytest.mark.parametrize("max_steps", [1000, 6])
+def test_a_plan_is_its_mesh_points(aside, max_steps):
+    rng = np.random.default_rng(0)
+    batch, n_times = 50, 4
+    wanted = np.sort(rng.uniform(0.0, 8.0, (batch, n_times)), 1)
+    wanted[:, 1] = np.floor(wanted[:, 1])
+    wanted.sort(1)
+    wanted[:5, 2:] = np.inf
+    stops = np.sort(rng.uniform(0.0, 9.0, (batch, 5)), 1)
+    stops[stops > np.where(np.isfinite(wanted), wanted, 0.0).max(1, keepdims=True)] = np.inf
+    stops[7, 1] = stops[7, 0]
+    stops[8, 0] = np.floor(stops[8, 0])
+    stops.sort(1)
+    plan = Plan.make(
+        torch.as_tensor(wanted), aside=aside, max_steps=max_steps, stops=torch.as_tensor(rng.permuted(stops, axis=1))
+    )
+    for i in range(batch):
+        real = wanted[i][np.isfinite(wanted[i])]
+        points = points_of(real.max(), *stops[i], *([] if aside else real))
+        count = min(len(points) - 1, max_steps)
+        assert int(plan.count[i]) == count
+        every = torch.arange(count + 1).expand(batch, -1)
+        assert plan.place(every)[i].tolist() == points[: count + 1]
+        assert plan.cell(every)[i].tolist() == [int(np.floor(point)) for point in points[: count + 1]]
+        lengths = np.diff(points[: count + 1])
+        for j, time in enumerate(real):
+            before = np.searchsorted(points, time, side="right") - 1
+            if before > max_steps:
+                assert int(plan.state[i, j]) == max_steps + 1
+                continue
+            assert int(plan.state[i, j]) == before
+            assert float(plan.rest[i, j]) == pytest.approx(time - points[before], abs=1e-15)
+        row, step, begin, end = plan.parts
+        mine = row == i
+        parts = [k for k in range(count) if lengths[k] != 1.0]
+        assert step[mine].tolist() == parts
+        assert begin[mine].tolist() == [points[k] for k in parts]
+        assert end[mine].tolist() == [points[k + 1] for k in parts]
+        assert float(plan.shortest[i]) == (lengths.min() if count else np.inf)
+
+
+def test_a_plan_that_begins_later():
+    stops = torch.tensor([[0.5, 1.5, 1.75], [0.25, torch.inf, torch.inf]], dtype=torch.float64)
+    plan = Plan.make(torch.tensor([[0.0, 3.0]], dtype=torch.float64), aside=False, max_steps=100, stops=stops)
+    assert plan.step_to(torch.tensor([[0.0, 1.5, 3.0, torch.inf]] * 2, dtype=torch.float64))[:, :3].tolist() == [
+        [-1, 2, 5],
+        [-1, 1, 3],
+    ]
+    later = plan.since(torch.tensor([3, 0]))
+    assert later.count.tolist() == [3, 4]
+    assert later.place(torch.arange(4).expand(2, -1)).tolist() == [[1.5, 1.75, 2.0, 3.0], [0.0, 0.25, 1.0, 2.0]]
+    assert later.parts.step.tolist() == [0, 1, 0, 1]
+    assert later.state.tolist() == [[0, 3], [0, 4]]
+
+
+def candidates(simulation, i):
+    """When a path may jump: channel and number on its clock by time."""
+    clocks, end = simulation.clocks.select(torch.tensor([i])), torch.tensor([[TIMES[-1]]], dtype=torch.float64)
+    found = {}
+    for channel, rate in enumerate(RATES):
+        found |= {time / rate: (channel, n) for n, time in enumerate(clocks.arrivals(channel, rate * end)[0].tolist())}
+    return found
+
+
+def path_alone(simulation, dt, i):
+    """States at the times wanted, and the jumps, by the steps of one path; its noise is asked for step by step."""
+    row, solver = torch.tensor([i]), simulation.solver
+    start, end = torch.zeros(1, 1, dtype=torch.float64), torch.full((1, 1), TIMES[-1], dtype=torch.float64)
+    problem = in_calculus(simulation.problem, solver.calculus)
+    equation, u, state = Equation(problem, None, start, end), simulation.u0[row], None
+    may_jump = candidates(simulation, i)
+    points = sorted({k * dt for k in range(round(TIMES[-1] / dt))} | set(TIMES) | set(may_jump))
+    points = [x for x, following in pairwise([*points, np.inf]) if following - x > 1e-12]
+    found, jumps = [u], []
+    for begin, stop in pairwise(points):
+        noise = None
+        if simulation.noise is not None:
+            source = drawing.Source.of_steps(simulation.noise, start, dt, solver, u.dtype)
+            noise = source.over(row, *(snapped(torch.tensor([x / dt], dtype=torch.float64)) for x in (begin, stop)))
+        t, h = start + begin, torch.full_like(u[:, :1], stop - begin)
+        step = solver.step(equation, t, h, u, noise, state)
+        u, state = step.u1, step.state
+        if stop in may_jump:
+            channel, number = may_jump[stop]
+            jump, here = problem.jumps[channel], (channel, row, torch.tensor([number]))
+            if channel == 0 or simulation.clocks.choices(*here) * RATES[channel] < jump.rate(start + stop, u):
+                jumps.append((channel, stop))
+                marks = jump.draw(simulation.clocks.normals(*here, u.shape[1]).to(u.dtype))
+                u = jump.affect(start + stop, u, None, marks)
+                state = None if state is None else solver.resume(equation, start + stop, u)
+        if min(abs(stop - time) for time in TIMES) < 1e-12:
+            found.append(u)
+    return torch.cat(found), jumps
+
+
+@pytest.mark.parametrize("dt", [0.125, 0.1])
+@pytest.mark.parametrize("block", [2**20, 60])
+@pytest.mark.parametrize("name", ["euler", "milstein", "sosri2", "platen", "ees25", "bs3", "rosenbrock"])
+def test_every_path_makes_the_steps_that_it_would_make_alone(monkeypatch, name, block, dt):
+    monkeypatch.setattr(drawing, "_BLOCK", block)
+    jumps = (
+        Jump(RATES[0], lambda t, u: 0.7 * u),
+        Jump(lambda t, u: 6.0 * (1.0 + t) * u[:, :1].sigmoid(), lambda t, u, z: u + 0.1 * z, bound=RATES[1]),
+    )
+    noisy = name not in ("bs3", "rosenbrock")
+    problem = Problem(lambda t, u: torch.sin(3.0 * t) - u, (lambda t, u: 0.3 * u) if noisy else None, jumps=jumps)
+    simulation = arrange(
+        problem, torch.tensor([1.0, 2.0], dtype=torch.float64), TIMES, solver=name, rtol=None, atol=1e-6, dt=dt,
+        n_paths=12, random_state=0, context=None, device=None, dtype=None, max_steps=1000, gradient="direct",
+        on_error="raise",
+    ).simulation  # fmt: skip
+    trajectory = simulation.run()
+    assert len(trajectory.jumps.path) > 60
+    assert len(trajectory.jumps.channel.unique()) == 2
+    for i in range(12):
+        alone, jumps = path_alone(simulation, dt, i)
+        torch.testing.assert_close(trajectory.values[i], alone, rtol=1e-11, atol=1e-13)
+        own = trajectory.jumps.where(trajectory.jumps.path == i)
+        assert sorted(zip(own.channel.tolist(), own.elapsed.tolist(), strict=True)) == sorted(jumps)
+
+
+@pytest.mark.parametrize("gradient", ["checkpoint", "forward"])
+def test_all_gradients_are_the_same(monkeypatch, gradient):
+    monkeypatch.setattr(drawing, "_BLOCK", 90)
+    slopes = []
+    for way in ("direct", gradient):
+        scale = torch.nn.Linear(2, 2, dtype=torch.float64)
+        with torch.no_grad():
+            scale.weight.copy_(torch.tensor([[0.7, 0.1], [0.0, 0.9]]))
+            scale.bias.fill_(0.1)
+        problem = Problem(lambda t, u: -u, lambda t, u: 0.3 * u, jumps=(Jump(5.0, After(scale)),))
+        options = {"dt": 0.125, "rtol": None, "n_paths": 20, "random_state": 0, "gradient": way}
+        ys = solve(problem, [1.0, 2.0], TIMES, **options).ys
+        slopes.append(torch.autograd.grad(ys.square().sum(), list(problem.parameters())))
+    for one, other in zip(*slopes, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
+
+
+class After(torch.nn.Module):
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, t, u):
+        return self.layer(u)
+
+
+def test_paths_that_explode_and_paths_that_need_too_many_steps():
+    burst = Problem(None, lambda t, u: 0.1 * u, jumps=(Jump(2.0, lambda t, u: u * 1e200),))
+    options = {"solver": "euler", "dt": 0.25, "n_paths": 50, "random_state": 0, "on_error": "mask"}
+    solution = solve(burst, [1.0], TIMES, **options)
+    failed = solution.status != 0
+    assert 0 < int(failed.sum()) < 50
+    assert torch.equal(failed, solution.jump_counts[:, 0] >= 2)
+    needed = solve(Problem(None, None, jumps=(Jump(3.0, lambda t, u: u + 1.0),)), [0.0], TIMES, **options)
+    fewer = solve(Problem(None, None, jumps=(Jump(3.0, lambda t, u: u + 1.0),)), [0.0], TIMES, max_steps=7, **options)
+    assert torch.equal(fewer.status != 0, needed.stats.steps > 7)
+    assert 0 < int((fewer.status != 0).sum()) < 50
+
+
+def test_a_path_that_takes_no_step_has_no_smallest_one():
+    times = torch.tensor([[0.0, 0.5], [0.0, torch.nan]], dtype=torch.float64)
+    problem = Problem(lambda t, u: -u, lambda t, u: 0.1 * u)
+    start = torch.ones(2, 1, dtype=torch.float64)
+    smallest = solve(problem, start, times, solver="euler", dt=0.125, random_state=0).stats.smallest_step
+    assert smallest.flatten().tolist() == [0.125, np.inf]
