@@ -14,7 +14,8 @@ from skneuralde.noise import Increments
 from skneuralde.solvers.cut_noise import CutNoise
 from skneuralde.solvers.drawing import Source
 from skneuralde.solvers.drawn import Drawn, StepNoise
-from skneuralde.solvers.plans import Parts, Plan
+from skneuralde.solvers.orders import rank
+from skneuralde.solvers.plans import Plan
 
 
 class _Cut(NamedTuple):
@@ -65,8 +66,7 @@ class CutSteps:
         self.length = self.pace.to(dtype)
         self.source = None if source is None else source.select(order)
         self.here = torch.arange(len(order), device=order.device)
-        row, *columns = plan.parts
-        self.parts = Parts(torch.empty_like(order).index_copy(0, order, self.here)[row], *columns)
+        self.parts = plan.parts._replace(row=rank(order)[plan.parts.row])
         self.by_step = self.parts.step.argsort(stable=True)
         self.counts = torch.bincount(self.parts.step, minlength=len(active)).tolist()
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from skneuralde.noise import DEPTH, Brownian, Increments
 from skneuralde.solvers.base import Solver
 from skneuralde.solvers.march import MeshNoise
+from skneuralde.solvers.orders import rank
 from skneuralde.solvers.plans import Parts
 
 #: Normal numbers, and steps, drawn at once.
@@ -146,7 +147,7 @@ class Source:
         if len(path):
             row = path if len(points) > 1 else torch.zeros_like(path)
             cut = begin[row, step], end[row, step]
-            place = step, path if order is None else _rank(order)[path]
+            place = step, path if order is None else rank(order)[path]
             if self.level is None:
                 w[place], area[place] = self._between(path, *cut)
             else:
@@ -180,8 +181,3 @@ def _one_by_one(block: Increments, active: list[int]) -> Iterator[Increments]:
     areas = [None] * len(active) if block.area is None else block.area
     for n, w, area in zip(active, block.w, areas, strict=True):
         yield Increments(w[:n], None if area is None else area[:n])
-
-
-def _rank(order: Tensor) -> Tensor:
-    """The place of each path in an order."""
-    return torch.empty_like(order).index_copy(0, order, torch.arange(len(order), device=order.device))

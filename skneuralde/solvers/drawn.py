@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from skneuralde.noise import Increments
+from skneuralde.solvers.orders import rank
 from skneuralde.solvers.plans import Plan
 
 #: Gives the noise of steps, one after the other: of step k, of the cells of the paths, and the rows of those that make
@@ -57,17 +58,15 @@ class Drawn:
     def _since(self, first: Tensor, order: Tensor, active: list[int]) -> StepNoise:
         """The noise of paths in an order from their steps ``first (batch,)`` on."""
         assert self._order is not None
-        rank = torch.empty_like(self._order)
-        rank[self._order] = torch.arange(len(rank), device=rank.device)
         known = [self._steps[k] for k in range(len(self._steps))]
-        begins = torch.tensor([0, *(len(step.w) for step in known)], device=rank.device).cumsum(0)
+        begins = torch.tensor([0, *(len(step.w) for step in known)], device=order.device).cumsum(0)
         areas = [step.area for step in known if step.area is not None]
         every = Increments(torch.cat([step.w for step in known]), torch.cat(areas) if areas else None)
-        begin, rank = first[order], rank[order]
+        begin, place = first[order], rank(self._order)[order]
 
-        def noise(k: int, place: Tensor, row: Tensor) -> Increments:
+        def noise(k: int, _: Tensor, row: Tensor) -> Increments:
             n = active[k]
-            mine = begins[begin[:n] + k] + rank[:n]
+            mine = begins[begin[:n] + k] + place[:n]
             return every.map(lambda x: x.index_select(0, mine))
 
         return noise

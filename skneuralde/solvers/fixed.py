@@ -14,7 +14,8 @@ from skneuralde.solvers.cut_steps import CutSteps
 from skneuralde.solvers.drawing import Source
 from skneuralde.solvers.gridded import Gridded
 from skneuralde.solvers.landings import Landings
-from skneuralde.solvers.march import Marcher, Mesh, by_count
+from skneuralde.solvers.march import Marcher, Mesh
+from skneuralde.solvers.orders import by_count
 from skneuralde.solvers.plans import Plan
 from skneuralde.solvers.replay import replay
 from skneuralde.solvers.wanted import Everywhere, OnePerRow, Wanted

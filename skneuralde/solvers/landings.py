@@ -11,6 +11,7 @@ from skneuralde.solvers.base import Step, Stepper
 from skneuralde.solvers.clockwork import Clockwork
 from skneuralde.solvers.equation import Equation
 from skneuralde.solvers.jump_log import JumpLog
+from skneuralde.solvers.orders import rank
 
 
 class Landing(NamedTuple):
@@ -104,9 +105,8 @@ class Landings:
         self.clockwork, self.log = clockwork, JumpLog(path, elapsed[place], channel[place], number)
         self.accepted = torch.full_like(path, certain, dtype=torch.bool)
         self.is_decided = certain
-        rank = torch.empty_like(order).index_copy(0, order, torch.arange(len(order), device=order.device))
         groups, sizes = (x.tolist() for x in group[place].unique_consecutive(return_counts=True))
-        columns = zip(groups, *(column.split(sizes) for column in (rank[path], path, number)), strict=True)
+        columns = zip(groups, *(column.split(sizes) for column in (rank(order)[path], path, number)), strict=True)
         self.places: dict[int, list[tuple[Landing, slice]]] = {}
         end = 0
         for which, *some in columns:

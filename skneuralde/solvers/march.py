@@ -60,7 +60,7 @@ class Mesh:
 
     @classmethod
     def ragged(cls, t: Tensor, h: Tensor, order: Tensor, active: list[int], noise: MeshNoise | None) -> Mesh:
-        """Steps of every path from (batch, n_steps) padded on the right, for paths in an order, see `by_count`."""
+        """Steps of every path from (batch, n_steps) padded on the right, of which ``active`` tells the real ones."""
         t, h = t[order, : len(active)], h[order, : len(active)]
 
         def times(first: int, last: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -93,12 +93,6 @@ def _with_noise(
             yield t, h, increment
 
     return steps
-
-
-def by_count(count: Tensor) -> tuple[Tensor, list[int]]:
-    """An order of paths that make ``count (batch,)`` steps, and how many of them, the first ones, make each step."""
-    order = count.argsort(descending=True, stable=True)
-    return order, (len(count) - count.bincount().cumsum(0))[:-1].tolist()
 
 
 class Marcher(Stepper):

@@ -19,7 +19,8 @@ from skneuralde.solvers.harvest import AcceptedSteps, Branches, Ends, Inside, Pa
 from skneuralde.solvers.jump_log import JumpLog
 from skneuralde.solvers.leaves import states_after_jumps
 from skneuralde.solvers.loop import Front, Judge, Watcher, search
-from skneuralde.solvers.march import Dense, Marcher, Mesh, by_count
+from skneuralde.solvers.march import Dense, Marcher, Mesh
+from skneuralde.solvers.orders import by_count
 from skneuralde.solvers.replay import replay
 from skneuralde.solvers.strides import Free, Stops, Strides
 from skneuralde.solvers.visited import Visited

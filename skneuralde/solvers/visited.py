@@ -7,6 +7,7 @@ from torch import Tensor
 
 from skneuralde.solvers.loop import Attempt, Watcher
 from skneuralde.solvers.march import Mesh
+from skneuralde.solvers.orders import rank
 
 
 class Visited(Watcher):
@@ -29,9 +30,7 @@ class Visited(Watcher):
         """States and what is carried, ``(sum of mesh.active, ...)``: step by step, in the mesh's order of paths."""
         assert mesh.order is not None
         rows, steps = (torch.cat(column) for column in zip(*(entry[:2] for entry in self.seen), strict=True))
-        rank = torch.empty_like(mesh.order)
-        rank[mesh.order] = torch.arange(len(rank), device=rank.device)
-        place = (steps * len(rank) + rank[rows]).argsort()
+        place = (steps * len(mesh.order) + rank(mesh.order)[rows]).argsort()
         in_order = bool((place.diff() == 1).all())
         states, carries = (
             None if column[0] is None else torch.cat(column) if in_order else torch.cat(column)[place]

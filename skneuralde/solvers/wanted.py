@@ -11,6 +11,7 @@ from torch import Tensor
 from skneuralde.solvers.base import Step
 from skneuralde.solvers.equation import Equation
 from skneuralde.solvers.march import Dense, Marcher, Mesh
+from skneuralde.solvers.orders import rank
 
 
 class Place(NamedTuple):
@@ -78,13 +79,9 @@ class OnePerRow(Wanted):
         most = int(point.max()) if len(point) else 0
         # Short numbers are sorted faster.
         self.order = (point.to(torch.int16) if most < 2**15 else point).argsort(stable=True)
-        rank = path
-        if mesh.order is not None:
-            rank = torch.empty_like(mesh.order)
-            rank[mesh.order] = torch.arange(len(rank), device=rank.device)
-            rank = rank[path]
+        row = path if mesh.order is None else rank(mesh.order)[path]
         counts = torch.bincount(point, minlength=1).tolist()
-        rows = rank[self.order].split(counts)
+        rows = row[self.order].split(counts)
         inside = [None] * len(counts) if theta is None else theta[self.order].split(counts)
         self.at_start = counts[0]
         self.counts = counts

@@ -1,0 +1,17 @@
+"""Orders of the paths of a batch."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def by_count(count: Tensor) -> tuple[Tensor, list[int]]:
+    """An order of paths that make ``count (batch,)`` steps, and how many of them, the first ones, make each step."""
+    order = count.argsort(descending=True, stable=True)
+    return order, (len(count) - count.bincount().cumsum(0))[:-1].tolist()
+
+
+def rank(order: Tensor) -> Tensor:
+    """The place of each path in an order, (batch,)."""
+    return torch.empty_like(order).index_copy(0, order, torch.arange(len(order), device=order.device))
