@@ -27,6 +27,7 @@ from skneuralde.estimators._objectives import (
 from skneuralde.estimators._parameters import SHARED
 from skneuralde.estimators._scales import Scales
 from skneuralde.estimators._setup import Setup
+from skneuralde.estimators._warm import refuse_another_equation
 from skneuralde.estimators.epoch import EpochState
 from skneuralde.estimators.fitted import FittedEquation
 from skneuralde.inference import JumpSplitting, Model, Observation, Selection, SolverPropagation, resolve_observation
@@ -48,8 +49,9 @@ class BaseDifferentialEquation(FittedEquation):
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = SHARED
 
-    #: Names of the constructor parameters that are coefficients.
+    #: Names of the constructor parameters that are coefficients, and of others that the equation is made from.
     _coefficients: tuple[str, ...]
+    _settings: tuple[str, ...] = ("noise", "calculus", "hidden_layer_sizes", "activation", "inputs")
 
     problem_: Problem
     model_: Model
@@ -59,6 +61,7 @@ class BaseDifferentialEquation(FittedEquation):
     solver_stats_: dict[str, object]
     _setup: Setup
     _uncertainty: Uncertainty | None
+    _equation: dict[str, Any]
 
     def _terms(self, problem: Problem) -> dict[str, Any]:
         """The attributes that show the coefficients of an equation."""
@@ -143,8 +146,12 @@ class BaseDifferentialEquation(FittedEquation):
         device = _fit.pick_device(self.device)
         seed = _fit.fresh_seed(self.random_state)
         warm = self.warm_start and hasattr(self, "model_")
+        equation = {name: getattr(self, name) for name in (*self._coefficients, *self._settings)}
+        if warm:
+            refuse_another_equation(self._equation, equation)
         panel = self._read_training_rows(X, y, sample_weight, warm=warm)
         self._start_model(panel, seed, device, warm=warm)
+        self._equation = equation
         self._tell_loss()
         self._kept = panel if self.roles_.layout == "series" else panel.subset(np.zeros(len(panel.times), dtype=bool))
         self._typical_context = weighted_scaling(np.hstack([panel.context, panel.controls]), panel.weight).loc

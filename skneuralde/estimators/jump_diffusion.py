@@ -114,6 +114,7 @@ series_, n_features_in_, feature_names_in_, n_outputs_, device_
     """
 
     _coefficients = ("drift", "diffusion", "jump_rate", "jump_affect")
+    _settings = (*BaseDifferentialEquation._settings, "max_jump_rate")
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **BaseDifferentialEquation._parameter_constraints,
         "max_jump_rate": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],

@@ -108,6 +108,7 @@ these, default="learn"
         weights that do best there.
     validation_fraction : float, default=0.1
     warm_start : bool, default=False
+        Go on from the weights of the fit before; the equation must be the same.
     uncertainty : {None, "ensemble"}, default=None
         Where standard errors of `reaction_field` come from: ``n_members`` more models, which takes as many times
         longer.
@@ -181,6 +182,10 @@ time_unit_, series_, n_features_in_, feature_names_in_, device_
     """
 
     _coefficients = ("reaction",)
+    _settings = (
+        *("diffusivity", "operator", "sparsity", "grid", "spacing", "boundary"),
+        *("hidden_layer_sizes", "activation", "inputs"),
+    )
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **BaseDifferentialEquation._parameter_constraints,
         "spacing": [Interval(Real, 0, None, closed="neither"), "array-like", None],

@@ -106,7 +106,7 @@ class NeuralSDERegressor(CoefficientFields, BaseDifferentialEquation):
         do best there.
     validation_fraction : float, default=0.1
     warm_start : bool, default=False
-        Go on from the weights of the fit before.
+        Go on from the weights of the fit before; the equation must be the same.
     uncertainty : {None, "laplace", "ensemble"}, default=None
         Where `drift_field` and `diffusion_field` get their standard errors from. ``"laplace"``: the curvature of the
         log likelihood at its maximum, for the loss "nll" and at most 64 parameters. ``"ensemble"``: fit trains
