@@ -46,12 +46,11 @@ class Candidates:
     number: Tensor
 
     @classmethod
-    def merge(cls, batch: int, parts: list[tuple[Tensor, int, Tensor]]) -> Candidates:
-        """From the times (batch, n), the channel and the numbers (n,) of each clock."""
-        empty = torch.zeros(batch, 0, dtype=torch.float64, device=parts[0][0].device if parts else None)
-        elapsed = torch.cat([empty, *(times for times, _, _ in parts)], 1)
+    def merge(cls, end: Tensor, parts: list[tuple[Tensor, int, Tensor]]) -> Candidates:
+        """From the times (batch, n), the channel and the numbers (n,) of each clock, of paths that end at times."""
+        elapsed = torch.cat([end[:, :0], *(times for times, _, _ in parts)], 1)
         channel = [torch.full_like(number, channel) for _, channel, number in parts]
-        none = empty[0].long() if batch else torch.zeros(0, dtype=torch.int64)
+        none = torch.zeros(0, dtype=torch.int64, device=end.device)
         labels = torch.stack([torch.cat([none, *channel]), torch.cat([none, *(number for *_, number in parts)])])
         elapsed, order = elapsed.sort(dim=1, stable=True)
         most = int(elapsed.isfinite().sum(1).max()) if elapsed.numel() else 0
@@ -87,7 +86,7 @@ class Candidates:
 
 def _is_close(candidate: Tensor, time: Tensor) -> Tensor:
     """Whether a time is that of a candidate, but for rounding."""
-    return (candidate - time).abs() <= 8.0 * torch.finfo(torch.float64).eps * time
+    return time.isfinite() & ((candidate - time).abs() <= 8.0 * torch.finfo(torch.float64).eps * time)
 
 
 def is_certain(jump: Jump) -> bool:
@@ -128,7 +127,7 @@ class Clockwork:
             parts.append((torch.where(times <= end, times, torch.inf), k, number))
         if extra is not None:
             parts.append((extra.elapsed, extra.channel, torch.full_like(end[0], EXTRA, dtype=torch.int64)))
-        return cls(clocks, Candidates.merge(len(clocks), parts))
+        return cls(clocks, Candidates.merge(end, parts))
 
     def select(self, rows: Tensor) -> Clockwork:
         """Those of some paths; a path may be named several times."""

@@ -35,7 +35,7 @@ class CutNoise:
         self.source, self.parts, self.by_step, self.bounds = source, parts, by_step, bounds
         self.furthest, self.last = furthest, last
         self.batch = len(source.offset)
-        self.begin = self.end = -1
+        self.end, self.skipped = -1, 0
         self.bottom, self.cells = 0, Increments(source.offset.new_zeros(0))
         self.whole = self.of_parts = self.cells
 
@@ -45,8 +45,7 @@ class CutNoise:
             self._draw(k, int(place.min()) // self.batch, int(place.max()) // self.batch)
         increments = self._of(self.whole, place)
         if len(row):
-            first = self.bounds[self.begin]
-            mine = slice(self.bounds[k] - first, self.bounds[k + 1] - first)
+            mine = slice(self.bounds[k] - self.skipped, self.bounds[k + 1] - self.skipped)
             for whole, part in zip(increments, self.of_parts, strict=True):
                 if whole is not None and part is not None:
                     whole.index_copy_(0, row, part[mine])
@@ -54,7 +53,7 @@ class CutNoise:
 
     def _draw(self, k: int, lowest: int, highest: int) -> None:
         """Draw what the next steps need, which begin in cells from ``lowest`` to ``highest``."""
-        self.begin, self.end = k, min(k + self.source.block, self.last)
+        self.end, self.skipped = min(k + self.source.block, self.last), self.bounds[k]
         highest = min(highest + self.end - k - 1, self.furthest)
         known = self.cells.map(lambda x: x[lowest - self.bottom :])
         top = lowest + len(known.w)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from functools import cached_property
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 import torch
@@ -16,6 +17,9 @@ from skneuralde.solvers.drawing import Source
 from skneuralde.solvers.drawn import Drawn, StepNoise
 from skneuralde.solvers.orders import rank
 from skneuralde.solvers.plans import Plan
+
+#: Times of whole cells that are found at once.
+_CHUNK = 2**16
 
 
 class _Cut(NamedTuple):
@@ -72,19 +76,29 @@ class CutSteps:
 
     def along(self, first: int, last: int) -> Iterator[tuple[Tensor, Tensor, Increments | None]]:
         """Start and length, (active, 1) each, and noise of the steps ``first`` to ``last - 1``."""
-        batch, noise = len(self.order), self._noise(last)
+        batch, noise, nobody = len(self.order), self._noise(last), self.order[:0]
         cell = self.plan.cell(torch.full_like(self.order, first)[:, None])[self.order, 0]
-        cell, place = cell.double(), cell * batch + self.here
-        for k in range(first, last):
-            n, cut = self.active[k], self._cuts[k]
+        cell, place, k = cell.double(), cell * batch + self.here, first
+        while k < last:
+            n, cut = self.active[k], self._cuts.get(k)
             cell, place = cell[:n], place[:n]
-            t, h = self.start[:n] + self.pace[:n] * cell, self.length[:n]
-            then, there = cell + 1.0, place + batch
-            if len(cut.row):
-                t, h = t.index_copy_(0, cut.row, cut.begin), h.index_copy(0, cut.row, cut.length)
-                then, there = then.index_copy_(0, cut.row, cut.cell), there.index_copy_(0, cut.row, cut.place)
+            if cut is None:
+                # Whole cells, up to where a path stops inside one or for good.
+                stop = min(self._changes[bisect_right(self._changes, k)], last, k + max(1, _CHUNK // n))
+                count = torch.arange(stop - k, device=place.device)[:, None]
+                starts = (self.start[:n] + self.pace[:n] * (cell + count))[..., None].unbind()
+                places = (place + batch * count).unbind()
+                for t, here in zip(starts, places, strict=True):
+                    yield t, self.length[:n, None], None if noise is None else noise(k, here, nobody)
+                    k += 1
+                cell, place = cell + float(len(count)), place + batch * len(count)
+                continue
+            t = (self.start[:n] + self.pace[:n] * cell).index_copy_(0, cut.row, cut.begin)
+            h = self.length[:n].index_copy(0, cut.row, cut.length)
             yield t[:, None], h[:, None], None if noise is None else noise(k, place, cut.row)
-            cell, place = then, there
+            cell = (cell + 1.0).index_copy_(0, cut.row, cut.cell)
+            place = (place + batch).index_copy_(0, cut.row, cut.place)
+            k += 1
 
     def _noise(self, last: int) -> StepNoise | None:
         """What gives the noise of each step before ``last``."""
@@ -104,10 +118,17 @@ class CutSteps:
         return int(self.plan.cell((self.plan.count - 1).clamp_min(0)[:, None]).max())
 
     @cached_property
-    def _cuts(self) -> list[_Cut]:
-        """The parts that belong to each step."""
-        row, _, begin, end = self.parts.where(self.by_step)
+    def _changes(self) -> list[int]:
+        """The steps with parts, and those that fewer paths make than the one before; then the end."""
+        fewer = (k for k, (before, now) in enumerate(pairwise(self.active), 1) if now < before)
+        return sorted({*self._cuts, *fewer, len(self.active)})
+
+    @cached_property
+    def _cuts(self) -> dict[int, _Cut]:
+        """The parts that belong to each step, where there are any."""
+        row, step, begin, end = self.parts.where(self.by_step)
+        steps, sizes = (x.tolist() for x in step.unique_consecutive(return_counts=True))
         start, pace, cell = self.start[row], self.pace[row], end.floor()
         length, place = (pace * (end - begin)).to(self.length.dtype), cell.long() * len(self.order) + row
         columns = row, start + pace * begin, length, cell, place
-        return list(map(_Cut, *(column.split(self.counts) for column in columns)))
+        return dict(zip(steps, map(_Cut, *(column.split(sizes) for column in columns)), strict=True))

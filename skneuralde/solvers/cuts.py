@@ -7,8 +7,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from skneuralde.solvers.cells import snapped
-
 
 @dataclass(frozen=True)
 class Cuts:
@@ -33,9 +31,7 @@ class Cuts:
 
         No mesh point beyond the number ``furthest`` is ever asked for.
         """
-        position = snapped(position)
-        whole = position.floor()
-        position = torch.where(position > whole, position, torch.inf).sort(-1).values
+        position = torch.where(position > position.floor(), position, torch.inf).sort(-1).values
         repeated = (position[:, 1:] == position[:, :-1]) & position[:, 1:].isfinite()
         if bool(repeated.any()):
             position[:, 1:].masked_fill_(repeated, torch.inf)

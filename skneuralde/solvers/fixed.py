@@ -75,7 +75,7 @@ class FixedStepper(Marcher):
         return replace(task, u0=task.u0.index_copy(0, rows, after)), plan.since(first)
 
     def _plan(self, task: Task, dt: float) -> Plan:
-        stops = None if task.clockwork is None else task.clockwork.candidates.elapsed / dt
+        stops = None if task.clockwork is None else snapped(task.clockwork.candidates.elapsed / dt)
         return Plan.make(task.elapsed / dt, aside=task.aside, max_steps=task.max_steps, stops=stops)
 
     def _mesh(self, task: Task, plan: Plan, dt: float) -> Mesh:

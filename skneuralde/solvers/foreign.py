@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -14,7 +13,6 @@ from skneuralde.noise import Increments
 from skneuralde.solvers.base import Step
 from skneuralde.solvers.equation import Equation, Moment
 from skneuralde.solvers.fixed import FixedStepper
-from skneuralde.solvers.landings import Landings
 from skneuralde.solvers.march import Mesh
 
 
@@ -74,31 +72,34 @@ class ForeignStepper(FixedStepper):
     def march(
         self, equation: Equation, u: Tensor, mesh: Mesh, first: int, last: int, carry: Tensor | None
     ) -> Iterator[tuple[int, Tensor, Step]]:
-        steps = list(mesh.steps(first, last))
-        for begin, end in pairwise(_changes([h for _, h, _ in steps], first, mesh.landings)):
-            active, (t, h, _) = mesh.active[begin], steps[begin - first]
-            noise = [noise for *_, noise in steps[begin - first : end - first] if noise is not None]
-            stretch = Stretch(mesh.part(equation, active), t, h, noise, end - begin)
+        for begin, steps in _stretches(mesh, first, last):
+            active, (t, h, _) = mesh.active[begin], steps[0]
+            noise = [noise for *_, noise in steps if noise is not None]
+            stretch = Stretch(mesh.part(equation, active), t, h, noise, len(steps))
             states, memory = self.run(stretch, u[:active], None if carry is None else carry[:active])
-            for k, state in enumerate(states, begin):
+            for k, (state, (t, h, _)) in enumerate(zip(states, steps, strict=True), begin):
                 # What is remembered belongs to the stretch's end.
-                step = Step(state, state=memory if k == end - 1 else None)
+                step = Step(state, state=memory if k == begin + len(steps) - 1 else None)
                 if mesh.landings is not None:
-                    t, h, _ = steps[k - first]
                     step = mesh.landings.after(k, self, stretch.equation, t + h, step)
                 yield k, u[:active], step
                 u, carry = step.u1, step.state
 
 
-def _changes(lengths: list[Tensor | float], first: int, landings: Landings | None) -> list[int]:
-    """The steps at which the length or the number of paths changes or before which some jump, with first and end."""
-    jumped = () if landings is None else landings.places
-    changes = [
-        k
-        for k, (before, now) in enumerate(pairwise(lengths), 1)
-        if first + k - 1 in jumped or not _is_same(before, now)
-    ]
-    return [first + k for k in (0, *changes, len(lengths))] if lengths else [first]
+_Steps = list[tuple[Tensor, Tensor | float, Increments | None]]
+
+
+def _stretches(mesh: Mesh, first: int, last: int) -> Iterator[tuple[int, _Steps]]:
+    """Steps of equal length of the same paths, inside which none jumps, with the number of the first of them."""
+    begin, stretch = first, _Steps()
+    jumped = () if mesh.landings is None else mesh.landings.places
+    for k, step in enumerate(mesh.steps(first, last), first):
+        if stretch and (k - 1 in jumped or not _is_same(stretch[-1][1], step[1])):
+            yield begin, stretch
+            begin, stretch = k, _Steps()
+        stretch.append(step)
+    if stretch:
+        yield begin, stretch
 
 
 def _is_same(before: Tensor | float, now: Tensor | float) -> bool:

@@ -42,7 +42,7 @@ class Landing(NamedTuple):
     ) -> tuple[Step, Tensor]:
         """The step, which ends at the times ``t (batch, 1)``, after the jumps; and which candidates are jumps, (n,).
 
-        That is found out where it is not given.
+        That is found out where it is not given, from states that know of other channels settled at the same time.
         """
         channel, rows, path, number = self
         part, t, u = equation.select(rows), t.index_select(0, rows), step.u1.index_select(0, rows)

@@ -58,13 +58,17 @@ class Plan:
 
     @classmethod
     def make(cls, position: Tensor, *, aside: bool, max_steps: int, stops: Tensor | None = None) -> Plan:
-        """From the times wanted, (rows, n_times), and more times to stop at, (rows, n), in cells from the start."""
+        """From the times wanted, (rows, n_times), and more times to stop at, (rows, n), in cells from the start.
+
+        The latter are `snapped` already.
+        """
         is_wanted = position.isfinite()
         position = snapped(torch.where(is_wanted, position, 0.0))
         whole = position.floor()
         rows = len(position) if stops is None else max(len(position), len(stops))
         inside = position[:, :0] if aside or bool((position == whole).all()) else position
-        cuts = Cuts.make(torch.cat([x.expand(rows, -1) for x in (inside, stops) if x is not None], 1), max_steps + 1)
+        every = [x.expand(rows, -1) for x in (inside, stops) if x is not None]
+        cuts = Cuts.make(torch.cat(every, 1), max_steps + 1)
         passed = cuts.before(position.expand(rows, -1).contiguous())
         state = whole.clamp_max(max_steps + 1).long() + passed
         count = whole.amax(-1).clamp_max(max_steps + 1).long() + cuts.position.isfinite().sum(-1)

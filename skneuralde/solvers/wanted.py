@@ -76,11 +76,10 @@ class OnePerRow(Wanted):
 
     def __init__(self, point: Tensor, path: Tensor, mesh: Mesh, theta: Tensor | None = None):
         self.path = path
-        most = int(point.max()) if len(point) else 0
-        # Short numbers are sorted faster.
-        self.order = (point.to(torch.int16) if most < 2**15 else point).argsort(stable=True)
-        row = path if mesh.order is None else rank(mesh.order)[path]
         counts = torch.bincount(point, minlength=1).tolist()
+        # Short numbers are sorted faster.
+        self.order = (point.to(torch.int16) if len(counts) <= 2**15 else point).argsort(stable=True)
+        row = path if mesh.order is None else rank(mesh.order)[path]
         rows = row[self.order].split(counts)
         inside = [None] * len(counts) if theta is None else theta[self.order].split(counts)
         self.at_start = counts[0]

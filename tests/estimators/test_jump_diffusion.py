@@ -399,3 +399,17 @@ def test_a_plain_table():
     np.testing.assert_allclose(samples.mean(0), mean, atol=0.3)
     np.testing.assert_allclose(np.quantile(samples, [0.25, 0.5, 0.75], axis=0).T, quantiles, atol=0.2)
     assert np.isfinite(model.jump_probability(X, y)).all()
+
+
+def test_series_of_unequal_length_by_fixed_steps():
+    rng = np.random.default_rng(0)
+    rows = pd.concat(
+        pd.DataFrame({"series": k, "time": np.sort(rng.uniform(0.0, 1.0, n)), "y": rng.normal(size=n)})
+        for k, n in enumerate(rng.integers(1, 15, 12))
+    )
+    X, y = rows[["series", "time"]], rows["y"]
+    model = NeuralJumpDiffusion(
+        series="series", time="time", solver="platen", dt=0.07, loss="mean", n_paths=8, jump_rate=2.0, max_iter=2,
+        random_state=0,
+    )  # fmt: skip
+    assert np.isfinite(model.fit(X, y).predict(X)).all()

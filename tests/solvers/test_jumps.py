@@ -79,3 +79,24 @@ def test_jumps_are_never_left_out():
         integrate(problem, torch.zeros(1, 1, dtype=torch.float64), times, solver=get_solver("euler"), dt=0.1)
     with pytest.raises(ValueError, match="torchdiffeq:dopri5"):
         solve(problem, [0.0], TIMES, solver="torchdiffeq:dopri5")
+
+
+@pytest.mark.parametrize(
+    ("options", "rate", "leap"),
+    [
+        ({"rtol": 1e-2}, 20.0, False),
+        ({"rtol": 1e-2}, lambda t, u: 20.0 + 0.0 * t, False),
+        ({"rtol": None, "dt": 0.125}, 20.0, False),
+        ({"rtol": None, "dt": 0.125}, lambda t, u: 20.0 + 0.0 * t, False),
+        ({"rtol": None, "dt": 0.125}, lambda t, u: 20.0 + 0.0 * t, True),
+    ],
+)
+def test_nothing_is_told_where_times_only_pad(options, rate, leap):
+    times = torch.tensor([[0.0, 0.5, 1.0], [0.0, 0.3, torch.nan]], dtype=torch.float64)
+    jumps = (Jump(rate, lambda t, u: u + 1.0, leap=leap),)
+    problem = Problem(lambda t, u: -u, lambda t, u: 0.1 * u, jumps=jumps)
+    start = torch.ones(2, 1, dtype=torch.float64)
+    ys = solve(problem, start, times, random_state=0, n_paths=20, **options).ys[..., 0]
+    assert bool(ys[:, 1, 2].isnan().all())
+    assert bool(ys[:, 0].isfinite().all())
+    assert bool(ys[:, 1, :2].isfinite().all())
