@@ -1,8 +1,10 @@
 """Noise as a pure function of its keys."""
 
-from skneuralde.noise.brownian import DEPTH, Brownian, Increments
+from skneuralde.noise.brownian import Brownian
 from skneuralde.noise.dyadic import floor_log2, floor_power_of_two, power_of_two
+from skneuralde.noise.increments import Increments
 from skneuralde.noise.keys import keyed_normals, series_key
+from skneuralde.noise.nodes import DEPTH
 from skneuralde.noise.poisson import Clocks
 from skneuralde.noise.table import Table
 

@@ -6,42 +6,20 @@ import math
 from collections.abc import Callable
 from copy import copy
 from functools import reduce
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from skneuralde.noise.dyadic import floor_log2, floor_power_of_two, power_of_two
+from skneuralde.noise.dyadic import power_of_two
+from skneuralde.noise.increments import Increments
 from skneuralde.noise.keys import absorb, mix, to_normal_pair, to_uniform
+from skneuralde.noise.nodes import DEPTH, level_of_node, number_of, waits_for_nothing
 from skneuralde.noise.tree import AREA_STD, MIDDLE_STD, descend, from_start, inside_leaf, inside_node, split
 
-#: Halvings of a cell before a time is placed inside a leaf; no shorter dyadic part of a cell can be asked for.
-DEPTH = 32
 #: Normal numbers drawn at once.
 _BLOCK = 2**22
 #: As many of them stay in the caches of a processor, which halves the time.
 _CACHED = 2**17
-
-
-class Increments(NamedTuple):
-    """Noise of one step: the Brownian motion's increments, and its space-time Levy areas if the method needs them.
-
-    The area H of an interval of length h is the mean distance of the path from its chord: its variance is h/12, it is
-    independent of the increment W, and the integral of the path over the interval, from zero, is h (W/2 + H).
-    """
-
-    w: Tensor
-    area: Tensor | None = None
-
-    def map(self, function: Callable[[Tensor], Tensor]) -> Increments:
-        """What a function makes of both."""
-        return Increments(function(self.w), None if self.area is None else function(self.area))
-
-    def after(self, other: Increments) -> Increments:
-        """Both, along the first axis."""
-        area = None if self.area is None or other.area is None else torch.cat([other.area, self.area])
-        return Increments(torch.cat([other.w, self.w]), area)
-
 
 #: Increment and area of one dyadic part of a cell per row, as `Brownian.part` gives them.
 Part = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -350,31 +328,6 @@ class Brownian:
     def _node_keys(self, cell_key: Tensor, node: Tensor, levels: Tensor) -> Tensor:
         """Keys (batch, n_levels, dim) of nodes (batch, n_levels) of a cell, counted from the left at each level."""
         return absorb(cell_key, (node + (1 << levels))[:, :, None])
-
-
-def waits_for_nothing(device: torch.device) -> bool:
-    """Whether a question to the device is free, so that rows may be sorted by what they need."""
-    return device.type == "cpu"
-
-
-def number_of(begin: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
-    """Level of a dyadic part of a cell, and its number on that level, counted from the origin."""
-    return -floor_log2(length), (begin / length).long()
-
-
-def level_of_node(begin: Tensor, end: Tensor) -> Tensor:
-    """Level of the smallest dyadic part of a cell that contains an interval; 0 for one of no length."""
-    length = end - begin
-    length = torch.where(length > 0.0, length, 1.0)
-    is_node = (floor_power_of_two(length) == length) & ((begin / length).floor() * length == begin)
-    is_node &= length >= 2.0**-DEPTH  # inside a leaf there are none
-    level = -floor_log2(length)
-    if waits_for_nothing(begin.device) and bool(is_node.all()):
-        return level
-    parts = 2.0**DEPTH
-    first, last = (begin * parts).floor().long(), (end * parts).ceil().long() - 1
-    differing_bits = floor_log2((first ^ last).double()) + 1
-    return torch.where(is_node | (end <= begin), level, DEPTH - differing_bits.clamp_min(0))
 
 
 def _sum_upwards(terms: Tensor) -> Tensor:

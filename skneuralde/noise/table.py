@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from skneuralde.noise.brownian import Brownian, waits_for_nothing
+from skneuralde.noise.brownian import Brownian
+from skneuralde.noise.nodes import waits_for_nothing
 
 #: Increments that are kept at most.
 _MOST_KEPT = 2**21

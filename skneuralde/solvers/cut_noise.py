@@ -44,12 +44,10 @@ class CutNoise:
         if k >= self.end:
             self._draw(k, int(place.min()) // self.batch, int(place.max()) // self.batch)
         increments = self._of(self.whole, place)
-        if len(row):
-            mine = slice(self.bounds[k] - self.skipped, self.bounds[k + 1] - self.skipped)
-            for whole, part in zip(increments, self.of_parts, strict=True):
-                if whole is not None and part is not None:
-                    whole.index_copy_(0, row, part[mine])
-        return increments
+        if len(row) == 0:
+            return increments
+        mine = slice(self.bounds[k] - self.skipped, self.bounds[k + 1] - self.skipped)
+        return increments.put(row, self.of_parts.map(lambda x: x[mine]))
 
     def _draw(self, k: int, lowest: int, highest: int) -> None:
         """Draw what the next steps need, which begin in cells from ``lowest`` to ``highest``."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator
 from functools import cached_property
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -16,7 +16,7 @@ from skneuralde.solvers.cut_noise import CutNoise
 from skneuralde.solvers.drawing import Source
 from skneuralde.solvers.drawn import Drawn, StepNoise
 from skneuralde.solvers.orders import rank
-from skneuralde.solvers.plans import Plan
+from skneuralde.solvers.plans import Route
 
 #: Times of whole cells that are found at once.
 _CHUNK = 2**16
@@ -33,13 +33,13 @@ class _Cut(NamedTuple):
 
 
 class CutSteps:
-    """The steps of a plan for a mesh.
+    """The steps of a route for a mesh.
 
-    Most are as long as a cell: all are treated as such, and then the few `Plan.parts` are put right.
+    Most are as long as a cell: all are treated as such, and then the few `Route.parts` are put right.
 
     Parameters
     ----------
-    plan : Plan
+    route : Route
     order : int64 Tensor of shape (batch,)
         The mesh's order of paths.
     active : list of int
@@ -56,7 +56,7 @@ class CutSteps:
 
     def __init__(
         self,
-        plan: Plan,
+        route: Route,
         order: Tensor,
         active: list[int],
         start: Tensor,
@@ -65,20 +65,18 @@ class CutSteps:
         source: Source | None,
         drawn: Drawn | None,
     ):
-        self.plan, self.order, self.active, self.drawn = plan, order, active, drawn
+        self.route, self.order, self.active, self.drawn = route, order, active, drawn
         self.start, self.pace = (x.expand(len(order), 1)[order, 0] for x in (start, pace))
         self.length = self.pace.to(dtype)
         self.source = None if source is None else source.select(order)
-        self.here = torch.arange(len(order), device=order.device)
-        self.parts = plan.parts._replace(row=rank(order)[plan.parts.row])
+        self.parts = route.parts._replace(row=rank(order)[route.parts.row])
         self.by_step = self.parts.step.argsort(stable=True)
-        self.counts = torch.bincount(self.parts.step, minlength=len(active)).tolist()
 
     def along(self, first: int, last: int) -> Iterator[tuple[Tensor, Tensor, Increments | None]]:
         """Start and length, (active, 1) each, and noise of the steps ``first`` to ``last - 1``."""
         batch, noise, nobody = len(self.order), self._noise(last), self.order[:0]
-        cell = self.plan.cell(torch.full_like(self.order, first)[:, None])[self.order, 0]
-        cell, place, k = cell.double(), cell * batch + self.here, first
+        cell = self.route.cell(torch.full_like(self.order, first)[:, None])[self.order, 0]
+        cell, place, k = cell.double(), cell * batch + torch.arange(batch, device=cell.device), first
         while k < last:
             n, cut = self.active[k], self._cuts.get(k)
             cell, place = cell[:n], place[:n]
@@ -105,17 +103,17 @@ class CutSteps:
         if self.source is None:
             return None
         fresh = CutNoise(self.source, self.parts, self.by_step, self._bounds, self._furthest, last).at
-        return fresh if self.drawn is None else self.drawn.noise(self.plan, self.order, self.active, fresh)
+        return fresh if self.drawn is None else self.drawn.noise(self.route, self.order, self.active, fresh)
 
     @cached_property
     def _bounds(self) -> list[int]:
         """The first part of each step, among those in the order of their steps."""
-        return [0, *accumulate(self.counts)]
+        return [0, *torch.bincount(self.parts.step, minlength=len(self.active)).cumsum(0).tolist()]
 
     @cached_property
     def _furthest(self) -> int:
         """The last cell that a path enters."""
-        return int(self.plan.cell((self.plan.count - 1).clamp_min(0)[:, None]).max())
+        return int(self.route.cell((self.route.count - 1).clamp_min(0)[:, None]).max())
 
     @cached_property
     def _changes(self) -> list[int]:

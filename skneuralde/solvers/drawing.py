@@ -12,7 +12,6 @@ from torch import Tensor
 from skneuralde.noise import DEPTH, Brownian, Increments
 from skneuralde.solvers.base import Solver
 from skneuralde.solvers.march import MeshNoise
-from skneuralde.solvers.orders import rank
 from skneuralde.solvers.plans import Parts
 
 #: Normal numbers, and steps, drawn at once.
@@ -82,13 +81,25 @@ class Source:
         """How many steps of all paths to draw at once."""
         return min(_MOST_STEPS, max(1, _BLOCK // max(1, len(self.noise.path) * self.noise.dim)))
 
-    def along(self, points: Tensor, active: list[int], order: Tensor | None = None) -> MeshNoise:
-        """Noise of a mesh, from its points (batch, n_points) padded with infinity, or (1, n_points) for all paths."""
+    def along(self, points: Tensor, order: Tensor, active: list[int]) -> MeshNoise:
+        """Noise of a mesh whose paths have an order, from their points (batch, n_points) padded with infinity."""
 
         def noise(first: int, last: int) -> Iterator[Increments]:
             for begin in range(first, last, self.block):
                 end = min(begin + self.block, last)
-                yield from _one_by_one(self._draw(points[:, begin : end + 1], order), active[begin:end])
+                yield from _one_by_one(self._between_points(points[order, begin : end + 1], order), active[begin:end])
+
+        return noise
+
+    def shared(self, points: Tensor) -> MeshNoise:
+        """Noise of a mesh of all paths, from its points (n_points,), no two of which are further apart than a unit."""
+
+        def noise(first: int, last: int) -> Iterator[Increments]:
+            batch = len(self.noise.path)
+            for begin in range(first, last, self.block):
+                end = min(begin + self.block, last)
+                block = self._of_all(points[begin:end], points[begin + 1 : end + 1])
+                yield from _one_by_one(block, [batch] * (end - begin))
 
         return noise
 
@@ -113,54 +124,30 @@ class Source:
         assert known.area is not None
         return self.finished(*self._inside(path, known.w, known.area, begin, end))
 
-    def _draw(self, points: Tensor, order: Tensor | None) -> Increments:
-        """Noise (n_steps, batch, m) between mesh points, of paths in the mesh's order.
-
-        What lies beyond the last point of a path means nothing.
-        """
+    def _between_points(self, points: Tensor, path: Tensor) -> Increments:
+        """Noise (n_steps, n, m) between the points (n, n_points) of some paths; nothing beyond the last one of each."""
         begin, end = points[:, :-1], points[:, 1:]
-        real = end.isfinite()
-        if self.three_point:
-            length = torch.where(real, self.unit * (end - begin), 0.0)
-            return self._by_step(order, self.noise.three_point(begin, length), None)
-        batch, dim, n_steps = len(self.noise.path), self.noise.dim, begin.shape[1]
-        whole = torch.zeros_like(real)
-        if self.level is None:
-            w, area = begin.new_zeros(2, n_steps, batch, dim).unbind(0)
-        else:
-            whole = real & (begin == begin.floor()) & (end - begin == 1.0)
-            first, last = int(begin[:, 0].min()), int(torch.where(real, end, 0.0).max().ceil())
-            uncut = bool((whole | ~real).all())
-            cells = self.noise.cells(first, max(last, first + 1), self.level, area=self.area or not uncut)
-            if len(points) == 1 and bool(whole.all()):
-                return self._by_step(order, *cells)
-            index = (torch.where(real, begin.floor(), 0.0).long() - first).clamp_min(0).expand(batch, -1)
-            row = torch.arange(batch, device=index.device)[:, None] * cells.w.shape[1]
-            # By step, and in the mesh's order: a gather that whoever makes the steps reads from front to back.
-            index = (index + row if order is None else (index + row)[order]).T.flatten()
-            shape = n_steps, batch, dim
-            w = cells.w.flatten(0, 1).index_select(0, index).view(shape)
-            if cells.area is None:
-                return self.finished(w, None)
-            area = cells.area.flatten(0, 1).index_select(0, index).view(shape)
-        path, step = (real & ~whole).expand(batch, -1).nonzero(as_tuple=True)
-        if len(path):
-            row = path if len(points) > 1 else torch.zeros_like(path)
-            cut = begin[row, step], end[row, step]
-            place = step, path if order is None else rank(order)[path]
-            if self.level is None:
-                w[place], area[place] = self._between(path, *cut)
-            else:
-                w[place], area[place] = self._inside(path, w[place], area[place], *cut)
-        return self.finished(w, area)
-
-    def _by_step(self, order: Tensor | None, w: Tensor, area: Tensor | None) -> Increments:
-        """From noise (batch, n_steps, m) to (n_steps, batch, m) in the mesh's order."""
+        row, step = end.isfinite().nonzero(as_tuple=True)
+        place = step * len(points) + row
 
         def by_step(x: Tensor) -> Tensor:
-            return (x if order is None else x[order]).transpose(0, 1).contiguous()
+            return x.new_zeros(end.numel(), x.shape[1]).index_copy_(0, place, x).view(end.shape[1], len(points), -1)
 
-        return self.finished(by_step(w), None if area is None else by_step(area))
+        return self.over(path[row], begin[row, step], end[row, step]).map(by_step)
+
+    def _of_all(self, begin: Tensor, end: Tensor) -> Increments:
+        """Noise (n_steps, batch, m) of steps (n_steps,) of all paths, each a unit or a part of one."""
+        unit, cut = begin.floor().long(), (end - begin != 1.0).nonzero()[:, 0]
+        first, last = int(unit[0]), int(unit[-1])
+        units = self.cells(first, last + 1, cut=len(cut) > 0)
+        if len(cut) == 0:
+            return self.finished(*units.map(torch.Tensor.contiguous))
+        whole, batch = units.map(lambda x: x[unit - first]), units.w.shape[1]
+        # Path by path, where one part begins as the one before ends.
+        path = torch.arange(batch, device=cut.device).repeat_interleave(len(cut))
+        parts = Parts(path, *(x.repeat(batch) for x in (cut, begin[cut], end[cut])))
+        found = self.parts(parts, whole.map(lambda x: x[cut].transpose(0, 1).flatten(0, 1)))
+        return self.finished(*whole).put(cut, found.map(lambda x: x.unflatten(0, (batch, -1)).transpose(0, 1)))
 
     def _between(self, path: Tensor, begin: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
         offset = self.offset.expand(len(self.noise.path))[path]

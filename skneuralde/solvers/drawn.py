@@ -9,7 +9,7 @@ from torch import Tensor
 
 from skneuralde.noise import Increments
 from skneuralde.solvers.orders import rank
-from skneuralde.solvers.plans import Plan
+from skneuralde.solvers.plans import Route
 
 #: Gives the noise of steps, one after the other: of step k, of the cells of the paths, and the rows of those that make
 #: only a part of it, see `skneuralde.solvers.cut_noise`.
@@ -17,25 +17,25 @@ StepNoise = Callable[[int, Tensor, Tensor], Increments]
 
 
 class Drawn:
-    """Remembers the noise of the steps of a plan.
+    """Remembers the noise of the steps of a route.
 
     A branch takes the steps of its path, so that it need not draw them once more: off the dyadic times, where jumps
     are, noise costs more than steps do.
     """
 
     def __init__(self) -> None:
-        self._plan: Plan | None = None
+        self._route: Route | None = None
         self._order: Tensor | None = None
         self._steps: dict[int, Increments] = {}
 
-    def noise(self, plan: Plan, order: Tensor, active: list[int], draw: StepNoise) -> StepNoise:
-        """The noise of a plan, for paths in an order: what is not known is drawn."""
-        if self._plan is None:
-            self._plan, self._order = plan, order
-        if not self._has_seen(plan):
+    def noise(self, route: Route, order: Tensor, active: list[int], draw: StepNoise) -> StepNoise:
+        """The noise of a route, for paths in an order: what is not known is drawn."""
+        if self._route is None:
+            self._route, self._order = route, order
+        if not self._has_seen(route):
             return draw
-        if bool(plan.first.any()):
-            return self._since(plan.first, order, active)
+        if bool(route.first.any()):
+            return self._since(route.first, order, active)
 
         def noise(k: int, place: Tensor, row: Tensor) -> Increments:
             if k not in self._steps:
@@ -44,15 +44,15 @@ class Drawn:
 
         return noise
 
-    def knows(self, plan: Plan) -> bool:
-        """Whether the noise of all steps of a plan is kept."""
-        return self._has_seen(plan) and len(self._steps) == int(plan.count.max())
+    def knows(self, route: Route) -> bool:
+        """Whether the noise of all steps of a route is kept."""
+        return self._has_seen(route) and len(self._steps) == int(route.count.max())
 
-    def _has_seen(self, plan: Plan) -> bool:
-        seen = self._plan
+    def _has_seen(self, route: Route) -> bool:
+        seen = self._route
         return seen is not None and (
-            torch.equal(seen.cuts.position, plan.cuts.position)
-            and torch.equal(seen.first + seen.count, plan.first + plan.count)
+            torch.equal(seen.cuts.position, route.cuts.position)
+            and torch.equal(seen.first + seen.count, route.first + route.count)
         )
 
     def _since(self, first: Tensor, order: Tensor, active: list[int]) -> StepNoise:

@@ -85,8 +85,7 @@ class FixedStepper(Marcher):
         if task.is_shared and task.clockwork is None and len(plan.count) == 1:
             points = plan.place(torch.arange(int(plan.count) + 1, device=pace.device)[None])
             t, h = task.start + pace * points[:, :-1], pace * points.diff(dim=1)
-            active = [len(task.u0)] * len(t[0])
-            return Mesh.shared(t[0], h[0], len(task.u0), None if source is None else source.along(points, active))
+            return Mesh.shared(t[0], h[0], len(task.u0), None if source is None else source.shared(points[0]))
         order, active = by_count(plan.count)
         steps = CutSteps(plan, order, active, task.start, pace, dtype, source, task.drawn)
         landings = None if task.clockwork is None else self._landings(task.clockwork, plan, dt, order)

@@ -11,9 +11,12 @@ from skneuralde.noise import Increments
 from skneuralde.solvers.base import Task
 from skneuralde.solvers.cells import snapped
 from skneuralde.solvers.control import FAR_OFF, Controller, smallest_step
+from skneuralde.solvers.cut_steps import CutSteps
 from skneuralde.solvers.drawing import Source
 from skneuralde.solvers.loop import Front
-from skneuralde.solvers.march import Marcher
+from skneuralde.solvers.march import Marcher, Mesh
+from skneuralde.solvers.orders import by_count
+from skneuralde.solvers.plans import Route
 from skneuralde.solvers.searching import Searching
 from skneuralde.solvers.strides import Strides
 
@@ -43,6 +46,13 @@ class Gridded(Searching):
         if rows is not None:
             noise, start = noise.select(rows), start[rows]
         return Source.of_steps(noise, start, self.dt, self.method, self.task.u0.dtype)
+
+    def mesh(self, points: Tensor, front: Front, count: Tensor, rows: Tensor | None) -> Mesh:
+        order, active = by_count(count)
+        source = None if self.task.noise is None else self.source(rows)
+        route, dtype = Route.through(points, count), self.task.u0.dtype
+        steps = CutSteps(route, order, active, front.start, front.pace, dtype, source, None)
+        return Mesh(steps.along, active, order)
 
     def begin(self, u0: Tensor, f0: Tensor, g0: Tensor | None, end: Tensor) -> Front:
         carry = self.method.first_carry(self.equation, self.start, u0, f0)

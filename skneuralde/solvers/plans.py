@@ -30,8 +30,8 @@ class Parts(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Plan:
-    """Which steps to make and where to find the times wanted; lengths are counted in cells.
+class Route:
+    """Which steps paths make; lengths are counted in cells.
 
     Attributes
     ----------
@@ -39,61 +39,20 @@ class Plan:
         Rows are paths, or there is one for all.
     count : int64 Tensor of shape (rows,)
         Steps to make.
-    state : int64 Tensor of shape (rows, n_times)
-        The mesh point at each time, or before it.
-    rest : float64 Tensor of shape (rows, n_times)
-        From there to the time; 0 where the time is never reached.
-    is_wanted : bool Tensor of shape (rows, n_times)
-        False where the times only pad.
     first : int64 Tensor of shape (rows,)
         The mesh point at which each path begins, which is its number 0.
     """
 
     cuts: Cuts
     count: Tensor
-    state: Tensor
-    rest: Tensor
-    is_wanted: Tensor
     first: Tensor
 
     @classmethod
-    def make(cls, position: Tensor, *, aside: bool, max_steps: int, stops: Tensor | None = None) -> Plan:
-        """From the times wanted, (rows, n_times), and more times to stop at, (rows, n), in cells from the start.
-
-        The latter are `snapped` already.
-        """
-        is_wanted = position.isfinite()
-        position = snapped(torch.where(is_wanted, position, 0.0))
-        whole = position.floor()
-        rows = len(position) if stops is None else max(len(position), len(stops))
-        inside = position[:, :0] if aside or bool((position == whole).all()) else position
-        every = [x.expand(rows, -1) for x in (inside, stops) if x is not None]
-        cuts = Cuts.make(torch.cat(every, 1), max_steps + 1)
-        passed = cuts.before(position.expand(rows, -1).contiguous())
-        state = whole.clamp_max(max_steps + 1).long() + passed
-        count = whole.amax(-1).clamp_max(max_steps + 1).long() + cuts.position.isfinite().sum(-1)
-        rest = torch.zeros_like(position)
-        if aside:
-            # Whoever keeps to the boundaries of cells comes to the times from the last point before them.
-            rest = position - cuts.place(state)
-            rest = torch.where(state > max_steps, 0.0, rest)
-        state = state.clamp_max(max_steps + 1)
-        return cls(cuts, count.clamp_max(max_steps), state, rest, is_wanted, torch.zeros_like(count))
-
-    def without(self, lost: Tensor) -> Plan:
-        """Without what is lost, ``(batch, n_times)``, and the steps that lead to nothing else."""
-        batch = len(lost)
-        is_wanted = self.is_wanted.expand(batch, -1)
-        count = torch.where(is_wanted & ~lost, self.state, 0).amax(-1)
-        state = torch.where(lost, torch.maximum(self.state, count[:, None] + 1), self.state)
-        rest = self.rest.expand(batch, -1).masked_fill(lost, 0.0)
-        cuts = Cuts(self.cuts.position.expand(batch, -1).contiguous(), self.cuts.point.expand(batch, -1).contiguous())
-        return Plan(cuts, count, state, rest, is_wanted, self.first.expand(batch))
-
-    def since(self, first: Tensor) -> Plan:
-        """Without the steps before the points ``first (batch,)``, where all that was wanted before is told."""
-        state = (self.state - first[:, None]).clamp_min(0)
-        return replace(self, count=self.count - first, state=state, first=first)
+    def through(cls, points: Tensor, count: Tensor) -> Route:
+        """By ``count (rows,)`` steps through points (rows, n), padded with infinity, that leave no cell's end out."""
+        furthest = int(torch.where(points.isfinite(), points, 0.0).max()) + points.shape[1]
+        cuts, begin = Cuts.make(points, furthest), points[:, :1].contiguous()
+        return cls(cuts, count, (begin.floor().long() + cuts.before(begin))[:, 0])
 
     def step_to(self, position: Tensor) -> Tensor:
         """The steps that end at positions (rows, m), which are mesh points; -1 for the start and what lies before."""
@@ -138,3 +97,61 @@ class Plan:
         n_parts = torch.bincount(row, minlength=len(self.count))
         whole = torch.where(self.count > n_parts, 1.0, torch.inf).double()
         return whole.scatter_reduce(0, row, end - begin, "amin")
+
+
+@dataclass(frozen=True)
+class Plan(Route):
+    """Which steps to make and where to find the times wanted.
+
+    Attributes
+    ----------
+    state : int64 Tensor of shape (rows, n_times)
+        The mesh point at each time, or before it.
+    rest : float64 Tensor of shape (rows, n_times)
+        From there to the time; 0 where the time is never reached.
+    is_wanted : bool Tensor of shape (rows, n_times)
+        False where the times only pad.
+    """
+
+    state: Tensor
+    rest: Tensor
+    is_wanted: Tensor
+
+    @classmethod
+    def make(cls, position: Tensor, *, aside: bool, max_steps: int, stops: Tensor | None = None) -> Plan:
+        """From the times wanted, (rows, n_times), and more times to stop at, (rows, n), in cells from the start.
+
+        The latter are `snapped` already.
+        """
+        is_wanted = position.isfinite()
+        position = snapped(torch.where(is_wanted, position, 0.0))
+        whole = position.floor()
+        rows = len(position) if stops is None else max(len(position), len(stops))
+        inside = position[:, :0] if aside or bool((position == whole).all()) else position
+        every = [x.expand(rows, -1) for x in (inside, stops) if x is not None]
+        cuts = Cuts.make(torch.cat(every, 1), max_steps + 1)
+        passed = cuts.before(position.expand(rows, -1).contiguous())
+        state = whole.clamp_max(max_steps + 1).long() + passed
+        count = whole.amax(-1).clamp_max(max_steps + 1).long() + cuts.position.isfinite().sum(-1)
+        rest = torch.zeros_like(position)
+        if aside:
+            # Whoever keeps to the boundaries of cells comes to the times from the last point before them.
+            rest = position - cuts.place(state)
+            rest = torch.where(state > max_steps, 0.0, rest)
+        state = state.clamp_max(max_steps + 1)
+        return cls(cuts, count.clamp_max(max_steps), torch.zeros_like(count), state, rest, is_wanted)
+
+    def without(self, lost: Tensor) -> Plan:
+        """Without what is lost, ``(batch, n_times)``, and the steps that lead to nothing else."""
+        batch = len(lost)
+        is_wanted = self.is_wanted.expand(batch, -1)
+        count = torch.where(is_wanted & ~lost, self.state, 0).amax(-1)
+        state = torch.where(lost, torch.maximum(self.state, count[:, None] + 1), self.state)
+        rest = self.rest.expand(batch, -1).masked_fill(lost, 0.0)
+        cuts = Cuts(self.cuts.position.expand(batch, -1).contiguous(), self.cuts.point.expand(batch, -1).contiguous())
+        return Plan(cuts, count, self.first.expand(batch), state, rest, is_wanted)
+
+    def since(self, first: Tensor) -> Plan:
+        """Without the steps before the points ``first (batch,)``, where all that was wanted before is told."""
+        state = (self.state - first[:, None]).clamp_min(0)
+        return replace(self, count=self.count - first, state=state, first=first)

@@ -246,14 +246,20 @@ class Searching(ABC):
         self, accepted: AcceptedSteps, front: Front, count: Tensor, rows: Tensor | None, arrivals: Arrivals | None
     ) -> Mesh:
         """The accepted steps, with their noise and jumps; ``rows`` are the paths, None for all of them once."""
+        mesh = self.mesh(accepted.points(front.elapsed, count), front, count, rows)
+        if arrivals is None:
+            return mesh
+        assert mesh.order is not None  # paths that jump have steps of their own
+        return replace(mesh, landings=arrivals.landings(mesh.order))
+
+    def mesh(self, points: Tensor, front: Front, count: Tensor, rows: Tensor | None) -> Mesh:
+        """The steps between the points (batch, n_points) of these paths, with their noise."""
         task = self.task
-        points = accepted.points(front.elapsed, count)
         t = front.start + front.pace * points[:, :-1]
         h = (front.pace * points.diff(dim=1)).to(task.u0.dtype)
         order, active = by_count(count)
-        noise = None if task.noise is None else self.source(rows).along(points, active, order)
-        mesh = Mesh.ragged(t, h, order, active, noise)
-        return mesh if arrivals is None else replace(mesh, landings=arrivals.landings(order))
+        noise = None if task.noise is None else self.source(rows).along(points, order, active)
+        return Mesh.ragged(t, h, order, active, noise)
 
 
 def _log(arrivals: Arrivals | None) -> JumpLog | None:

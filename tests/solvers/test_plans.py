@@ -12,7 +12,7 @@ from skneuralde.solvers import drawing
 from skneuralde.solvers.arrange import arrange
 from skneuralde.solvers.cells import snapped
 from skneuralde.solvers.equation import Equation
-from skneuralde.solvers.plans import Plan
+from skneuralde.solvers.plans import Plan, Route
 
 TIMES = [0.0, 0.25, 0.3, 1.0]
 #: Of the clocks of two channels.
@@ -79,6 +79,16 @@ def test_a_plan_that_begins_later():
     assert later.place(torch.arange(4).expand(2, -1)).tolist() == [[1.5, 1.75, 2.0, 3.0], [0.0, 0.25, 1.0, 2.0]]
     assert later.parts.step.tolist() == [0, 1, 0, 1]
     assert later.state.tolist() == [[0, 3], [0, 4]]
+
+
+def test_a_route_through_points():
+    points = [[0.0, 0.25, 1.0, 2.0], [2.5, 2.75, 3.0, np.inf], [3.0, np.inf, np.inf, np.inf]]
+    route = Route.through(torch.tensor(points, dtype=torch.float64), torch.tensor([3, 2, 0]))
+    assert route.place(torch.arange(3).expand(3, -1))[:2].tolist() == [[0.0, 0.25, 1.0], [2.5, 2.75, 3.0]]
+    assert route.place(torch.tensor([[3], [2], [0]])).flatten().tolist() == [2.0, 3.0, 3.0]
+    assert route.parts.row.tolist() == [0, 0, 1, 1]
+    assert route.parts.step.tolist() == [0, 1, 0, 1]
+    assert route.shortest.tolist() == [0.25, 0.25, np.inf]
 
 
 def candidates(simulation, i):

@@ -177,7 +177,7 @@ def test_a_stiff_mate_changes_no_bit(name):
 @pytest.fixture
 def as_on_another_device(monkeypatch):
     """Makes the CPU be treated as a device that must not be asked in every step."""
-    for module in ("brownian", "table"):
+    for module in ("brownian", "nodes", "table"):
         monkeypatch.setattr(f"skneuralde.noise.{module}.waits_for_nothing", lambda device: False)
     monkeypatch.setattr("skneuralde.solvers.loop.check_interval", lambda device: 8)
 
