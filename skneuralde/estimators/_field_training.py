@@ -11,9 +11,10 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from skneuralde.data import Panel
+from skneuralde.estimators._field_equation import FieldEquation
 from skneuralde.estimators._fit import set_residual_noise
 from skneuralde.estimators._snapshots import Runs, Snapshots
-from skneuralde.estimators.base import BaseDifferentialEquation, MakeObjective
+from skneuralde.estimators.base import MakeObjective
 from skneuralde.inference import Model
 from skneuralde.losses import Collocation, Objective
 from skneuralde.losses.collocation import drift_of
@@ -66,16 +67,11 @@ class Stage:
     horizon: int | None = None
 
 
-class FieldTraining(BaseDifferentialEquation):
-    """Training of an equation of fields; single points are trained as any other equation.
-
-    A subclass sets ``grid_`` and ``_rate``, typical rates of change, before training.
-    """
+class FieldTraining(FieldEquation):
+    """Training of an equation of fields; single points are trained as any other equation."""
 
     stages: Any
-    grid_: tuple[int, ...]
     stages_: list[dict[str, Any]]
-    _rate: np.ndarray
     #: What the solutions leave of each field, in standard deviations, where that is known of the present weights.
     _spread: np.ndarray | None = None
     #: Epochs of the stages before the present one.
