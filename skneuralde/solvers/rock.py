@@ -66,11 +66,11 @@ def by_recurrence(
     h: Tensor,
     u: Tensor,
     f: Tensor,
-    mu: Sequence[float],
-    nu: Sequence[float],
+    stages: Recurrence,
     kept: int = 0,
 ) -> tuple[Tensor, Tensor]:
     """The last stage of a recurrence, and the slope at the stage of number ``kept``; the moments are its stages'."""
+    mu, nu, _ = stages
     slope = f
     before, now = u, torch.addcmul(u, mu[0] * h, f)
     for j, (own, other, moment) in enumerate(zip(mu[1:], nu[1:], moments, strict=True), 1):

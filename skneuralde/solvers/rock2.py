@@ -11,6 +11,7 @@ from torch import Tensor
 from skneuralde.solvers.elementary import of_stages
 from skneuralde.solvers.equation import Equation
 from skneuralde.solvers.rock import ROCK, by_recurrence, interpolated
+from skneuralde.solvers.rock_polynomials import Recurrence
 from skneuralde.solvers.rock_tables import ROCK2 as TABLE
 from skneuralde.solvers.stabilized import Advance
 
@@ -35,7 +36,7 @@ class ROCK2(ROCK):
     def advance(self, equation: Equation, t: Tensor, h: Tensor, u: Tensor, f: Tensor, s: int) -> Advance:
         c = coefficients(s)
         *moments, last, end = equation.along(t, h, c.nodes, u.dtype)
-        now, _ = by_recurrence(equation, moments, h, u, f, c.mu, c.nu)
+        now, _ = by_recurrence(equation, moments, h, u, f, c.recurrence)
         step = c.sigma * h
         slope = equation.drift(last, now)
         middle = torch.addcmul(now, step, slope)
@@ -50,29 +51,25 @@ class Scheme:
 
     Attributes
     ----------
-    mu, nu : list of float
-        Those of the `Recurrence` that the first s - 2 stages follow.
+    recurrence : Recurrence
+        Of the first s - 2 stages.
     nodes : tuple of float
         Where in the step the drift is asked after its start.
     sigma, tau : float
         The last two stages make up for the factor ``1 + 2 sigma z + tau z^2``.
-    length : float
-        The method is stable for z in ``[-length, 0]``.
     """
 
-    mu: list[float]
-    nu: list[float]
+    recurrence: Recurrence
     nodes: tuple[float, ...]
     sigma: float
     tau: float
-    length: float
 
 
 @lru_cache(maxsize=512)
 def coefficients(s: int) -> Scheme:
     """The step of s stages, which has order 2 however accurate the zeros are."""
-    mu, nu, length = interpolated(TABLE, s)
-    nodes, second = of_stages(mu, nu)[1:, :2].T.tolist()
+    stages = interpolated(TABLE, s)
+    nodes, second = of_stages(stages.mu, stages.nu)[1:, :2].T.tolist()
     sigma = 0.5 * (1.0 - nodes[-1])
     tau = 0.5 * (1.0 - 2.0 * second[-1] - 4.0 * sigma * nodes[-1])
-    return Scheme(mu, nu, (*nodes, nodes[-1] + sigma), sigma, tau, length)
+    return Scheme(stages, (*nodes, nodes[-1] + sigma), sigma, tau)

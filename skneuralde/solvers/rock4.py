@@ -14,6 +14,7 @@ from skneuralde.solvers.elementary import of_stages
 from skneuralde.solvers.equation import Equation
 from skneuralde.solvers.finishing import finishing
 from skneuralde.solvers.rock import ROCK, by_recurrence, interpolated
+from skneuralde.solvers.rock_polynomials import Recurrence
 from skneuralde.solvers.rock_tables import ROCK4 as TABLE
 from skneuralde.solvers.stabilized import Advance
 
@@ -47,7 +48,7 @@ class ROCK4(ROCK):
     def advance(self, equation: Equation, t: Tensor, h: Tensor, u: Tensor, f: Tensor, s: int) -> Advance:
         c = coefficients(s)
         *moments, first, second, third, last = equation.along(t, h, c.nodes, u.dtype)
-        start, slope = by_recurrence(equation, moments, h, u, f, c.mu, c.nu, c.kept)
+        start, slope = by_recurrence(equation, moments, h, u, f, c.recurrence, c.kept)
         stages = [h * equation.drift(first, start)]
         for moment, row in zip((second, third, last), c.matrix, strict=True):
             stages.append(h * equation.drift(moment, combine(start, row, stages)))
@@ -61,35 +62,31 @@ class Scheme:
 
     Attributes
     ----------
-    mu, nu : list of float
-        Those of the `Recurrence` that the first s - 4 stages follow.
+    recurrence : Recurrence
+        Of the first s - 4 stages.
     kept : int
         The stage of the recurrence whose slope the estimate of the error uses.
     nodes : tuple of float
         Where in the step the drift is asked after its start.
     matrix, weights, error : tuple
         Those of the `Finishing`.
-    length : float
-        The method is stable for z in ``[-length, 0]``.
     """
 
-    mu: list[float]
-    nu: list[float]
+    recurrence: Recurrence
     kept: int
     nodes: tuple[float, ...]
     matrix: tuple[tuple[float, ...], ...]
     weights: tuple[float, ...]
     error: tuple[float, ...]
-    length: float
 
 
 @lru_cache(maxsize=512)
 def coefficients(s: int) -> Scheme:
     """The step of s stages, which has order 4 however accurate the zeros are."""
-    mu, nu, length = interpolated(TABLE, s)
-    w = of_stages(mu, nu)
-    kept = len(mu) // 2
+    stages = interpolated(TABLE, s)
+    w = of_stages(stages.mu, stages.nu)
+    kept = len(stages.mu) // 2
     end = finishing(w[-1], w[kept])
     start = float(w[-1, 0])
     nodes = (*w[1:, 0].tolist(), *(start + node for node in end.nodes))
-    return Scheme(mu, nu, kept, nodes, end.matrix, end.weights, end.error, length)
+    return Scheme(stages, kept, nodes, end.matrix, end.weights, end.error)

@@ -19,9 +19,9 @@ STAGES = [5, 6, 7, 12, 20, 33, 45, 100, 170, 600]
 def tableau(s):
     """Butcher's A, b and the weights of the error, each over the slopes of all stages."""
     c = coefficients(s)
-    m = len(c.mu)
+    m = len(c.recurrence.mu)
     rows = np.zeros((s + 1, s))
-    for j, (mu, nu) in enumerate(zip(c.mu, c.nu, strict=True)):
+    for j, (mu, nu) in enumerate(zip(c.recurrence.mu, c.recurrence.nu, strict=True)):
         before = rows[max(j - 1, 0)]
         rows[j + 1] = before + nu * (rows[j] - before)
         rows[j + 1, j] += mu
@@ -60,14 +60,14 @@ def test_the_error_is_that_of_a_step_of_order_three(s):
 
 def interval(s):
     """Where the method of s stages is stable, as densely as its polynomials swing."""
-    return -0.5 * coefficients(s).length * (1.0 - np.cos(np.linspace(np.pi, 0.0, 20 * s + 1)))
+    return -0.5 * coefficients(s).recurrence.length * (1.0 - np.cos(np.linspace(np.pi, 0.0, 20 * s + 1)))
 
 
 def polynomials(s, z):
     """Of all stages, of the step, and of the estimate of its error: by the recurrence, which rounding does not harm."""
     c = coefficients(s)
     stages = [np.ones_like(z)]
-    for mu, nu in zip(c.mu, c.nu, strict=True):
+    for mu, nu in zip(c.recurrence.mu, c.recurrence.nu, strict=True):
         before, now = stages[-2:][0], stages[-1]
         stages.append(before + nu * (now - before) + mu * z * now)
     last = stages[-1]
@@ -80,7 +80,7 @@ def polynomials(s, z):
 @pytest.mark.parametrize("s", STAGES)
 def test_polynomials(s):
     """Damped, with all stages, over the whole interval, whose length is 0.353 times the square of the stages."""
-    length = coefficients(s).length
+    length = coefficients(s).recurrence.length
     z = interval(s)
     stages, end, error = polynomials(s, z)
     assert np.abs(end).max() <= 1.0 + 1e-12
