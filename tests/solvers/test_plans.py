@@ -12,7 +12,9 @@ from skneuralde.solvers import drawing
 from skneuralde.solvers.arrange import arrange
 from skneuralde.solvers.cells import snapped
 from skneuralde.solvers.equation import Equation
+from skneuralde.solvers.march import Mesh
 from skneuralde.solvers.plans import Plan, Route
+from skneuralde.solvers.wanted import OnePerRow
 
 TIMES = [0.0, 0.25, 0.3, 1.0]
 #: Of the clocks of two channels.
@@ -202,3 +204,13 @@ def test_a_path_that_takes_no_step_has_no_smallest_one():
     start = torch.ones(2, 1, dtype=torch.float64)
     smallest = solve(problem, start, times, solver="euler", dt=0.125, random_state=0).stats.smallest_step
     assert smallest.flatten().tolist() == [0.125, np.inf]
+
+
+def test_wanted_states_beyond_what_short_numbers_count():
+    point = torch.tensor([40_000, 3, 0, 33_000, 40_000])
+    path = torch.arange(5)
+    mesh = Mesh(lambda first, last: iter(()), [5] * 40_000, None)
+    wanted = OnePerRow(point, path, mesh)
+    assert list(wanted.places) == [2, 32_999, 39_999]
+    kept = [torch.full((len(place.rows), 1), float(k + 1)) for k, place in wanted.places.items()]
+    assert wanted.pick(torch.zeros(5, 1), kept).flatten().tolist() == point.tolist()
