@@ -70,3 +70,20 @@ def test_a_branch_along_fixed_steps_begins_at_its_jump():
         simulation.run(times=torch.cat([simulation.times, simulation.times[-1:]]))
     # It is uniform over the path, and one more stop of either.
     assert 1.3 * sum(rows) < together < 1.75 * sum(rows)
+
+
+def test_a_jump_on_the_boundary_of_a_cell_ends_a_stretch_of_foreign_steps():
+    problem = Problem(lambda t, u: -u, lambda t, u: 0.3 * u, jumps=(Jump(0.5, lambda t, u: u / 2),))
+    values = []
+    for solver in ("euler", "torchsde:euler"):
+        simulation = arrange(
+            problem, torch.ones(1, dtype=torch.float64), TIMES, solver=solver, rtol=None, atol=1e-6, dt=0.125,
+            n_paths=20, random_state=3, context=None, device=None, dtype=None, max_steps=1000, gradient="direct",
+            on_error="raise",
+        ).simulation  # fmt: skip
+        moment = torch.full((20, 1), 0.375, dtype=torch.float64)
+        values.append(simulation.run(extra=Extra(0, moment)).values)
+        without = simulation.run().values
+        assert torch.equal(values[-1][:, :2], without[:, :2])
+        torch.testing.assert_close(values[-1][:, 2], without[:, 2] / 2)
+    torch.testing.assert_close(*values, rtol=1e-12, atol=0)
