@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -25,15 +27,15 @@ class CutNoise:
         The parts in the order of their steps.
     bounds : list of int
         The first of those that belong to each step, and to those behind.
-    furthest : int
-        The last cell that any path enters.
+    until : float
+        Where the last path ends, in cells.
     last : int
         The number of steps after the last one.
     """
 
-    def __init__(self, source: Source, parts: Parts, by_step: Tensor, bounds: list[int], furthest: int, last: int):
+    def __init__(self, source: Source, parts: Parts, by_step: Tensor, bounds: list[int], until: float, last: int):
         self.source, self.parts, self.by_step, self.bounds = source, parts, by_step, bounds
-        self.furthest, self.last = furthest, last
+        self.until, self.last = until, last
         self.batch = len(source.offset)
         self.end, self.skipped = -1, 0
         self.bottom, self.cells = 0, Increments(source.offset.new_zeros(0))
@@ -52,11 +54,11 @@ class CutNoise:
     def _draw(self, k: int, lowest: int, highest: int) -> None:
         """Draw what the next steps need, which begin in cells from ``lowest`` to ``highest``."""
         self.end, self.skipped = min(k + self.source.block, self.last), self.bounds[k]
-        highest = min(highest + self.end - k - 1, self.furthest)
+        highest = min(highest + self.end - k, math.ceil(self.until)) - 1
         known = self.cells.map(lambda x: x[lowest - self.bottom :])
         top = lowest + len(known.w)
         if top <= highest:
-            more = self.source.cells(top, highest + 1, cut=len(self.parts.row) > 0)
+            more = self.source.cells(top, highest + 1, self.until, cut=len(self.parts.row) > 0)
             known = more.after(known) if len(known.w) else more.map(torch.Tensor.contiguous)
         self.bottom, self.cells, self.whole = lowest, known, self.source.finished(*known)
         chosen, turn = self.by_step[self.bounds[k] : self.bounds[self.end]].sort()

@@ -102,7 +102,7 @@ class CutSteps:
         """What gives the noise of each step before ``last``."""
         if self.source is None:
             return None
-        fresh = CutNoise(self.source, self.parts, self.by_step, self._bounds, self._furthest, last).at
+        fresh = CutNoise(self.source, self.parts, self.by_step, self._bounds, self._until, last).at
         return fresh if self.drawn is None else self.drawn.noise(self.route, self.order, self.active, fresh)
 
     @cached_property
@@ -111,9 +111,9 @@ class CutSteps:
         return [0, *torch.bincount(self.parts.step, minlength=len(self.active)).cumsum(0).tolist()]
 
     @cached_property
-    def _furthest(self) -> int:
-        """The last cell that a path enters."""
-        return int(self.route.cell((self.route.count - 1).clamp_min(0)[:, None]).max())
+    def _until(self) -> float:
+        """Where the last path ends, in cells."""
+        return float(self.route.place(self.route.count[:, None]).max())
 
     @cached_property
     def _changes(self) -> list[int]:

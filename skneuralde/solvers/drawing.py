@@ -103,8 +103,11 @@ class Source:
 
         return noise
 
-    def cells(self, first: int, last: int, *, cut: bool) -> Increments:
-        """Noise of the units ``first`` to ``last - 1``, (last - first, batch, m), with all that their parts need."""
+    def cells(self, first: int, last: int, until: float, *, cut: bool) -> Increments:
+        """Noise of the units ``first`` to ``last - 1``, (last - first, batch, m), with all that their parts need.
+
+        No path goes further than ``until``: what a unit holds beyond is left out, as it may be longer than all times.
+        """
         begin = torch.arange(first, last, dtype=torch.float64, device=self.offset.device)
         if self.three_point:
             cells = Increments(self.noise.three_point(begin[None], torch.full_like(begin, self.unit)[None]))
@@ -113,7 +116,8 @@ class Source:
         else:
             batch = len(self.noise.path)
             path, begin = torch.arange(batch, device=begin.device).repeat_interleave(len(begin)), begin.repeat(batch)
-            cells = Increments(*self._between(path, begin, begin + 1.0)).map(lambda x: x.unflatten(0, (batch, -1)))
+            end = (begin + 1.0).clamp_max(until)
+            cells = Increments(*self._between(path, begin, end)).map(lambda x: x.unflatten(0, (batch, -1)))
         return cells.map(lambda x: x.transpose(0, 1))
 
     def parts(self, parts: Parts, known: Increments) -> Increments:
@@ -139,7 +143,7 @@ class Source:
         """Noise (n_steps, batch, m) of steps (n_steps,) of all paths, each a unit or a part of one."""
         unit, cut = begin.floor().long(), (end - begin != 1.0).nonzero()[:, 0]
         first, last = int(unit[0]), int(unit[-1])
-        units = self.cells(first, last + 1, cut=len(cut) > 0)
+        units = self.cells(first, last + 1, float(end[-1]), cut=len(cut) > 0)
         if len(cut) == 0:
             return self.finished(*units.map(torch.Tensor.contiguous))
         whole, batch = units.map(lambda x: x[unit - first]), units.w.shape[1]

@@ -214,3 +214,16 @@ def test_wanted_states_beyond_what_short_numbers_count():
     assert list(wanted.places) == [2, 32_999, 39_999]
     kept = [torch.full((len(place.rows), 1), float(k + 1)) for k, place in wanted.places.items()]
     assert wanted.pick(torch.zeros(5, 1), kept).flatten().tolist() == point.tolist()
+
+
+def test_a_cell_may_be_longer_than_all_times():
+    problem = Problem(lambda t, u: -u, lambda t, u: 0.1 * u, jumps=(Jump(300.0, lambda t, u: u / 2),))
+    options = {"solver": "sosri2", "rtol": None, "n_paths": 1000, "random_state": 0}
+    long, exact = (solve(problem, [1.0], [0.0, 0.01], dt=dt, **options) for dt in (1.0, 0.01 / 16))
+    assert torch.equal(long.jump_counts, exact.jump_counts)
+    assert long.stats.steps.flatten().tolist() == (long.jump_counts[:, 0] + 1).tolist()
+    # Nothing is drawn beyond the times: a cell of so many of the noise's would not fit into memory.
+    times = torch.tensor([[0.0, 0.01], [0.0, 0.02]], dtype=torch.float64)
+    wiener, start = Problem(None, 0.3, noise="additive"), torch.zeros(2, 1, dtype=torch.float64)
+    ends = solve(wiener, start, times, solver="euler", dt=1e6, n_paths=500, random_state=0).ys[:, :, 1, 0]
+    assert bool((ends.std(0) / (0.3 * times[:, 1].sqrt()) - 1.0).abs().max() < 4 * (0.5 / 500) ** 0.5)
