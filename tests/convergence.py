@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from skneuralde.problems import Problem
-from skneuralde.solvers.base import Increments, Stepper
-from skneuralde.solvers.equation import Equation
+from skneuralde.solvers.core.right_hand_side import RightHandSide
+from skneuralde.solvers.core.stepper import Increments, Stepper
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,9 @@ class Noise:
         return self.h * len(self)
 
 
-def equation_of(problem, end: float) -> Equation:
+def equation_of(problem, end: float) -> RightHandSide:
     lower, upper = torch.tensor([[[0.0]], [[end]]], dtype=torch.float64)
-    return Equation(problem, None, lower, upper)
+    return RightHandSide(problem, None, lower, upper)
 
 
 def walk(solver, problem, u0: Tensor, noise: Noise) -> Tensor:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 
 from skneuralde.losses import Objective
-from skneuralde.solvers.adaptive import AdaptiveStepper
-from skneuralde.solvers.base import Step
-from skneuralde.solvers.fixed import FixedStepper
-from skneuralde.solvers.march import Dense
+from skneuralde.solvers.core.stepper import Step
+from skneuralde.solvers.mesh.mesh import DenseOutput
+from skneuralde.solvers.stepping.adaptive import AdaptiveStepper
+from skneuralde.solvers.stepping.fixed import FixedStepper
 
 
 class ExactLine(FixedStepper):
@@ -24,7 +24,7 @@ class ExactLine(FixedStepper):
         return Step(u + h * equation.drift(equation.at(t, u.dtype), u))
 
 
-class ToldError(AdaptiveStepper, Dense):
+class ToldError(AdaptiveStepper, DenseOutput):
     """Makes an Euler step whose error is whatever it is told: ``error(t, h)``, both (n, 1)."""
 
     name = "told_error"
@@ -39,7 +39,7 @@ class ToldError(AdaptiveStepper, Dense):
         u1 = u + h * equation.drift(equation.at(t, u.dtype), u)
         return Step(u1, self.error(t, h).expand_as(u).to(u.dtype), None, (u1 - u,))
 
-    def inside(self, theta, u0, stages):
+    def interpolate(self, theta, u0, stages):
         return u0 + theta.to(u0.dtype) * stages[0]
 
 

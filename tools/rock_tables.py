@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 from scipy.optimize import brentq, minimize_scalar, root
 
-from skneuralde.solvers.rock_polynomials import Zeros, stability
+from skneuralde.solvers.methods.stabilized.stability_polynomials import Zeros, stability
 
 TARGET = Path(__file__).parents[1] / "skneuralde" / "solvers" / "rock_tables.py"
 HEADER = '''"""Where ROCK2's and ROCK4's stability polynomials have special zeros: written by ``tools/rock_tables.py``.
 
 Stages s, then p and q of each pair of zeros ``1 - p / s^2 +- i q / s^2``, then d: the polynomial has the value 1 at
-``1 + d / s^2``; see `skneuralde.solvers.rock_polynomials`.
+``1 + d / s^2``; see `skneuralde.solvers.methods.stabilized.stability_polynomials`.
 """
 '''
 

@@ -1,8 +1,8 @@
 """The estimators."""
 
-from skneuralde.estimators.epoch import EpochState
-from skneuralde.estimators.jump_diffusion import NeuralJumpDiffusion
-from skneuralde.estimators.pde_field import NeuralPDEField
-from skneuralde.estimators.sde import NeuralSDERegressor
+from skneuralde.estimators.callbacks import EpochState
+from skneuralde.estimators.neural_jump_diffusion import NeuralJumpDiffusion
+from skneuralde.estimators.neural_pde_field import NeuralPDEField
+from skneuralde.estimators.neural_sde import NeuralSDERegressor
 
 __all__ = ["EpochState", "NeuralJumpDiffusion", "NeuralPDEField", "NeuralSDERegressor"]

@@ -14,9 +14,28 @@ import torch
 from sklearn.utils import Tags
 
 from skneuralde.data import Clock, Panel, Roles, as_panel, check_features, read_targets, weighted_scaling
-from skneuralde.estimators import _fit, _identification, _loss_choice, _models, _uncertainty
-from skneuralde.estimators._coefficients import TermFactory
-from skneuralde.estimators._objectives import (
+from skneuralde.estimators.callbacks import EpochState
+from skneuralde.estimators.choices.loss import explain_loss, warn_of_collapse, warn_of_snapshots
+from skneuralde.estimators.choices.setup import (
+    calibrate_finally,
+    choose_optimizer,
+    choose_setup,
+    describe_solvers,
+    fresh_seed,
+    measure_residual_noise,
+    observes_in_part,
+    pick_device,
+    validation_split,
+)
+from skneuralde.estimators.config.scales import Scales
+from skneuralde.estimators.config.setup import Setup
+from skneuralde.estimators.diagnostics.identifiability import warn_of_unidentified
+from skneuralde.estimators.diagnostics.standard_errors import laplace_uncertainty, refuse_laplace, train_ensemble
+from skneuralde.estimators.model.coefficients import TermFactory
+from skneuralde.estimators.model.initial_model import build_model, renew_observations
+from skneuralde.estimators.parameters import SHARED
+from skneuralde.estimators.prediction.interface import FittedEquation
+from skneuralde.estimators.rows.objectives import (
     TRANSITION_LOSSES,
     growing_paths,
     loss_class,
@@ -24,14 +43,9 @@ from skneuralde.estimators._objectives import (
     path_schedule,
     validation_schedule,
 )
-from skneuralde.estimators._parameters import SHARED
-from skneuralde.estimators._scales import Scales
-from skneuralde.estimators._setup import Setup
-from skneuralde.estimators._warm import refuse_another_equation
-from skneuralde.estimators.epoch import EpochState
-from skneuralde.estimators.fitted import FittedEquation
+from skneuralde.estimators.warm_start import refuse_another_equation
 from skneuralde.inference import JumpSplitting, Model, Observation, Selection, SolverPropagation, resolve_observation
-from skneuralde.inference.uncertainty import Uncertainty
+from skneuralde.inference.parameter_uncertainty import Uncertainty
 from skneuralde.losses import Objective, PathObjective
 from skneuralde.problems import FieldProblem, Problem
 from skneuralde.terms import MLP, has_known_units
@@ -143,8 +157,8 @@ class BaseDifferentialEquation(FittedEquation):
             When the loss never is finite.
         """
         self._validate_params()
-        device = _fit.pick_device(self.device)
-        seed = _fit.fresh_seed(self.random_state)
+        device = pick_device(self.device)
+        seed = fresh_seed(self.random_state)
         warm = self.warm_start and hasattr(self, "model_")
         equation = {name: getattr(self, name) for name in (*self._coefficients, *self._settings)}
         if warm:
@@ -160,20 +174,20 @@ class BaseDifferentialEquation(FittedEquation):
             self._warn_of_unidentified(panel)
         before, self._uncertainty = getattr(self, "_uncertainty", None), None
         if self.uncertainty == "laplace":
-            _uncertainty.refuse_laplace(self._setup.loss, self.model_)
+            refuse_laplace(self._setup.loss, self.model_)
         if not warm:
             self._settle_start(objective, seed)
         self._train(panel, objective, validation, seed)
         if self.uncertainty == "laplace":
-            self._uncertainty = _uncertainty.laplace_uncertainty(self, panel, X_val, y_val, seed)
+            self._uncertainty = laplace_uncertainty(self, panel, X_val, y_val, seed)
         elif self.uncertainty == "ensemble":
             before = before if warm else None
-            self._uncertainty = _uncertainty.train_ensemble(self, panel, X_val, y_val, seed=seed, before=before)
+            self._uncertainty = train_ensemble(self, panel, X_val, y_val, seed=seed, before=before)
         return self
 
     def _warn_of_unidentified(self, panel: Panel) -> None:
         names = self._output.describe(self.n_outputs_)
-        _identification.warn_of_unidentified(panel, self.problem_, self._setup.loss, names)
+        warn_of_unidentified(panel, self.problem_, self._setup.loss, names)
 
     def _read_training_rows(self, X: Any, y: Any, sample_weight: Any, *, warm: bool) -> Panel:
         """Decide roles and clock, which weights that were learned before are bound to, and read the rows by them."""
@@ -218,8 +232,8 @@ class BaseDifferentialEquation(FittedEquation):
         scales, observation = self._measure(seen, dtype)
         chosen: dict[str, Any] = {"seed": seed, "dtype": dtype, "device": device}
         if warm:
-            setup = _fit.choose_setup(self, panel, self.roles_, self.model_.problem, scales, observation, **chosen)
-            _models.renew_observations(self.model_, panel, self._setup, setup, self.observation_noise)
+            setup = choose_setup(self, panel, self.roles_, self.model_.problem, scales, observation, **chosen)
+            renew_observations(self.model_, panel, self._setup, setup, self.observation_noise)
             # Learned and encoded initial states hold where they held before.
             self._setup = replace(setup, start_time=self._setup.start_time)
             self.model_.to(device)
@@ -230,13 +244,11 @@ class BaseDifferentialEquation(FittedEquation):
         generator = torch.Generator().manual_seed(seed)
         factory = TermFactory(seen, scales, sees, default, dtype, generator, observation)
         problem: Any = self._build_problem(factory)
-        self._setup = _fit.choose_setup(self, panel, self.roles_, problem, scales, observation, **chosen)
-        _loss_choice.warn_of_collapse(self._setup.loss, self.debiased, problem)
-        _loss_choice.warn_of_snapshots(self._setup)
+        self._setup = choose_setup(self, panel, self.roles_, problem, scales, observation, **chosen)
+        warn_of_collapse(self._setup.loss, self.debiased, problem)
+        warn_of_snapshots(self._setup)
         self._scale = np.tile(scales.state[1], self._setup.n_points)
-        self.model_ = _models.build_model(factory, problem, panel, self.roles_, self._setup, self.observation_noise).to(
-            device
-        )
+        self.model_ = build_model(factory, problem, panel, self.roles_, self._setup, self.observation_noise).to(device)
         self.problem_ = self.model_.problem.whole
         self.device_ = device
 
@@ -246,14 +258,14 @@ class BaseDifferentialEquation(FittedEquation):
 
     def _tell_loss(self) -> None:
         self.loss_name_ = self._setup.loss
-        self.loss_reason_ = _loss_choice.explain_loss(self.loss, self._setup, self.problem_)
+        self.loss_reason_ = explain_loss(self.loss, self._setup, self.problem_)
         if self.verbose:
             print(f"loss {self.loss_name_!r}: {self.loss_reason_}")
 
     def _measure(self, panel: Panel, dtype: torch.dtype) -> tuple[Scales, Observation | None]:
         """The scales of the state, and how y depends on it where y is not the state itself."""
         scales = Scales.measure(panel, self.roles_.layout)
-        if not _fit.observes_in_part(self, self.roles_):
+        if not observes_in_part(self, self.roles_):
             return scales, None
         n_outputs = panel.values.shape[1]
         n_states = n_outputs if self.n_states is None else self.n_states
@@ -280,7 +292,7 @@ class BaseDifferentialEquation(FittedEquation):
             return np.ones(len(panel.times), dtype=bool), (held, asked)
         if not self.early_stopping:
             return np.ones(len(panel.times), dtype=bool), None
-        rows, held_rows = _fit.validation_split(panel, self._setup, self.validation_fraction, seed)
+        rows, held_rows = validation_split(panel, self._setup, self.validation_fraction, seed)
         return rows, (panel, held_rows)
 
     def _losses(self, panel: Panel) -> tuple[MakeObjective, MakeObjective]:
@@ -315,7 +327,7 @@ class BaseDifferentialEquation(FittedEquation):
                 self.solver_stats_["n_paths"] = objective.paths
 
     def _minimise(self, objective: Objective, validation: Objective | None, history: History, seed: int) -> None:
-        optimizer, stopping = _fit.choose_optimizer(self, self.model_, objective, validation is not None)
+        optimizer, stopping = choose_optimizer(self, self.model_, objective, validation is not None)
         self._run(objective, optimizer, stopping, validation, history, seed)
 
     def _run(
@@ -341,15 +353,15 @@ class BaseDifferentialEquation(FittedEquation):
 
     def _finish(self, panel: Panel) -> None:
         """Everything that is measured with the final weights."""
-        _fit.calibrate_finally(self.model_, panel, self._setup)
+        calibrate_finally(self.model_, panel, self._setup)
         for name, term in self._terms(self.problem_).items():
             setattr(self, name, term)
         self._measure_noise(panel)
-        self.solver_stats_ = _fit.describe_solvers(self.model_, self._setup)
+        self.solver_stats_ = describe_solvers(self.model_, self._setup)
 
     def _measure_noise(self, panel: Panel) -> None:
         """Observation noise of an equation without any: what its solutions leave of the data."""
-        _fit.measure_residual_noise(self.model_, panel, self._setup)
+        measure_residual_noise(self.model_, panel, self._setup)
 
     def _call_on_epoch(self, progress: Progress) -> bool | None:
         score = None if progress.validation_loss is None else -progress.validation_loss
@@ -357,7 +369,7 @@ class BaseDifferentialEquation(FittedEquation):
 
     def _predict_while_training(self, X: Any, **options: Any) -> Any:
         if self.model_.propagator is None:
-            _fit.calibrate_finally(self.model_, self._kept, self._setup)
+            calibrate_finally(self.model_, self._kept, self._setup)
         return self.predict(X, **options)
 
 

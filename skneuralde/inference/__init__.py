@@ -1,12 +1,11 @@
 """From an equation and data to means, covariances, densities and curves."""
 
-from skneuralde.inference.births import birth_probabilities
-from skneuralde.inference.calibration import calibrate_moments
-from skneuralde.inference.curves import Curves, Method
-from skneuralde.inference.gaussian import Gaussian, Independent, gaussian_log_density
-from skneuralde.inference.input_path import InputPath
-from skneuralde.inference.jump_calibration import calibrate_jumps
-from skneuralde.inference.kalman import (
+from skneuralde.inference.calibration.jumps import calibrate_jumps
+from skneuralde.inference.calibration.moments import calibrate_moments
+from skneuralde.inference.distributions.gaussian import Gaussian, Independent, gaussian_log_density
+from skneuralde.inference.distributions.mixture import Mixture
+from skneuralde.inference.distributions.protocol import Law
+from skneuralde.inference.filtering.kalman import (
     Chains,
     Filtered,
     condition,
@@ -15,17 +14,18 @@ from skneuralde.inference.kalman import (
     run_filter,
     start_of,
 )
-from skneuralde.inference.law import Law
-from skneuralde.inference.mixture import Mixture
+from skneuralde.inference.filtering.parallel import infer, run_around, settle
+from skneuralde.inference.filtering.smoother import smooth, smooth_between
+from skneuralde.inference.inputs import InputPath
+from skneuralde.inference.jumps.birth_process import birth_probabilities
+from skneuralde.inference.jumps.mixture_em import Channels, Mixed, Residuals, find_jumps
+from skneuralde.inference.jumps.splitting import JumpSplitting
 from skneuralde.inference.model import Model
-from skneuralde.inference.moments import LocalLinearisation, Propagator, SolverPropagation
+from skneuralde.inference.moments.local_linearisation import LocalLinearisation, Propagator, SolverPropagation
 from skneuralde.inference.observation import Observation, Selection, check_observation, resolve_observation
-from skneuralde.inference.parallel_filter import infer, run_around, settle
-from skneuralde.inference.record import Gathered, Record, RecordedTransitions
-from skneuralde.inference.residual_jumps import Channels, Mixed, Residuals, find_jumps
-from skneuralde.inference.smoothing import smooth, smooth_between
-from skneuralde.inference.splitting import JumpSplitting
-from skneuralde.inference.transitions import Transitions, TransitionSource, random_subset
+from skneuralde.inference.paths import Curves, Method
+from skneuralde.inference.transitions.from_series import Gathered, Record, RecordedTransitions
+from skneuralde.inference.transitions.segments import Transitions, TransitionSource, random_subset
 
 __all__ = [
     "Chains",

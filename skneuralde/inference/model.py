@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from skneuralde.inference.gaussian import Gaussian
-from skneuralde.inference.law import Law
-from skneuralde.inference.moments import Propagator
+from skneuralde.inference.distributions.gaussian import Gaussian
+from skneuralde.inference.distributions.protocol import Law
+from skneuralde.inference.jumps.splitting import JumpSplitting
+from skneuralde.inference.moments.local_linearisation import Propagator
 from skneuralde.inference.observation import Observation
-from skneuralde.inference.splitting import JumpSplitting
-from skneuralde.inference.transitions import Transitions
+from skneuralde.inference.transitions.segments import Transitions
 from skneuralde.problems import Problem
 from skneuralde.terms import Term
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from skneuralde.inference.bridges import LENGTHS, MIDDLES, Bridge, build_bridge
-from skneuralde.inference.input_path import InputPath
+from skneuralde.inference.fields.bridges import LENGTHS, MIDDLES, Bridge, build_bridge
+from skneuralde.inference.inputs import InputPath
 from skneuralde.inference.model import Model
 from skneuralde.losses.base import SumOfSquares
 from skneuralde.problems import FieldDrift, Laplacian

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from skneuralde.inference.gaussian import Gaussian
-from skneuralde.inference.kalman import Chains
+from skneuralde.inference.distributions.gaussian import Gaussian
+from skneuralde.inference.filtering.kalman import Chains
+from skneuralde.inference.filtering.parallel import run_around, settle
 from skneuralde.inference.model import Model
-from skneuralde.inference.parallel_filter import run_around, settle
 from skneuralde.losses.base import Objective
 from skneuralde.losses.likelihood import Calibration, start_calibration
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from skneuralde.inference.mixture import Mixture
+from skneuralde.inference.distributions.mixture import Mixture
+from skneuralde.inference.jumps.splitting import channel_rates
 from skneuralde.inference.model import Model
-from skneuralde.inference.splitting import channel_rates
 from skneuralde.losses.likelihood import TransitionLikelihood
 from skneuralde.terms import trainable
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 from torch import Tensor
 
+from skneuralde.inference.jumps.splitting import JumpSplitting
 from skneuralde.inference.model import Model
-from skneuralde.inference.moments import Propagator
-from skneuralde.inference.record import Gathered
-from skneuralde.inference.splitting import JumpSplitting
-from skneuralde.inference.transitions import Transitions, TransitionSource
+from skneuralde.inference.moments.local_linearisation import Propagator
+from skneuralde.inference.transitions.from_series import Gathered
+from skneuralde.inference.transitions.segments import Transitions, TransitionSource
 from skneuralde.losses.base import Objective
 
 #: Makes a propagator that is fine enough for the model's present coefficients.

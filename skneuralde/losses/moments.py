@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from skneuralde.inference.curves import Curves, Method
 from skneuralde.inference.model import Model
+from skneuralde.inference.paths import Curves, Method
 from skneuralde.losses.ensemble import Ensemble
 from skneuralde.losses.simulation import PathObjective, Start
 

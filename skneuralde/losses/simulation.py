@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from skneuralde.inference.curves import Curves, Method
 from skneuralde.inference.model import Model
+from skneuralde.inference.paths import Curves, Method
 from skneuralde.losses.base import Objective
 from skneuralde.losses.ensemble import Alternative, Ensemble
 from skneuralde.losses.growth import GrowingPaths
@@ -66,7 +66,7 @@ class PathObjective(Objective):
 
     def simulate(self, model: Model, series: Tensor, *, seed: int) -> Ensemble:
         """Paths of these series at their times, ``(paths, series, n_times, dim)``."""
-        values, branches = self.curves.select(series).branched(
+        values, branches = self.curves.select(series).solve_with_branches(
             model.problem,
             self.start(model, series),
             self.method,

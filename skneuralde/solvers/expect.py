@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from skneuralde.problems import Problem
-from skneuralde.solvers.arrange import Arrangement, arrange
-from skneuralde.solvers.branches import branched
+from skneuralde.solvers.batching import BatchLayout, to_batch
+from skneuralde.solvers.rate_gradient import solve_with_branches
 
 
 def expect(
@@ -89,7 +89,7 @@ def expect(
     >>> round(mean.item(), 4), round(-2 * rate.grad.item(), 4)
     (0.3713, 0.3713)
     """
-    arranged = arrange(
+    arranged = to_batch(
         problem,
         y0,
         ts,
@@ -106,7 +106,7 @@ def expect(
         gradient=gradient,
         on_error="raise",
     )
-    trajectory, branches = branched(arranged.simulation)
+    trajectory, branches = solve_with_branches(arranged.simulation)
     value = _evaluate(functional, arranged, trajectory.values)
     mean = value.mean(0)
     for branch in branches:
@@ -117,7 +117,7 @@ def expect(
     return mean
 
 
-def _evaluate(functional: Callable[[Tensor], Tensor], arranged: Arrangement, values: Tensor) -> Tensor:
+def _evaluate(functional: Callable[[Tensor], Tensor], arranged: BatchLayout, values: Tensor) -> Tensor:
     value, shape = functional(arranged.states(values)), (arranged.n_paths, *arranged.batch)
     if value.shape[: len(shape)] != shape:
         raise ValueError(

@@ -12,14 +12,14 @@ from torch import Tensor
 
 from skneuralde.noise import Brownian, Clocks
 from skneuralde.problems import FieldProblem, Jump, Problem, in_calculus
-from skneuralde.solvers.base import SOLVERS, Solver, Status, Task, Trajectory
-from skneuralde.solvers.clockwork import Clockwork, Extra, is_certain
-from skneuralde.solvers.drawn import Drawn
-from skneuralde.solvers.equation import Equation, InputsOverTime, ProblemLike
-from skneuralde.solvers.errors import SolverError
-from skneuralde.solvers.hazards import Hazards
-from skneuralde.solvers.march import Marcher
-from skneuralde.solvers.replay import GRADIENTS
+from skneuralde.solvers.core.errors import SolverError
+from skneuralde.solvers.core.right_hand_side import InputsOverTime, ProblemLike, RightHandSide
+from skneuralde.solvers.core.stepper import SOLVERS, Solver, Status, Task, Trajectory
+from skneuralde.solvers.gradients.replay import GRADIENTS
+from skneuralde.solvers.jumps.hazards import Hazards
+from skneuralde.solvers.jumps.schedule import ExtraJump, JumpSchedule, is_certain
+from skneuralde.solvers.mesh.increment_cache import IncrementCache
+from skneuralde.solvers.mesh.mesh import Stepper
 
 #: Inputs of a batch of paths: none, constant ``(batch, k)``, or a function of each path's float64 time ``(batch,)``.
 Context = Tensor | Callable[[Tensor], Tensor] | None
@@ -45,8 +45,8 @@ def integrate(
     aside: bool = False,
     gradient: str = "auto",
     on_error: str = "raise",
-    extra: Extra | None = None,
-    drawn: Drawn | None = None,
+    extra: ExtraJump | None = None,
+    drawn: IncrementCache | None = None,
 ) -> Trajectory:
     """Solve a batch of initial value problems.
 
@@ -76,12 +76,13 @@ def integrate(
         Reach the times by side steps from a mesh that does not know them, so that the solution at one time does not
         depend on the other times.
     gradient : {"auto", "direct", "checkpoint", "reversible", "forward"}
-        "auto" is "checkpoint" for fields, where one step is large, and else "direct". See `skneuralde.solvers.replay`.
+        "auto" is "checkpoint" for fields, where one step is large, and else "direct". See
+        `skneuralde.solvers.gradients.replay`.
     on_error : {"raise", "mask"}
         "mask" leaves NaN after a failure.
-    extra : Extra, optional
+    extra : ExtraJump, optional
         One more jump of every path.
-    drawn : Drawn, optional
+    drawn : IncrementCache, optional
         Keeps the noise of fixed steps, for a call with the same seed and steps.
 
     Returns
@@ -141,16 +142,16 @@ def _prepare(
         raise ValueError("an equation with noise cannot be solved backwards in time: give increasing times")
     if context is not None and not isinstance(context, Tensor):
         context = InputsOverTime(context, start[:, 0].expand(len(u0)))
-    equation = Equation(problem, context, torch.minimum(start, last), torch.maximum(start, last))
+    rhs = RightHandSide(problem, context, torch.minimum(start, last), torch.maximum(start, last))
     tolerance = torch.as_tensor(atol, dtype=u0.dtype, device=u0.device)
     return Task(
-        equation, u0, start, direction, elapsed, noise if problem.diffusion is not None else None,
+        rhs, u0, start, direction, elapsed, noise if problem.diffusion is not None else None,
         rtol, tolerance, dt, max_steps, aside, gradient,
     )  # fmt: skip
 
 
 def _with_jumps(
-    task: Task, jumps: Sequence[Jump], clocks: Clocks | None, extra: Extra | None, *, rtol: float | None
+    task: Task, jumps: Sequence[Jump], clocks: Clocks | None, extra: ExtraJump | None, *, rtol: float | None
 ) -> Task:
     if clocks is None:
         raise ValueError("a problem with jumps needs clocks: pass Clocks")
@@ -173,7 +174,7 @@ def _with_jumps(
         allowed = accuracy if rtol is None else rtol
         hazards = Hazards(task.u0.shape[1], carried, allowed, accuracy, tuple(jumps[k].leap for k in carried))
     end = torch.where(task.elapsed.isfinite(), task.elapsed, 0.0).amax(1, keepdim=True).expand(len(task.u0), 1)
-    clockwork = Clockwork.make(jumps, clocks, end, extra=extra)
+    clockwork = JumpSchedule.make(jumps, clocks, end, extra=extra)
     elapsed = clockwork.candidates.attach(task.elapsed)
     return replace(task, clockwork=clockwork, elapsed=elapsed, hazards=hazards)
 
@@ -196,7 +197,7 @@ def check_numbers(
         raise ValueError(f"dt must be a positive number, got {dt!r}")
     if dt is None and (rtol is None or not solver.adaptive):
         raise ValueError(f"solver {solver.name!r} takes steps of a fixed size: give dt, in units of time")
-    if rtol is None and not isinstance(solver, Marcher):
+    if rtol is None and not isinstance(solver, Stepper):
         raise ValueError(f"solver {solver.name!r} has no steps of a fixed size: give rtol")
     if not isinstance(max_steps, numbers.Integral) or max_steps < 1:
         raise ValueError(f"max_steps must be an integer of at least 1, got {max_steps!r}")

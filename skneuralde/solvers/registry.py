@@ -5,21 +5,21 @@ from __future__ import annotations
 import difflib
 
 from skneuralde.problems import FieldProblem, Problem
-from skneuralde.solvers.base import SOLVERS, Solver
-from skneuralde.solvers.ees25 import EES25
-from skneuralde.solvers.equation import ProblemLike
-from skneuralde.solvers.etdrk4 import ETDRK4
-from skneuralde.solvers.euler import Euler
-from skneuralde.solvers.explicit import BogackiShampine, DormandPrince, Tsitouras
-from skneuralde.solvers.milstein import Milstein
-from skneuralde.solvers.platen import Platen
-from skneuralde.solvers.rkc import RKC2
-from skneuralde.solvers.rock2 import ROCK2
-from skneuralde.solvers.rock4 import ROCK4
-from skneuralde.solvers.rosenbrock import Rosenbrock
-from skneuralde.solvers.rossler import SOSRA, SOSRI, SOSRI2, SRA1, SRIW1
-from skneuralde.solvers.torchdiffeq import torchdiffeq_solvers
-from skneuralde.solvers.torchsde import torchsde_solvers
+from skneuralde.solvers.adapters.torchdiffeq import torchdiffeq_solvers
+from skneuralde.solvers.adapters.torchsde import torchsde_solvers
+from skneuralde.solvers.core.right_hand_side import ProblemLike
+from skneuralde.solvers.core.stepper import SOLVERS, Solver
+from skneuralde.solvers.methods.ees25 import EES25
+from skneuralde.solvers.methods.euler import Euler
+from skneuralde.solvers.methods.exponential.etdrk4 import ETDRK4
+from skneuralde.solvers.methods.milstein import Milstein
+from skneuralde.solvers.methods.platen import Platen
+from skneuralde.solvers.methods.rosenbrock.rodas3 import Rosenbrock
+from skneuralde.solvers.methods.runge_kutta.pairs import BogackiShampine, DormandPrince, Tsitouras
+from skneuralde.solvers.methods.stabilized.rkc import RKC2
+from skneuralde.solvers.methods.stabilized.rock2 import ROCK2
+from skneuralde.solvers.methods.stabilized.rock4 import ROCK4
+from skneuralde.solvers.methods.stochastic_runge_kutta.tableaus import SOSRA, SOSRI, SOSRI2, SRA1, SRIW1
 
 _OURS = [
     *(Euler(), Milstein(), Platen(), EES25()),

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from skneuralde.problems import Problem
-from skneuralde.solvers.arrange import arrange
-from skneuralde.solvers.base import Stats
+from skneuralde.solvers.batching import to_batch
+from skneuralde.solvers.core.stepper import Stats
 from skneuralde.solvers.frame import DataFrame, to_frame
-from skneuralde.solvers.jump_tables import JumpTables
+from skneuralde.solvers.jumps.tables import JumpTables
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ def solve(
     >>> crashes.jump_counts.double().mean().round(decimals=1)
     tensor(2., dtype=torch.float64)
     """
-    arranged = arrange(
+    arranged = to_batch(
         problem,
         y0,
         ts,

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from skneuralde.inference.model import Model
-from skneuralde.inference.uncertainty import GaussianUncertainty
+from skneuralde.inference.parameter_uncertainty import GaussianUncertainty
 from skneuralde.losses import Objective
 from skneuralde.training.optimizers import trainable
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from skneuralde import NeuralSDERegressor
-from skneuralde.inference.uncertainty import parameter_vector
+from skneuralde.inference.parameter_uncertainty import parameter_vector
 
 RATE, MEAN, VOLATILITY = 0.5, 1.0, 0.8
 

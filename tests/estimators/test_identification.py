@@ -8,7 +8,7 @@ import pytest
 from sklearn.utils.estimator_checks import check_estimator
 
 from skneuralde import NeuralSDERegressor, to_rows
-from skneuralde.estimators import _identification
+from skneuralde.estimators.diagnostics import identifiability
 
 TIMES = np.arange(2000.0)
 WORDS = "never change|uncorrelated within|smooth curve"
@@ -119,9 +119,9 @@ def test_plain_tables_are_silent():
 def test_the_data_of_scikit_learns_checks_are_silent(monkeypatch):
     """Most checks switch warnings off, so the one place that gives them is watched; one epoch fails on score alone."""
     given, looked = [], []
-    look = _identification.is_uncorrelated
-    monkeypatch.setattr(_identification, "_warn", lambda *message: given.append(message))
-    monkeypatch.setattr(_identification, "is_uncorrelated", lambda *at: looked.append(at) or look(*at))
+    look = identifiability.is_uncorrelated
+    monkeypatch.setattr(identifiability, "_warn", lambda *message: given.append(message))
+    monkeypatch.setattr(identifiability, "is_uncorrelated", lambda *at: looked.append(at) or look(*at))
     results = check_estimator(NeuralSDERegressor(max_iter=1, hidden_layer_sizes=(2,)), on_skip=None, on_fail=None)
     failed = {result["check_name"] for result in results if result["status"] == "failed"}
     assert failed <= {"check_regressors_train"}

@@ -9,7 +9,7 @@ import torch
 
 from skneuralde import NeuralSDERegressor
 from skneuralde.data import Panel
-from skneuralde.estimators._setup import _writable
+from skneuralde.estimators.config.setup import _writable
 
 
 def ragged_panel(n_series=30, seed=0):

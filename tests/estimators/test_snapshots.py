@@ -6,8 +6,8 @@ import torch
 
 from skneuralde import Laplacian, NeuralPDEField
 from skneuralde.data import Panel
-from skneuralde.estimators._diffusivity import guess_diffusivity
-from skneuralde.estimators._snapshots import Snapshots
+from skneuralde.estimators.fields.diffusivity_guess import guess_diffusivity
+from skneuralde.estimators.fields.snapshots import Snapshots
 
 N = 64
 TIMES = np.linspace(0, 1, 9)

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from skneuralde import Laplacian, Problem, solve
-from skneuralde.inference.bridges import LENGTHS, MIDDLES, build_bridge
-from skneuralde.inference.denoising import denoise
+from skneuralde.inference.fields.bridges import LENGTHS, MIDDLES, build_bridge
+from skneuralde.inference.fields.denoising import denoise
 
 GRID = 24
 

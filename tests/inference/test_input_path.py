@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from skneuralde.inference import InputPath
-from skneuralde.inference.input_path import RepeatedInputs
+from skneuralde.inference.inputs import RepeatedInputs
 
 INF = math.inf
 

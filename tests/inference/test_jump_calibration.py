@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from skneuralde.inference import LocalLinearisation, Mixture, Model, calibrate_jumps
-from skneuralde.inference.jump_calibration import divergence
+from skneuralde.inference.calibration.jumps import divergence
 from skneuralde.problems import Jump, Problem
 from tests.learnable_equations import column, direct
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from skneuralde.inference import Chains, Gaussian, LocalLinearisation, Model, Selection, Transitions
-from skneuralde.inference.kalman import filtered_starts, run_filter, start_of
+from skneuralde.inference.filtering.kalman import filtered_starts, run_filter, start_of
+from skneuralde.inference.filtering.parallel import infer, run_around, settle
 from skneuralde.inference.observation import resolve_observation
-from skneuralde.inference.parallel_filter import infer, run_around, settle
 from skneuralde.problems import Problem
 
 TIMES = (np.array([0.0, 0.3, 0.35, 1.1, 2.0, 2.2]), np.array([0.5, 1.0, 4.0]))

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.linalg import expm, solve_continuous_lyapunov
 
-from skneuralde.inference.linear_gaussian import linear_gaussian_flow
+from skneuralde.inference.moments.linear_flow import linear_gaussian_flow
 
 H = torch.tensor([0.0, 1e-6, 0.3, 2.0, 9.0], dtype=torch.float64)
 

@@ -5,8 +5,8 @@ import torch
 
 from skneuralde.problems import Problem
 from skneuralde.solvers import SolverError, Status, get_solver, integrate, solve
-from skneuralde.solvers.harvest import Branches, Passed
-from skneuralde.solvers.searching import Searching
+from skneuralde.solvers.stepping.loop_driver import LoopDriver
+from skneuralde.solvers.stepping.saving import SideStepOrigins, StepIndexSaver
 from tests.problems_closed_form import oscillator
 from tests.stubs import ToldError, times
 
@@ -93,8 +93,8 @@ def test_gradient_is_exact_on_the_frozen_mesh(name, aside, monkeypatch):
 
         monkeypatch.setattr(cls, method, frozen)
 
-    freeze(Searching, "_mesh")
-    freeze(Branches if aside else Passed, "result")
+    freeze(LoopDriver, "_mesh")
+    freeze(SideStepOrigins if aside else StepIndexSaver, "result")
     parameter = torch.nn.Parameter(torch.tensor([0.7, 1.3], dtype=torch.float64))
     u0 = torch.tensor([[1.0, 0.5], [3.0, -1.0]], dtype=torch.float64, requires_grad=True)
 

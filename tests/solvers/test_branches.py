@@ -3,20 +3,20 @@
 import torch
 
 from skneuralde import Jump, Problem
-from skneuralde.solvers.arrange import arrange
-from skneuralde.solvers.branches import branched
-from skneuralde.solvers.clockwork import Extra
+from skneuralde.solvers.batching import to_batch
+from skneuralde.solvers.jumps.schedule import ExtraJump
+from skneuralde.solvers.rate_gradient import solve_with_branches
 
 TIMES = [0.0, 0.25, 0.5, 0.75, 1.0]
 
 
 def both(jumps, *, drift=None, diffusion=None, n_paths=400):
-    simulation = arrange(
+    simulation = to_batch(
         Problem(drift, diffusion, jumps=jumps), torch.zeros(1, dtype=torch.float64), TIMES,
         solver="sosri2" if diffusion else "euler", rtol=None, atol=1e-6, dt=0.1, n_paths=n_paths, random_state=3,
         context=None, device=None, dtype=None, max_steps=10_000, gradient="direct", on_error="raise",
     ).simulation  # fmt: skip
-    trajectory, branches = branched(simulation)
+    trajectory, branches = solve_with_branches(simulation)
     return simulation, trajectory.values[..., 0].detach(), branches
 
 
@@ -31,7 +31,7 @@ def test_one_jump_more_at_the_time_that_the_key_tells():
     assert not branch.values.requires_grad
     torch.testing.assert_close(branch.weight.detach(), 2.0 * (1 + moment[:, 0]))
     # The noise that is kept is the noise that would be drawn.
-    again = simulation.run(extra=Extra(0, moment)).values.detach()
+    again = simulation.run(extra=ExtraJump(0, moment)).values.detach()
     assert torch.equal(branch.values, again)
     # Uniform, and the same for a path whatever the others are.
     assert abs(float(moment.mean()) - 0.5) < 4 * (1 / 12 / 400) ** 0.5
@@ -76,13 +76,13 @@ def test_a_jump_on_the_boundary_of_a_cell_ends_a_stretch_of_foreign_steps():
     problem = Problem(lambda t, u: -u, lambda t, u: 0.3 * u, jumps=(Jump(0.5, lambda t, u: u / 2),))
     values = []
     for solver in ("euler", "torchsde:euler"):
-        simulation = arrange(
+        simulation = to_batch(
             problem, torch.ones(1, dtype=torch.float64), TIMES, solver=solver, rtol=None, atol=1e-6, dt=0.125,
             n_paths=20, random_state=3, context=None, device=None, dtype=None, max_steps=1000, gradient="direct",
             on_error="raise",
         ).simulation  # fmt: skip
         moment = torch.full((20, 1), 0.375, dtype=torch.float64)
-        values.append(simulation.run(extra=Extra(0, moment)).values)
+        values.append(simulation.run(extra=ExtraJump(0, moment)).values)
         without = simulation.run().values
         assert torch.equal(values[-1][:, :2], without[:, :2])
         torch.testing.assert_close(values[-1][:, 2], without[:, 2] / 2)

@@ -5,7 +5,7 @@ import torch
 
 from skneuralde.problems import Problem
 from skneuralde.solvers import get_solver, integrate
-from skneuralde.solvers.base import Increments
+from skneuralde.solvers.core.stepper import Increments
 from tests.convergence import OnFineMesh, equation_of, rms, slope, strong_order
 from tests.problems_closed_form import geometric, oscillator, rotating_noise, saturating, stiff_noise, turning
 

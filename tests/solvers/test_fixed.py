@@ -89,7 +89,7 @@ def test_noise_drawn_in_blocks_is_the_same(monkeypatch):
     ts = times(0, 0.25, 3.3).repeat(3, 1)
     ts[1, 2:] = torch.nan
     whole = integrate(problem, ONE.repeat(3, 1), ts, **arguments).values
-    monkeypatch.setattr("skneuralde.solvers.drawing._BLOCK", 12)
+    monkeypatch.setattr("skneuralde.solvers.mesh.increments._BLOCK", 12)
     assert torch.equal(integrate(problem, ONE.repeat(3, 1), ts, **arguments).values.nan_to_num(), whole.nan_to_num())
 
 

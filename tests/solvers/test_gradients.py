@@ -9,7 +9,7 @@ import torch
 
 from skneuralde.problems import Problem
 from skneuralde.solvers import Status, get_solver, integrate, solve, solver_names
-from skneuralde.solvers.replay import GRADIENTS
+from skneuralde.solvers.gradients.replay import GRADIENTS
 
 TS = torch.tensor([[0.0, 0.2, 0.2, 0.45], [0.0, 0.1, torch.nan, torch.nan]], dtype=torch.float64)
 OURS = [name for name in solver_names() if len(get_solver(name).gradients) > 1 and ":" not in name]

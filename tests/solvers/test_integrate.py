@@ -6,7 +6,7 @@ import torch
 from skneuralde.noise import Brownian
 from skneuralde.problems import Problem
 from skneuralde.solvers import SolverError, get_solver, integrate
-from skneuralde.solvers.equation import InputsOverTime
+from skneuralde.solvers.core.right_hand_side import InputsOverTime
 from tests.stubs import times
 
 ONE = torch.ones(1, 1, dtype=torch.float64)

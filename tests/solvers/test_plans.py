@@ -9,12 +9,12 @@ import torch
 from skneuralde import Jump, Problem, solve
 from skneuralde.problems import in_calculus
 from skneuralde.solvers import drawing
-from skneuralde.solvers.arrange import arrange
-from skneuralde.solvers.cells import snapped
-from skneuralde.solvers.equation import Equation
-from skneuralde.solvers.march import Mesh
-from skneuralde.solvers.plans import Plan, Route
-from skneuralde.solvers.wanted import OnePerRow
+from skneuralde.solvers.batching import to_batch
+from skneuralde.solvers.core.right_hand_side import RightHandSide
+from skneuralde.solvers.mesh.grid_schedule import GridSchedule, StepSchedule
+from skneuralde.solvers.mesh.grid_snapping import snapped
+from skneuralde.solvers.mesh.mesh import Mesh
+from skneuralde.solvers.mesh.outputs import OneStatePerRow
 
 TIMES = [0.0, 0.25, 0.3, 1.0]
 #: Of the clocks of two channels.
@@ -41,7 +41,7 @@ def test_a_plan_is_its_mesh_points(aside, max_steps):
     stops[7, 1] = stops[7, 0]
     stops[8, 0] = np.floor(stops[8, 0])
     stops.sort(1)
-    plan = Plan.make(
+    plan = GridSchedule.make(
         torch.as_tensor(wanted), aside=aside, max_steps=max_steps, stops=torch.as_tensor(rng.permuted(stops, axis=1))
     )
     for i in range(batch):
@@ -71,7 +71,7 @@ def test_a_plan_is_its_mesh_points(aside, max_steps):
 
 def test_a_plan_that_begins_later():
     stops = torch.tensor([[0.5, 1.5, 1.75], [0.25, torch.inf, torch.inf]], dtype=torch.float64)
-    plan = Plan.make(torch.tensor([[0.0, 3.0]], dtype=torch.float64), aside=False, max_steps=100, stops=stops)
+    plan = GridSchedule.make(torch.tensor([[0.0, 3.0]], dtype=torch.float64), aside=False, max_steps=100, stops=stops)
     assert plan.step_to(torch.tensor([[0.0, 1.5, 3.0, torch.inf]] * 2, dtype=torch.float64))[:, :3].tolist() == [
         [-1, 2, 5],
         [-1, 1, 3],
@@ -85,7 +85,7 @@ def test_a_plan_that_begins_later():
 
 def test_a_route_through_points():
     points = [[0.0, 0.25, 1.0, 2.0], [2.5, 2.75, 3.0, np.inf], [3.0, np.inf, np.inf, np.inf]]
-    route = Route.through(torch.tensor(points, dtype=torch.float64), torch.tensor([3, 2, 0]))
+    route = StepSchedule.through(torch.tensor(points, dtype=torch.float64), torch.tensor([3, 2, 0]))
     assert route.place(torch.arange(3).expand(3, -1))[:2].tolist() == [[0.0, 0.25, 1.0], [2.5, 2.75, 3.0]]
     assert route.place(torch.tensor([[3], [2], [0]])).flatten().tolist() == [2.0, 3.0, 3.0]
     assert route.parts.row.tolist() == [0, 0, 1, 1]
@@ -107,7 +107,7 @@ def path_alone(simulation, dt, i):
     row, solver = torch.tensor([i]), simulation.solver
     start, end = torch.zeros(1, 1, dtype=torch.float64), torch.full((1, 1), TIMES[-1], dtype=torch.float64)
     problem = in_calculus(simulation.problem, solver.calculus)
-    equation, u, state = Equation(problem, None, start, end), simulation.u0[row], None
+    equation, u, state = RightHandSide(problem, None, start, end), simulation.u0[row], None
     may_jump = candidates(simulation, i)
     points = sorted({k * dt for k in range(round(TIMES[-1] / dt))} | set(TIMES) | set(may_jump))
     points = [x for x, following in pairwise([*points, np.inf]) if following - x > 1e-12]
@@ -115,7 +115,7 @@ def path_alone(simulation, dt, i):
     for begin, stop in pairwise(points):
         noise = None
         if simulation.noise is not None:
-            source = drawing.Source.of_steps(simulation.noise, start, dt, solver, u.dtype)
+            source = drawing.IncrementSource.of_steps(simulation.noise, start, dt, solver, u.dtype)
             noise = source.over(row, *(snapped(torch.tensor([x / dt], dtype=torch.float64)) for x in (begin, stop)))
         t, h = start + begin, torch.full_like(u[:, :1], stop - begin)
         step = solver.step(equation, t, h, u, noise, state)
@@ -144,7 +144,7 @@ def test_every_path_makes_the_steps_that_it_would_make_alone(monkeypatch, name, 
     )
     noisy = name not in ("bs3", "rosenbrock")
     problem = Problem(lambda t, u: torch.sin(3.0 * t) - u, (lambda t, u: 0.3 * u) if noisy else None, jumps=jumps)
-    simulation = arrange(
+    simulation = to_batch(
         problem, torch.tensor([1.0, 2.0], dtype=torch.float64), TIMES, solver=name, rtol=None, atol=1e-6, dt=dt,
         n_paths=12, random_state=0, context=None, device=None, dtype=None, max_steps=1000, gradient="direct",
         on_error="raise",
@@ -210,7 +210,7 @@ def test_wanted_states_beyond_what_short_numbers_count():
     point = torch.tensor([40_000, 3, 0, 33_000, 40_000])
     path = torch.arange(5)
     mesh = Mesh(lambda first, last: iter(()), [5] * 40_000, None)
-    wanted = OnePerRow(point, path, mesh)
+    wanted = OneStatePerRow(point, path, mesh)
     assert list(wanted.places) == [2, 32_999, 39_999]
     kept = [torch.full((len(place.rows), 1), float(k + 1)) for k, place in wanted.places.items()]
     assert wanted.pick(torch.zeros(5, 1), kept).flatten().tolist() == point.tolist()

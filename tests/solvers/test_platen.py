@@ -8,7 +8,7 @@ import torch
 
 from skneuralde.problems import Problem
 from skneuralde.solvers import get_solver
-from skneuralde.solvers.base import Increments
+from skneuralde.solvers.core.stepper import Increments
 from tests.convergence import equation_of, slope
 
 PLATEN = get_solver("platen")

@@ -8,7 +8,7 @@ import torch
 
 from skneuralde.problems import Problem
 from skneuralde.solvers import get_solver
-from skneuralde.solvers.base import Increments
+from skneuralde.solvers.core.stepper import Increments
 from tests.convergence import Noise, OnFineMesh, equation_of, rms, slope, strong_order
 from tests.problems_closed_form import fading_noise, geometric, rotating_noise, saturating, stiff_noise, turning
 

@@ -10,7 +10,7 @@ from scipy.sparse import diags
 
 from skneuralde.problems import Jump, Laplacian, Positive, Problem, Stencil, pattern_of
 from skneuralde.solvers import Status, choose_solver, get_solver, integrate, solve
-from skneuralde.solvers.sparse_equations import Factors, Sparse
+from skneuralde.solvers.methods.rosenbrock.sparse_systems import Factors, SparseSystem
 
 
 def noise(*shape, seed=0):
@@ -59,10 +59,10 @@ def test_solutions_of_sparse_equations():
     pattern = pattern_of(Stencil(periodic=True, coupled=False), (5, 4, 2))
     r, shift, told = noise(2, 40), 9 + noise(2, 1), noise(2, len(pattern.on(torch.device("cpu")).rows), seed=1)
     dense = shift[..., None] * torch.eye(40).double() - pattern.dense(told)
-    torch.testing.assert_close(Sparse(pattern, told, shift).solve(r), torch.linalg.solve(dense, r))
+    torch.testing.assert_close(SparseSystem(pattern, told, shift).solve(r), torch.linalg.solve(dense, r))
 
     def solved(told, shift, r):
-        equations = Sparse(pattern, told, shift)
+        equations = SparseSystem(pattern, told, shift)
         first = equations.solve(r)
         return equations.solve(first.sin())
 

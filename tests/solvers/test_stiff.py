@@ -9,11 +9,11 @@ import torch
 from scipy.integrate import solve_ivp
 
 from skneuralde.problems import Problem
+from skneuralde.problems.phi_functions import phi_functions
 from skneuralde.solvers import Status, get_solver, integrate, rock2, solve
-from skneuralde.solvers.minimal_residual import minimal_residual
-from skneuralde.solvers.phi import phi_functions
-from skneuralde.solvers.rkc import chebyshev
-from skneuralde.solvers.spectrum import Spectrum
+from skneuralde.solvers.methods.rosenbrock.krylov import minimal_residual
+from skneuralde.solvers.methods.stabilized.rkc import chebyshev
+from skneuralde.solvers.methods.stabilized.spectral_radius import Spectrum
 from tests.convergence import equation_of
 
 

@@ -179,7 +179,7 @@ def as_on_another_device(monkeypatch):
     """Makes the CPU be treated as a device that must not be asked in every step."""
     for module in ("brownian", "nodes", "table"):
         monkeypatch.setattr(f"skneuralde.noise.{module}.waits_for_nothing", lambda device: False)
-    monkeypatch.setattr("skneuralde.solvers.loop.check_interval", lambda device: 8)
+    monkeypatch.setattr("skneuralde.solvers.stepping.loop.check_interval", lambda device: 8)
 
 
 SPIRAL = torch.tensor([[-0.1, 2.0], [-2.0, -0.1]], dtype=torch.float64)

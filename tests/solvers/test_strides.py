@@ -2,13 +2,13 @@ import pytest
 import torch
 
 from skneuralde.noise import Brownian
-from skneuralde.solvers.strides import Dyadic, Free, snap
+from skneuralde.solvers.stepping.step_alignment import DyadicAlignment, FreeSteps, snap
 from tests.stubs import times
 
 
 def dyadic(stops, n=1, furthest=4.0):
     noise = Brownian(0, torch.arange(n), torch.zeros(n, dtype=torch.int64), 1, cell=0.5)
-    return Dyadic(noise, stops, furthest=furthest, table=True, area=True, dtype=torch.float32)
+    return DyadicAlignment(noise, stops, furthest=furthest, table=True, area=True, dtype=torch.float32)
 
 
 def target(strides, elapsed, proposal):
@@ -89,9 +89,9 @@ def test_noise_is_that_of_the_cells_and_in_the_states_dtype():
 
 def test_without_noise_steps_are_free():
     one = times(1.0)[:, None]
-    assert Free().target(torch.arange(1), 0 * one, 0.3 * one, one).item() == 0.3
-    assert Free().target(torch.arange(1), 0.9 * one, 0.3 * one, one).item() == 1.0
-    assert Free().noise(torch.arange(1), 0 * one, one) is None
+    assert FreeSteps().target(torch.arange(1), 0 * one, 0.3 * one, one).item() == 0.3
+    assert FreeSteps().target(torch.arange(1), 0.9 * one, 0.3 * one, one).item() == 1.0
+    assert FreeSteps().noise(torch.arange(1), 0 * one, one) is None
 
 
 def test_rounding_is_taken_off_regular_times():

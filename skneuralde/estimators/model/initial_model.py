@@ -1,0 +1,121 @@
+"""The model that fit starts from: initial states and observation noise around an equation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from skneuralde.data import Panel, Roles
+from skneuralde.data.timeline import complete, first_position, previous
+from skneuralde.estimators.config.setup import Setup
+from skneuralde.estimators.model.coefficients import TermFactory
+from skneuralde.estimators.rows.objectives import TRANSITION_LOSSES
+from skneuralde.inference import Model
+from skneuralde.problems import Problem
+
+#: Panels with at least so many series are split by series for validation, smaller ones by time; and tell how much their
+#: initial states differ.
+MANY_SERIES = 10
+
+
+def build_model(
+    factory: TermFactory, problem: Problem, panel: Panel, roles: Roles, setup: Setup, observation_noise: Any
+) -> Model:
+    """The model before training: initial states and observation noise around the problem."""
+    if setup.is_hidden:
+        return _build_hidden(factory, problem, panel, observation_noise)
+    encoder = states = noise_std = None
+    location, scale = factory.scales.state
+    if roles.initial_state == "context" or (roles.layout == "table" and roles.initial_state == "learn"):
+        # A table's learned state is one for all rows: a network that sees nothing.
+        sees = ("context",) if roles.initial_state == "context" else ()
+        encoder = factory.term([location, "mlp"], "initial_state", shape=(factory.dim,), scale=scale, sees=sees)
+    elif roles.initial_state == "learn":
+        first = first_position(panel, complete(panel))
+        start = np.where((first >= 0)[:, None], panel.values[np.maximum(first, 0)], location)
+        states = factory.tensor(start)
+    learn_noise = isinstance(observation_noise, str)
+    if roles.layout == "table" and setup.loss in TRANSITION_LOSSES and observation_noise != "none":
+        noise_std = factory.tensor(0.5 * scale if learn_noise else _noise_std(observation_noise, len(scale)))
+    return Model(
+        problem,
+        encoder=encoder,
+        states=states,
+        unit=factory.tensor(scale),
+        noise_std=noise_std,
+        learn_noise=learn_noise,
+    )
+
+
+def _build_hidden(factory: TermFactory, problem: Problem, panel: Panel, observation_noise: Any) -> Model:
+    """A model whose state is seen in part or through noise."""
+    noise_std = _hidden_noise(panel, observation_noise)
+    location, scale = factory.scales.state
+    return Model(
+        problem,
+        noise_std=None if noise_std is None else factory.tensor(noise_std),
+        learn_noise=isinstance(observation_noise, str),
+        observation=factory.observation,
+        unit=factory.tensor(scale),
+        prior_mean=factory.tensor(location),
+        prior_std=factory.tensor(scale),
+        learn_prior_std=panel.n_series >= MANY_SERIES,
+    )
+
+
+def _hidden_noise(panel: Panel, observation_noise: Any) -> np.ndarray | None:
+    """Standard deviations of the observation noise that training starts from; None without any."""
+    if not isinstance(observation_noise, str):
+        return _noise_std(observation_noise, panel.values.shape[1])
+    return _first_noise(panel) if observation_noise == "learn" else None
+
+
+def renew_observations(model: Model, panel: Panel, before: Setup, setup: Setup, observation_noise: Any) -> None:
+    """Take the observation noise that is asked for now into a hidden model that goes on; what was learned stays.
+
+    Raises
+    ------
+    ValueError
+        When the state, or whether it is hidden, is not what it was.
+    """
+    kinds = [(s.is_hidden, s.n_states, s.components) for s in (before, setup)]
+    if kinds[0] != kinds[1]:
+        raise ValueError(
+            "warm_start=True goes on with the states of the fit before: n_states, observation and whether there is "
+            "observation_noise must stay as they were. Use warm_start=False."
+        )
+    if not setup.is_hidden:
+        return
+    learned = isinstance(observation_noise, str) and observation_noise == "learn"
+    if learned and model.log_noise is not None:
+        model.log_noise.requires_grad_(True)
+        return
+    std = _hidden_noise(panel, observation_noise)
+    log_noise = None if std is None else setup.tensor(std).log()
+    model.log_noise = None if log_noise is None else torch.nn.Parameter(log_noise, requires_grad=learned)
+
+
+def _noise_std(given: Any, n_outputs: int) -> np.ndarray:
+    """Standard deviations of the observation noise as the caller gave them, ``(n_outputs,)``."""
+    std = np.asarray(given, dtype=np.float64)
+    if std.shape not in ((), (n_outputs,)) or not (np.isfinite(std) & (std > 0)).all():
+        raise ValueError(
+            "observation_noise must be 'auto', 'none', 'learn', or positive standard deviations, one or one for each "
+            f"of the {n_outputs} columns of y, got {given!r}."
+        )
+    return np.broadcast_to(std, (n_outputs,)).copy()
+
+
+def _first_noise(panel: Panel) -> np.ndarray:
+    """Where learning the observation noise starts: half of what neighbouring observations differ by."""
+    sizes = []
+    for values in panel.values.T:
+        there = ~np.isnan(values)
+        before = previous(panel, there)
+        stop = np.flatnonzero(there & (before >= 0))
+        change = values[stop] - values[before[stop]]
+        spread = np.sqrt(np.mean(change**2)) if len(change) else 0.0
+        sizes.append(0.5 * spread or 0.1 * float(np.nanstd(values)) or 1.0)
+    return np.array(sizes)

@@ -1,0 +1,264 @@
+"""`NeuralSDERegressor`: a stochastic (or ordinary) differential equation learned from time series."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from skneuralde.estimators.base import BaseDifferentialEquation
+from skneuralde.estimators.model.coefficients import TermFactory
+from skneuralde.estimators.prediction.coefficient_functions import CoefficientFields
+from skneuralde.problems import Problem
+
+
+class NeuralSDERegressor(CoefficientFields, BaseDifferentialEquation):
+    """Learn du = f(t, u) dt + g(t, u) dW from time series.
+
+    A row of X asks for the state of a series at a time; y is what was observed there. Each coefficient may be known, a
+    network, a trainable module of your own, or a sum of these.
+
+    Parameters
+    ----------
+    drift, diffusion : "mlp", MLP, None, number, array, callable, torch.nn.Module or list of these, default="mlp"
+        The coefficients f and g, in y's units per ``time_unit``. ``"mlp"`` is a network of ``hidden_layer_sizes`` and
+        ``activation``; pass ``MLP()`` to search over ``drift__hidden_layer_sizes``. A callable or module takes ``(t,
+        u)``
+        or ``(t, u, c)`` with ``t (batch, 1)``, ``u (batch, dim)`` and ``c (batch, k)``, the context and control columns
+        in order. A module is copied and trained. A list is the sum of its elements. ``diffusion=None`` is a neural ODE.
+    hidden_layer_sizes : sequence of int, default=(50,)
+    activation : str, default="tanh"
+    noise : {"diagonal", "additive", "general"}, default="diagonal"
+        Every output its own noise; noise that does not depend on the state; correlated noise, g being a matrix.
+    calculus : {"ito", "stratonovich"}, default="ito"
+    time : "auto", "index", column name or position, default="auto"
+        Auto: a datetime-like index or index level; else the only datetime column; else the first column.
+    series : column or index level, or list of these, optional
+        What names the series. By default a MultiIndex's other levels; else there is one series.
+    controls : "auto" or list of columns, default="auto"
+        Inputs that vary over time. Auto: with a time index or ``series``, the columns that vary within a series.
+    control_interpolation : {"auto", "next", "linear", "previous"}, default="auto"
+        ``"next"``: a row's controls act over the interval that ends there. Auto: "next" for the loss "nll", else
+        "linear".
+    initial_state : {"auto", "first", "context", "learn"} or list of columns, default="auto"
+        Where a series starts: its first observation (auto), a network of its context (auto in a plain table), a learned
+        state per series; or columns that hold the state at time 0, each row then being a flow map.
+    origin : {"auto", "start", "last", "smooth"}, default="auto"
+        From where a row is predicted: its series' initial state, or the last observation before it; "smooth" given all
+        observations, those after it, too. Auto: "last" after the loss "nll".
+    inputs : sequence of {"time", "state", "context", "controls"}, default=("state", "context", "controls")
+        What the networks see. In a plain table they see the time as well.
+    time_unit : "auto" or length of time, default="auto"
+        One unit of model time, for datetimes. Auto: the largest of day, hour, minute and second not above the median
+        gap.
+    n_states : int, optional
+        Dimension of the state, if some of it is not observed; by default that of y.
+    observation : sequence of int, callable or torch.nn.Module, optional
+        What y shows of the state: the components with these indices (by default the first ones), or a function of
+        states ``(batch, n_states)`` that returns ``(batch, n_outputs)``.
+    observation_noise : {"auto", "none", "learn"}, number or array of shape (n_outputs,), default="auto"
+        Standard deviation of what y shows around that, in y's units. With noise, with ``n_states`` or ``observation``,
+        and wherever some outputs are missing, the loss "nll" and predictions filter. Auto: learned in plain tables,
+        none in series.
+    loss : {"auto", "nll", "least_squares", "crps", "energy", "moments", "mean", "path_mse"}, default="auto"
+        ``"nll"``: likelihood of each observation given the one before, without simulation (auto with noise and in plain
+        tables). ``"least_squares"``: of the whole curve (auto without noise). Of paths that are simulated from each
+        series' start: ``"crps"``, the fair continuous ranked probability score of each output at each time;
+        ``"energy"``, the fair energy score of each time together with the one before, or, where every series has a
+        single observation, the energy distance of the population at each time; ``"moments"``, mean and log variance
+        over series with common times, in standard errors; ``"mean"``, the mean against data that are means themselves;
+        ``"path_mse"``, the squared error of single paths, which rewards the absence of noise.
+    debiased : bool, default=True
+        For "mean" and "moments": multiply the residuals of two independent halves of the paths instead of squaring.
+    n_paths : "auto", int, sequence of int or callable, default="auto"
+        Simulated paths of each series for all losses but "nll" and "least_squares": constant, stages of equal length,
+        or a function of the epoch. ``"auto"`` starts with 16 and doubles them, up to 256 or what fits into memory,
+        whenever the noise of the gradient outweighs the gradient. L-BFGS, which keeps the noise, takes the most at
+        once.
+    n_predict_paths : int, default=1000
+        Simulated paths behind a prediction that no closed form gives.
+    solver : str, default="auto"
+        See `skneuralde.solvers.solver_names`. Auto: for simulated paths "sosri2", "sosra" with additive and "euler" or
+        "ees25" with general noise; to train "crps" and "energy" the same with fixed steps, to train "mean" and
+        "moments" "platen"; "tsit5" for curves without noise; local linearisation for the moments of "nll". A method for
+        ordinary equations propagates the moments of "nll".
+    rtol : float, default=1e-3
+        With noise, the divergence of the predictive density in nats: of the moments of "nll", and, as a local error of
+        ``sqrt(2 * rtol)`` standard deviations of y, of adaptive steps. Without noise, the relative tolerance.
+    atol : float, default=1e-6
+        Absolute tolerance, in standard deviations of y.
+    dt : float, optional
+        Step of fixed-step methods; by default a tenth of the median gap, a quarter for methods of weak order 2 or
+        strong order 1.5.
+    max_steps : int, default=100_000
+    optimizer : {"auto", "adam", "lbfgs"}, default="auto"
+        L-BFGS keeps the noise of simulated paths fixed. Auto: without simulation, L-BFGS for at most 64 parameters
+        and for "least_squares"; else Adam.
+    learning_rate_init : float, default=2e-3
+    max_iter : int, default=100
+        Epochs at most.
+    batch_size : int or "auto", default="auto"
+        Transitions, or series, per step; auto is 512.
+    tol : float, default=1e-4
+    n_iter_no_change : int, default=20
+        Training cools down, then stops, when the loss has not improved by ``tol`` for so many epochs.
+    early_stopping : bool, default=False
+        Hold out the last ``validation_fraction`` of time, or of the series where there are many, and keep the weights
+        that
+        do best there.
+    validation_fraction : float, default=0.1
+    warm_start : bool, default=False
+        Go on from the weights of the fit before; the equation must be the same.
+    uncertainty : {None, "laplace", "ensemble"}, default=None
+        Where `drift_field` and `diffusion_field` get their standard errors from. ``"laplace"``: the curvature of the
+        log likelihood at its maximum, for the loss "nll" and at most 64 parameters. ``"ensemble"``: fit trains
+        ``n_members`` more models, from seeds of their own on random weights of the data, which takes as many times
+        longer.
+    n_members : int, default=5
+    on_epoch : callable, optional
+        Called with an `EpochState` after each epoch; training stops when it returns True. It does not see the members
+        of an ensemble.
+    random_state : int, RandomState or None, default=None
+    verbose : bool, default=False
+    device : None, "auto", "cpu", "cuda" or "cuda:1", default=None
+
+    Attributes
+    ----------
+    problem_ : Problem
+        The learned equation, in y's units per ``time_unit_``; `solve` takes it.
+    drift_, diffusion_ : Term
+        Its coefficients, torch modules of ``(t, u, c)``.
+    loss_name_, loss_reason_ : str
+        What was minimised, and why.
+    loss_, best_loss_ : float
+    loss_curve_, validation_scores_ : list of float
+    n_iter_ : int
+    solver_stats_ : dict
+        What "auto" chose; ``n_paths`` is the number of paths at the end.
+    t_ref_, time_unit_
+        The datetime at model time 0 and the length of its unit.
+    series_ : list
+        Names of the series that have a state.
+    n_features_in_, feature_names_in_, n_outputs_, device_
+
+    See Also
+    --------
+    skneuralde.solve : Simulate an equation that is known.
+
+    Notes
+    -----
+    Moments are propagated by local linearisation [1]_; see `skneuralde.inference.moments`. The idea of learning parts
+    of
+    a stochastic equation and giving the rest is that of [2]_.
+
+    References
+    ----------
+    .. [1] I. Shoji and T. Ozaki, "Estimation for nonlinear stochastic differential equations by a local linearization
+       method", Stochastic Analysis and Applications 16 (1998).
+    .. [2] C. Rackauckas, "Neural Jump SDEs (Jump Diffusions) and Neural PDEs" (2019).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skneuralde import NeuralSDERegressor
+    >>> rng = np.random.default_rng(0)
+    >>> t = np.arange(200.0)
+    >>> y = np.zeros(200)
+    >>> for i in range(1, 200):
+    ...     y[i] = 0.8 * y[i - 1] + rng.normal(scale=0.1)
+    >>> model = NeuralSDERegressor(max_iter=20, random_state=0).fit(t[:, None], y)
+    >>> mean, std = model.predict(model.future(3), return_std=True)
+    >>> mean.shape, bool((std > 0).all())
+    ((3,), True)
+    """
+
+    _coefficients = ("drift", "diffusion")
+
+    def __init__(
+        self,
+        drift: Any = "mlp",
+        diffusion: Any = "mlp",
+        *,
+        hidden_layer_sizes: Any = (50,),
+        activation: str = "tanh",
+        noise: str = "diagonal",
+        calculus: str = "ito",
+        time: Any = "auto",
+        series: Any = None,
+        controls: Any = "auto",
+        control_interpolation: str = "auto",
+        initial_state: Any = "auto",
+        origin: str = "auto",
+        inputs: Any = ("state", "context", "controls"),
+        time_unit: Any = "auto",
+        n_states: int | None = None,
+        observation: Any = None,
+        observation_noise: Any = "auto",
+        loss: str = "auto",
+        debiased: bool = True,
+        n_paths: Any = "auto",
+        n_predict_paths: int = 1000,
+        solver: str = "auto",
+        rtol: float = 1e-3,
+        atol: float = 1e-6,
+        dt: float | None = None,
+        max_steps: int = 100_000,
+        optimizer: str = "auto",
+        learning_rate_init: float = 2e-3,
+        max_iter: int = 100,
+        batch_size: Any = "auto",
+        tol: float = 1e-4,
+        n_iter_no_change: int = 20,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        warm_start: bool = False,
+        uncertainty: str | None = None,
+        n_members: int = 5,
+        on_epoch: Any = None,
+        random_state: Any = None,
+        verbose: bool = False,
+        device: Any = None,
+    ):
+        self.drift = drift
+        self.diffusion = diffusion
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.noise = noise
+        self.calculus = calculus
+        self.time = time
+        self.series = series
+        self.controls = controls
+        self.control_interpolation = control_interpolation
+        self.initial_state = initial_state
+        self.origin = origin
+        self.inputs = inputs
+        self.time_unit = time_unit
+        self.n_states = n_states
+        self.observation = observation
+        self.observation_noise = observation_noise
+        self.loss = loss
+        self.debiased = debiased
+        self.n_paths = n_paths
+        self.n_predict_paths = n_predict_paths
+        self.solver = solver
+        self.rtol = rtol
+        self.atol = atol
+        self.dt = dt
+        self.max_steps = max_steps
+        self.optimizer = optimizer
+        self.learning_rate_init = learning_rate_init
+        self.max_iter = max_iter
+        self.batch_size = batch_size
+        self.tol = tol
+        self.n_iter_no_change = n_iter_no_change
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.warm_start = warm_start
+        self.uncertainty = uncertainty
+        self.n_members = n_members
+        self.on_epoch = on_epoch
+        self.random_state = random_state
+        self.verbose = verbose
+        self.device = device
+
+    def _build_problem(self, factory: TermFactory) -> Problem:
+        drift, diffusion = factory.diffusive(self.drift, self.diffusion, self.noise)
+        return factory.try_out(Problem(drift, diffusion, noise=self.noise, calculus=self.calculus))

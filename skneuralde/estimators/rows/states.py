@@ -1,0 +1,217 @@
+"""What observations say of the state: known exactly, or filtered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from skneuralde.data.inpaint import fill_fields
+from skneuralde.data.panel import Panel
+from skneuralde.data.positions import where
+from skneuralde.data.timeline import complete, first_position, following, previous
+from skneuralde.estimators.config.setup import Setup
+from skneuralde.inference import (
+    Chains,
+    Gaussian,
+    JumpSplitting,
+    LocalLinearisation,
+    Model,
+    Propagator,
+    Record,
+    RecordedTransitions,
+    infer,
+    settle,
+    smooth,
+    smooth_between,
+    start_of,
+)
+from skneuralde.losses import Calibration
+
+
+@dataclass(frozen=True)
+class States:
+    """The state at the positions of a panel, given all that was observed up to there.
+
+    Attributes
+    ----------
+    known : bool array of shape (n,)
+        Where something was observed, so that it can be where a transition starts.
+    mean : ndarray of shape (n, n_states)
+    cov : ndarray of shape (n, n_states, n_states) or None
+        None where states are known exactly.
+    """
+
+    known: np.ndarray
+    mean: np.ndarray
+    cov: np.ndarray | None
+
+
+def observed(panel: Panel) -> np.ndarray:
+    """Which positions have at least one of their values, ``(n,)``."""
+    return ~np.isnan(panel.values).all(axis=1)
+
+
+def filters(panel: Panel, setup: Setup) -> bool:
+    """Whether observations leave the state uncertain, so that transitions alone do not use all of them."""
+    if setup.layout != "series" or setup.loss != "nll" or setup.jumps:
+        return False
+    return setup.is_hidden or bool((observed(panel) & ~complete(panel)).any())
+
+
+def origin_positions(panel: Panel, setup: Setup) -> np.ndarray:
+    """Each series' first position from which it can start, -1 where there is none, ``(n_series,)``.
+
+    A state that is not hidden starts where each of its components was observed, those of a field at some point.
+    """
+    if setup.is_hidden:
+        return first_position(panel, observed(panel))
+    seen = ~np.isnan(panel.values).reshape(len(panel.times), setup.n_points, -1)
+    return first_position(panel, seen.any(axis=1).all(axis=1))
+
+
+def starts_of_chains(panel: Panel, setup: Setup) -> np.ndarray:
+    """Where nothing before matters: at a complete observation of the state itself, else at a series' first one."""
+    if not setup.is_hidden:
+        return complete(panel)
+    starts = np.zeros(len(panel.times), dtype=bool)
+    first = origin_positions(panel, setup)
+    starts[first[first >= 0]] = True
+    return starts
+
+
+def chains_of(panel: Panel, setup: Setup, wanted: np.ndarray | None = None) -> tuple[np.ndarray, Chains]:
+    """All observations as chains; those of the series whose positions are ``wanted`` (n,), if that is given.
+
+    Returns
+    -------
+    stop : int array of shape (n,)
+        The position of each transition's end.
+    chains : Chains
+    """
+    before, start = previous(panel, observed(panel)), previous(panel, starts_of_chains(panel, setup))
+    stop = where(observed(panel) & (start >= 0) & (True if wanted is None else wanted))
+    origin, chain = np.unique(start[stop], return_inverse=True)
+    step = np.arange(len(stop)) - np.searchsorted(chain, np.arange(len(origin)))[chain]
+    values = setup.tensor(panel.values)
+    first = values[setup.index(origin)]
+    transitions = transitions_between(panel, before[stop], stop, setup, _guess(panel, setup)).all()
+    chains = Chains(
+        transitions,
+        values[setup.index(stop)],
+        setup.index(chain),
+        setup.index(step),
+        None if setup.is_hidden else first,
+        first,
+    )
+    return stop, chains
+
+
+def transitions_between(
+    panel: Panel, start: np.ndarray, stop: np.ndarray, setup: Setup, states: States
+) -> RecordedTransitions:
+    """The transitions between positions of the same series."""
+    record = Record(
+        setup.times(panel.times),
+        setup.tensor(states.mean),
+        setup.tensor(panel.context),
+        setup.tensor(panel.controls),
+        setup.interpolation,
+        None if states.cov is None else setup.tensor(states.cov),
+    )
+    return RecordedTransitions(record, setup.rows(start), setup.rows(stop))
+
+
+def _guess(panel: Panel, setup: Setup) -> States:
+    """States to start from: what was last observed of each component, 0 where that is nothing."""
+    mean = np.zeros((len(panel.times), setup.n_states))
+    if setup.components is not None:
+        for column, component in enumerate(setup.components):
+            there = ~np.isnan(panel.values[:, column])
+            last = np.where(there, np.arange(len(there)), previous(panel, there))
+            mean[:, component] = np.where(last >= 0, panel.values[last, column], 0.0)
+    return States(np.ones(len(mean), dtype=bool), mean, None)
+
+
+@torch.no_grad()
+def infer_states(model: Model, panel: Panel, setup: Setup, asked: np.ndarray) -> States:
+    """The state at every observation of the series at the positions ``asked``, given those up to there."""
+    if setup.grid:
+        filled = fill_fields(panel, setup.grid)
+        return States(~np.isnan(filled).any(axis=1), filled, None)
+    if not filters(panel, setup):
+        return States(complete(panel), panel.values, None)
+    wanted = np.isin(panel.series_of, panel.series_of[asked])
+    stop, chains = chains_of(panel, setup, wanted)
+    starts = np.flatnonzero(starts_of_chains(panel, setup) & wanted)
+    mean = np.full((len(panel.times), setup.n_states), np.nan)
+    cov = np.full((len(panel.times), setup.n_states, setup.n_states), np.nan)
+    if len(stop):
+        filtered = infer(model, chains).filtered
+        mean[stop], cov[stop] = filtered.mean.cpu().numpy(), filtered.cov.cpu().numpy()
+    first = setup.tensor(panel.values[starts])
+    state = start_of(model, None if setup.is_hidden else first, first)
+    mean[starts], cov[starts] = state.mean.cpu().numpy(), state.cov.cpu().numpy()
+    return States(~np.isnan(mean[:, 0]), mean, cov)
+
+
+def smoothed_moments(
+    model: Model, panel: Panel, asked: np.ndarray, setup: Setup, filtered: States
+) -> tuple[np.ndarray, Gaussian]:
+    """The states at those of the positions ``asked`` that lie between observations of their series, or on one.
+
+    Returns
+    -------
+    rows : int array of shape (n,)
+        Which of ``asked``.
+    states : Gaussian
+        Given all observations.
+    """
+    stop, chains = chains_of(panel, setup, np.isin(panel.series_of, panel.series_of[asked]))
+    there = observed(panel)
+    mean, cov = np.zeros_like(filtered.mean), np.zeros((len(panel.times), setup.n_states, setup.n_states))
+    known = filtered.known
+    mean[known] = filtered.mean[known]
+    if filtered.cov is not None:
+        cov[known] = filtered.cov[known]
+    if len(stop):
+        starts, ends = smooth(model, chains, infer(model, chains))
+        # A chain's end, where another one starts, is known exactly: the order does not matter.
+        mean[stop], cov[stop] = ends.mean.cpu().numpy(), ends.cov.cpu().numpy()
+        if setup.is_hidden:
+            origin = np.flatnonzero(starts_of_chains(panel, setup))
+            origin = origin[np.isin(origin, previous(panel, starts_of_chains(panel, setup))[stop])]
+            mean[origin], cov[origin] = starts.mean.cpu().numpy(), starts.cov.cpu().numpy()
+    before = previous(panel, known)
+    after = following(panel, there & (before >= 0))
+    on = known[asked]
+    between = ~on & (before[asked] >= 0) & (after[asked] >= 0)
+    state = Gaussian(setup.tensor(mean[asked[on]]), setup.tensor(cov[asked[on]]))
+    here = asked[between]
+    if not len(here):
+        return np.flatnonzero(on), state
+    full = filtered.cov if filtered.cov is not None else np.zeros_like(cov)
+    begin = States(known, filtered.mean, full)
+    inside = smooth_between(
+        model,
+        transitions_between(panel, before[here], here, setup, begin).all(),
+        transitions_between(panel, here, after[here], setup, States(known, mean, full)).all(),
+        Gaussian(setup.tensor(mean[after[here]]), setup.tensor(cov[after[here]])),
+    )
+    rows = np.concatenate([np.flatnonzero(on), np.flatnonzero(between)])
+    return rows, Gaussian(torch.cat([state.mean, inside.mean]), torch.cat([state.cov, inside.cov]))
+
+
+def filter_calibration(chains: Chains, setup: Setup) -> Calibration:
+    """How a propagator for these chains is found for the present weights of a model: at the states that it infers."""
+
+    def calibrate(model: Model) -> Propagator | JumpSplitting:
+        if setup.methods.moments is not None:
+            return setup.calibration(chains.transitions)(model)
+        if model.propagator is None:
+            model.propagator = LocalLinearisation()
+        begun = settle(model, chains)
+        return setup.calibration(replace(chains.transitions, state=begun.mean, cov=begun.cov))(model)
+
+    return calibrate

@@ -1,0 +1,73 @@
+"""How many jumps, and at how many times, the law of a transition must tell apart to meet a tolerance."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import torch
+
+from skneuralde.inference.distributions.mixture import Mixture
+from skneuralde.inference.jumps.quadrature import normal_rule
+from skneuralde.inference.jumps.splitting import JumpSplitting
+from skneuralde.inference.model import Model
+from skneuralde.inference.moments.local_linearisation import Propagator
+from skneuralde.inference.transitions.segments import Transitions
+
+#: Numbers of jumps that may be told apart, and how likely more than that may be, in units of the tolerance.
+_MOST, _TAIL = (2, 3, 4, 6, 8), 0.1
+#: Times of a jump, in each segment, at most.
+_MOST_NODES = 16
+
+
+@torch.no_grad()
+def calibrate_jumps(model: Model, transitions: Transitions, flow: Propagator, *, rtol: float) -> JumpSplitting:
+    """The cheapest splitting at which the predictive densities are exact to ``rtol``.
+
+    Enough numbers of jumps are told apart when more jumps have a probability of a tenth of ``rtol``; jumps at enough
+    times when twice as many change the densities by a divergence of less than ``rtol`` nats, in the mean over
+    the transitions.
+
+    Returns
+    -------
+    JumpSplitting
+        The finest that is tried when even that misses the tolerance.
+    """
+    chosen = JumpSplitting(flow, most=_MOST[0])
+    if not len(transitions):
+        return chosen
+    for most in _MOST:
+        chosen = replace(chosen, most=most)
+        further = _law(model, transitions, replace(chosen, most=most + 1))
+        if float(further.weight[-1].mean()) <= _TAIL * rtol:
+            break
+    coarse = _law(model, transitions, chosen)
+    while chosen.nodes < _MOST_NODES:
+        finer = replace(chosen, nodes=2 * chosen.nodes)
+        fine = _law(model, transitions, finer)
+        if divergence(fine, coarse) <= rtol:
+            break
+        chosen, coarse = finer, fine
+    return chosen
+
+
+def _law(model: Model, transitions: Transitions, splitting: JumpSplitting) -> Mixture:
+    return splitting.law(model.problem, transitions).observed(model.observed)
+
+
+def divergence(of: Mixture, other: Mixture) -> float:
+    """Mean Kullback-Leibler divergence of one mixture from another, in nats.
+
+    With r the log ratio, the mean of r + exp(-r) - 1, of which no value is negative. The mean over each normal
+    component is taken by `normal_rule`.
+    """
+    nodes, weights = normal_rule(of.means.shape[-1], of.means)
+    factors = torch.linalg.cholesky_ex(of.covs)[0]
+    total = torch.zeros_like(of.log_weight[0])
+    for share, mean, factor in zip(of.weight, of.means, factors, strict=True):
+        for node, weight in zip(nodes, weights, strict=True):
+            point = mean + factor @ node
+            ratio = of.log_density(point) - other.log_density(point)
+            total += share * weight * (ratio + torch.expm1(-ratio))
+    mean = float(total.mean())
+    return mean if math.isfinite(mean) else math.inf

@@ -1,0 +1,114 @@
+"""Transitions between the rows of a record, which are copied a batch at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from skneuralde.inference.transitions.segments import Transitions
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """Rows of a tensor in an order of their own, copied only when they are asked for."""
+
+    source: Tensor
+    rows: Tensor
+
+    def index_select(self, dim: int, items: Tensor) -> Tensor:
+        """As of a tensor."""
+        return self.source.index_select(dim, self.rows.index_select(dim, items))
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is known of many series, flat: the rows of each follow each other in time.
+
+    Attributes
+    ----------
+    times : float64 Tensor of shape (n,)
+    state : Tensor of shape (n, dim)
+        Where transitions that start at a row start.
+    context : Tensor of shape (n, p)
+    controls : Tensor of shape (n, q)
+    interpolation : {"next", "previous", "linear"}
+        How controls act between rows.
+    cov : Tensor of shape (n, dim, dim) or None
+        Covariance of the states; None where they are known exactly.
+    """
+
+    times: Tensor
+    state: Tensor
+    context: Tensor
+    controls: Tensor
+    interpolation: str
+    cov: Tensor | None = None
+
+    def inputs(self, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+        """The inputs at both ends of the ways between neighbouring rows; the same tensor where they are constant."""
+        context = self.context.index_select(0, right)
+        if not self.controls.shape[1]:
+            return context, context
+        begin = torch.cat([context, self.controls.index_select(0, right if self.interpolation == "next" else left)], 1)
+        if self.interpolation != "linear":
+            return begin, begin
+        return begin, torch.cat([context, self.controls.index_select(0, right)], 1)
+
+
+@dataclass(frozen=True)
+class RecordedTransitions:
+    """The transitions between rows of a record.
+
+    Without controls a transition is one segment; with controls it has a knot at every row in between.
+
+    Attributes
+    ----------
+    record : Record
+    start, stop : int Tensor of shape (n,)
+        Rows of the same series, ``stop`` after ``start``.
+    """
+
+    record: Record
+    start: Tensor
+    stop: Tensor
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+    @property
+    def device(self) -> torch.device:
+        """Where everything is."""
+        return self.start.device
+
+    @cached_property
+    def is_direct(self) -> bool:
+        """Whether every transition is a single segment."""
+        return not self.record.controls.shape[1] or bool((self.stop - self.start == 1).all())
+
+    def select(self, items: Tensor) -> Transitions:
+        """The transitions at these positions, in this order."""
+        record, start, stop = self.record, self.start.index_select(0, items), self.stop.index_select(0, items)
+        if self.is_direct:
+            offsets, left, right = torch.arange(len(items) + 1, device=items.device), start, stop
+        else:
+            counts = (stop - start).long()
+            offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+            within = torch.arange(int(offsets[-1]), device=items.device) - offsets[:-1].repeat_interleave(counts)
+            left = start.repeat_interleave(counts) + within
+            right = left + 1
+        begin, end = record.times.index_select(0, left), record.times.index_select(0, right)
+        return Transitions(
+            record.state.index_select(0, start),
+            begin if self.is_direct else record.times.index_select(0, start),
+            offsets,
+            end - begin,
+            *record.inputs(left, right),
+            None if record.cov is None else record.cov.index_select(0, start),
+        )
+
+    def all(self) -> Transitions:
+        """Every transition."""
+        return self.select(torch.arange(len(self), device=self.device))

@@ -1,0 +1,152 @@
+"""Methods of the package torchdiffeq, as ``torchdiffeq:dopri8``, ``torchdiffeq:rk4``, ..."""
+
+from __future__ import annotations
+
+import torch
+import torchdiffeq
+from torch import Tensor
+
+from skneuralde.solvers.adapters.base import BackendStepper, StepRun
+from skneuralde.solvers.core.stepper import Solver, Stats, Status, Task, Trajectory
+
+# The Adams methods are not among them: of order up to twelve, they are unstable at the steps that users take.
+_FIXED = {"euler": 1, "midpoint": 2, "heun2": 2, "heun3": 3, "rk4": 4}
+_ADAPTIVE = {"adaptive_heun": 2, "fehlberg2": 2, "bosh3": 3, "dopri5": 5, "dopri8": 8}
+_REFERENCE = "Chen (2018), torchdiffeq"
+
+
+class TorchDiffEqFixed(BackendStepper):
+    """A fixed-step method of torchdiffeq, on our mesh, which stops at every time wanted.
+
+    References
+    ----------
+    .. [1] R. T. Q. Chen, *torchdiffeq*, 2018, https://github.com/rtqichen/torchdiffeq.
+    """
+
+    reference = _REFERENCE
+
+    def __init__(self, method: str):
+        self.method = method
+        self.name = f"torchdiffeq:{method}"
+        self.order = _FIXED[method]
+
+    def run(self, stretch: StepRun, u: Tensor, memory: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        def right_hand_side(s: Tensor, u: Tensor) -> Tensor:
+            return stretch.h * stretch.rhs.drift(stretch.time_point(s), u)
+
+        s = torch.arange(stretch.n_steps + 1, dtype=torch.float64, device=u.device)
+        return torchdiffeq.odeint(right_hand_side, u, s, method=self.method)[1:], None
+
+
+class TorchDiffEqAdaptive(Solver):
+    """An adaptive method of torchdiffeq.
+
+    Its step is shared by the whole batch and shortened to end on every time wanted, since the package's interpolation
+    is less accurate than its best methods: so, within the tolerance, the solution of one path depends on the others and
+    on the times wanted. Every path meets the tolerance.
+
+    References
+    ----------
+    .. [1] R. T. Q. Chen, *torchdiffeq*, 2018, https://github.com/rtqichen/torchdiffeq.
+    """
+
+    adaptive = True
+    reference = _REFERENCE
+
+    def __init__(self, method: str):
+        self.method = method
+        self.name = f"torchdiffeq:{method}"
+        self.order = _ADAPTIVE[method]
+
+    def solve(self, task: Task) -> Trajectory:
+        """Solve in a time that runs from 0 to 1 along every path, so that all paths end together."""
+        batch = len(task.u0)
+        is_wanted = task.elapsed.isfinite()
+        length = torch.where(is_wanted, task.elapsed, 0.0).amax(1, keepdim=True)
+        share = torch.where(is_wanted, task.elapsed / torch.where(length > 0, length, 1.0), 0.0)
+        saves = share.unique()
+        run = _Run(task, length)
+        values = task.u0[None]
+        if len(saves) > 1:
+            values = self._integrate(task, run, saves, float(length.max()))
+        path = torch.arange(batch, device=share.device)[:, None]
+        found = torch.searchsorted(saves, share).expand(batch, -1)
+        failed = found >= len(values)
+        values = values[found.clamp_max(len(values) - 1), path]
+        values = torch.where((failed | ~is_wanted)[..., None], torch.nan, values)
+        counts = torch.full((batch,), 1, dtype=torch.int64, device=share.device)
+        end = (task.start + task.direction * length * run.reached)[:, 0].expand(batch)
+        stats = Stats(
+            counts * run.accepted,
+            counts * (run.tried - run.accepted),
+            (length[:, 0] * run.smallest).expand(batch),
+            task.rhs.counter.drift,
+            task.rhs.counter.diffusion,
+        )
+        return Trajectory(values, counts * int(run.status), end, stats)
+
+    def _integrate(self, task: Task, run: _Run, saves: Tensor, longest: float) -> Tensor:
+        """States at the saves, (n_saves, batch, dim); the first alone if that failed."""
+        options: dict[str, object] = {"norm": _largest_norm, "step_t": saves[1:]}
+        if task.dt is not None:
+            options["first_step"] = task.dt / longest
+        try:
+            states = torchdiffeq.odeint(
+                run, task.u0, saves, rtol=task.rtol, atol=task.atol, method=self.method, options=options
+            )
+        except _Stopped as stopped:
+            run.status = stopped.status
+            return task.u0[None]
+        run.reached = 1.0
+        return states
+
+
+class _Stopped(Exception):
+    """Ends a run that would not end well."""
+
+    def __init__(self, status: Status):
+        self.status = status
+
+
+class _Run:
+    """The equation as torchdiffeq wants it, with the counts and bounds that its callbacks allow."""
+
+    def __init__(self, task: Task, length: Tensor):
+        self.task = task
+        self.step = task.direction * length
+        self.scale = self.step.to(task.u0.dtype)
+        self.tried = self.accepted = 0
+        self.reached = 0.0
+        self.smallest = float("inf")
+        self.status = Status.SUCCESS
+
+    def __call__(self, s: Tensor, u: Tensor) -> Tensor:
+        rhs, t = self.task.rhs, self.task.start + self.step * s
+        return self.scale * rhs.drift(rhs.at(t.expand(len(u), 1), u.dtype), u)
+
+    def callback_step(self, s: Tensor, u: Tensor, ds: Tensor) -> None:
+        """Look at a step that is about to be tried."""
+        start, step = s.item(), ds.item()
+        self.reached = start
+        if self.tried == self.task.max_steps:
+            raise _Stopped(Status.MAX_STEPS)
+        if not bool(u.isfinite().all()):
+            raise _Stopped(Status.NON_FINITE)
+        if not start + step > start:
+            raise _Stopped(Status.STEP_TOO_SMALL if step > 0 else Status.NON_FINITE)
+        self.tried += 1
+        self.smallest = min(self.smallest, step)
+
+    def callback_accept_step(self, s: Tensor, u: Tensor, ds: Tensor) -> None:
+        """Count a step that was good enough."""
+        self.accepted += 1
+
+
+def _largest_norm(error: Tensor) -> Tensor:
+    """The worst path's root mean square."""
+    return error.square().mean(-1).sqrt().max() if error.ndim else error.abs()
+
+
+def torchdiffeq_solvers() -> list[Solver]:
+    """One solver per method."""
+    return [*map(TorchDiffEqFixed, _FIXED), *map(TorchDiffEqAdaptive, _ADAPTIVE)]

@@ -1,0 +1,149 @@
+"""Methods of the package torchsde, as ``torchsde:euler``, ``torchsde:srk``, ..."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torchsde
+from torch import Tensor
+
+from skneuralde.solvers.adapters.base import BackendStepper, StepRun
+from skneuralde.solvers.core.right_hand_side import RightHandSide
+
+
+class _Facts(NamedTuple):
+    """What the package says of a method."""
+
+    calculus: tuple[str, ...]
+    noise_kinds: tuple[str, ...]
+    strong_order: float
+    weak_order: float
+    levy_area: str | None = None
+
+
+_ANY = ("diagonal", "additive", "general")
+_COMMUTING = ("diagonal", "additive")
+# "log_ode" is not among them: it needs the full Levy area, which our noise does not know.
+_METHODS = {
+    "euler": _Facts(("ito",), _ANY, 0.5, 1.0),
+    "milstein": _Facts(("ito", "stratonovich"), _COMMUTING, 1.0, 1.0),
+    "srk": _Facts(("ito",), _COMMUTING, 1.5, 1.5, "space-time"),
+    "midpoint": _Facts(("stratonovich",), _ANY, 0.5, 1.0),
+    "heun": _Facts(("stratonovich",), _ANY, 0.5, 1.0),
+    "euler_heun": _Facts(("stratonovich",), _ANY, 0.5, 1.0),
+    "reversible_heun": _Facts(("stratonovich",), _ANY, 0.5, 1.0),
+}
+
+
+class TorchSDE(BackendStepper):
+    """A fixed-step method of torchsde, on our mesh and with our noise.
+
+    The mesh stops at every time wanted, so that nothing is interpolated, and the noise is that of the keys, so that
+    neither torch's nor numpy's global random state is asked.
+
+    References
+    ----------
+    .. [1] X. Li, T.-K. L. Wong, R. T. Q. Chen and D. Duvenaud, "Scalable gradients for stochastic differential
+       equations", AISTATS 2020.
+    """
+
+    reference = "Li et al. (2020), torchsde"
+
+    def __init__(self, method: str):
+        facts = _METHODS[method]
+        self.method = method
+        self.name = f"torchsde:{method}"
+        self.calculus, self.noise_kinds = facts.calculus, facts.noise_kinds
+        self.strong_order, self.weak_order, self.levy_area = facts.strong_order, facts.weak_order, facts.levy_area
+
+    def resume(self, rhs: RightHandSide, t: Tensor, u: Tensor) -> Tensor:
+        """Both copies of the state start from the same."""
+        return u
+
+    def run(self, stretch: StepRun, u: Tensor, memory: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Call torchsde once; the reversible method remembers its second copy of the state."""
+        problem = stretch.rhs.problem
+        calculus = problem.calculus if problem.calculus in self.calculus else self.calculus[0]
+        sde = _SDE(stretch, problem.noise, calculus)
+        s = torch.arange(stretch.n_steps + 1, dtype=u.dtype, device=u.device)
+        states, last = torchsde.sdeint(
+            sde,
+            u,
+            s,
+            bm=_UnitNoise(stretch),
+            method=self.method,
+            dt=1.0,
+            extra=True,
+            extra_solver_state=None if memory is None else (*sde.f_and_g(s[0], memory), memory),
+        )
+        memory = last[-1] if last else None
+        # Milstein's method differentiates g by autograd, which leaves a graph behind even where nobody wants one.
+        if not (torch.is_grad_enabled() and any(x.requires_grad for x in (u, *sde.f_and_g(s[0], u)))):
+            states = states.detach()
+        return states[1:], memory
+
+
+class _SDE:
+    """The equation of a stretch as torchsde wants it."""
+
+    def __init__(self, stretch: StepRun, noise_type: str, sde_type: str):
+        self.stretch, self.noise_type, self.sde_type = stretch, noise_type, sde_type
+        self.spread = stretch.h**0.5
+
+    def f(self, s: Tensor, u: Tensor) -> Tensor:
+        return self.stretch.h * self.stretch.rhs.drift(self.stretch.time_point(s), u)
+
+    def g(self, s: Tensor, u: Tensor) -> Tensor:
+        return self._spread(self.stretch.rhs.diffusion(self.stretch.time_point(s), u))
+
+    def f_and_g(self, s: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+        f, g = self.stretch.rhs.coefficients(self.stretch.time_point(s), u)
+        assert g is not None
+        return self.stretch.h * f, self._spread(g)
+
+    def _spread(self, g: Tensor) -> Tensor:
+        if self.noise_type != "diagonal" and g.ndim == 2:
+            g = torch.diag_embed(g)
+        spread = self.spread
+        return g * (spread[..., None] if g.ndim == 3 and isinstance(spread, Tensor) else spread)
+
+
+class _UnitNoise(torchsde.BaseBrownian):
+    """The stretch's noise, scaled to steps of length one."""
+
+    levy_area_approximation = "space-time"
+
+    def __init__(self, stretch: StepRun):
+        self.noise = stretch.noise
+        self.scale = stretch.h**-0.5
+
+    def __call__(
+        self, ta: Tensor, tb: Tensor, return_U: bool = False, return_A: bool = False
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        w, area = self.noise[round(float(ta))]
+        if not return_U:
+            return self.scale * w
+        assert area is not None
+        # The integral of the path over the step.
+        return self.scale * w, self.scale * (0.5 * w + area)
+
+    def __repr__(self) -> str:
+        return f"noise of {len(self.noise)} steps"
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.noise[0].w.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.noise[0].w.device
+
+    @property
+    def shape(self) -> torch.Size:
+        return self.noise[0].w.shape
+
+
+def torchsde_solvers() -> list[TorchSDE]:
+    """One solver per method."""
+    return [TorchSDE(method) for method in _METHODS]

@@ -1,0 +1,218 @@
+"""From what the user gives for an equation to a flat batch of paths, and back."""
+
+from __future__ import annotations
+
+import math
+import numbers
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from skneuralde.noise import Brownian, Clocks
+from skneuralde.problems import Problem
+from skneuralde.solvers.integrate import check_numbers
+from skneuralde.solvers.rate_gradient import SolveRequest
+from skneuralde.solvers.registry import choose_solver, get_solver
+
+#: Cells of the noise between two times that follow each other.
+_MOST_CELLS_PER_GAP = 256
+
+
+@dataclass(frozen=True)
+class BatchLayout:
+    """A flat batch of paths, and how it is laid out.
+
+    Attributes
+    ----------
+    simulation : SolveRequest
+        Of ``copies`` paths per initial state, all initial states of a copy after each other.
+    times : float64 Tensor of shape (n_times,) or (batch..., n_times)
+    n_paths, copies : int
+        Paths asked for, and solved: equations that are not random need one.
+    batch, state : torch.Size
+        Shape of the batch, and of one state.
+    """
+
+    simulation: SolveRequest
+    times: Tensor
+    n_paths: int
+    copies: int
+    batch: torch.Size
+    state: torch.Size
+
+    @property
+    def state_ndim(self) -> int:
+        """Number of axes of one state."""
+        return len(self.state)
+
+    def shaped(self, x: Tensor) -> Tensor:
+        """From rows of the flat batch to (n_paths, batch..., ...)."""
+        shape = *self.batch, *x.shape[1:]
+        return x.reshape(self.copies, *shape).expand(self.n_paths, *shape)
+
+    def states(self, values: Tensor) -> Tensor:
+        """From solutions (flat batch, n_times, dim) to (n_paths, batch..., n_times, state...)."""
+        return self.shaped(values.unflatten(-1, self.state))
+
+
+def to_batch(
+    problem: Problem,
+    y0: Any,
+    ts: Any,
+    *,
+    solver: str,
+    rtol: float | None,
+    atol: float,
+    dt: float | None,
+    n_paths: int,
+    random_state: int | np.random.RandomState | np.random.Generator | None,
+    context: Any,
+    device: str | torch.device | None,
+    dtype: torch.dtype | None,
+    max_steps: int,
+    gradient: str,
+    on_error: str,
+) -> BatchLayout:
+    """Check the arguments of `solve` and lay the paths out."""
+    method = get_solver(choose_solver(problem) if solver == "auto" else solver)
+    method.check(problem)
+    n_paths = _check_n_paths(n_paths)
+    u0 = _state(y0, problem, device, dtype)
+    check_numbers(method, u0.dtype, rtol, atol, dt, max_steps, gradient, on_error)
+    state_ndim = u0.ndim if problem.state_ndim is None else problem.state_ndim
+    batch, state = u0.shape[:-state_ndim], u0.shape[-state_ndim:]
+    flat_problem = problem.flattened(state)
+    size, dim = math.prod(batch), math.prod(state)
+    is_random = problem.diffusion is not None or bool(problem.jumps)
+    times = _times(ts, batch, u0.device, may_decrease=not is_random)
+    copies = n_paths if is_random else 1
+    inputs = _context(context, copies, batch, u0)
+    u = u0.reshape(size, dim).repeat(copies, 1)
+    flat_times = times if times.ndim == 1 else times.reshape(size, -1).repeat(copies, 1)
+    start = flat_times[..., 0].expand(len(u))
+    c = inputs(start) if callable(inputs) else inputs
+    flat_problem.check(start[:, None].to(u.dtype), u, c)
+    noise = clocks = None
+    path, series = torch.meshgrid(torch.arange(copies), torch.arange(size), indexing="ij")
+    keys = (path.flatten().to(u.device), series.flatten().to(u.device))
+    seed = _seed(random_state)
+    if problem.jumps:
+        clocks = Clocks(seed, *keys, len(problem.jumps))
+    if problem.diffusion is not None:
+        cell = _cell(times, dt if rtol is None or not method.adaptive else None)
+        noise = Brownian(seed, *keys, problem.noise_dim(dim), origin=start, cell=cell)
+    simulation = SolveRequest(
+        flat_problem, u, flat_times, method, inputs, noise, clocks, rtol, atol, dt, max_steps, gradient=gradient
+    )
+    return BatchLayout(simulation, times, n_paths, copies, batch, state)
+
+
+def _cell(times: Tensor, dt: float | None) -> float:
+    """Length of the noise's cells: the usual distance of two times, or the nearest one that dt goes into by halving.
+
+    So steps can end on regular times, a smaller dt refines the same path, and so does an adaptive method that is asked
+    for the same times.
+    """
+    gaps = times.diff(dim=-1)
+    gaps = gaps[gaps > 0]
+    # No step with noise is longer than a cell: the longest gap must not need too many of them.
+    usual = max(float(gaps.median()), float(gaps.max()) / _MOST_CELLS_PER_GAP) if len(gaps) else 1.0
+    return usual if dt is None else math.ldexp(dt, round(math.log2(usual / dt)))
+
+
+def _check_n_paths(n_paths: int) -> int:
+    if isinstance(n_paths, bool) or not isinstance(n_paths, numbers.Integral) or n_paths < 1:
+        raise ValueError(f"n_paths must be an integer of at least 1, got {n_paths!r}")
+    return int(n_paths)
+
+
+def _seed(random_state: int | np.random.RandomState | np.random.Generator | None) -> int:
+    """A seed from what scikit-learn takes as random_state; None asks the operating system."""
+    if random_state is None:
+        return secrets.randbits(62)
+    if isinstance(random_state, numbers.Integral) and not isinstance(random_state, bool):
+        return int(random_state)
+    if isinstance(random_state, np.random.RandomState):
+        return int(random_state.randint(2**31 - 1))
+    if isinstance(random_state, np.random.Generator):
+        return int(random_state.integers(2**62))
+    raise ValueError(f"random_state must be None, an int, a RandomState or a Generator, got {random_state!r}")
+
+
+def _state(y0: Any, problem: Problem, device: str | torch.device | None, dtype: torch.dtype | None) -> Tensor:
+    """The initial states as a floating tensor."""
+    values = y0 if isinstance(y0, Tensor) else torch.as_tensor(np.asarray(y0))
+    if dtype is None:
+        parameter = next(problem.parameters(), None)
+        known = isinstance(y0, Tensor | np.ndarray | np.generic) and values.is_floating_point()
+        dtype = values.dtype if known else torch.float64 if parameter is None else parameter.dtype
+    if dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"states are float32 or float64, got {dtype}: give dtype, or convert y0")
+    if values.is_complex():
+        raise ValueError("Complex data not supported: y0 must be real")
+    fewest = 2 if problem.state_ndim is None else problem.state_ndim
+    if values.ndim < fewest or values.numel() == 0:
+        shape = "(*batch, dim)" if problem.operator is None else f"(*batch, *grid, fields), of {fewest} axes or more,"
+        raise ValueError(f"y0 must have shape {shape} with at least one state, got {tuple(values.shape)}")
+    u0 = values.to(device=device, dtype=dtype)
+    wrong = (~u0.detach().isfinite()).nonzero()
+    if len(wrong):
+        index = tuple(wrong[0].tolist())
+        raise ValueError(f"y0 must be finite, got {u0[index].item()} at index {index}")
+    return u0
+
+
+def _times(ts: Any, batch: torch.Size, device: torch.device, *, may_decrease: bool) -> Tensor:
+    """The times as float64, checked to be in order."""
+    times = ts.detach() if isinstance(ts, Tensor) else torch.as_tensor(np.asarray(ts, dtype=np.float64))
+    times = times.to(device=device, dtype=torch.float64)
+    if times.ndim == 0 or times.shape[-1] == 0:
+        raise ValueError(f"ts must hold at least one time, got shape {tuple(times.shape)}")
+    if times.ndim > 1 and times.shape[:-1] != batch:
+        raise ValueError(
+            f"ts must have shape (n_times,) or {(*batch, 'n_times')}, as y0 has the batch {tuple(batch)}, "
+            f"got {tuple(times.shape)}"
+        )
+    missing = times.isnan()
+    padding = missing if times.ndim > 1 else torch.zeros_like(missing)
+    wrong = times.isinf() | (missing & ~padding)
+    wrong[..., 0] |= missing[..., 0]
+    wrong[..., 1:] |= missing[..., :-1] & ~missing[..., 1:]
+    _refuse(times, wrong, "must be finite, with NaN only to fill up the right of shorter rows")
+    change = times.diff(dim=-1)
+    falling = change < 0
+    backwards = falling.any(-1, keepdim=True)
+    if not may_decrease:
+        _refuse(times[..., 1:], falling, "must not decrease in an equation with noise or jumps", shift=1)
+    _refuse(times[..., 1:], backwards & (change > 0), "must be in order", shift=1)
+    return times
+
+
+def _refuse(times: Tensor, wrong: Tensor, rule: str, *, shift: int = 0) -> None:
+    found = wrong.nonzero()
+    if len(found):
+        index = tuple(found[0].tolist())
+        place = (*index[:-1], index[-1] + shift)
+        raise ValueError(f"ts {rule}, got {times[index].item()} at index {place[0] if len(place) == 1 else place}")
+
+
+def _context(context: Any, copies: int, batch: torch.Size, u0: Tensor) -> Tensor | Callable[[Tensor], Tensor] | None:
+    """Inputs of the flat batch of all paths."""
+    if context is None:
+        return None
+    size = copies * math.prod(batch)
+
+    def flat(c: Tensor) -> Tensor:
+        if c.ndim < 1 or c.shape[:-1] not in (batch, (copies, *batch)):
+            raise ValueError(f"context must have shape {(*batch, 'k')}, got {tuple(c.shape)}")
+        return c.to(u0).expand(copies, *batch, c.shape[-1]).reshape(size, c.shape[-1])
+
+    if callable(context):
+        return lambda t: flat(context(t.reshape(copies, *batch)))
+    values = context if isinstance(context, Tensor) else torch.as_tensor(np.asarray(context))
+    return flat(values)

@@ -1,0 +1,55 @@
+"""What is raised when a solution does not reach its end."""
+
+from __future__ import annotations
+
+from skneuralde.solvers.core.stepper import Status, Trajectory
+
+_ADVICE = {
+    Status.MAX_STEPS: "raise max_steps, loosen rtol and atol or raise dt",
+    Status.STEP_TOO_SMALL: "the equation may be stiff, its coefficients discontinuous, or all of it far too fast for "
+    "times so far apart: loosen rtol and atol, or ask for closer times",
+    Status.NON_FINITE: "the solution or a coefficient became infinite or NaN: check the coefficients there, "
+    "or take smaller steps",
+}
+
+
+class SolverError(RuntimeError):
+    """A solution that did not reach its end.
+
+    Attributes
+    ----------
+    status : Status
+    time : float
+        Where the first failed path stopped.
+    n_steps : int
+        Its accepted steps.
+    smallest_step : float
+        The smallest step that it tried.
+    """
+
+    def __init__(self, message: str, *, status: Status, time: float, n_steps: int, smallest_step: float):
+        super().__init__(message)
+        self.status, self.time, self.n_steps, self.smallest_step = status, time, n_steps, smallest_step
+
+    @classmethod
+    def from_trajectory(cls, solver: str, trajectory: Trajectory) -> SolverError:
+        """Describe the first failed path."""
+        failed = (trajectory.status != Status.SUCCESS).nonzero()[:, 0]
+        path = int(failed[0])
+        status = Status(int(trajectory.status[path]))
+        time = float(trajectory.reached[path])
+        n_steps = int(trajectory.stats.steps[path])
+        smallest = float(trajectory.stats.smallest_step[path])
+        message = (
+            f"solver {solver!r} failed on {len(failed)} of {len(trajectory.status)} paths; path {path} stopped at time "
+            f"{time:.6g} with status {status.name.lower()} after {n_steps} steps, the smallest {smallest:.3g}: "
+            f"{_ADVICE[status]}"
+        )
+        return cls(message, status=status, time=time, n_steps=n_steps, smallest_step=smallest)
+
+    def __reduce__(self):
+        return _rebuild, (str(self), self.status, self.time, self.n_steps, self.smallest_step)
+
+
+def _rebuild(message: str, status: Status, time: float, n_steps: int, smallest_step: float) -> SolverError:
+    return SolverError(message, status=status, time=time, n_steps=n_steps, smallest_step=smallest_step)

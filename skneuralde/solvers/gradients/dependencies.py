@@ -1,0 +1,45 @@
+"""What a solution depends on, for gradients that are put together by hand."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from skneuralde.solvers.core.right_hand_side import RightHandSide
+from skneuralde.solvers.mesh.mesh import Mesh, Stepper
+
+
+def leaves_of(marcher: Stepper, rhs: RightHandSide, u: Tensor, mesh: Mesh) -> list[Tensor]:
+    """The tensors that steps depend on and that a gradient is wanted for.
+
+    The parameters of the problem, and what the graphs of a first step and of a jump lead to besides: what callables
+    have captured.
+    """
+    with torch.enable_grad():
+        _, _, step = next(marcher.march(rhs, u.detach(), mesh, 0, 1, None))
+        found = _leaves_of_graph(step.u1)
+        t, *_ = next(mesh.steps(0, 1))
+        for state in states_after_jumps(mesh.part(rhs, 1), t[:1], u[:1].detach()):
+            found += _leaves_of_graph(state)
+    if isinstance(rhs.problem, nn.Module):
+        found += [p for p in rhs.problem.parameters() if p.requires_grad]
+    return list({id(leaf): leaf for leaf in found}.values())
+
+
+def states_after_jumps(rhs: RightHandSide, t: Tensor, u: Tensor) -> list[Tensor]:
+    """The effect of every channel on paths at times ``t (batch, 1)``, for what it depends on."""
+    now = rhs.at(t, u.dtype)
+    return [rhs.affect(k, now, u, jump.draw(torch.zeros_like(u))) for k, jump in enumerate(rhs.problem.jumps)]
+
+
+def _leaves_of_graph(tensor: Tensor) -> list[Tensor]:
+    leaves, seen, todo = [], set(), [tensor.grad_fn]
+    while todo:
+        node = todo.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):
+            leaves.append(node.variable)
+        todo += [parent for parent, _ in node.next_functions]
+    return leaves

@@ -1,0 +1,96 @@
+"""Gradients by forward mode, for few parameters: the derivatives travel along with the states."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from skneuralde.solvers.core.right_hand_side import RightHandSide
+from skneuralde.solvers.gradients.dependencies import leaves_of
+from skneuralde.solvers.mesh.mesh import Mesh, Stepper
+from skneuralde.solvers.mesh.outputs import RequestedStates, run
+
+
+def forward(marcher: Stepper, rhs: RightHandSide, u: Tensor, mesh: Mesh, wanted: RequestedStates) -> list[Tensor]:
+    """Forward mode with respect to the problem's parameters and the initial states; memory does not grow with steps.
+
+    Raises
+    ------
+    ValueError
+        If the steps depend on something else that a gradient is wanted for.
+    """
+    if len(mesh) == 0:
+        return []
+    problem = cast(nn.Module, rhs.problem)
+    parameters = {name: p for name, p in problem.named_parameters() if p.requires_grad}
+    for leaf in leaves_of(marcher, rhs, u, mesh):
+        if not any(leaf is parameter for parameter in parameters.values()):
+            raise ValueError(
+                "gradient='forward' differentiates with respect to y0 and the parameters of the problem, but a "
+                f"coefficient also depends on a tensor of shape {tuple(leaf.shape)} that requires a gradient: make it "
+                "a parameter of a torch.nn.Module, or use another gradient"
+            )
+    journey = _Journey(problem, marcher, rhs, mesh, wanted)
+    return list(_Forward.apply(journey, u, tuple(parameters), *parameters.values()))
+
+
+class _Journey(nn.Module):
+    """The wanted states as a function of the initial ones and of the parameters."""
+
+    def __init__(self, problem: nn.Module, marcher: Stepper, rhs: RightHandSide, mesh: Mesh, wanted: RequestedStates):
+        super().__init__()
+        self.problem = problem
+        self.work = marcher, rhs, mesh, wanted
+
+    def forward(self, u: Tensor) -> tuple[Tensor, ...]:
+        marcher, rhs, mesh, wanted = self.work
+        return tuple(run(marcher, rhs, u, mesh, wanted)[0])
+
+    def along(self, u: Tensor, du: Tensor, parameters: dict[str, Tensor], name: str, change: Tensor) -> list[Tensor]:
+        """Derivatives of the wanted states in one direction."""
+
+        def states(u: Tensor, value: Tensor) -> tuple[Tensor, ...]:
+            changed = parameters if name == "" else {**parameters, name: value}
+            return torch.func.functional_call(self, {f"problem.{key}": p for key, p in changed.items()}, (u,))
+
+        value = parameters[name] if name else u.new_zeros(())
+        return list(torch.func.jvp(states, (u, value), (du, change))[1])
+
+
+class _Forward(torch.autograd.Function):
+    """Carries the derivatives in all directions along, and contracts them in the backward pass."""
+
+    @staticmethod
+    def forward(ctx, journey, u, names, *values):
+        ctx.places = journey.work[3].places
+        ctx.batch, ctx.shapes = len(u), [value.shape for value in values]
+        parameters = dict(zip(names, (value.detach() for value in values), strict=True))
+        ctx.by_parameter = [
+            [journey.along(u, torch.zeros_like(u), parameters, name, unit.view_as(parameters[name])) for unit in
+             torch.eye(parameters[name].numel(), dtype=parameters[name].dtype, device=u.device)]
+            for name in names
+        ]  # fmt: skip
+        ctx.by_state = []
+        if ctx.needs_input_grad[1]:
+            units = torch.eye(u.shape[1], dtype=u.dtype, device=u.device)
+            nothing = u.new_zeros(())
+            ctx.by_state = [journey.along(u, unit.expand_as(u), parameters, "", nothing) for unit in units]
+        return journey(u)
+
+    @staticmethod
+    def backward(ctx, *slopes):
+        gradients = [
+            torch.stack([sum((s * d).sum() for s, d in zip(slopes, change, strict=True)) for change in changes])
+            .view(shape)
+            for changes, shape in zip(ctx.by_parameter, ctx.shapes, strict=True)
+        ]  # fmt: skip
+        start = None
+        if ctx.by_state:
+            start = slopes[0].new_zeros(ctx.batch, len(ctx.by_state))
+            for component, change in enumerate(ctx.by_state):
+                for place, s, d in zip(ctx.places.values(), slopes, change, strict=True):
+                    rows = torch.arange(len(s), device=s.device) if place.rows is None else place.rows
+                    start[:, component].index_add_(0, rows, (s * d).sum(-1))
+        return None, start, None, *gradients

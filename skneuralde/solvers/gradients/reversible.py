@@ -1,0 +1,74 @@
+"""Gradients in constant memory, for methods whose steps can be undone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from skneuralde.noise import Increments
+from skneuralde.solvers.core.right_hand_side import RightHandSide
+from skneuralde.solvers.gradients.dependencies import leaves_of
+from skneuralde.solvers.mesh.mesh import Mesh, Stepper
+from skneuralde.solvers.mesh.outputs import RequestedStates
+
+#: Steps whose noise is drawn at once.
+_BLOCK = 64
+
+
+def reversible(marcher: Stepper, rhs: RightHandSide, u: Tensor, mesh: Mesh, wanted: RequestedStates) -> list[Tensor]:
+    """Reverse mode that steps back from the last states, by steps of negative length and noise."""
+    if len(mesh) == 0:
+        return []
+    return list(_Reversed.apply(marcher, rhs, mesh, wanted, u, *leaves_of(marcher, rhs, u, mesh)))
+
+
+class _Reversed(torch.autograd.Function):
+    """Makes the steps without a graph; each step's graph is made when its turn comes on the way back."""
+
+    @staticmethod
+    def forward(ctx, marcher, rhs, mesh, wanted, u, *leaves):
+        ctx.work = marcher, rhs, mesh, wanted, leaves
+        ctx.batch = len(u)
+        ctx.ends = {}
+        kept = []
+        for k, before, step in marcher.march(rhs, u, mesh, 0, len(mesh), None):
+            if k in wanted.places:
+                kept.append(wanted.keep(marcher, k, before, step))
+            staying = mesh.active[k + 1] if k + 1 < len(mesh) else 0
+            if staying < mesh.active[k]:
+                ctx.ends[k] = step.u1[staying:]
+        return tuple(kept)
+
+    @staticmethod
+    def backward(ctx, *slopes):
+        marcher, rhs, mesh, wanted, leaves = ctx.work
+        slope_of = dict(zip(wanted.places, slopes, strict=True))
+        u = slope = next(iter(ctx.ends.values()))[:0]
+        totals: list[Tensor | None] = [None] * len(leaves)
+        for k, t, h, noise in _backwards(mesh):
+            if k in ctx.ends:
+                u, slope = torch.cat([u, ctx.ends[k]]), torch.cat([slope, torch.zeros_like(ctx.ends[k])])
+            if k in slope_of:
+                rows = wanted.places[k].rows
+                slope = slope + slope_of[k] if rows is None else slope.index_add(0, rows, slope_of[k])
+            part = mesh.part(rhs, mesh.active[k])
+            undone = None if noise is None else noise.map(torch.neg)
+            u = marcher.step(part, t + h, -h, u, undone, None).u1
+            with torch.enable_grad():
+                start = u.detach().requires_grad_()
+                end = marcher.step(part, t, h, start, noise, None).u1
+                # What callables captured may have a graph of its own, which every step goes through.
+                slope, *others = torch.autograd.grad(end, [start, *leaves], slope, allow_unused=True, retain_graph=True)
+            totals = [total if new is None else new if total is None else total + new
+                      for total, new in zip(totals, others, strict=True)]  # fmt: skip
+        rest = slope.new_zeros(ctx.batch - len(slope), slope.shape[1])
+        return None, None, None, None, torch.cat([slope, rest]), *totals
+
+
+def _backwards(mesh: Mesh) -> Iterator[tuple[int, Tensor, Tensor | float, Increments | None]]:
+    """The steps of a mesh from the last to the first: number, start, length and noise."""
+    for last in range(len(mesh), 0, -_BLOCK):
+        first = max(0, last - _BLOCK)
+        yield from ((k, *step) for k, step in reversed(list(enumerate(mesh.steps(first, last), first))))

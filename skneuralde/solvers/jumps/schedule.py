@@ -1,0 +1,174 @@
+"""The jumps of a batch of paths: when they may happen, whether they do, and what they do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple, cast
+
+import torch
+from torch import Tensor
+
+from skneuralde.noise import Clocks
+from skneuralde.problems import Jump, Problem
+from skneuralde.solvers.core.right_hand_side import RightHandSide, TimePoint
+from skneuralde.terms import Constant
+
+#: The number of a jump that is not one of its clock's, see `ExtraJump`.
+EXTRA = -1
+
+
+class ExtraJump(NamedTuple):
+    """One more jump of every path: its channel, and when it happens, (batch, 1) since the start.
+
+    ``state (batch, dim)`` is that of the same paths there without it, where that is known: fixed steps whose noise is
+    known begin there. What is wanted before is theirs, and not told again.
+    """
+
+    channel: int
+    elapsed: Tensor
+    state: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class JumpCandidates:
+    """When jumps may happen, as far as that is known before anything is solved.
+
+    Attributes
+    ----------
+    elapsed : float64 Tensor of shape (batch, n)
+        In order, padded with infinity.
+    channel, number : int64 Tensor of shape (batch, n)
+    """
+
+    elapsed: Tensor
+    channel: Tensor
+    number: Tensor
+
+    @classmethod
+    def merge(cls, end: Tensor, parts: list[tuple[Tensor, int, Tensor]]) -> JumpCandidates:
+        """From the times (batch, n), the channel and the numbers (n,) of each clock, of paths that end at times."""
+        elapsed = torch.cat([end[:, :0], *(times for times, _, _ in parts)], 1)
+        channel = [torch.full_like(number, channel) for _, channel, number in parts]
+        none = torch.zeros(0, dtype=torch.int64, device=end.device)
+        labels = torch.stack([torch.cat([none, *channel]), torch.cat([none, *(number for *_, number in parts)])])
+        elapsed, order = elapsed.sort(dim=1, stable=True)
+        most = int(elapsed.isfinite().sum(1).max()) if elapsed.numel() else 0
+        channels, numbers = labels[:, order[:, :most]]
+        return cls(elapsed[:, :most].contiguous(), channels, numbers)
+
+    def __len__(self) -> int:
+        return self.elapsed.shape[1]
+
+    def select(self, rows: Tensor) -> JumpCandidates:
+        """Those of some paths; a path may be named several times."""
+        return JumpCandidates(self.elapsed[rows], self.channel[rows], self.number[rows])
+
+    def attach(self, elapsed: Tensor) -> Tensor:
+        """Wanted times (batch, n), or (1, n) for all, moved onto candidates that only rounding separates them from."""
+        if len(self) == 0:
+            return elapsed
+        if len(elapsed) == 1 and not self._close_to(elapsed[0]):
+            return elapsed
+        elapsed = elapsed.expand(len(self.elapsed), -1).contiguous()
+        after = torch.searchsorted(self.elapsed, elapsed).clamp_max_(len(self) - 1)
+        for neighbour in (after, (after - 1).clamp_min(0)):
+            time = self.elapsed.gather(1, neighbour)
+            elapsed = torch.where(_is_close(time, elapsed), time, elapsed)
+        return elapsed
+
+    def _close_to(self, times: Tensor) -> bool:
+        """Whether only rounding separates any of them from one of some times, in order."""
+        after = torch.searchsorted(times, self.elapsed).clamp_max_(len(times) - 1)
+        neighbours = after, (after - 1).clamp_min(0)
+        return any(bool(_is_close(self.elapsed, times[neighbour]).any()) for neighbour in neighbours)
+
+
+def _is_close(candidate: Tensor, time: Tensor) -> Tensor:
+    """Whether a time is that of a candidate, but for rounding."""
+    return time.isfinite() & ((candidate - time).abs() <= 8.0 * torch.finfo(torch.float64).eps * time)
+
+
+def is_certain(jump: Jump) -> bool:
+    """Whether a jump has one rate for ever, so that all candidates are jumps."""
+    return isinstance(jump.rate, Constant)
+
+
+@dataclass(frozen=True)
+class JumpSchedule:
+    """The jumps of a batch of paths.
+
+    A channel of constant rate jumps when its clock says so; one with a bound may jump then, by thinning [1]_.
+
+    Attributes
+    ----------
+    clocks : Clocks
+    candidates : JumpCandidates
+
+    References
+    ----------
+    .. [1] P. A. W. Lewis and G. S. Shedler, "Simulation of nonhomogeneous Poisson processes by thinning", Naval
+       Research Logistics Quarterly 26 (1979) 403-413.
+    """
+
+    clocks: Clocks
+    candidates: JumpCandidates
+
+    @classmethod
+    def make(
+        cls, jumps: Sequence[Jump], clocks: Clocks, end: Tensor, *, extra: ExtraJump | None = None
+    ) -> JumpSchedule:
+        """For paths that go on for the times ``end (batch, 1)``."""
+        parts = []
+        for k, jump in enumerate(jumps):
+            rate = float(cast(Constant, jump.rate).value) if is_certain(jump) else jump.bound
+            if not rate or jump.leap:
+                continue
+            times = clocks.arrivals(k, rate * end) / rate
+            number = torch.arange(times.shape[1], device=times.device)
+            parts.append((torch.where(times <= end, times, torch.inf), k, number))
+        if extra is not None:
+            parts.append((extra.elapsed, extra.channel, torch.full_like(end[0], EXTRA, dtype=torch.int64)))
+        return cls(clocks, JumpCandidates.merge(end, parts))
+
+    def select(self, rows: Tensor) -> JumpSchedule:
+        """Those of some paths; a path may be named several times."""
+        return replace(self, clocks=self.clocks.select(rows), candidates=self.candidates.select(rows))
+
+    def decide(
+        self, channel: int, rhs: RightHandSide, now: TimePoint, u: Tensor, path: Tensor, number: Tensor
+    ) -> Tensor:
+        """Whether candidates of a channel are jumps, (n,), of paths at times ``now`` and states ``u`` before them.
+
+        Paths whose state is not finite do not jump; ``path (n,)`` are their positions in the batch, ``number (n,)``
+        those of the jumps on their clocks.
+
+        Raises
+        ------
+        ValueError
+            If a rate is negative, not finite or above its bound.
+        """
+        accepted = u.isfinite().all(-1)
+        jump = cast(Problem, rhs.problem).jumps[channel]
+        if is_certain(jump) or jump.bound is None or jump.leap:
+            return accepted
+        mine = (accepted & (number != EXTRA)).nonzero()[:, 0]
+        if len(mine):
+            with torch.no_grad():
+                rate = rhs.rate(channel, now.select(mine), u[mine])
+            choice = self.clocks.choices(channel, path[mine], number[mine])
+            accepted[mine] = choice * jump.bound < rate.double()
+        return accepted
+
+    def apply(
+        self, channel: int, rhs: RightHandSide, now: TimePoint, u: Tensor, path: Tensor, number: Tensor
+    ) -> Tensor:
+        """States (n, dim) after a jump of each path on a channel, from those before it; arguments as in `decide`."""
+        jump = cast(Problem, rhs.problem).jumps[channel]
+        return rhs.affect(channel, now, u, self.marks(jump, channel, path, number, u))
+
+    def marks(self, jump: Jump, channel: int, path: Tensor, number: Tensor, like: Tensor) -> Tensor:
+        """Marks of jumps on a channel, one per row of ``like (n, dim)``."""
+        if not jump.affect.uses_marks:
+            return torch.zeros_like(like)
+        return jump.draw(self.clocks.normals(channel, path, number, like.shape[1]).to(like.dtype))

@@ -1,0 +1,174 @@
+"""The noise of the steps of a mesh."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from skneuralde.noise import DEPTH, Brownian, Increments
+from skneuralde.solvers.core.stepper import Solver
+from skneuralde.solvers.mesh.grid_schedule import PartialCells
+from skneuralde.solvers.mesh.mesh import MeshNoise
+
+#: Normal numbers, and steps, drawn at once.
+_BLOCK, _MOST_STEPS = 2**20, 512
+
+
+@dataclass(frozen=True)
+class IncrementSource:
+    """Draws what a method needs to know of the noise.
+
+    Attributes
+    ----------
+    noise : Brownian
+    offset : float64 Tensor of shape (batch,)
+        Where each path starts, in cells of the noise from its origin.
+    unit : float
+        What steps are counted in, in cells of the noise.
+    level : int or None
+        How often cells are halved to give that unit from where the paths start; None where they do not.
+    area, three_point : bool
+        What the method asks for.
+    dtype : torch.dtype
+    """
+
+    noise: Brownian
+    offset: Tensor
+    unit: float
+    level: int | None
+    area: bool
+    three_point: bool
+    dtype: torch.dtype
+
+    @classmethod
+    def of_steps(cls, noise: Brownian, start: Tensor, dt: float, solver: Solver, dtype: torch.dtype) -> IncrementSource:
+        """For fixed steps of length ``dt`` from ``start (batch, 1)`` or ``(1, 1)``."""
+        unit = dt / noise.cell
+        halvings = -round(math.log2(unit))
+        fits = abs(unit * 2.0**halvings - 1.0) < 1e-9
+        offset = (start[:, 0] - noise.origin) / noise.cell
+        level = halvings if fits and 0 <= halvings <= DEPTH and bool((offset == 0.0).all()) else None
+        return cls._for(solver, noise, offset, 2.0**-halvings if fits else unit, level, dtype)
+
+    @classmethod
+    def of_cells(cls, noise: Brownian, solver: Solver, dtype: torch.dtype) -> IncrementSource:
+        """For steps of all lengths from the origin of the noise, counted in its cells."""
+        return cls._for(solver, noise, torch.zeros_like(noise.origin), 1.0, None, dtype)
+
+    @classmethod
+    def _for(
+        cls, solver: Solver, noise: Brownian, offset: Tensor, unit: float, level: int | None, dtype: torch.dtype
+    ) -> IncrementSource:
+        return cls(noise, offset, unit, level, solver.levy_area is not None, solver.increments == "three-point", dtype)
+
+    def over(self, path: Tensor, begin: Tensor, end: Tensor) -> Increments:
+        """Noise of one interval per row, ``(n,)`` each, counted from the start of its path."""
+        if self.three_point:
+            length = self.unit * (end - begin)
+            return self.finished(self.noise.select(path).three_point(begin[:, None], length[:, None])[:, 0], None)
+        return self.finished(*self._between(path, begin, end))
+
+    def select(self, rows: Tensor) -> IncrementSource:
+        """The noise of some paths."""
+        return replace(self, noise=self.noise.select(rows), offset=self.offset[rows])
+
+    @property
+    def block(self) -> int:
+        """How many steps of all paths to draw at once."""
+        return min(_MOST_STEPS, max(1, _BLOCK // max(1, len(self.noise.path) * self.noise.dim)))
+
+    def along(self, points: Tensor, order: Tensor, active: list[int]) -> MeshNoise:
+        """Noise of a mesh whose paths have an order, from their points (batch, n_points) padded with infinity."""
+
+        def noise(first: int, last: int) -> Iterator[Increments]:
+            for begin in range(first, last, self.block):
+                end = min(begin + self.block, last)
+                yield from _one_by_one(self._between_points(points[order, begin : end + 1], order), active[begin:end])
+
+        return noise
+
+    def shared(self, points: Tensor) -> MeshNoise:
+        """Noise of a mesh of all paths, from its points (n_points,), no two of which are further apart than a unit."""
+
+        def noise(first: int, last: int) -> Iterator[Increments]:
+            batch = len(self.noise.path)
+            for begin in range(first, last, self.block):
+                end = min(begin + self.block, last)
+                block = self._of_all(points[begin:end], points[begin + 1 : end + 1])
+                yield from _one_by_one(block, [batch] * (end - begin))
+
+        return noise
+
+    def cells(self, first: int, last: int, until: float, *, cut: bool) -> Increments:
+        """Noise of the units ``first`` to ``last - 1``, (last - first, batch, m), with all that their parts need.
+
+        No path goes further than ``until``: what a unit holds beyond is left out, as it may be longer than all times.
+        """
+        begin = torch.arange(first, last, dtype=torch.float64, device=self.offset.device)
+        if self.three_point:
+            cells = Increments(self.noise.three_point(begin[None], torch.full_like(begin, self.unit)[None]))
+        elif self.level is not None:
+            cells = self.noise.cells(first, last, self.level, area=self.area or cut)
+        else:
+            batch = len(self.noise.path)
+            path, begin = torch.arange(batch, device=begin.device).repeat_interleave(len(begin)), begin.repeat(batch)
+            end = (begin + 1.0).clamp_max(until)
+            cells = Increments(*self._between(path, begin, end)).map(lambda x: x.unflatten(0, (batch, -1)))
+        return cells.map(lambda x: x.transpose(0, 1))
+
+    def parts(self, parts: PartialCells, known: Increments) -> Increments:
+        """Noise of parts of units, ``(n, m)``, from that of the unit of each."""
+        path, _, begin, end = parts
+        if self.level is None or self.three_point:
+            return self.over(path, begin, end)
+        assert known.area is not None
+        return self.finished(*self._inside(path, known.w, known.area, begin, end))
+
+    def _between_points(self, points: Tensor, path: Tensor) -> Increments:
+        """Noise (n_steps, n, m) between the points (n, n_points) of some paths; nothing beyond the last one of each."""
+        begin, end = points[:, :-1], points[:, 1:]
+        row, step = end.isfinite().nonzero(as_tuple=True)
+        place = step * len(points) + row
+
+        def by_step(x: Tensor) -> Tensor:
+            return x.new_zeros(end.numel(), x.shape[1]).index_copy_(0, place, x).view(end.shape[1], len(points), -1)
+
+        return self.over(path[row], begin[row, step], end[row, step]).map(by_step)
+
+    def _of_all(self, begin: Tensor, end: Tensor) -> Increments:
+        """Noise (n_steps, batch, m) of steps (n_steps,) of all paths, each a unit or a part of one."""
+        unit, cut = begin.floor().long(), (end - begin != 1.0).nonzero()[:, 0]
+        first, last = int(unit[0]), int(unit[-1])
+        units = self.cells(first, last + 1, float(end[-1]), cut=len(cut) > 0)
+        if len(cut) == 0:
+            return self.finished(*units.map(torch.Tensor.contiguous))
+        whole, batch = units.map(lambda x: x[unit - first]), units.w.shape[1]
+        # Path by path, where one part begins as the one before ends.
+        path = torch.arange(batch, device=cut.device).repeat_interleave(len(cut))
+        parts = PartialCells(path, *(x.repeat(batch) for x in (cut, begin[cut], end[cut])))
+        found = self.parts(parts, whole.map(lambda x: x[cut].transpose(0, 1).flatten(0, 1)))
+        return self.finished(*whole).put(cut, found.map(lambda x: x.unflatten(0, (batch, -1)).transpose(0, 1)))
+
+    def _between(self, path: Tensor, begin: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
+        offset = self.offset.expand(len(self.noise.path))[path]
+        return self.noise.select(path).between(offset + self.unit * begin, offset + self.unit * end)
+
+    def _inside(self, path: Tensor, w: Tensor, area: Tensor, begin: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
+        """Noise of parts of units, from that of the units."""
+        assert self.level is not None
+        return self.noise.select(path).inside(w, area, self.level, self.unit * begin, self.unit * end)
+
+    def finished(self, w: Tensor, area: Tensor | None) -> Increments:
+        """In the dtype of the state, without what was not asked for."""
+        return Increments(w.to(self.dtype), area.to(self.dtype) if self.area and area is not None else None)
+
+
+def _one_by_one(block: Increments, active: list[int]) -> Iterator[Increments]:
+    """The noise of each of some steps, for the paths that make it."""
+    areas = [None] * len(active) if block.area is None else block.area
+    for n, w, area in zip(active, block.w, areas, strict=True):
+        yield Increments(w[:n], None if area is None else area[:n])

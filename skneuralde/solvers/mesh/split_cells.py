@@ -1,0 +1,63 @@
+"""Cells in a row, some of which are cut where a path stops inside."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class SplitCells:
+    """Where paths stop besides the boundaries of cells; positions are counted in cells.
+
+    Both together are the mesh points of a path, counted from 0, the start.
+
+    Attributes
+    ----------
+    position : float64 Tensor of shape (rows, n)
+        Each row in order and without repetitions, padded with infinity; one row per path, or one for all.
+    point : int64 Tensor of shape (rows, n)
+        Which mesh points they are; behind all that is reached for what only pads.
+    """
+
+    position: Tensor
+    point: Tensor
+
+    @classmethod
+    def make(cls, position: Tensor, furthest: int) -> SplitCells:
+        """From positions (rows, n) in any order, of which those on boundaries, and infinity, cut nothing.
+
+        No mesh point beyond the number ``furthest`` is ever asked for.
+        """
+        position = torch.where(position > position.floor(), position, torch.inf).sort(-1).values
+        repeated = (position[:, 1:] == position[:, :-1]) & position[:, 1:].isfinite()
+        if bool(repeated.any()):
+            position[:, 1:].masked_fill_(repeated, torch.inf)
+            position = position.sort(-1).values
+        most = int(position.isfinite().sum(-1).max()) if position.numel() else 0
+        position = position[:, :most].contiguous()
+        before = torch.arange(most, device=position.device)
+        return cls(position, position.floor().clamp_max(furthest).long() + before + 1)
+
+    def __len__(self) -> int:
+        return self.position.shape[1]
+
+    def before(self, position: Tensor) -> Tensor:
+        """How many of a row come up to positions (rows, m)."""
+        return torch.searchsorted(self.position, position, right=True)
+
+    def cell(self, point: Tensor) -> Tensor:
+        """The cell that each of the mesh points (rows, m) lies in, or begins."""
+        return point - torch.searchsorted(self.point, point, right=True)
+
+    def place(self, point: Tensor) -> Tensor:
+        """The positions of mesh points (rows, m)."""
+        passed = torch.searchsorted(self.point, point, right=True)
+        whole = (point - passed).double()
+        if len(self) == 0:
+            return whole
+        last = (passed - 1).clamp_min(0)
+        is_cut = (passed > 0) & (self.point.gather(-1, last) == point)
+        return torch.where(is_cut, self.position.gather(-1, last), whole)

@@ -1,0 +1,53 @@
+"""The method of Milstein."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from skneuralde.noise import Increments
+from skneuralde.solvers.core.right_hand_side import RightHandSide
+from skneuralde.solvers.core.stepper import Step
+from skneuralde.solvers.stepping.fixed import FixedStepper
+
+
+class Milstein(FixedStepper):
+    """u + f h + g dW + g g' (dW^2 - h) / 2; without the last h in the Stratonovich sense.
+
+    One evaluation of the drift a step, and the derivative of the diffusion: worth it where the drift is expensive and
+    the diffusion is not. The order is reached where each component of g depends on its own component of the state
+    alone. With additive noise it is the method of Euler and Maruyama.
+
+    References
+    ----------
+    .. [1] G. N. Milstein, "Approximate integration of stochastic differential equations", Theory Probab. Appl. 19
+       (1975) 557-562.
+    """
+
+    name = "milstein"
+    calculus = ("ito", "stratonovich")
+    noise_kinds = ("diagonal", "additive")
+    strong_order = 1.0
+    weak_order = 1.0
+    reference = "Milstein (1975)"
+
+    def step(
+        self,
+        rhs: RightHandSide,
+        t: Tensor,
+        h: Tensor | float,
+        u: Tensor,
+        noise: Increments | None,
+        state: Tensor | None,
+    ) -> Step:
+        assert noise is not None
+        w, now = noise.w, rhs.at(t, u.dtype)
+        if rhs.has_additive_noise:
+            f, g = rhs.coefficients(now, u)
+            assert g is not None
+            return Step(u + h * f + rhs.apply_noise(g, w))
+        f = rhs.drift(now, u)
+        g, jacobian = rhs.linearized_diffusion(now, u)
+        along_itself = g * jacobian.diagonal(dim1=-2, dim2=-1)
+        square = w * w - h if rhs.problem.calculus == "ito" else w * w
+        return Step(torch.add(u + h * f + g * w, along_itself * square, alpha=0.5))

@@ -1,0 +1,95 @@
+"""Explicit Runge-Kutta pairs for equations without noise: their tableaus, and the step that they share."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from skneuralde.noise import Increments
+from skneuralde.solvers.core.right_hand_side import RightHandSide
+from skneuralde.solvers.core.stepper import Step
+from skneuralde.solvers.mesh.mesh import DenseOutput
+from skneuralde.solvers.methods.stages import combine
+from skneuralde.solvers.stepping.adaptive import AdaptiveStepper
+
+
+@dataclass(frozen=True)
+class Tableau:
+    """Coefficients of a pair whose last stage is the first one of the next step.
+
+    Attributes
+    ----------
+    nodes : tuple of float
+        c, without the first, which is 0.
+    matrix : tuple of tuple of float
+        The rows of A below the first; the last row is b.
+    error : tuple of float
+        b less the weights of the embedded method.
+    dense : tuple of tuple of float
+        For each stage, the coefficients of theta, theta^2, ... of its weight inside the step.
+    """
+
+    nodes: tuple[float, ...]
+    matrix: tuple[tuple[float, ...], ...]
+    error: tuple[float, ...]
+    dense: tuple[tuple[float, ...], ...]
+
+    def __post_init__(self) -> None:
+        stages = len(self.nodes) + 1
+        if not len(self.matrix) == stages - 1 or not len(self.error) == len(self.dense) == stages:
+            raise ValueError("a tableau's parts must agree on the number of stages")
+        for i, (node, row) in enumerate(zip(self.nodes, self.matrix, strict=True), 1):
+            if len(row) != i or not math.isclose(sum(row), node, abs_tol=1e-13):
+                raise ValueError(f"row {i} of the matrix must have {i} entries that sum to the node {node}, got {row}")
+        if abs(sum(self.error)) > 1e-13:
+            raise ValueError(f"the error weights must sum to 0, got {sum(self.error)}")
+        for weight, polynomial in zip((*self.matrix[-1], 0.0), self.dense, strict=True):
+            if not math.isclose(sum(polynomial), weight, abs_tol=1e-12):
+                raise ValueError(f"dense weights must end at b: expected {weight}, got {sum(polynomial)}")
+
+
+class RungeKutta(AdaptiveStepper, DenseOutput):
+    """A step of an explicit pair with local extrapolation."""
+
+    noise_kinds = ("none",)
+    first_same_as_last = True
+    tableau: Tableau
+
+    def step(
+        self,
+        rhs: RightHandSide,
+        t: Tensor,
+        h: Tensor | float,
+        u: Tensor,
+        noise: Increments | None,
+        state: Tensor | None,
+    ) -> Step:
+        f = rhs.drift(rhs.at(t, u.dtype), u) if state is None else state
+        stages, u1 = [h * f], u
+        time_points = rhs.along(t, h, self.tableau.nodes, u.dtype)
+        for time_point, row in zip(time_points, self.tableau.matrix, strict=True):
+            u1 = combine(u, row, stages)
+            f = rhs.drift(time_point, u1)
+            stages.append(h * f)
+        error = combine(torch.zeros_like(u), self.tableau.error, stages)
+        return Step(u1, error, f, tuple(stages))
+
+    def resume(self, rhs: RightHandSide, t: Tensor, u: Tensor) -> Tensor:
+        return rhs.drift(rhs.at(t, u.dtype), u)
+
+    def interpolate(self, theta: Tensor, u0: Tensor, stages: tuple[Tensor, ...]) -> Tensor:
+        weights = [_polynomial(coefficients, theta).to(u0.dtype) for coefficients in self.tableau.dense]
+        for weight, stage in zip(weights, stages, strict=True):
+            u0 = u0 + weight * stage
+        return u0
+
+
+def _polynomial(coefficients: tuple[float, ...], x: Tensor) -> Tensor:
+    """``coefficients[0] x + coefficients[1] x^2 + ...``."""
+    value = torch.zeros_like(x)
+    for coefficient in reversed(coefficients):
+        value = (value + coefficient) * x
+    return value

@@ -1,0 +1,102 @@
+"""Runge-Kutta-Chebyshev: stages by the recurrence of Chebyshev's polynomials."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from skneuralde.solvers.core.right_hand_side import RightHandSide
+from skneuralde.solvers.mesh.mesh import DenseOutput
+from skneuralde.solvers.methods.stabilized.base import Advance, Stabilized
+
+#: Damping: how much the polynomial is kept away from 1.
+_EPSILON = 2.0 / 13.0
+
+
+class RKC2(Stabilized, DenseOutput):
+    """Second order, stable along ``0.65 s^2`` of the negative real axis with s stages: for diffusion.
+
+    All stages are of second order, so that stiff components may be forced. Inside a step the solution is the cubic
+    Hermite interpolant, whose slopes the estimate of the error controls.
+
+    References
+    ----------
+    .. [1] B. P. Sommeijer, L. F. Shampine and J. G. Verwer, "RKC: An explicit solver for parabolic PDEs", J. Comput.
+       Appl. Math. 88 (1998) 315-326.
+    """
+
+    name = "rkc2"
+    order = 2
+    error_order = 3
+    reference = "Sommeijer, Shampine & Verwer (1998)"
+
+    def stages(self, z: float) -> int:
+        return max(2, 1 + int(math.sqrt(1.0 + 1.54 * z)))
+
+    def advance(self, rhs: RightHandSide, t: Tensor, h: Tensor, u: Tensor, f: Tensor, s: int) -> Advance:
+        c = chebyshev(s)
+        time_points = rhs.along(t, h, tuple(c.nodes[1:]), u.dtype)
+        hf = h * f
+        before, now = u, u + c.first * hf
+        for j, time_point in enumerate(time_points):
+            mu, nu, weight, start = c.mu[j], c.nu[j], c.weight[j], c.start[j]
+            fixed = torch.add(torch.mul(u, 1.0 - mu - nu), hf, alpha=start)
+            fixed = torch.add(torch.add(fixed, now, alpha=mu), before, alpha=nu)
+            before, now = now, torch.addcmul(fixed, weight * h, rhs.drift(time_point, now))
+        return Advance(now, None)
+
+    def compare(self, h: Tensor, u: Tensor, f: Tensor, u1: Tensor, f1: Tensor) -> Tensor:
+        return 0.8 * (u - u1) + 0.4 * h * (f + f1)
+
+    def interpolate(self, theta: Tensor, u0: Tensor, stages: tuple[Tensor, ...]) -> Tensor:
+        begin, end, change = stages
+        theta = theta.to(u0.dtype)
+        rest = 1.0 - theta
+        return u0 + theta.square() * (1.0 + 2.0 * rest) * change + theta * rest * (rest * begin - theta * end)
+
+
+@dataclass(frozen=True)
+class Chebyshev:
+    """Coefficients of s stages; the lists are for the stages from the second on.
+
+    Attributes
+    ----------
+    first : float
+        The weight of the first stage.
+    mu, nu, weight, start : list of float
+        Weights of the last two stages, of the drift, and of the drift at the start.
+    nodes : list of float
+        Where in the step the drift is asked, from 0 on.
+    """
+
+    first: float
+    mu: list[float]
+    nu: list[float]
+    weight: list[float]
+    start: list[float]
+    nodes: list[float]
+
+
+@lru_cache(maxsize=512)
+def chebyshev(s: int) -> Chebyshev:
+    """The coefficients of s stages, from Chebyshev's polynomials and two derivatives a little beyond 1."""
+    w0 = 1.0 + _EPSILON / s**2
+    value, first, second = [1.0, w0], [0.0, 1.0], [0.0, 0.0]
+    for j in range(2, s + 1):
+        value.append(2.0 * w0 * value[-1] - value[-2])
+        first.append(2.0 * value[j - 1] + 2.0 * w0 * first[-1] - first[-2])
+        second.append(4.0 * first[j - 1] + 2.0 * w0 * second[-1] - second[-2])
+    w1 = first[s] / second[s]
+    b = [0.0, 1.0 / w0] + [second[j] / first[j] ** 2 for j in range(2, s + 1)]
+    b[0] = b[2]
+    stages = range(2, s + 1)
+    mu = [2.0 * b[j] * w0 / b[j - 1] for j in stages]
+    nu = [-b[j] / b[j - 2] for j in stages]
+    weight = [2.0 * b[j] * w1 / b[j - 1] for j in stages]
+    start = [-(1.0 - b[j - 1] * value[j - 1]) * weight[j - 2] for j in stages]
+    nodes = [0.0, b[1] * w1, *(w1 * second[j] / first[j] for j in range(2, s))]
+    return Chebyshev(b[1] * w1, mu, nu, weight, start, nodes)

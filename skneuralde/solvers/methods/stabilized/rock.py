@@ -1,0 +1,81 @@
+"""What the orthogonal Runge-Kutta-Chebyshev methods share: tables, numbers of stages, and the recurrence."""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from skneuralde.solvers.core.right_hand_side import RightHandSide, TimePoint
+from skneuralde.solvers.methods.stabilized.base import MOST_STAGES, Stabilized
+from skneuralde.solvers.methods.stabilized.stability_polynomials import Recurrence, recurrence
+
+#: From so many stages on, how far the polynomials are stable is in proportion to the square of the number of stages.
+_EXACT = 100
+
+
+class ROCK(Stabilized):
+    """A Runge-Kutta method of stages by a recurrence, and a few more that make up for its order.
+
+    Attributes
+    ----------
+    table : sequence of tuple of float
+        Number of stages, p and q of each pair of zeros, and d, as in
+        `skneuralde.solvers.methods.stabilized.rock_tables`.
+    share : float
+        The polynomials of many stages are stable at least as far as this times the square of their number.
+    """
+
+    table: Sequence[tuple[float, ...]]
+    share: float
+
+    def compare(self, h: Tensor, u: Tensor, f: Tensor, u1: Tensor, f1: Tensor) -> Tensor:
+        raise AssertionError("the stages tell the error")
+
+    def stages(self, z: float) -> int:
+        choices, lengths = self._choices
+        return choices[bisect.bisect_left(lengths, z)]
+
+    @cached_property
+    def _choices(self) -> tuple[list[int], list[float]]:
+        """Numbers of stages that are used, to have few schemes, and how far each but the last is stable.
+
+        All of the small ones, then in proportion; lengths are a hair less for rounding.
+        """
+        choices = list(range(int(self.table[0][0]), 51))
+        while choices[-1] < MOST_STAGES:
+            choices.append(min(int(1.02 * choices[-1]) + 1, MOST_STAGES))
+        lengths = [0.998 * interpolated(self.table, s).length if s < _EXACT else self.share * s**2 for s in choices]
+        return [*choices, MOST_STAGES + 1], lengths
+
+
+def interpolated(table: Sequence[tuple[float, ...]], s: int) -> Recurrence:
+    """The stages of a method of s stages; its zeros are interpolated in ``1 / s^2``, and beyond the table as well."""
+    i = min(max(bisect.bisect_left([row[0] for row in table], s), 1), len(table) - 1)
+    (low, *first), (high, *second) = table[i - 1], table[i]
+    part = (s**-2 - low**-2) / (high**-2 - low**-2)
+    *zeros, d = ((1.0 - part) * a + part * b for a, b in zip(first, second, strict=True))
+    return recurrence(s, list(zip(zeros[::2], zeros[1::2], strict=True)), d)
+
+
+def by_recurrence(
+    rhs: RightHandSide,
+    time_points: Iterable[TimePoint],
+    h: Tensor,
+    u: Tensor,
+    f: Tensor,
+    stages: Recurrence,
+    kept: int = 0,
+) -> tuple[Tensor, Tensor]:
+    """The last stage of a recurrence, and the slope at the stage of number ``kept``; the moments are its stages'."""
+    mu, nu, _ = stages
+    slope = f
+    before, now = u, torch.addcmul(u, mu[0] * h, f)
+    for j, (own, other, time_point) in enumerate(zip(mu[1:], nu[1:], time_points, strict=True), 1):
+        there = rhs.drift(time_point, now)
+        before, now = now, torch.addcmul(torch.lerp(before, now, other), own * h, there)
+        slope = there if j == kept else slope
+    return now, slope

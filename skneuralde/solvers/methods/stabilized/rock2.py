@@ -1,0 +1,75 @@
+"""ROCK2: orthogonal Runge-Kutta-Chebyshev of second order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from skneuralde.solvers.core.right_hand_side import RightHandSide
+from skneuralde.solvers.methods.stabilized.base import Advance
+from skneuralde.solvers.methods.stabilized.order_conditions import of_stages
+from skneuralde.solvers.methods.stabilized.rock import ROCK, by_recurrence, interpolated
+from skneuralde.solvers.methods.stabilized.rock_tables import ROCK2 as TABLE
+from skneuralde.solvers.methods.stabilized.stability_polynomials import Recurrence
+
+
+class ROCK2(ROCK):
+    """Second order, stable along ``0.81 s^2`` of the negative real axis with s stages: for diffusion.
+
+    Close to the longest interval that a polynomial of second order can have. Its steps end on the times wanted. The
+    stages are of first order only: where stiff components are forced, `rkc2` is better.
+
+    References
+    ----------
+    .. [1] A. Abdulle and A. A. Medovikov, "Second order Chebyshev methods based on orthogonal polynomials", Numer.
+       Math. 90 (2001) 1-18.
+    """
+
+    name = "rock2"
+    order = error_order = 2
+    reference = "Abdulle & Medovikov (2001)"
+    table, share = TABLE, 0.81
+
+    def advance(self, rhs: RightHandSide, t: Tensor, h: Tensor, u: Tensor, f: Tensor, s: int) -> Advance:
+        c = coefficients(s)
+        *time_points, last, end = rhs.along(t, h, c.nodes, u.dtype)
+        now, _ = by_recurrence(rhs, time_points, h, u, f, c.recurrence)
+        step = c.sigma * h
+        slope = rhs.drift(last, now)
+        middle = torch.addcmul(now, step, slope)
+        final = rhs.drift(end, middle)
+        error = (1.0 - c.tau / c.sigma**2) * step * (final - slope)
+        return Advance(torch.addcmul(middle, step, final) - error, error)
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """Coefficients of one step with s stages.
+
+    Attributes
+    ----------
+    recurrence : Recurrence
+        Of the first s - 2 stages.
+    nodes : tuple of float
+        Where in the step the drift is asked after its start.
+    sigma, tau : float
+        The last two stages make up for the factor ``1 + 2 sigma z + tau z^2``.
+    """
+
+    recurrence: Recurrence
+    nodes: tuple[float, ...]
+    sigma: float
+    tau: float
+
+
+@lru_cache(maxsize=512)
+def coefficients(s: int) -> Scheme:
+    """The step of s stages, which has order 2 however accurate the zeros are."""
+    stages = interpolated(TABLE, s)
+    nodes, second = of_stages(stages.mu, stages.nu)[1:, :2].T.tolist()
+    sigma = 0.5 * (1.0 - nodes[-1])
+    tau = 0.5 * (1.0 - 2.0 * second[-1] - 4.0 * sigma * nodes[-1])
+    return Scheme(stages, (*nodes, nodes[-1] + sigma), sigma, tau)

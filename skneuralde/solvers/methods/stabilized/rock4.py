@@ -1,0 +1,92 @@
+"""ROCK4: orthogonal Runge-Kutta-Chebyshev of fourth order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from skneuralde.solvers.core.controllers import PredictiveController
+from skneuralde.solvers.core.right_hand_side import RightHandSide
+from skneuralde.solvers.methods.stabilized.base import Advance
+from skneuralde.solvers.methods.stabilized.order_conditions import of_stages
+from skneuralde.solvers.methods.stabilized.rock import ROCK, by_recurrence, interpolated
+from skneuralde.solvers.methods.stabilized.rock4_final_stages import finishing
+from skneuralde.solvers.methods.stabilized.rock_tables import ROCK4 as TABLE
+from skneuralde.solvers.methods.stabilized.stability_polynomials import Recurrence
+from skneuralde.solvers.methods.stages import combine
+
+
+class ROCK4(ROCK):
+    """Fourth order, stable along ``0.35 s^2`` of the negative real axis with s stages: for diffusion, accurately.
+
+    It takes fewer and longer steps than `rock2` where solutions are smooth in space. Its steps end on the times wanted.
+    The stages are of first order only: where stiff components are forced, `rkc2` is better.
+
+    Notes
+    -----
+    The polynomials are those of [1]_. The last four stages are solved from the conditions of order four, whose two free
+    nodes make the errors of order five small. The embedded method of third order has the slope at a stage in the middle
+    of the recurrence in place of the last one, and is as stable as the method itself; with the slope at the end of the
+    step the estimate of the error would multiply stiff components by as much as they are stiff.
+
+    References
+    ----------
+    .. [1] A. Abdulle, "Fourth order Chebyshev methods with recurrence relation", SIAM J. Sci. Comput. 23 (2002)
+       2041-2054.
+    """
+
+    name = "rock4"
+    order = error_order = 4
+    reference = "Abdulle (2002)"
+    table, share = TABLE, 0.35
+    # Its steps are few and long; where a solution comes to rest, they grow by much at once.
+    smooth = PredictiveController
+
+    def advance(self, rhs: RightHandSide, t: Tensor, h: Tensor, u: Tensor, f: Tensor, s: int) -> Advance:
+        c = coefficients(s)
+        *time_points, first, second, third, last = rhs.along(t, h, c.nodes, u.dtype)
+        start, slope = by_recurrence(rhs, time_points, h, u, f, c.recurrence, c.kept)
+        stages = [h * rhs.drift(first, start)]
+        for time_point, row in zip((second, third, last), c.matrix, strict=True):
+            stages.append(h * rhs.drift(time_point, combine(start, row, stages)))
+        error = combine(torch.zeros_like(u), c.error, [h * slope, *stages])
+        return Advance(combine(start, c.weights, stages), error)
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """Coefficients of one step with s stages.
+
+    Attributes
+    ----------
+    recurrence : Recurrence
+        Of the first s - 4 stages.
+    kept : int
+        The stage of the recurrence whose slope the estimate of the error uses.
+    nodes : tuple of float
+        Where in the step the drift is asked after its start.
+    matrix, weights, error : tuple
+        Those of the `Finishing`.
+    """
+
+    recurrence: Recurrence
+    kept: int
+    nodes: tuple[float, ...]
+    matrix: tuple[tuple[float, ...], ...]
+    weights: tuple[float, ...]
+    error: tuple[float, ...]
+
+
+@lru_cache(maxsize=512)
+def coefficients(s: int) -> Scheme:
+    """The step of s stages, which has order 4 however accurate the zeros are."""
+    stages = interpolated(TABLE, s)
+    w = of_stages(stages.mu, stages.nu)
+    kept = len(stages.mu) // 2
+    end = finishing(w[-1], w[kept])
+    start = float(w[-1, 0])
+    nodes = (*w[1:, 0].tolist(), *(start + node for node in end.nodes))
+    return Scheme(stages, kept, nodes, end.matrix, end.weights, end.error)

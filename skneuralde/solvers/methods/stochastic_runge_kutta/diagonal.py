@@ -1,0 +1,160 @@
+"""Stochastic Runge-Kutta methods for diagonal noise: their tableaus, and the step that they share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import zip_longest
+
+import torch
+from torch import Tensor
+
+from skneuralde.noise import Increments
+from skneuralde.solvers.core.right_hand_side import RightHandSide, TimePoint
+from skneuralde.solvers.core.stepper import Step
+from skneuralde.solvers.methods.stages import combine, weighted_sums, widened
+from skneuralde.solvers.methods.stochastic_runge_kutta.additive import (
+    SRATableau,
+    additive_step,
+    check_rows,
+    check_weights,
+    less_first,
+    path_mean,
+)
+from skneuralde.solvers.stepping.adaptive import AdaptiveStepper
+
+
+@dataclass(frozen=True)
+class SRITableau:
+    """Coefficients of a method for diagonal noise; A0, B0, A1 and B1 are strictly lower triangular.
+
+    Stages of the drift that nothing uses are left out.
+
+    Attributes
+    ----------
+    c0, c1 : tuple of float
+        Where the drift and the diffusion are asked, without the first nodes, which are 0.
+    A0, B0 : tuple of tuple of float
+        Weights of the drifts and of the diffusions in the stages of the drift below the first.
+    A1, B1 : tuple of tuple of float
+        The same in the stages of the diffusion.
+    alpha : tuple of float
+        Weights of the drifts in the step.
+    beta1, beta2, beta3, beta4 : tuple of float
+        Weights of the diffusions there: times I(1), I(1,1) / sqrt(h), I(1,0) / h and I(1,1,1) / h.
+    """
+
+    c0: tuple[float, ...]
+    c1: tuple[float, ...]
+    A0: tuple[tuple[float, ...], ...]
+    B0: tuple[tuple[float, ...], ...]
+    A1: tuple[tuple[float, ...], ...]
+    B1: tuple[tuple[float, ...], ...]
+    alpha: tuple[float, ...]
+    beta1: tuple[float, ...]
+    beta2: tuple[float, ...]
+    beta3: tuple[float, ...]
+    beta4: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        check_rows("A0", self.A0, self.c0)
+        check_rows("B0", self.B0, (None,) * len(self.c0))
+        check_rows("A1", self.A1, self.c1)
+        check_rows("B1", self.B1, (None,) * len(self.c1))
+        check_weights("alpha", self.alpha, stages=len(self.c0) + 1, total=1.0)
+        for name, total in (("beta1", 1.0), ("beta2", 0.0), ("beta3", 0.0), ("beta4", 0.0)):
+            check_weights(name, getattr(self, name), stages=len(self.c1) + 1, total=total)
+        if any(abs(b1 + b3) > 1e-13 for b1, b3 in zip(less_first(self.beta1), self.beta3, strict=True)):
+            raise ValueError(f"beta1 + beta3 must be the first unit vector, got {self.beta1} and {self.beta3}")
+
+    @cached_property
+    def nodes(self) -> tuple[float, ...]:
+        """Of the first stages, then of the other ones of the drift, then of the diffusion."""
+        return (0.0, *self.c0, *self.c1)
+
+    @cached_property
+    def alpha_correction(self) -> tuple[float, ...]:
+        """Alpha less the weights of Euler's method."""
+        return less_first(self.alpha)
+
+    @cached_property
+    def additive(self) -> SRATableau:
+        """What is left where the diffusion does not depend on the state."""
+        used = [i for i, pair in enumerate(zip(self.beta1, self.beta3, strict=True)) if any(pair)]
+        nodes = (0.0, *self.c1)
+        c1, beta1, beta3 = (tuple(row[i] for i in used) for row in (nodes, self.beta1, self.beta3))
+        return SRATableau(self.c0, c1, self.A0, self.B0, self.alpha, beta1, beta3)
+
+
+class SRI(AdaptiveStepper):
+    """A stochastic Runge-Kutta step for diagonal and additive noise, in the Ito sense.
+
+    The order is reached where each component of g depends on its own component of the state alone.
+
+    The step is one of order 1, Milstein's without derivatives, plus a correction of order h^1.5, ``Step.error``: an
+    estimate of the local error that the embedded step has, and the step itself has not. With additive noise the
+    embedded step is that of Euler and Maruyama.
+    """
+
+    calculus = ("ito",)
+    noise_kinds = ("diagonal", "additive")
+    strong_order = 1.5
+    weak_order = 1.5
+    levy_area = "space-time"
+    error_order = 1.5
+    tableau: SRITableau
+
+    def step(
+        self,
+        rhs: RightHandSide,
+        t: Tensor,
+        h: Tensor | float,
+        u: Tensor,
+        noise: Increments | None,
+        state: Tensor | None,
+    ) -> Step:
+        assert noise is not None
+        if rhs.has_additive_noise:
+            return additive_step(self.tableau.additive, rhs, t, h, u, noise)
+        w, mean = noise.w, path_mean(noise)
+        time_points = rhs.along(t, h, self.tableau.nodes, u.dtype)
+        h = widened(h, u)
+        root = h**0.5
+        k, g = self._evaluate_stages(rhs, time_points, h, u, mean, root)
+        square = w * w
+        sum2, sum3, sum4 = weighted_sums((self.tableau.beta2, self.tableau.beta3, self.tableau.beta4), g)
+        embedded = torch.addcmul(torch.addcmul(u + k[0], w, g[0]), (square - h) / (2.0 * root), sum2)
+        # beta1 is beta3 with the sign changed, but for the first stage, which Euler's step has.
+        correction = torch.addcmul((mean - w) * sum3, w * (square / (6.0 * h) - 0.5), sum4)
+        correction = combine(correction, self.tableau.alpha_correction, k)
+        return Step(embedded + correction, correction)
+
+    def _evaluate_stages(
+        self,
+        rhs: RightHandSide,
+        time_points: list[TimePoint],
+        h: Tensor | float,
+        u: Tensor,
+        mean: Tensor,
+        root: Tensor | float,
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """The drifts times h, and the diffusions."""
+        tableau = self.tableau
+        start, *time_points = time_points
+        of_drift, of_diffusion = time_points[: len(tableau.c0)], time_points[len(tableau.c0) :]
+        f, value = rhs.coefficients(start, u)
+        assert value is not None
+        k, g = [h * f], [value]
+        kicks: list[Tensor] = []
+        swings: list[Tensor] = []
+        drift_stages = zip(of_drift, tableau.A0, tableau.B0, strict=True)
+        diffusion_stages = zip(of_diffusion, tableau.A1, tableau.B1, strict=True)
+        for drift_stage, (time_point, drifts, diffusions) in zip_longest(drift_stages, diffusion_stages):
+            swings.append(root * g[-1])
+            value = rhs.diffusion(time_point, combine(combine(u, drifts, k), diffusions, swings))
+            if drift_stage is not None:
+                time_point, drifts, diffusions = drift_stage
+                kicks.append(mean * g[-1])
+                k.append(h * rhs.drift(time_point, combine(combine(u, drifts, k), diffusions, kicks)))
+            g.append(value)
+        return k, g
