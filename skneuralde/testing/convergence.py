@@ -1,0 +1,51 @@
+"""Checks of convergence without noise: order, tolerance, time that runs backwards."""
+
+from __future__ import annotations
+
+import torch
+
+from skneuralde.solvers import Solver
+from skneuralde.testing.cases import StuartLandau, finest_slope, rms, settings, solution, tensor, tight
+
+_TIMES = tensor([0.0, 0.77, 1.5])
+
+
+def check_order(solver: Solver) -> None:
+    """Four steps of size h have an error of ``h ** (order + 1)``."""
+    case = StuartLandau()
+
+    def error(h: float) -> float:
+        times = torch.cat([case.start, case.start + 4.0 * h], 1)
+        values = solution(solver, case.problem, case.u0, times, rtol=None, dt=h)
+        return rms(values[:, -1] - case.exact(4.0 * h))
+
+    measured = finest_slope([0.5**k for k in range(3, 15)], error) - 1.0
+    assert solver.order is not None
+    assert solver.order - 0.2 < measured < solver.order + 0.5, f"expected order {solver.order}, measured {measured:.2f}"
+
+
+def check_tolerance(solver: Solver) -> None:
+    """The error falls with the tolerance."""
+    case = StuartLandau()
+    exact = torch.stack([case.exact(t, torch.zeros_like(case.start)) for t in _TIMES.tolist()], 1)[:2]
+    loose, small = (
+        float((solution(solver, case.problem, case.u0[:2], _TIMES, **settings(solver, rtol)) - exact).abs().max())
+        for rtol in (1e-3, tight(solver))
+    )
+    # The bounds allow for the growth of local errors over the whole interval.
+    assert loose < 0.5, f"expected an error below 0.5 at rtol=1e-3, measured {loose:.1e}"
+    most = min(1e-2, 2e-2 * loose)
+    assert small < most, f"expected an error below {most:.1e} at rtol={tight(solver):.0e}, measured {small:.1e}"
+
+
+def check_backwards(solver: Solver) -> None:
+    """A solution that is followed back in time returns to where it started."""
+    case = StuartLandau()
+    end = case.exact(0.25, torch.zeros_like(case.start))[:2]
+    times = tensor([0.25, 0.1, 0.0])
+    arguments = settings(solver, tight(solver)) | ({} if solver.adaptive else {"dt": 5e-3})
+    for side_steps in (False, True):
+        values = solution(solver, case.problem, end, times, side_steps=side_steps, **arguments)
+        error = float((values[:, -1] - case.u0[:2]).abs().max())
+        most = 0.2 if solver.order == 1 else 2e-2
+        assert error < most, f"expected a return to the start up to {most}, measured {error:.1e}"
