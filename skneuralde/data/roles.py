@@ -198,7 +198,7 @@ class Roles:
         return [self.columns[p] for p in positions]
 
 
-def read_moments(X: Any, y: Any = None, *, time: Any = "auto", series: Any = None) -> tuple[np.ndarray, Clock]:
+def read_row_times(X: Any, y: Any = None, *, time: Any = "auto", series: Any = None) -> tuple[np.ndarray, Clock]:
     """Model times of rows whose other roles do not matter, and the clock that gave them.
 
     Parameters

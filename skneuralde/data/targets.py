@@ -15,7 +15,7 @@ from skneuralde.data.roles import Roles
 
 
 @dataclass(frozen=True)
-class Output:
+class OutputFormat:
     """What y looked like in `fit`, so that predictions look the same.
 
     Attributes
@@ -115,7 +115,7 @@ class Targets:
     """y as numbers, `(n_rows, n_outputs)` with NaN where nothing was observed, and how to give predictions back."""
 
     values: np.ndarray
-    output: Output
+    output: OutputFormat
 
 
 def read_targets(y: Any, rows: Any, *, roles: Roles) -> Targets:
@@ -152,7 +152,7 @@ def read_targets(y: Any, rows: Any, *, roles: Roles) -> Targets:
         raise ValueError(
             "Input y contains NaN only: nothing was observed. NaN in y is legal where other rows have a value."
         )
-    return Targets(values, Output(container, array.shape[1:], names, roles.dtype, roles.coordinates))
+    return Targets(values, OutputFormat(container, array.shape[1:], names, roles.dtype, roles.coordinates))
 
 
 def _numbers(y: Any, state: tuple[int, ...] | None) -> np.ndarray:

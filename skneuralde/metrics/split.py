@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from sklearn.model_selection import BaseCrossValidator
 
-from skneuralde.data import Clock, read_moments
+from skneuralde.data import Clock, read_row_times
 from skneuralde.data.clock import parse_unit
 
 
@@ -102,7 +102,7 @@ class PanelTimeSeriesSplit(BaseCrossValidator):
             For fewer distinct times than parts, for a part without rows, or a length of time that is none.
         """
         n_splits = self.get_n_splits()
-        moments, clock = read_moments(X, y, time=self.time, series=self.series)
+        moments, clock = read_row_times(X, y, time=self.time, series=self.series)
         gap = 0.0 if _is_zero(self.gap) else _length(self.gap, "gap", clock)
         reach = np.inf if self.max_train_size is None else _length(self.max_train_size, "max_train_size", clock)
         for k, (cut, end) in enumerate(self._cut_points(moments, clock, n_splits)):

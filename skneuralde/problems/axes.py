@@ -72,9 +72,10 @@ class Axes:
         copies = 1 if self.ndim is not None else len(grid)
         axes = list(zip(range(1, len(grid) + 1), self.spacing * copies, self.boundary * copies, strict=True))
         for axis, _, boundary in axes:
-            if grid[axis - 1] < boundary.fewest:
+            if grid[axis - 1] < boundary.min_points:
                 raise ValueError(
-                    f"a {boundary.name!r} axis needs at least {boundary.fewest} points, but the grid is {tuple(grid)}"
+                    f"a {boundary.name!r} axis needs at least {boundary.min_points} points, but the grid is "
+                    f"{tuple(grid)}"
                 )
         return axes
 

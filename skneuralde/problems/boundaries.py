@@ -26,7 +26,7 @@ class Boundary(ABC):
     """
 
     name: str
-    fewest: int = 2
+    min_points: int = 2
 
     @abstractmethod
     def ghosts(self, u: Tensor, axis: int) -> tuple[Tensor, Tensor]:
@@ -110,7 +110,7 @@ class Periodic(Boundary):
     """The axis is a circle: the last point's neighbour is the first, one spacing on. The real Fourier transform."""
 
     name = "periodic"
-    fewest = 3
+    min_points = 3
 
     def ghosts(self, u: Tensor, axis: int) -> tuple[Tensor, Tensor]:
         return u.narrow(axis, u.shape[axis] - 1, 1), u.narrow(axis, 0, 1)
@@ -140,7 +140,7 @@ class Dirichlet(Boundary):
     """
 
     name = "dirichlet"
-    fewest = 1
+    min_points = 1
 
     def __init__(self, low: float | Sequence[float] = 0.0, high: float | Sequence[float] = 0.0):
         self.low, self.high = torch.as_tensor(low, dtype=torch.float64), torch.as_tensor(high, dtype=torch.float64)

@@ -105,7 +105,7 @@ class FieldProblem(nn.Module):
 
     def __init__(
         self,
-        whole: nn.Module,
+        original: nn.Module,
         reaction: Reaction,
         operators: Operators,
         state: Sequence[int],
@@ -114,13 +114,13 @@ class FieldProblem(nn.Module):
         super().__init__()
         self.sparsity = sparsity
         # In a tuple it is no module of this one: functional_call does not bear parts that are registered twice.
-        self._whole = (whole,)
+        self._original = (original,)
         self.drift = FieldDrift(reaction, operators, state)
 
     @property
-    def whole(self) -> Any:
+    def original(self) -> Any:
         """The `Problem` that made it."""
-        return self._whole[0]
+        return self._original[0]
 
     def check(self, t: Tensor, u: Tensor, c: Tensor | None = None) -> None:
         """Call every coefficient once on states ``(batch, n)`` and refuse what does not fit.

@@ -7,10 +7,10 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from skneuralde.problems import FieldDrift
+from skneuralde.problems.field import FieldDrift
 
 
-class Modes:
+class FieldModes:
     """The fields that diffuse as coefficients of the basis, the others as they are: ``(batch, fields, *grid)``.
 
     Without a field, or without diffusion, states stay as they are.
@@ -32,7 +32,7 @@ class Modes:
         self.all_move = len(chosen) == self.state[-1]
         self.chosen = torch.tensor(chosen, device=u.device)
 
-    def enter(self, u: Tensor) -> Tensor:
+    def to_modes(self, u: Tensor) -> Tensor:
         """From states ``(batch, n)``."""
         if self.diffusion is None:
             return u
@@ -41,7 +41,7 @@ class Modes:
             return self.basis.to_modes(x)
         return x.index_copy(1, self.chosen, self.basis.to_modes(x.index_select(1, self.chosen)))
 
-    def leave(self, x: Tensor) -> Tensor:
+    def from_modes(self, x: Tensor) -> Tensor:
         """Back to states ``(batch, n)``."""
         if self.diffusion is None:
             return x
@@ -57,8 +57,8 @@ class Modes:
         assert self.diffusion is not None
         return self.diffusion.eigenvalues(self.field)
 
-    def spread(self, moving: Tensor, still: float) -> Tensor:
-        """Factors for `enter`'s result: those of the fields that diffuse, and one number for the others."""
+    def factors(self, moving: Tensor, still: float) -> Tensor:
+        """Factors for `to_modes`'s result: those of the fields that diffuse, and one number for the others."""
         if self.all_move:
             return moving
         whole = moving.new_full((len(moving), self.state[-1], *moving.shape[2:]), still)

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from skneuralde.problems.axes import Axes, neighbours, value_of
+from skneuralde.problems.base import Operator
 from skneuralde.problems.eigenbasis import Eigenbasis, eigenbasis
 
 
@@ -34,7 +35,7 @@ class Positive(nn.Module):
         return F.softplus(self.raw)
 
 
-class Laplacian(nn.Module):
+class Laplacian(Operator):
     """Diffusion, ``D div grad u``, by second differences on a grid of 1 to 3 axes.
 
     Parameters
@@ -64,14 +65,10 @@ class Laplacian(nn.Module):
     def __init__(self, diffusivity: Any, spacing: Any = 1.0, boundary: Any = "neumann", *, ndim: int | None = None):
         super().__init__()
         self.axes = Axes.read(spacing, boundary, ndim)
+        self.ndim = self.axes.ndim
         parts = diffusivity if _is_mixed(diffusivity) else [diffusivity]
         self._per_field = _is_mixed(diffusivity)
         self.parts: Sequence[_Diffusivity] = nn.ModuleList(_Diffusivity(part) for part in parts)  # type: ignore[assignment]
-
-    @property
-    def ndim(self) -> int | None:
-        """Number of axes of the grid; None where the state tells."""
-        return self.axes.ndim
 
     def diffusivity(self, u: Tensor) -> Tensor:
         """D of every field, in the dtype of the states."""
@@ -106,7 +103,7 @@ class Laplacian(nn.Module):
             return None
         return self(u.new_zeros(1, *u.shape[1:]))
 
-    def function(self, u: Tensor, of: Callable[[Tensor], Tensor]) -> Tensor:
+    def apply_function(self, u: Tensor, of: Callable[[Tensor], Tensor]) -> Tensor:
         """A function of the operator, applied: ``of`` maps eigenvalues to eigenvalues; boundary values count as zero.
 
         With ``of=lambda z: torch.exp(t * z)`` the heat equation's solution after t, with ``lambda z: 1 / (1 - h * z)``

@@ -8,13 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from skneuralde.problems.base import Operator
 from skneuralde.problems.laplacian import Laplacian
 
 
-class UserOperator(nn.Module):
+class UserOperator(Operator):
     """The user's own function of a field ``u (batch, *grid, fields)``, known, or a module and so trainable."""
-
-    ndim = None
 
     def __init__(self, function: Callable[[Tensor], Tensor]):
         super().__init__()

@@ -117,7 +117,7 @@ class Problem(nn.Module):
         self._noise_dim: int | None = None
 
     @property
-    def whole(self) -> Problem:
+    def original(self) -> Problem:
         """The equation as its user sees it; see `flattened`."""
         return self
 

@@ -24,14 +24,14 @@ class Reaction(Term):
 
     Parameters
     ----------
-    law : Term
+    term : Term
     sources : sequence of Tensor of shape (*grid, fields)
         What is added at each point by itself; a parameter is learned.
     """
 
-    def __init__(self, law: Term, sources: Sequence[Tensor] = ()):
+    def __init__(self, term: Term, sources: Sequence[Tensor] = ()):
         super().__init__()
-        self.law = law
+        self.term = term
         self.n_sources = len(sources)
         for i, source in enumerate(sources):
             if isinstance(source, nn.Parameter):
@@ -46,14 +46,14 @@ class Reaction(Term):
 
     def forward(self, t: Tensor, u: Tensor, c: Tensor | None = None) -> Tensor:
         """Value at every point of fields ``(batch, *grid, fields)``, same shape."""
-        value = _by_parts(self.law, *_points(t, u, c)).view(u.shape)
+        value = _by_parts(self.term, *_points(t, u, c)).view(u.shape)
         for source in self.sources:
             value = value + source.to(u)
         return value
 
     def linearize(self, t: Tensor, u: Tensor, c: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Value, and Jacobian of every point by itself, ``(batch, *grid, fields, fields)``."""
-        value, slope = _by_parts(self.law.linearize, *_points(t, u, c))
+        value, slope = _by_parts(self.term.linearize, *_points(t, u, c))
         value = value.view(u.shape)
         for source in self.sources:
             value = value + source.to(u)
@@ -74,7 +74,7 @@ class Reaction(Term):
                     f"{tuple(source.shape)}"
                 )
         times, points, inputs = _points(t, u, c)
-        check_term(self.law, name="drift", shape=(u.shape[-1],), t=times, u=points, c=inputs)
+        check_term(self.term, name="drift", shape=(u.shape[-1],), t=times, u=points, c=inputs)
 
 
 def resolve_reaction(spec: Any) -> Reaction:

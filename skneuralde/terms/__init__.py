@@ -18,7 +18,7 @@ from skneuralde.terms.resolve import (
     summands,
     trainable,
 )
-from skneuralde.terms.resolve_jumps import Networks, rate_bound, resolve_affect, resolve_rate
+from skneuralde.terms.resolve_jumps import JumpNetworks, rate_bound, resolve_affect, resolve_rate
 
 __all__ = [
     "MLP",
@@ -27,11 +27,11 @@ __all__ = [
     "Constant",
     "GaussianAffect",
     "Inputs",
+    "JumpNetworks",
     "Known",
     "KnownAffect",
     "MoveBy",
     "Network",
-    "Networks",
     "PerPath",
     "SetState",
     "Sum",

@@ -55,7 +55,7 @@ def sum_of_squares(x: Tensor, dim: int) -> Tensor:
     return x.select(dim, 0).square() if x.shape[dim] == 1 else x.square().sum(dim)
 
 
-class Around(Protocol):
+class Expansion(Protocol):
     """A coefficient around states, to second order."""
 
     @property
@@ -81,8 +81,8 @@ class SigmaPoints:
     def along(self, directions: Tensor) -> tuple[Tensor, Tensor]:
         """Derivatives along directions ``(batch, r, dim)``, as central differences of steps of a tenth of them."""
         batch, r, _ = directions.shape
-        around = _SPREAD * directions
-        points = torch.cat([self.u[:, None] + around, self.u[:, None] - around], 1).flatten(0, 1)
+        steps = _SPREAD * directions
+        points = torch.cat([self.u[:, None] + steps, self.u[:, None] - steps], 1).flatten(0, 1)
         times = self.t.repeat_interleave(2 * r, 0)
         inputs = None if self.c is None else self.c.repeat_interleave(2 * r, 0)
         values = self.term(times, points, inputs)
@@ -124,7 +124,7 @@ class Term(nn.Module, ABC):
         value, slope = self.linearize(t, u, c)
         return value, slope, torch.zeros_like(value)
 
-    def around(self, t: Time, u: State, c: Context | None = None) -> Around:
+    def expand(self, t: Time, u: State, c: Context | None = None) -> Expansion:
         """The coefficient around the states, to second order."""
         return SigmaPoints(self, t, u, c, self(t, u, c))
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from skneuralde._typing import Coefficient, Context, State, Time
 from skneuralde.terms.activations import ACTIVATIONS
-from skneuralde.terms.base import Around, Term, sum_of_squares, value_and_jacobian, value_and_two_derivatives
+from skneuralde.terms.base import Expansion, Term, sum_of_squares, value_and_jacobian, value_and_two_derivatives
 from skneuralde.terms.columns import Columns
 from skneuralde.terms.inputs import Inputs
 from skneuralde.terms.mlp import MLP
@@ -103,10 +103,10 @@ class Network(Term):
             slope = slope @ inner
         return self.output.curvature(raw, slope, bend, cov)
 
-    def around(self, t: Time, u: State, c: Context | None = None) -> Around:
+    def expand(self, t: Time, u: State, c: Context | None = None) -> Expansion:
         """The coefficient around the states, to second order: exact derivatives where the state has one dimension."""
         if self.columns.n_state != 1 or u.shape[-1] != 1 or self.columns.features is not None:
-            return super().around(t, u, c)
+            return super().expand(t, u, c)
         value, slope, bend = self._curvature(t, u, c, torch.ones_like(u)[..., None])
         return Curve(value, slope[..., 0], bend)
 
@@ -170,7 +170,7 @@ class Curve:
     bend: Tensor
 
     def along(self, directions: Tensor) -> tuple[Tensor, Tensor]:
-        """See `skneuralde.terms.base.Around`."""
+        """See `skneuralde.terms.base.Expansion`."""
         steps = directions.view(*directions.shape[:2], *[1] * (self.value.ndim - 1))
         return self.slope[:, None] * steps, self.bend * sum_of_squares(steps, 1)
 

@@ -26,7 +26,7 @@ _CHOICES = (
 
 
 @dataclass(frozen=True)
-class Networks:
+class JumpNetworks:
     """What fresh networks of a jump are made from.
 
     Attributes
@@ -60,7 +60,7 @@ class Networks:
         return Network(mlp, self.inputs, scale, positive=positive, generator=self.generator, name=name)
 
 
-def resolve_rate(spec: Any, *, name: str, networks: Networks) -> Term:
+def resolve_rate(spec: Any, *, name: str, networks: JumpNetworks) -> Term:
     """Turn the rate of a jump as an estimator takes it into a term with one value per path, ``(batch,)``.
 
     A module is copied.
@@ -95,7 +95,7 @@ def rate_bound(rate: Term) -> float | None:
     return None
 
 
-def resolve_affect(spec: Any, *, name: str, networks: Networks) -> Affect:
+def resolve_affect(spec: Any, *, name: str, networks: JumpNetworks) -> Affect:
     """Turn the effect of a jump as an estimator takes it into an `Affect`.
 
     A module is copied. Parts of a list give states after the jump, which are added.
@@ -133,7 +133,7 @@ def resolve_affect(spec: Any, *, name: str, networks: Networks) -> Affect:
     return SetState(term)
 
 
-def _gaussian(name: str, networks: Networks) -> GaussianAffect:
+def _gaussian(name: str, networks: JumpNetworks) -> GaussianAffect:
     """The state u + m(u) + s(u) z with two networks; s starts at the size of a jump and stays above the floor."""
     mean = networks.network(networks.default, networks.size, f"{name} (mean)")
     if bool((networks.shift != 0.0).any()):

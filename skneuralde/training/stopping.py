@@ -30,7 +30,7 @@ class StoppingRule:
     tol: float
     patience: int | None
     cooldown: int
-    together: bool = False
+    cumulative: bool = False
 
     def __post_init__(self) -> None:
         self.cooldown = min(self.cooldown, self.max_iter)
@@ -46,7 +46,7 @@ class StoppingRule:
         """Take note of an epoch's loss; True when it was the last."""
         improved = loss < self.best - self.tol
         self.stale = 0 if improved else self.stale + 1
-        if improved or not self.together:
+        if improved or not self.cumulative:
             self.best = min(self.best, loss)
         if self.patience is not None and self.stale >= self.patience and epoch < self.begin:
             self.begin = epoch

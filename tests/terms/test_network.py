@@ -331,9 +331,9 @@ def test_second_order_against_sigma_points(activation, hidden, positive):
     u = torch.linspace(-1.3, 1.4, 9, dtype=torch.float64)[:, None]
     t = torch.zeros_like(u)
     directions = torch.tensor([0.02, -0.01], dtype=torch.float64).expand(9, 2)[..., None]
-    exact = network.around(t, u)
+    exact = network.expand(t, u)
     assert not isinstance(exact, SigmaPoints)
-    rough = Term.around(network, t, u)
+    rough = Term.expand(network, t, u)
     torch.testing.assert_close(exact.value, rough.value)
     for known, found in zip(exact.along(directions), rough.along(directions), strict=True):
         torch.testing.assert_close(known, found, rtol=1e-3, atol=2e-7)

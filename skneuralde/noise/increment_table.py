@@ -14,7 +14,7 @@ _MOST_KEPT = 2**21
 _OVERHEAD = 2**12
 
 
-class Table:
+class IncrementTable:
     """Increments and areas of dyadic parts of the first cells, which are looked up instead of drawn one by one.
 
     What lies deeper than the levels that are kept is halved from there; once that has taken as long as to draw the next
