@@ -34,7 +34,7 @@ def denoise(drift: FieldDrift, states: Tensor) -> Tensor:
     if modes.diffusion is None or len(states) < 2:
         return states
     x = modes.to_modes(states)
-    chosen = x if modes.all_move else x.index_select(1, modes.chosen)
+    chosen = x if modes.all_diffuse else x.index_select(1, modes.chosen)
     roughness = modes.basis.eigenvalues.abs().flatten().argsort()
     ordered = chosen.flatten(2)[..., roughness]
     power, n = ordered.square(), ordered.shape[-1]
@@ -57,4 +57,4 @@ def denoise(drift: FieldDrift, states: Tensor) -> Tensor:
     gain = torch.where(near >= (1.0 + 2.0 * spread) * noise[:, None], share, 0.0)
     back = torch.empty_like(gain).index_copy(-1, roughness, gain).view_as(chosen)
     filtered = chosen * back
-    return modes.from_modes(filtered if modes.all_move else x.index_copy(1, modes.chosen, filtered))
+    return modes.from_modes(filtered if modes.all_diffuse else x.index_copy(1, modes.chosen, filtered))
