@@ -1,4 +1,4 @@
-"""Coefficients of an equation: from what the user gives to a torch module of (t, u, c)."""
+"""Coefficients of an equation as torch modules of (t, u, c)."""
 
 from skneuralde.terms.affects import Affect, GaussianAffect, KnownAffect, SetState, SumAffect
 from skneuralde.terms.base import Sum, Term
