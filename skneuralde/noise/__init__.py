@@ -1,4 +1,4 @@
-"""Noise as a pure function of its keys."""
+"""Noise as a pure function of its keys: Brownian motion and Poisson processes."""
 
 from skneuralde.noise.brownian import Brownian
 from skneuralde.noise.dyadic import floor_log2, floor_power_of_two, power_of_two
