@@ -43,9 +43,9 @@ def laplace(model: Model, objective: Objective, *, seed: int = 0) -> GaussianUnc
     Notes
     -----
     The information is the Hessian of the weighted sum of the items' losses. A direction that the data do not determine
-    gets a large standard error instead of an infinite one. If the model's noise distribution is wrong, these are not the
-    true standard errors, which a bootstrap estimates (B. Efron and D. V. Hinkley, Biometrika 65, 1978; H. White,
-    Econometrica 50, 1982).
+    gets a large standard error instead of an infinite one. If the model's noise distribution is wrong, the true
+    standard errors differ from these; a bootstrap estimates them (B. Efron and D. V. Hinkley, Biometrika 65, 1978; H.
+    White, Econometrica 50, 1982).
     """
     gradient, information = observed_information(model, objective, seed=seed)
     # Scaled to unit diagonal, its eigenvalues do not depend on the caller's units.
