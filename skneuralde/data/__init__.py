@@ -1,4 +1,4 @@
-"""Rows of a caller's table -> panels of series, and predictions back into the caller's containers."""
+"""Panels of series from the rows of a table, and predictions in the caller's containers."""
 
 from skneuralde.data.clock import Clock
 from skneuralde.data.convert import to_rows

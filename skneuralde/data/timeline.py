@@ -1,4 +1,4 @@
-"""Which observation each row follows, and through which inputs: panels put on one line of time per series."""
+"""Common timeline of two panels, and the observations before and after each of its positions."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from skneuralde.data.positions import position_type
 
 
 def merge(kept: Panel, asked: Panel) -> tuple[Panel, np.ndarray]:
-    """One panel with the times of both.
+    """Return one panel with the times of both.
 
-    Where both have the same time in a series, the observation is the kept one unless ``asked`` has its own, and the
-    inputs are those of ``asked``.
+    If both have the same time in a series, the observation is that of ``asked`` if it has one, else the kept one, and
+    the inputs are those of ``asked``.
 
     Returns
     -------
     Panel
-        Its labels are those of ``kept``, then those that only ``asked`` has.
+        The labels are those of ``kept``, then those that only ``asked`` has.
     positions : int array of shape (n_asked_rows,)
-        Where each of the caller's rows of ``asked`` ended up.
+        Position in the panel of each of the caller's rows of ``asked``.
     """
     labels = list(kept.labels)
     codes = {label: code for code, label in enumerate(labels)}
@@ -36,11 +36,11 @@ def merge(kept: Panel, asked: Panel) -> tuple[Panel, np.ndarray]:
     order = np.lexsort((is_asked, times, series))
     series, times = series[order], times[order]
 
-    fresh = np.ones(len(order), dtype=bool)
-    fresh[1:] = (series[1:] != series[:-1]) | (times[1:] != times[:-1])
-    first = np.flatnonzero(fresh)
+    is_first = np.ones(len(order), dtype=bool)
+    is_first[1:] = (series[1:] != series[:-1]) | (times[1:] != times[:-1])
+    first = np.flatnonzero(is_first)
     last = np.append(first[1:], len(order)) - 1
-    slot = np.cumsum(fresh) - 1
+    slot = np.cumsum(is_first) - 1
 
     values = kept.values
     asked_values = asked.values if asked.values is not None else np.full((len(asked.times), values.shape[1]), np.nan)
@@ -64,7 +64,7 @@ def merge(kept: Panel, asked: Panel) -> tuple[Panel, np.ndarray]:
 
 
 def truncate(kept: Panel, asked: Panel) -> Panel:
-    """Keep the rows that lie before the first time that ``asked`` has in their series; every label stays."""
+    """Drop the rows from the first time of ``asked`` in their series on; all labels stay."""
     begin = dict(zip(asked.labels, asked.times[asked.offsets[:-1]], strict=True))
     limit = np.array([begin.get(label, np.inf) for label in kept.labels])
     keep = kept.times < limit[kept.series_of]
@@ -74,12 +74,12 @@ def truncate(kept: Panel, asked: Panel) -> Panel:
 
 
 def complete(panel: Panel) -> np.ndarray:
-    """Which positions have all of their values, and so can be where a transition starts, ``(n,)``."""
+    """Mask ``(n,)`` of the positions with all values observed, from which a transition can start."""
     return ~np.isnan(panel.values).any(axis=1)
 
 
 def previous(panel: Panel, eligible: np.ndarray) -> np.ndarray:
-    """The latest eligible position before each position of the same series, -1 where there is none, ``(n,)``."""
+    """Last eligible position before each position in the same series, ``(n,)``; -1 if there is none."""
     n = len(eligible)
     before = np.arange(-1, n - 1, dtype=position_type(n))
     before[1:][~eligible[:-1]] = -1
@@ -89,7 +89,7 @@ def previous(panel: Panel, eligible: np.ndarray) -> np.ndarray:
 
 
 def following(panel: Panel, eligible: np.ndarray) -> np.ndarray:
-    """The first eligible position after each position of the same series, -1 where there is none, ``(n,)``."""
+    """First eligible position after each position in the same series, ``(n,)``; -1 if there is none."""
     n = len(eligible)
     nearest = np.minimum.accumulate(np.where(eligible, np.arange(n), n)[::-1])[::-1]
     after = np.append(nearest[1:], n) if n else nearest
@@ -97,7 +97,7 @@ def following(panel: Panel, eligible: np.ndarray) -> np.ndarray:
 
 
 def first_position(panel: Panel, eligible: np.ndarray) -> np.ndarray:
-    """Each series' first eligible position, -1 where there is none, ``(n_series,)``."""
+    """First eligible position of each series, ``(n_series,)``; -1 if there is none."""
     found = np.full(len(panel.labels), -1)
     positions = np.flatnonzero(eligible)[::-1]
     found[panel.series_of[positions]] = positions
