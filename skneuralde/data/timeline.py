@@ -10,30 +10,30 @@ from skneuralde.data.panel import Panel
 from skneuralde.data.positions import position_type
 
 
-def merge(kept: Panel, asked: Panel) -> tuple[Panel, np.ndarray]:
+def merge(kept: Panel, requested: Panel) -> tuple[Panel, np.ndarray]:
     """Return one panel with the times of both.
 
-    If both have the same time in a series, the observation is that of ``asked`` if it has one, else the kept one, and
-    the inputs are those of ``asked``.
+    If both have the same time in a series, the observation is that of ``requested`` if it has one, else the kept one, and
+    the inputs are those of ``requested``.
 
     Returns
     -------
     Panel
-        The labels are those of ``kept``, then those that only ``asked`` has.
-    positions : int array of shape (n_asked_rows,)
-        Position in the panel of each of the caller's rows of ``asked``.
+        The labels are those of ``kept``, then those that only ``requested`` has.
+    positions : int array of shape (n_requested_rows,)
+        Position in the panel of each of the caller's rows of ``requested``.
     """
     labels = list(kept.labels)
     codes = {label: code for code, label in enumerate(labels)}
-    for label in asked.labels:
+    for label in requested.labels:
         if label not in codes:
             codes[label] = len(labels)
             labels.append(label)
-    asked_series = np.array([codes[label] for label in asked.labels], dtype=np.intp)[asked.series_of]
-    series = np.concatenate([kept.series_of, asked_series])
-    times = np.concatenate([kept.times, asked.times])
-    is_asked = np.repeat([0, 1], [len(kept.times), len(asked.times)])
-    order = np.lexsort((is_asked, times, series))
+    requested_series = np.array([codes[label] for label in requested.labels], dtype=np.intp)[requested.series_of]
+    series = np.concatenate([kept.series_of, requested_series])
+    times = np.concatenate([kept.times, requested.times])
+    is_requested = np.repeat([0, 1], [len(kept.times), len(requested.times)])
+    order = np.lexsort((is_requested, times, series))
     series, times = series[order], times[order]
 
     is_first = np.ones(len(order), dtype=bool)
@@ -43,8 +43,10 @@ def merge(kept: Panel, asked: Panel) -> tuple[Panel, np.ndarray]:
     slot = np.cumsum(is_first) - 1
 
     values = kept.values
-    asked_values = asked.values if asked.values is not None else np.full((len(asked.times), values.shape[1]), np.nan)
-    values = np.concatenate([values, asked_values])[order]
+    requested_values = (
+        requested.values if requested.values is not None else np.full((len(requested.times), values.shape[1]), np.nan)
+    )
+    values = np.concatenate([values, requested_values])[order]
     merged_values = np.where(np.isnan(values[last]), values[first], values[last])
     position = np.empty(len(order), dtype=np.intp)
     position[order] = slot
@@ -52,20 +54,20 @@ def merge(kept: Panel, asked: Panel) -> tuple[Panel, np.ndarray]:
         kept,
         times=times[first],
         values=merged_values,
-        weight=np.concatenate([kept.weight, asked.weight])[order][last],
-        context=np.concatenate([kept.context, asked.context])[order][last],
-        controls=np.concatenate([kept.controls, asked.controls])[order][last],
-        initial=np.concatenate([kept.initial, asked.initial])[order][last],
+        weight=np.concatenate([kept.weight, requested.weight])[order][last],
+        context=np.concatenate([kept.context, requested.context])[order][last],
+        controls=np.concatenate([kept.controls, requested.controls])[order][last],
+        initial=np.concatenate([kept.initial, requested.initial])[order][last],
         offsets=np.searchsorted(series[first], np.arange(len(labels) + 1)),
         labels=labels,
         rows=np.arange(len(first)),
     )
-    return merged, position[len(kept.times) :][asked.rows]
+    return merged, position[len(kept.times) :][requested.rows]
 
 
-def truncate(kept: Panel, asked: Panel) -> Panel:
-    """Drop the rows from the first time of ``asked`` in their series on; all labels stay."""
-    begin = dict(zip(asked.labels, asked.times[asked.offsets[:-1]], strict=True))
+def truncate(kept: Panel, requested: Panel) -> Panel:
+    """Drop the rows from the first time of ``requested`` in their series on; all labels stay."""
+    begin = dict(zip(requested.labels, requested.times[requested.offsets[:-1]], strict=True))
     limit = np.array([begin.get(label, np.inf) for label in kept.labels])
     keep = kept.times < limit[kept.series_of]
     left = kept.subset(keep)

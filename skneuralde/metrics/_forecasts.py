@@ -32,7 +32,7 @@ class InnerEstimator:
     transformers: list[Any]
 
     @classmethod
-    def of(cls, estimator: Any, X: Any, method: str, asked_by: str) -> InnerEstimator:
+    def of(cls, estimator: Any, X: Any, method: str, scorer: str) -> InnerEstimator:
         """Find the inner estimator.
 
         Raises
@@ -55,7 +55,7 @@ class InnerEstimator:
                 break
         if not callable(getattr(estimator, method, None)):
             raise TypeError(
-                f"{asked_by} needs an estimator with the method {method!r}, which {type(estimator).__name__} does not "
+                f"{scorer} needs an estimator with the method {method!r}, which {type(estimator).__name__} does not "
                 "have."
             )
         return cls(estimator, X, transformers)
@@ -103,15 +103,15 @@ class Forecasts:
 
 
 def draw_forecasts(
-    estimator: Any, X: Any, y: Any, sample_weight: Any, *, n_samples: int, random_state: Any, asked_by: str
+    estimator: Any, X: Any, y: Any, sample_weight: Any, *, n_samples: int, random_state: Any, scorer: str
 ) -> Forecasts:
     """Sample forecasts of the rows of X; series that `fit` did not see start at their first y."""
     observed = read_observed(y)
-    inner = InnerEstimator.of(estimator, X, "sample", asked_by)
-    fitted, asked, scored = inner.started(y)
-    samples = np.asarray(fitted.sample(take_rows(inner.X, asked), n_samples, random_state=random_state))
+    inner = InnerEstimator.of(estimator, X, "sample", scorer)
+    fitted, requested, scored = inner.started(y)
+    samples = np.asarray(fitted.sample(take_rows(inner.X, requested), n_samples, random_state=random_state))
     return Forecasts(
-        np.where(scored[:, None], observed, np.nan)[asked],
+        np.where(scored[:, None], observed, np.nan)[requested],
         inner.samples_in_units_of_y(samples.astype(np.float64, copy=False)),
-        None if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)[asked],
+        None if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)[requested],
     )

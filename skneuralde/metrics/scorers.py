@@ -65,7 +65,7 @@ class _SampleScorer(_Scorer):
             sample_weight,
             n_samples=self.n_samples,
             random_state=self.random_state,
-            asked_by=type(self).__name__,
+            scorer=type(self).__name__,
         )
         return self._score_forecasts(forecasts)
 
@@ -232,9 +232,9 @@ class LogLikelihoodScorer(_Scorer):
                 "LogLikelihoodScorer cannot score a TransformedTargetRegressor: the density of y needs the derivative "
                 "of the transformation, which is not known. Use CRPSScorer, or score the regressor on transformed y."
             )
-        asked = inner.started(y)[1]
-        density = np.full(len(asked), np.nan)
-        density[asked] = inner.estimator.log_likelihood(take_rows(inner.X, asked), take_rows(y, asked))
+        requested = inner.started(y)[1]
+        density = np.full(len(requested), np.nan)
+        density[requested] = inner.estimator.log_likelihood(take_rows(inner.X, requested), take_rows(y, requested))
         density[np.isnan(read_observed(y)).all(axis=1)] = np.nan
         return float(average_rows(density[:, None], sample_weight)[0])
 

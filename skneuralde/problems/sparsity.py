@@ -79,10 +79,10 @@ class Stencil(Sparsity):
 
     >>> import torch
     >>> from skneuralde import Problem, Stencil, solve
-    >>> def spread(u):
+    >>> def diffusion(u):
     ...     flux = 0.5 * (1 + (u[:, 1:] + u[:, :-1]) / 2) * u.diff(dim=1)
     ...     return torch.nn.functional.pad(flux, (0, 0, 1, 1)).diff(dim=1)
-    >>> problem = Problem(None, operator=spread, sparsity=Stencil())
+    >>> problem = Problem(None, operator=diffusion, sparsity=Stencil())
     >>> u = solve(problem, torch.eye(100)[:, :1], [0.0, 50.0])
     >>> u.solver, round(u.ys[0, -1].sum().item(), 4)
     ('rosenbrock', 1.0)
