@@ -10,30 +10,30 @@ from skneuralde.data.panel import Panel
 from skneuralde.data.positions import position_type
 
 
-def merge(kept: Panel, requested: Panel) -> tuple[Panel, np.ndarray]:
+def merge(kept: Panel, query: Panel) -> tuple[Panel, np.ndarray]:
     """Return one panel with the times of both.
 
-    If both have the same time in a series, the observation is that of ``requested`` if it has one, else the kept one, and
-    the inputs are those of ``requested``.
+    If both have the same time in a series, the observation is that of ``query`` if it has one, else the kept one, and
+    the inputs are those of ``query``.
 
     Returns
     -------
     Panel
-        The labels are those of ``kept``, then those that only ``requested`` has.
-    positions : int array of shape (n_requested_rows,)
-        Position in the panel of each of the caller's rows of ``requested``.
+        The labels are those of ``kept``, then those that only ``query`` has.
+    positions : int array of shape (n_query_rows,)
+        Position in the panel of each of the caller's rows of ``query``.
     """
     labels = list(kept.labels)
     codes = {label: code for code, label in enumerate(labels)}
-    for label in requested.labels:
+    for label in query.labels:
         if label not in codes:
             codes[label] = len(labels)
             labels.append(label)
-    requested_series = np.array([codes[label] for label in requested.labels], dtype=np.intp)[requested.series_of]
-    series = np.concatenate([kept.series_of, requested_series])
-    times = np.concatenate([kept.times, requested.times])
-    is_requested = np.repeat([0, 1], [len(kept.times), len(requested.times)])
-    order = np.lexsort((is_requested, times, series))
+    query_series = np.array([codes[label] for label in query.labels], dtype=np.intp)[query.series_of]
+    series = np.concatenate([kept.series_of, query_series])
+    times = np.concatenate([kept.times, query.times])
+    is_query = np.repeat([0, 1], [len(kept.times), len(query.times)])
+    order = np.lexsort((is_query, times, series))
     series, times = series[order], times[order]
 
     is_first = np.ones(len(order), dtype=bool)
@@ -42,11 +42,7 @@ def merge(kept: Panel, requested: Panel) -> tuple[Panel, np.ndarray]:
     last = np.append(first[1:], len(order)) - 1
     slot = np.cumsum(is_first) - 1
 
-    values = kept.values
-    requested_values = (
-        requested.values if requested.values is not None else np.full((len(requested.times), values.shape[1]), np.nan)
-    )
-    values = np.concatenate([values, requested_values])[order]
+    values = np.concatenate([kept.values, query.values])[order]
     merged_values = np.where(np.isnan(values[last]), values[first], values[last])
     position = np.empty(len(order), dtype=np.intp)
     position[order] = slot
@@ -54,20 +50,20 @@ def merge(kept: Panel, requested: Panel) -> tuple[Panel, np.ndarray]:
         kept,
         times=times[first],
         values=merged_values,
-        weight=np.concatenate([kept.weight, requested.weight])[order][last],
-        context=np.concatenate([kept.context, requested.context])[order][last],
-        controls=np.concatenate([kept.controls, requested.controls])[order][last],
-        initial=np.concatenate([kept.initial, requested.initial])[order][last],
+        weight=np.concatenate([kept.weight, query.weight])[order][last],
+        context=np.concatenate([kept.context, query.context])[order][last],
+        controls=np.concatenate([kept.controls, query.controls])[order][last],
+        initial=np.concatenate([kept.initial, query.initial])[order][last],
         offsets=np.searchsorted(series[first], np.arange(len(labels) + 1)),
         labels=labels,
         rows=np.arange(len(first)),
     )
-    return merged, position[len(kept.times) :][requested.rows]
+    return merged, position[len(kept.times) :][query.rows]
 
 
-def truncate(kept: Panel, requested: Panel) -> Panel:
-    """Drop the rows from the first time of ``requested`` in their series on; all labels stay."""
-    begin = dict(zip(requested.labels, requested.times[requested.offsets[:-1]], strict=True))
+def truncate(kept: Panel, query: Panel) -> Panel:
+    """Drop the rows from the first time of ``query`` in their series on; all labels stay."""
+    begin = dict(zip(query.labels, query.times[query.offsets[:-1]], strict=True))
     limit = np.array([begin.get(label, np.inf) for label in kept.labels])
     keep = kept.times < limit[kept.series_of]
     left = kept.subset(keep)
