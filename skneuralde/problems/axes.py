@@ -100,10 +100,10 @@ def neighbours(u: Tensor, axis: int, boundary: Boundary) -> tuple[Tensor, Tensor
     return before, torch.cat([u.narrow(axis, 1, n - 1), high], axis)
 
 
-def value_of(parameter: Tensor | Callable[[], Tensor], u: Tensor) -> Tensor:
-    """Return an operator's coefficient, a tensor or a function without arguments, in dtype and device of u."""
-    value = parameter if isinstance(parameter, Tensor) else parameter()
-    return value.to(u)
+def value_of(coefficient: float | Tensor | Callable[[], Tensor], u: Tensor) -> Tensor:
+    """Return an operator's coefficient, a number, tensor or module without arguments, in dtype and device of u."""
+    value = coefficient() if callable(coefficient) else coefficient
+    return value.to(u) if isinstance(value, Tensor) else u.new_tensor(value)
 
 
 def _is_sequence(value: Any) -> bool:
