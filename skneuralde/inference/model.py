@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from skneuralde.inference.distributions.gaussian import Gaussian
-from skneuralde.inference.distributions.protocol import Law
+from skneuralde.inference.distributions.protocol import PredictiveDistribution
 from skneuralde.inference.jumps.splitting import JumpSplitting
-from skneuralde.inference.moments.local_linearisation import Propagator
+from skneuralde.inference.moments.propagator import MomentPropagator
 from skneuralde.inference.observation import Observation
 from skneuralde.inference.transitions.segments import Transitions
 from skneuralde.problems import Problem
@@ -60,7 +60,7 @@ class Model(nn.Module):
 
     Attributes
     ----------
-    propagator : Propagator, JumpSplitting or None
+    propagator : MomentPropagator, JumpSplitting or None
         Propagates moments, or with jumps the law, finely enough for the present coefficients; set by the loss or after
         training.
     """
@@ -83,7 +83,7 @@ class Model(nn.Module):
         self.problem = problem
         self.encoder = encoder
         self.states = None if states is None else Shifted(states, unit)
-        self.propagator: Propagator | JumpSplitting | None = None
+        self.propagator: MomentPropagator | JumpSplitting | None = None
         self.log_noise = None if noise_std is None else nn.Parameter(noise_std.log(), requires_grad=learn_noise)
         self.observation = observation
         self.prior_location = None if prior_mean is None else Shifted(prior_mean, unit)
@@ -126,22 +126,22 @@ class Model(nn.Module):
         return self.states()[series]
 
     @property
-    def flow(self) -> Propagator:
+    def moment_propagator(self) -> MomentPropagator:
         """What propagates moments between jumps."""
         if self.propagator is None:
             raise ValueError("this model has no propagator yet")
-        return self.propagator.flow if isinstance(self.propagator, JumpSplitting) else self.propagator
+        return self.propagator.moment_propagator if isinstance(self.propagator, JumpSplitting) else self.propagator
 
-    def state_law(self, transitions: Transitions) -> Law:
+    def state_distribution(self, transitions: Transitions) -> PredictiveDistribution:
         """The law of the states at the ends of transitions."""
         if isinstance(self.propagator, JumpSplitting):
-            return self.propagator.law(self.problem, transitions)
-        mean, cov = transitions.moments(self.problem, self.flow)
+            return self.propagator.state_distribution(self.problem, transitions)
+        mean, cov = transitions.moments(self.problem, self.moment_propagator)
         return Gaussian(mean, mean.new_zeros(*mean.shape, mean.shape[-1]) if cov is None else cov)
 
-    def law(self, transitions: Transitions) -> Law:
+    def observed_distribution(self, transitions: Transitions) -> PredictiveDistribution:
         """The law of what is observed at the ends of transitions."""
-        return self.state_law(transitions).observed(self.observed)
+        return self.state_distribution(transitions).observed(self.observed)
 
     def observed(self, mean: Tensor, cov: Tensor | None) -> tuple[Tensor, Tensor]:
         """Mean (n, d) and covariance (n, d, d) of what is observed of states of this mean and covariance."""

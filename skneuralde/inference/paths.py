@@ -15,7 +15,7 @@ from skneuralde.solvers.integrate import Context
 
 
 @dataclass(frozen=True)
-class Method:
+class SolverSettings:
     """How an equation is solved: what every call of ``integrate`` shares, and the length of the noise's cells.
 
     With ``rtol=None`` an adaptive solver, too, takes steps of size dt. Rates of jumps without a bound are integrated to
@@ -59,11 +59,11 @@ class Curves:
         self,
         problem: Problem,
         start: Tensor,
-        method: Method,
+        settings: SolverSettings,
         *,
         n_paths: int = 1,
         seed: int = 0,
-        aside: bool = False,
+        side_steps: bool = False,
         antithetic: bool = False,
     ) -> tuple[Tensor, Trajectory]:
         """Simulate ``n_paths`` solutions of each series from ``start``, (series, dim) or (n_paths, series, dim).
@@ -76,12 +76,12 @@ class Curves:
         trajectory : Trajectory
         """
         trajectory = self._simulation(
-            problem, start, method, n_paths=n_paths, seed=seed, aside=aside, antithetic=antithetic
+            problem, start, settings, n_paths=n_paths, seed=seed, side_steps=side_steps, antithetic=antithetic
         ).run()
         return self._shaped(trajectory.values), trajectory
 
     def solve_with_branches(
-        self, problem: Problem, start: Tensor, method: Method, *, n_paths: int, seed: int, antithetic: bool
+        self, problem: Problem, start: Tensor, settings: SolverSettings, *, n_paths: int, seed: int, antithetic: bool
     ) -> tuple[Tensor, list[Branch]]:
         """Simulate as `solve` does, with a `Branch` for each channel of jumps whose rate has a gradient.
 
@@ -92,7 +92,7 @@ class Curves:
             Of values of that shape and weights (n_paths, series).
         """
         simulation = self._simulation(
-            problem, start, method, n_paths=n_paths, seed=seed, aside=False, antithetic=antithetic
+            problem, start, settings, n_paths=n_paths, seed=seed, side_steps=False, antithetic=antithetic
         )
         trajectory, branches = solve_with_branches(simulation)
         shaped = [Branch(self._shaped(values), weight.view(n_paths, -1)) for values, weight in branches]
@@ -106,16 +106,16 @@ class Curves:
         self,
         problem: Problem,
         start: Tensor,
-        method: Method,
+        settings: SolverSettings,
         *,
         n_paths: int,
         seed: int,
-        aside: bool,
+        side_steps: bool,
         antithetic: bool,
     ) -> SolveRequest:
         n_series = len(self.times)
         order = torch.arange(n_series, device=self.times.device).repeat(n_paths)
-        if n_paths == 1 or self.inputs.controls.shape[-1] == 0 or method.solver.adaptive:
+        if n_paths == 1 or self.inputs.controls.shape[-1] == 0 or settings.solver.adaptive:
             context: Context = self.inputs.select(order).resolved()
         else:
             context = RepeatedInputs(self.inputs, n_paths)
@@ -134,21 +134,21 @@ class Curves:
                 problem.noise_dim(start.shape[-1]),
                 origin=self.times[order, 0],
                 sign=1.0 - 2.0 * (path % 2).double() if antithetic else None,
-                cell=method.cell,
+                cell=settings.cell,
             )
         return SolveRequest(
             problem,
             start.expand(n_paths, n_series, -1).reshape(n_paths * n_series, -1),
             times,
-            solver=method.solver,
+            solver=settings.solver,
             context=context,
             noise=noise,
             clocks=clocks,
-            rtol=method.rtol,
-            atol=method.atol,
-            dt=method.dt,
-            max_steps=method.max_steps,
-            aside=aside,
-            gradient=method.gradient,
-            hazard_rtol=method.hazard_rtol,
+            rtol=settings.rtol,
+            atol=settings.atol,
+            dt=settings.dt,
+            max_steps=settings.max_steps,
+            aside=side_steps,
+            gradient=settings.gradient,
+            hazard_rtol=settings.hazard_rtol,
         )

@@ -11,7 +11,7 @@ from skneuralde.inference.distributions.mixture import Mixture
 from skneuralde.inference.jumps.quadrature import normal_rule
 from skneuralde.inference.jumps.splitting import JumpSplitting
 from skneuralde.inference.model import Model
-from skneuralde.inference.moments.local_linearisation import Propagator
+from skneuralde.inference.moments.propagator import MomentPropagator
 from skneuralde.inference.transitions.segments import Transitions
 
 #: Numbers of jumps that may be told apart, and how likely more than that may be, in units of the tolerance.
@@ -21,7 +21,9 @@ _MOST_NODES = 16
 
 
 @torch.no_grad()
-def calibrate_jumps(model: Model, transitions: Transitions, flow: Propagator, *, rtol: float) -> JumpSplitting:
+def calibrate_jumps(
+    model: Model, transitions: Transitions, propagator: MomentPropagator, *, rtol: float
+) -> JumpSplitting:
     """The cheapest splitting at which the predictive densities are exact to ``rtol``.
 
     Enough numbers of jumps are told apart when more jumps have a probability of a tenth of ``rtol``; jumps at enough
@@ -33,7 +35,7 @@ def calibrate_jumps(model: Model, transitions: Transitions, flow: Propagator, *,
     JumpSplitting
         The finest that is tried when even that misses the tolerance.
     """
-    chosen = JumpSplitting(flow, most=_MOST[0])
+    chosen = JumpSplitting(propagator, most=_MOST[0])
     if not len(transitions):
         return chosen
     for most in _MOST:
@@ -52,7 +54,7 @@ def calibrate_jumps(model: Model, transitions: Transitions, flow: Propagator, *,
 
 
 def _law(model: Model, transitions: Transitions, splitting: JumpSplitting) -> Mixture:
-    return splitting.law(model.problem, transitions).observed(model.observed)
+    return splitting.state_distribution(model.problem, transitions).observed(model.observed)
 
 
 def divergence(of: Mixture, other: Mixture) -> float:

@@ -45,7 +45,7 @@ class Gaussian(NamedTuple):
         return self.mean + (factor @ normals[..., None])[..., 0]
 
 
-class Independent(NamedTuple):
+class DiagonalGaussian(NamedTuple):
     """Normal laws of independent components, which may be many: means and standard deviations (n, dim)."""
 
     mean: Tensor

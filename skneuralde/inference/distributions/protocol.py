@@ -8,7 +8,7 @@ from typing import Protocol
 from torch import Tensor
 
 
-class Law(Protocol):
+class PredictiveDistribution(Protocol):
     """Probability laws of n vectors, each of ``dim`` components."""
 
     @property
@@ -23,7 +23,7 @@ class Law(Protocol):
     def std(self) -> Tensor:
         """Standard deviations of the components, ``(n, dim)``."""
 
-    def observed(self, observe: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) -> Law:
+    def observed(self, observe: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) -> PredictiveDistribution:
         """The laws of what is observed, given how mean (m, dim) and covariance (m, dim, dim) of it follow."""
 
     def log_density(self, target: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ class Expected(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Chains:
+class ObservationChains:
     """Observations that follow each other, many chains at once.
 
     Attributes
@@ -58,12 +58,12 @@ class Chains:
         """Positions of the transitions of these chains."""
         return torch.isin(self.chain, chains).nonzero()[:, 0]
 
-    def select(self, chains: Tensor) -> Chains:
+    def select(self, chains: Tensor) -> ObservationChains:
         """These chains, which are then counted in this order."""
         new = torch.full((len(self.first),), -1, dtype=torch.int64, device=chains.device)
         new[chains] = torch.arange(len(chains), device=chains.device)
         items = self.transitions_of(chains)
-        return Chains(
+        return ObservationChains(
             self.transitions.select(items),
             self.targets[items],
             new[self.chain[items]],
@@ -138,7 +138,7 @@ def condition(state: Gaussian, expected: Expected, target: Tensor, noise: Tensor
     return Gaussian(state.mean + transform(gain.matrix, residual), gain.condition(state.cov, noise))
 
 
-def start_of(model: Model, known: Tensor | None, first: Tensor) -> Gaussian:
+def initial_distribution(model: Model, known: Tensor | None, first: Tensor) -> Gaussian:
     """Where chains start: at states ``known (n, dim)``, or by the model's prior given what was observed, ``first``."""
     if known is not None:
         return Gaussian(known, torch.diag_embed(torch.zeros_like(known)))
@@ -146,7 +146,7 @@ def start_of(model: Model, known: Tensor | None, first: Tensor) -> Gaussian:
     return condition(prior, expect(model, prior), first, model.noise_variance)
 
 
-def filtered_starts(chains: Chains, start: Gaussian, filtered: Gaussian) -> Gaussian:
+def filtered_starts(chains: ObservationChains, start: Gaussian, filtered: Gaussian) -> Gaussian:
     """The state from which each transition starts, given all that was observed up to there."""
     before = torch.arange(len(chains.chain), device=chains.chain.device) - 1
     first = chains.step == 0
@@ -157,7 +157,7 @@ def filtered_starts(chains: Chains, start: Gaussian, filtered: Gaussian) -> Gaus
     )
 
 
-def run_filter(model: Model, chains: Chains) -> Filtered:
+def run_filter(model: Model, chains: ObservationChains) -> Filtered:
     """Filter all chains, each step of all of them together."""
     counts = torch.bincount(chains.chain)
     # Longer chains first: those still under way are always the first ones.
@@ -165,12 +165,12 @@ def run_filter(model: Model, chains: Chains) -> Filtered:
     rank = torch.empty_like(order).index_copy_(0, order, torch.arange(len(order), device=order.device))
     place = (chains.step * len(order) + rank[chains.chain]).argsort()
     active = (counts[:, None] > torch.arange(int(counts.max()), device=counts.device)).sum(0).tolist()
-    state, noise = start_of(model, chains.known, chains.first).rows(order), model.noise_variance
+    state, noise = initial_distribution(model, chains.known, chains.first).rows(order), model.noise_variance
     steps: list[tuple[Gaussian, Gaussian, Tensor]] = []
     for items, n in zip(place.split(active), active, strict=True):
         begun = state.rows(slice(n))
         transitions = replace(chains.transitions.select(items), state=begun.mean, cov=begun.cov)
-        mean, cov = transitions.moments(model.problem, model.flow)
+        mean, cov = transitions.moments(model.problem, model.moment_propagator)
         assert cov is not None  # there was one before
         predicted = Gaussian(mean, cov)
         expected, target = expect(model, predicted), chains.targets[items]

@@ -15,14 +15,14 @@ from torch import Tensor
 
 from skneuralde.inference.distributions.gaussian import Gaussian, gaussian_log_density
 from skneuralde.inference.filtering.kalman import (
-    Chains,
     Expected,
     Filtered,
     Gain,
+    ObservationChains,
     expect,
     filtered_starts,
+    initial_distribution,
     run_filter,
-    start_of,
 )
 from skneuralde.inference.model import Model
 from skneuralde.inference.moments.linear_flow import transform
@@ -53,17 +53,17 @@ class Element(NamedTuple):
     precision: Tensor
 
 
-def run_around(model: Model, chains: Chains, around: Gaussian) -> Filtered:
+def run_linearised_filter(model: Model, chains: ObservationChains, around: Gaussian) -> Filtered:
     """Filter all chains, the transitions linearised around these states at their starts.
 
     The same as `run_filter` where ``around`` is what that finds there, and for linear equations with additive noise
     wherever it is.
     """
     transitions = replace(chains.transitions, state=around.mean, cov=around.cov)
-    mean, cov, matrix = transitions.flow(model.problem, model.flow)
+    mean, cov, matrix = transitions.flow(model.problem, model.moment_propagator)
     step = Affine(matrix, mean - transform(matrix, around.mean), cov - matrix @ around.cov @ matrix.mT)
     at_end = expect(model, Gaussian(mean, cov))
-    start = start_of(model, chains.known, chains.first)
+    start = initial_distribution(model, chains.known, chains.first)
     filtered = _scan(model, chains, step, at_end, mean, start)
     before = filtered_starts(chains, start, filtered)
     predicted = Gaussian(
@@ -76,8 +76,8 @@ def run_around(model: Model, chains: Chains, around: Gaussian) -> Filtered:
 
 
 @torch.no_grad()
-def settle(model: Model, chains: Chains, around: Gaussian | None = None) -> Gaussian:
-    """The filtered states at the transitions' starts: those around which `run_around` finds them again.
+def find_linearisation_states(model: Model, chains: ObservationChains, around: Gaussian | None = None) -> Gaussian:
+    """The filtered states at the transitions' starts: those around which `run_linearised_filter` finds them again.
 
     By Newton's method from ``around``, or from the guess that the transitions hold; one step after the other where that
     does not converge.
@@ -85,9 +85,9 @@ def settle(model: Model, chains: Chains, around: Gaussian | None = None) -> Gaus
     if around is None:
         state = chains.transitions.state
         around = Gaussian(state, torch.diag_embed(torch.zeros_like(state)))
-    start = start_of(model, chains.known, chains.first)
+    start = initial_distribution(model, chains.known, chains.first)
     for _ in range(_MOST_TURNS):
-        found = filtered_starts(chains, start, run_around(model, chains, around).filtered)
+        found = filtered_starts(chains, start, run_linearised_filter(model, chains, around).filtered)
         size = found.cov.diagonal(dim1=-2, dim2=-1).clamp_min(0.0).sqrt() + _CLOSE * found.mean.abs()
         moved, spread = (found.mean - around.mean).abs(), (found.cov - around.cov).abs().amax(-1)
         around = found
@@ -96,14 +96,16 @@ def settle(model: Model, chains: Chains, around: Gaussian | None = None) -> Gaus
     return filtered_starts(chains, start, run_filter(model, chains).filtered)
 
 
-def infer(model: Model, chains: Chains) -> Filtered:
+def run_parallel_filter(model: Model, chains: ObservationChains) -> Filtered:
     """Filter all chains, without a gradient."""
-    around = settle(model, chains)
+    around = find_linearisation_states(model, chains)
     with torch.no_grad():
-        return run_around(model, chains, around)
+        return run_linearised_filter(model, chains, around)
 
 
-def _scan(model: Model, chains: Chains, step: Affine, at_end: Expected, mean: Tensor, start: Gaussian) -> Gaussian:
+def _scan(
+    model: Model, chains: ObservationChains, step: Affine, at_end: Expected, mean: Tensor, start: Gaussian
+) -> Gaussian:
     """The filtered states at the transitions' ends."""
     elements = _elements(model, chains, step, at_end, mean)
     dim = mean.shape[1]
@@ -134,7 +136,7 @@ def _scan(model: Model, chains: Chains, step: Affine, at_end: Expected, mean: Te
     return Gaussian(scan.offset.flatten(0, 1)[place], scan.cov.flatten(0, 1)[place])
 
 
-def _elements(model: Model, chains: Chains, step: Affine, at_end: Expected, mean: Tensor) -> Element:
+def _elements(model: Model, chains: ObservationChains, step: Affine, at_end: Expected, mean: Tensor) -> Element:
     """What each transition, with the observation at its end, does to the state at its start."""
     observed = ~chains.targets.isnan()
     spread = model.add_noise(at_end.slope @ step.noise @ at_end.slope.mT, at_end.mean)

@@ -13,16 +13,16 @@ import torch
 from torch import Tensor
 
 from skneuralde.inference.distributions.gaussian import Gaussian
-from skneuralde.inference.filtering.kalman import Chains, Filtered, filtered_starts, start_of
+from skneuralde.inference.filtering.kalman import Filtered, ObservationChains, filtered_starts, initial_distribution
 from skneuralde.inference.model import Model
 from skneuralde.inference.moments.linear_flow import transform
 from skneuralde.inference.transitions.segments import Transitions
 
 
 @torch.no_grad()
-def smooth(model: Model, chains: Chains, filtered: Filtered) -> tuple[Gaussian, Gaussian]:
+def smooth(model: Model, chains: ObservationChains, filtered: Filtered) -> tuple[Gaussian, Gaussian]:
     """The states where chains start, and at the transitions' ends, given all observations of the chain."""
-    start = start_of(model, chains.known, chains.first)
+    start = initial_distribution(model, chains.known, chains.first)
     before = filtered_starts(chains, start, filtered.filtered)
     _, matrix = _flow(model, chains.transitions, before)
     gain = gain_of(before, filtered.predicted, matrix)
@@ -63,5 +63,7 @@ def look_back(state: Gaussian, predicted: Gaussian, gain: Tensor, later: Gaussia
 
 
 def _flow(model: Model, transitions: Transitions, begun: Gaussian) -> tuple[Gaussian, Tensor]:
-    mean, cov, matrix = replace(transitions, state=begun.mean, cov=begun.cov).flow(model.problem, model.flow)
+    mean, cov, matrix = replace(transitions, state=begun.mean, cov=begun.cov).flow(
+        model.problem, model.moment_propagator
+    )
     return Gaussian(mean, cov), matrix

@@ -46,7 +46,7 @@ class Residuals:
 
 
 @dataclass(frozen=True)
-class Channels:
+class ChannelParameters:
     """Jumps of several kinds in n intervals, and what of them is not known.
 
     Attributes
@@ -68,19 +68,19 @@ class Channels:
 
 
 @dataclass(frozen=True)
-class Mixed:
+class MixtureFit:
     """Residuals as jumps, and normal changes of mean ``trend * length`` and of ``inflation`` times the variance.
 
     Both are (dim,); ``log_likelihood`` is a sum over the residuals.
     """
 
-    channels: Channels
+    channels: ChannelParameters
     trend: Tensor
     inflation: Tensor
     log_likelihood: float = -math.inf
 
 
-def find_jumps(residuals: Residuals, channels: Channels, *, learns_noise: bool) -> Mixed | None:
+def find_jumps(residuals: Residuals, channels: ChannelParameters, *, learns_noise: bool) -> MixtureFit | None:
     """The jumps that make residuals likeliest; where all rates are sought, only if they do so clearly.
 
     The components of a residual are taken as independent, and intervals with several jumps as if they had one: this is
@@ -90,14 +90,14 @@ def find_jumps(residuals: Residuals, channels: Channels, *, learns_noise: bool) 
     Parameters
     ----------
     residuals : Residuals
-    channels : Channels
+    channels : ChannelParameters
         As they are now; what is sought of them is not read.
     learns_noise : bool
         Whether the residuals' variance may be wrong by a factor.
 
     Returns
     -------
-    Mixed or None
+    MixtureFit or None
         None where all rates are sought and an equation without jumps is as good, by the Bayesian information criterion,
         or where residuals have no likelihood.
     """
@@ -107,7 +107,7 @@ def find_jumps(residuals: Residuals, channels: Channels, *, learns_noise: bool) 
     # Effects without chance have a spread at first, by which they reach for their jumps.
     spread = replace(channels, learns_variance=channels.learns_mean | channels.learns_variance)
     for start in _starts(residuals, spread, noise):
-        begun = Mixed(start, trend, noise)
+        begun = MixtureFit(start, trend, noise)
         tried.append((climb(begun, begun, _FIRST_ITERATIONS), begun))
     reached, begun = max(tried, key=lambda pair: np.nan_to_num(pair[0].log_likelihood, nan=-math.inf))
     best = climb(reached, begun, _MOST_ITERATIONS)
@@ -149,7 +149,7 @@ def _alone(residuals: Residuals, learns_noise: bool) -> float:
     return float((weight * log_density).sum())
 
 
-def _starts(residuals: Residuals, channels: Channels, noise: Tensor) -> list[Channels]:
+def _starts(residuals: Residuals, channels: ChannelParameters, noise: Tensor) -> list[ChannelParameters]:
     """Channels of different sizes around zero, and, where there are several, of different signs."""
     count = len(channels.rate)
     deviation = (noise * residuals.variance.median(0).values).sqrt()
@@ -166,7 +166,7 @@ def _starts(residuals: Residuals, channels: Channels, noise: Tensor) -> list[Cha
     return starts
 
 
-def _replaced(channels: Channels, rate: Tensor, mean: Tensor, variance: Tensor) -> Channels:
+def _replaced(channels: ChannelParameters, rate: Tensor, mean: Tensor, variance: Tensor) -> ChannelParameters:
     """The same with these values of what is sought, ``(channel, 1)`` and ``(channel, 1, dim)``."""
     return replace(
         channels,
@@ -176,7 +176,7 @@ def _replaced(channels: Channels, rate: Tensor, mean: Tensor, variance: Tensor) 
     )
 
 
-def _climb(residuals: Residuals, mixed: Mixed, begun: Mixed, most: int, *, learns_noise: bool) -> Mixed:
+def _climb(residuals: Residuals, mixed: MixtureFit, begun: MixtureFit, most: int, *, learns_noise: bool) -> MixtureFit:
     """So many iterations of EM, or until nothing is gained; ``begun`` is the start."""
     for _ in range(most):
         after = _iterate(residuals, mixed, begun, learns_noise=learns_noise)
@@ -186,7 +186,7 @@ def _climb(residuals: Residuals, mixed: Mixed, begun: Mixed, most: int, *, learn
     return mixed
 
 
-def _iterate(residuals: Residuals, mixed: Mixed, begun: Mixed, *, learns_noise: bool) -> Mixed:
+def _iterate(residuals: Residuals, mixed: MixtureFit, begun: MixtureFit, *, learns_noise: bool) -> MixtureFit:
     """One of them; the log likelihood is that before it."""
     channels = mixed.channels
     length, weight = residuals.length, residuals.weight
@@ -221,4 +221,4 @@ def _iterate(residuals: Residuals, mixed: Mixed, begun: Mixed, *, learns_noise: 
     pull = none[:, None] * off + (some[..., None] * (off - size)).sum(0)
     precision = length[:, None] / residuals.variance
     trend = mixed.trend + (precision * pull).sum(0) / (precision * (weight * length)[:, None]).sum(0)
-    return Mixed(_replaced(channels, rate[:, None], mean, variance), trend, inflation, log_likelihood)
+    return MixtureFit(_replaced(channels, rate[:, None], mean, variance), trend, inflation, log_likelihood)

@@ -16,7 +16,7 @@ from skneuralde.inference.distributions.mixture import Mixture
 from skneuralde.inference.jumps.birth_process import birth_probabilities
 from skneuralde.inference.jumps.effect_moments import after_jump
 from skneuralde.inference.moments.linear_flow import transform
-from skneuralde.inference.moments.local_linearisation import Propagator
+from skneuralde.inference.moments.propagator import MomentPropagator
 from skneuralde.inference.transitions.segments import Transitions
 from skneuralde.problems import Jump, Problem
 
@@ -132,7 +132,7 @@ class JumpSplitting:
 
     Attributes
     ----------
-    flow : Propagator
+    moment_propagator : MomentPropagator
         Of the diffusion's moments.
     nodes : int
         Times in each segment of a transition at which jumps happen.
@@ -140,11 +140,11 @@ class JumpSplitting:
         Numbers of jumps that are told apart, at least 2, at a node and in total: the last is "so many or more".
     """
 
-    flow: Propagator
+    moment_propagator: MomentPropagator
     nodes: int = 1
     most: int = 3
 
-    def law(self, problem: Problem, transitions: Transitions) -> Mixture:
+    def state_distribution(self, problem: Problem, transitions: Transitions) -> Mixture:
         """The law of the states at the ends of transitions."""
         state, cov = transitions.state, transitions.cov
         n, dim = state.shape
@@ -166,7 +166,7 @@ class JumpSplitting:
         components = branches.components()
         count = len(components)
         every, of = Component.joined(components), part.repeated(count)
-        mean, cov = self.flow.advance(
+        mean, cov = self.moment_propagator.advance(
             problem, every.mean, None if known else every.cov, of.time, of.length, of.c0, of.c1
         )
         moved = Component(every.log_weight, mean, every.cov if cov is None else cov)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -25,23 +24,6 @@ from skneuralde.terms.base import Around, sum_of_squares
 
 #: The finest division of an interval that the local linearisation will use.
 _MAX_SUBSTEPS = 1024
-
-
-class Propagator(Protocol):
-    """Carries mean and covariance across one interval; the inputs c move linearly from ``c0`` to ``c1``.
-
-    A covariance of None going in is zero: the state is known exactly. None comes out where there is no diffusion,
-    either.
-    """
-
-    def advance(
-        self, problem: Problem, mean: Tensor, cov: Tensor | None, t: Tensor, h: Tensor, c0: Tensor, c1: Tensor
-    ) -> tuple[Tensor, Tensor | None]: ...
-
-    def flow(
-        self, problem: Problem, mean: Tensor, cov: Tensor, t: Tensor, h: Tensor, c0: Tensor, c1: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Mean, covariance, and the matrix (batch, dim, dim) by which the covariance is carried."""
 
 
 def as_matrix(g: Tensor) -> Tensor:

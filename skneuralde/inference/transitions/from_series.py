@@ -12,7 +12,7 @@ from skneuralde.inference.transitions.segments import Transitions
 
 
 @dataclass(frozen=True)
-class Gathered:
+class LazyRows:
     """Rows of a tensor in an order of their own, copied only when they are asked for."""
 
     source: Tensor
@@ -24,7 +24,7 @@ class Gathered:
 
 
 @dataclass(frozen=True)
-class Record:
+class FlatSeries:
     """What is known of many series, flat: the rows of each follow each other in time.
 
     Attributes
@@ -59,19 +59,19 @@ class Record:
 
 
 @dataclass(frozen=True)
-class RecordedTransitions:
+class SeriesTransitions:
     """The transitions between rows of a record.
 
     Without controls a transition is one segment; with controls it has a knot at every row in between.
 
     Attributes
     ----------
-    record : Record
+    record : FlatSeries
     start, stop : int Tensor of shape (n,)
         Rows of the same series, ``stop`` after ``start``.
     """
 
-    record: Record
+    series: FlatSeries
     start: Tensor
     stop: Tensor
 
@@ -86,11 +86,11 @@ class RecordedTransitions:
     @cached_property
     def is_direct(self) -> bool:
         """Whether every transition is a single segment."""
-        return not self.record.controls.shape[1] or bool((self.stop - self.start == 1).all())
+        return not self.series.controls.shape[1] or bool((self.stop - self.start == 1).all())
 
     def select(self, items: Tensor) -> Transitions:
         """The transitions at these positions, in this order."""
-        record, start, stop = self.record, self.start.index_select(0, items), self.stop.index_select(0, items)
+        series, start, stop = self.series, self.start.index_select(0, items), self.stop.index_select(0, items)
         if self.is_direct:
             offsets, left, right = torch.arange(len(items) + 1, device=items.device), start, stop
         else:
@@ -99,14 +99,14 @@ class RecordedTransitions:
             within = torch.arange(int(offsets[-1]), device=items.device) - offsets[:-1].repeat_interleave(counts)
             left = start.repeat_interleave(counts) + within
             right = left + 1
-        begin, end = record.times.index_select(0, left), record.times.index_select(0, right)
+        begin, end = series.times.index_select(0, left), series.times.index_select(0, right)
         return Transitions(
-            record.state.index_select(0, start),
-            begin if self.is_direct else record.times.index_select(0, start),
+            series.state.index_select(0, start),
+            begin if self.is_direct else series.times.index_select(0, start),
             offsets,
             end - begin,
-            *record.inputs(left, right),
-            None if record.cov is None else record.cov.index_select(0, start),
+            *series.inputs(left, right),
+            None if series.cov is None else series.cov.index_select(0, start),
         )
 
     def all(self) -> Transitions:

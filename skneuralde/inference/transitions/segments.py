@@ -8,7 +8,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from skneuralde.inference.moments.local_linearisation import Propagator, put_rows
+from skneuralde.inference.moments.local_linearisation import put_rows
+from skneuralde.inference.moments.propagator import MomentPropagator
 from skneuralde.problems import Problem
 
 
@@ -98,7 +99,7 @@ class Transitions:
         c0 = self.c0.index_select(0, segments)
         return c0, c0 if self.c1 is self.c0 else self.c1.index_select(0, segments)
 
-    def moments(self, problem: Problem, propagator: Propagator) -> tuple[Tensor, Tensor | None]:
+    def moments(self, problem: Problem, propagator: MomentPropagator) -> tuple[Tensor, Tensor | None]:
         """Mean (n, dim) and covariance (n, dim, dim) at each transition's end.
 
         There is no covariance without diffusion where the states are known exactly.
@@ -121,7 +122,7 @@ class Transitions:
             time = time.index_copy(0, rows, time[rows] + length)
         return mean, cov
 
-    def flow(self, problem: Problem, propagator: Propagator) -> tuple[Tensor, Tensor, Tensor]:
+    def flow(self, problem: Problem, propagator: MomentPropagator) -> tuple[Tensor, Tensor, Tensor]:
         """Mean and covariance at each transition's end, and the matrix (n, dim, dim) by which the latter is carried."""
         mean, cov, time = self.state, self.cov, self.time
         assert cov is not None  # whoever asks for the matrix has a covariance
