@@ -1,4 +1,4 @@
-"""From an equation and data to means, covariances, densities and curves."""
+"""Inference: moments, densities, filtering and simulated paths of an equation, given data."""
 
 from skneuralde.inference.calibration.jumps import calibrate_jumps
 from skneuralde.inference.calibration.moments import calibrate_moments
@@ -9,9 +9,9 @@ from skneuralde.inference.filtering.kalman import (
     Filtered,
     ObservationChains,
     condition,
-    expect,
     filtered_starts,
     initial_distribution,
+    predict_observation,
     run_filter,
 )
 from skneuralde.inference.filtering.parallel import (
@@ -25,8 +25,9 @@ from skneuralde.inference.jumps.birth_process import birth_probabilities
 from skneuralde.inference.jumps.mixture_em import ChannelParameters, MixtureFit, Residuals, find_jumps
 from skneuralde.inference.jumps.splitting import JumpSplitting
 from skneuralde.inference.model import Model
-from skneuralde.inference.moments.local_linearisation import LocalLinearisation, SolverPropagation
-from skneuralde.inference.moments.propagator import MomentPropagator
+from skneuralde.inference.moments.local_linearisation import LocalLinearisation
+from skneuralde.inference.moments.propagator import Interval, MomentPropagator, Moments
+from skneuralde.inference.moments.solver_propagation import SolverPropagation
 from skneuralde.inference.observation import Observation, Selection, check_observation, resolve_observation
 from skneuralde.inference.paths import Curves, SolverSettings
 from skneuralde.inference.transitions.from_series import FlatSeries, LazyRows, SeriesTransitions
@@ -40,6 +41,7 @@ __all__ = [
     "FlatSeries",
     "Gaussian",
     "InputPath",
+    "Interval",
     "JumpSplitting",
     "LazyRows",
     "LocalLinearisation",
@@ -47,6 +49,7 @@ __all__ = [
     "MixtureFit",
     "Model",
     "MomentPropagator",
+    "Moments",
     "Observation",
     "ObservationChains",
     "PredictiveDistribution",
@@ -62,12 +65,12 @@ __all__ = [
     "calibrate_moments",
     "check_observation",
     "condition",
-    "expect",
     "filtered_starts",
     "find_jumps",
     "find_linearisation_states",
     "gaussian_log_density",
     "initial_distribution",
+    "predict_observation",
     "random_subset",
     "resolve_observation",
     "run_filter",

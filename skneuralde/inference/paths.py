@@ -1,4 +1,4 @@
-"""Solutions of whole series: from each initial state through all times at which it is wanted."""
+"""Solutions of whole series: from each initial state through all its save times."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from skneuralde.solvers.integrate import Context
 
 @dataclass(frozen=True)
 class SolverSettings:
-    """How an equation is solved: what every call of ``integrate`` shares, and the length of the noise's cells.
+    """Settings of a solver that all solutions of an equation share.
 
-    With ``rtol=None`` an adaptive solver, too, takes steps of size dt. Rates of jumps without a bound are integrated to
-    ``hazard_rtol``.
+    With ``rtol=None`` an adaptive solver takes fixed steps of size ``dt``, too. ``cell`` is the length of the noise's
+    cells. Unbounded jump rates are integrated with tolerance ``hazard_rtol``.
     """
 
     solver: Solver
@@ -39,10 +39,10 @@ class Curves:
     Attributes
     ----------
     times : float64 Tensor of shape (series, n_times)
-        The first is where the initial state holds; padded on the right with NaN.
+        Save times, padded on the right with NaN. The initial state holds at the first one.
     inputs : InputPath
     keys : int64 Tensor of shape (series,)
-        What the noise of each series is keyed by.
+        Keys of each series' noise.
     """
 
     times: Tensor
@@ -50,7 +50,7 @@ class Curves:
     keys: Tensor
 
     def select(self, items: Tensor) -> Curves:
-        """The curves at these positions, in this order, without columns that only pad."""
+        """The curves at these positions, in this order, without columns of padding."""
         times = self.times[items]
         used = int((~times.isnan()).sum(-1).max()) if len(times) else 0
         return Curves(times[:, :used], self.inputs.select(items), self.keys[items])
@@ -68,14 +68,14 @@ class Curves:
     ) -> tuple[Tensor, Trajectory]:
         """Simulate ``n_paths`` solutions of each series from ``start``, (series, dim) or (n_paths, series, dim).
 
-        With ``antithetic`` every other path has the mirrored noise of the one before it; its jumps are its own.
+        With ``antithetic`` every second path has the mirrored noise of the path before it and jumps of its own.
 
         Returns
         -------
         values : Tensor of shape (n_paths, series, n_times, dim)
         trajectory : Trajectory
         """
-        trajectory = self._simulation(
+        trajectory = self._request(
             problem, start, settings, n_paths=n_paths, seed=seed, side_steps=side_steps, antithetic=antithetic
         ).run()
         return self._shaped(trajectory.values), trajectory
@@ -89,12 +89,12 @@ class Curves:
         -------
         values : Tensor of shape (n_paths, series, n_times, dim)
         branches : list of Branch
-            Of values of that shape and weights (n_paths, series).
+            Their values have that shape, their weights the shape (n_paths, series).
         """
-        simulation = self._simulation(
+        request = self._request(
             problem, start, settings, n_paths=n_paths, seed=seed, side_steps=False, antithetic=antithetic
         )
-        trajectory, branches = solve_with_branches(simulation)
+        trajectory, branches = solve_with_branches(request)
         shaped = [Branch(self._shaped(values), weight.view(n_paths, -1)) for values, weight in branches]
         return self._shaped(trajectory.values), shaped
 
@@ -102,7 +102,7 @@ class Curves:
         """From rows (paths and series, n_times, dim) to (paths, series, n_times, dim)."""
         return values.reshape(-1, *self.times.shape, values.shape[-1])
 
-    def _simulation(
+    def _request(
         self,
         problem: Problem,
         start: Tensor,

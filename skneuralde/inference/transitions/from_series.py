@@ -1,4 +1,4 @@
-"""Transitions between the rows of a record, which are copied a batch at a time."""
+"""Transitions between the rows of observed series, copied one batch at a time."""
 
 from __future__ import annotations
 
@@ -8,36 +8,36 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from skneuralde.inference.transitions.segments import Transitions
+from skneuralde.inference.transitions.segments import Transitions, consecutive
 
 
 @dataclass(frozen=True)
 class LazyRows:
-    """Rows of a tensor in an order of their own, copied only when they are asked for."""
+    """Selected rows of a tensor, copied only when they are read."""
 
     source: Tensor
     rows: Tensor
 
     def index_select(self, dim: int, items: Tensor) -> Tensor:
-        """As of a tensor."""
+        """The same as `torch.Tensor.index_select` of the selected rows."""
         return self.source.index_select(dim, self.rows.index_select(dim, items))
 
 
 @dataclass(frozen=True)
 class FlatSeries:
-    """What is known of many series, flat: the rows of each follow each other in time.
+    """States and inputs of many series as flat tensors; the rows of a series are consecutive and ordered in time.
 
     Attributes
     ----------
     times : float64 Tensor of shape (n,)
     state : Tensor of shape (n, dim)
-        Where transitions that start at a row start.
+        The state from which transitions that start at a row depart.
     context : Tensor of shape (n, p)
     controls : Tensor of shape (n, q)
     interpolation : {"next", "previous", "linear"}
-        How controls act between rows.
+        Interpolation of the controls between rows.
     cov : Tensor of shape (n, dim, dim) or None
-        Covariance of the states; None where they are known exactly.
+        Covariance of the states; None if they are known exactly.
     """
 
     times: Tensor
@@ -48,7 +48,7 @@ class FlatSeries:
     cov: Tensor | None = None
 
     def inputs(self, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
-        """The inputs at both ends of the ways between neighbouring rows; the same tensor where they are constant."""
+        """The inputs at both ends of the segments between neighbouring rows; the same tensor if they are constant."""
         context = self.context.index_select(0, right)
         if not self.controls.shape[1]:
             return context, context
@@ -60,13 +60,13 @@ class FlatSeries:
 
 @dataclass(frozen=True)
 class SeriesTransitions:
-    """The transitions between rows of a record.
+    """Transitions between rows of series.
 
-    Without controls a transition is one segment; with controls it has a knot at every row in between.
+    Without controls a transition is one segment. With controls every row in between ends a segment.
 
     Attributes
     ----------
-    record : FlatSeries
+    series : FlatSeries
     start, stop : int Tensor of shape (n,)
         Rows of the same series, ``stop`` after ``start``.
     """
@@ -80,7 +80,7 @@ class SeriesTransitions:
 
     @property
     def device(self) -> torch.device:
-        """Where everything is."""
+        """The device of all tensors."""
         return self.start.device
 
     @cached_property
@@ -94,10 +94,7 @@ class SeriesTransitions:
         if self.is_direct:
             offsets, left, right = torch.arange(len(items) + 1, device=items.device), start, stop
         else:
-            counts = (stop - start).long()
-            offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-            within = torch.arange(int(offsets[-1]), device=items.device) - offsets[:-1].repeat_interleave(counts)
-            left = start.repeat_interleave(counts) + within
+            offsets, left = consecutive(start, stop)
             right = left + 1
         begin, end = series.times.index_select(0, left), series.times.index_select(0, right)
         return Transitions(
