@@ -5,20 +5,8 @@ from skneuralde.inference.calibration.moments import calibrate_moments
 from skneuralde.inference.distributions.gaussian import DiagonalGaussian, Gaussian, gaussian_log_density
 from skneuralde.inference.distributions.mixture import Mixture
 from skneuralde.inference.distributions.protocol import PredictiveDistribution
-from skneuralde.inference.filtering.kalman import (
-    Filtered,
-    ObservationChains,
-    condition,
-    filtered_starts,
-    initial_distribution,
-    predict_observation,
-    run_filter,
-)
-from skneuralde.inference.filtering.parallel import (
-    find_linearisation_states,
-    run_linearised_filter,
-    run_parallel_filter,
-)
+from skneuralde.inference.filtering.kalman import Filtered, ObservationChains, initial_distribution
+from skneuralde.inference.filtering.parallel import find_linearisation_states, run_parallel_filter
 from skneuralde.inference.filtering.smoother import smooth, smooth_between
 from skneuralde.inference.inputs import InputPath
 from skneuralde.inference.jumps.birth_process import birth_probabilities
@@ -64,17 +52,12 @@ __all__ = [
     "calibrate_jumps",
     "calibrate_moments",
     "check_observation",
-    "condition",
-    "filtered_starts",
     "find_jumps",
     "find_linearisation_states",
     "gaussian_log_density",
     "initial_distribution",
-    "predict_observation",
     "random_subset",
     "resolve_observation",
-    "run_filter",
-    "run_linearised_filter",
     "run_parallel_filter",
     "smooth",
     "smooth_between",

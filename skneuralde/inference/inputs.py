@@ -18,8 +18,7 @@ class InputPath:
     ----------
     context : Tensor of shape (series, p)
     knots : float64 Tensor of shape (series, n_knots) or (1, n_knots)
-        Increasing times at which controls are known, padded on the right with infinity. A single row is shared by all
-        series.
+        Increasing times of known controls, padded on the right with infinity. All series share a single row.
     controls : Tensor of shape (series, n_knots, q) or (1, n_knots, q)
         Values at the knots.
     interpolation : {"next", "linear", "previous"}

@@ -62,8 +62,7 @@ def resolve_observation(spec: Any, *, n_states: int, n_outputs: int, dtype: torc
     Parameters
     ----------
     spec : None, sequence of int, callable or torch.nn.Module
-        None selects the first components of the state, a sequence those components. A callable takes
-        u ``(batch, n_states)``; a module is copied.
+        None selects the first components of the state. A callable takes u ``(batch, n_states)``; a module is copied.
     n_states, n_outputs : int
     dtype : torch.dtype
         The dtype of a module's parameters.

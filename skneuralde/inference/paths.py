@@ -75,9 +75,7 @@ class Curves:
         values : Tensor of shape (n_paths, series, n_times, dim)
         trajectory : Trajectory
         """
-        trajectory = self._request(
-            problem, start, settings, n_paths=n_paths, seed=seed, side_steps=side_steps, antithetic=antithetic
-        ).run()
+        trajectory = self._request(problem, start, settings, n_paths, seed, antithetic, side_steps).run()
         return self._shaped(trajectory.values), trajectory
 
     def solve_with_branches(
@@ -91,9 +89,7 @@ class Curves:
         branches : list of Branch
             Their values have that shape, their weights the shape (n_paths, series).
         """
-        request = self._request(
-            problem, start, settings, n_paths=n_paths, seed=seed, side_steps=False, antithetic=antithetic
-        )
+        request = self._request(problem, start, settings, n_paths, seed, antithetic)
         trajectory, branches = solve_with_branches(request)
         shaped = [Branch(self._shaped(values), weight.view(n_paths, -1)) for values, weight in branches]
         return self._shaped(trajectory.values), shaped
@@ -107,11 +103,10 @@ class Curves:
         problem: Problem,
         start: Tensor,
         settings: SolverSettings,
-        *,
         n_paths: int,
         seed: int,
-        side_steps: bool,
         antithetic: bool,
+        side_steps: bool = False,
     ) -> SolveRequest:
         n_series = len(self.times)
         order = torch.arange(n_series, device=self.times.device).repeat(n_paths)

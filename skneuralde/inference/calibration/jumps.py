@@ -17,7 +17,7 @@ from skneuralde.inference.transitions.segments import Transitions
 #: Numbers of jumps to try, and the largest probability of more jumps, in units of the tolerance.
 _MOST, _TAIL = (2, 3, 4, 6, 8), 0.1
 #: Largest number of nodes in a segment.
-_MOST_NODES = 16
+_MAX_NODES = 16
 
 
 @torch.no_grad()
@@ -44,7 +44,7 @@ def calibrate_jumps(
         if float(further.weight[-1].mean()) <= _TAIL * rtol:
             break
     coarse = _distribution(model, transitions, chosen)
-    while chosen.nodes < _MOST_NODES:
+    while chosen.nodes < _MAX_NODES:
         finer = replace(chosen, nodes=2 * chosen.nodes)
         fine = _distribution(model, transitions, finer)
         if divergence(fine, coarse) <= rtol:

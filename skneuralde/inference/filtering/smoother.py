@@ -62,7 +62,6 @@ def look_back(state: Gaussian, predicted: Gaussian, gain: Tensor, later: Gaussia
 
 
 def _predict(model: Model, transitions: Transitions, start: Gaussian) -> tuple[Gaussian, Tensor]:
-    mean, cov, matrix = replace(transitions, state=start.mean, cov=start.cov).moments_and_matrix(
-        model.problem, model.moment_propagator
-    )
+    transitions = replace(transitions, state=start.mean, cov=start.cov)
+    mean, cov, matrix = transitions.moments_and_matrix(model.problem, model.moment_propagator)
     return Gaussian(mean, cov), matrix

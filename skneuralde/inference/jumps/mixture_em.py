@@ -14,11 +14,11 @@ from torch import Tensor
 #: Start values: the size of jumps, in standard deviations of the diffusion, and the share of intervals with a jump.
 _STARTS = ((1.5, 0.3), (3.0, 0.1), (8.0, 0.01))
 #: Iterations from every start, and the largest number of iterations from the best result of these.
-_FIRST_ITERATIONS, _MOST_ITERATIONS = 15, 200
+_FIRST_ITERATIONS, _MAX_ITERATIONS = 15, 200
 #: Gain in log likelihood, in nats, below which the iterations have converged.
-_LEAST_GAIN = 1e-3
+_MIN_GAIN = 1e-3
 #: Smallest variance of the noise, relative to the robust estimate: if many changes are equal it would vanish.
-_LEAST_NOISE = 0.05
+_MIN_NOISE = 0.05
 #: The standard deviation of a normal distribution in units of its median absolute deviation.
 _MAD = 1.4826
 _LOG_2PI = math.log(2.0 * math.pi)
@@ -103,18 +103,16 @@ def find_jumps(residuals: Residuals, channels: ChannelParameters, *, learns_nois
     """
     noise, trend = _robust(residuals, learns_noise)
     climb = partial(_climb, residuals, learns_noise=learns_noise)
-    tried = []
     # Deterministic effects get a variance at first, so that they can move to their jumps.
     varied = replace(channels, learns_variance=channels.learns_mean | channels.learns_variance)
-    for parameters in _starts(residuals, varied, noise):
-        start = MixtureFit(parameters, trend, noise)
-        tried.append((climb(start, start, _FIRST_ITERATIONS), start))
+    starts = [MixtureFit(parameters, trend, noise) for parameters in _starts(residuals, varied, noise)]
+    tried = [(climb(start, start, _FIRST_ITERATIONS), start) for start in starts]
     reached, start = max(tried, key=lambda pair: np.nan_to_num(pair[0].log_likelihood, nan=-math.inf))
-    best = climb(reached, start, _MOST_ITERATIONS)
+    best = climb(reached, start, _MAX_ITERATIONS)
     if not torch.equal(varied.learns_variance, channels.learns_variance):
         found = best.channels
         without = _replaced(channels, found.rate, found.mean, found.variance)
-        best = climb(replace(best, channels=without, log_likelihood=-math.inf), start, _MOST_ITERATIONS)
+        best = climb(replace(best, channels=without, log_likelihood=-math.inf), start, _MAX_ITERATIONS)
     if not math.isfinite(best.log_likelihood):
         return None
     if not bool(channels.learns_rate.all()):
@@ -123,7 +121,7 @@ def find_jumps(residuals: Residuals, channels: ChannelParameters, *, learns_nois
         channels.learns_mean.sum() + channels.learns_variance.sum()
     )
     penalty = 0.5 * n_estimated * math.log(max(2.0, float(residuals.weight.sum())))
-    return best if best.log_likelihood > _alone(residuals, learns_noise) + penalty else None
+    return best if best.log_likelihood > _without_jumps(residuals, learns_noise) + penalty else None
 
 
 def _robust(residuals: Residuals, learns_noise: bool) -> tuple[Tensor, Tensor]:
@@ -137,7 +135,7 @@ def _robust(residuals: Residuals, learns_noise: bool) -> tuple[Tensor, Tensor]:
     return (spread.square() if learns_noise else torch.ones_like(spread)), trend
 
 
-def _alone(residuals: Residuals, learns_noise: bool) -> float:
+def _without_jumps(residuals: Residuals, learns_noise: bool) -> float:
     """Maximal log likelihood of the residuals without jumps."""
     weight = residuals.weight[:, None]
     precision = weight / residuals.variance
@@ -180,7 +178,7 @@ def _climb(residuals: Residuals, fit: MixtureFit, start: MixtureFit, most: int, 
     """At most ``most`` iterations of EM from ``fit``, until they converge; ``start`` gives the prior."""
     for _ in range(most):
         after = _iterate(residuals, fit, start, learns_noise=learns_noise)
-        if not after.log_likelihood > fit.log_likelihood + _LEAST_GAIN:
+        if not after.log_likelihood > fit.log_likelihood + _MIN_GAIN:
             return after
         fit = after
     return fit
@@ -217,7 +215,7 @@ def _iterate(residuals: Residuals, fit: MixtureFit, start: MixtureFit, *, learns
     squares = (none[:, None] * off.square() + left.sum(0)) / residuals.variance
     inflation = fit.inflation
     if learns_noise:
-        inflation = torch.maximum(squares.sum(0) / weight.sum(), _LEAST_NOISE * start.inflation)
+        inflation = torch.maximum(squares.sum(0) / weight.sum(), _MIN_NOISE * start.inflation)
     pull = none[:, None] * off + (some[..., None] * (off - size)).sum(0)
     precision = length[:, None] / residuals.variance
     trend = fit.trend + (precision * pull).sum(0) / (precision * (weight * length)[:, None]).sum(0)

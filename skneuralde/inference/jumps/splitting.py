@@ -136,15 +136,12 @@ class JumpSplitting:
         log_weight, mean, cov = map(torch.stack, zip(*components.all(), strict=True))
         return Mixture(log_weight, mean, cov, components.jumps(), components.channels())
 
-    def _diffuse(
-        self, problem: Problem, components: JumpComponents, interval: Interval, *, known: bool
-    ) -> JumpComponents:
+    def _diffuse(self, problem: Problem, components: JumpComponents, part: Interval, *, known: bool) -> JumpComponents:
         """All components after an interval without jumps; ``known`` states that their covariance is zero."""
         each = components.all()
         start = Component.concatenated(each)
-        mean, cov, _ = self.moment_propagator.advance(
-            problem, Moments(start.mean, None if known else start.cov), interval.repeated(len(each))
-        )
+        moments = Moments(start.mean, None if known else start.cov)
+        mean, cov, _ = self.moment_propagator.advance(problem, moments, part.repeated(len(each)))
         moved = Component(start.log_weight, mean, start.cov if cov is None else cov)
         return components.replaced(moved.chunks(len(each)))
 
@@ -153,14 +150,8 @@ class JumpSplitting:
         each, numbers = components.all(), components.jumps()
         count = len(each)
         before, at = Component.concatenated(each), at.repeated(count)
-        none, sequences = jump_sequences(
-            problem,
-            at.time.to(before.mean.dtype)[:, None],
-            before,
-            at.c0,
-            length.to(before.mean.dtype).repeat(count),
-            self.most,
-        )
+        t, length = at.time.to(before.mean.dtype)[:, None], length.to(before.mean.dtype).repeat(count)
+        none, sequences = jump_sequences(problem, t, before, at.c0, length, self.most)
         stayed = components.replaced(none.chunks(count))
         pools = {n: [component] for n, component in stayed.more.items()}
         for times, sequence in zip(stayed.once, sequences, strict=True):

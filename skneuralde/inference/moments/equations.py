@@ -83,9 +83,8 @@ class CurvedNoise:
         mean = torch.add(self.g, as_matrix(bend), alpha=0.5)
         if slopes.shape[2:] == (1,):
             return noise_covariance(mean) + sum_of_squares(slopes, 1)[..., None]
-        return noise_covariance(mean) + noise_covariance(as_matrix(slopes.flatten(0, 1))).unflatten(
-            0, slopes.shape[:2]
-        ).sum(1)
+        each = noise_covariance(as_matrix(slopes.flatten(0, 1))).unflatten(0, slopes.shape[:2])
+        return noise_covariance(mean) + each.sum(1)
 
 
 def noise_covariance(g: Tensor) -> Tensor:

@@ -57,10 +57,10 @@ class LocalLinearisation:
         length = interval.length
         count = (length.abs() / self.substep).ceil().clamp(1, _MAX_SUBSTEPS)
         for k in range(int(count.max()) if len(length) else 0):
-            begin, end = (x.to(interval.c0.dtype)[:, None] for x in (k / count, (k + 1) / count))
+            begin = k / count
             c0 = interval.inputs_at(begin)
-            c1 = c0 if interval.c0 is interval.c1 else interval.inputs_at(end)
-            part = Interval(interval.time + k / count * length, length / count, c0, c1)
+            c1 = c0 if interval.c0 is interval.c1 else interval.inputs_at((k + 1) / count)
+            part = Interval(interval.time + begin * length, length / count, c0, c1)
             rows = (count > k).nonzero()[:, 0]
             if len(rows) == len(length):
                 yield None, part

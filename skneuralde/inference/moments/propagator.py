@@ -19,7 +19,7 @@ class Moments(NamedTuple):
     cov : Tensor of shape (n, dim, dim) or None
         None if the states are known exactly.
     transition_matrix : Tensor of shape (n, dim, dim) or None
-        The matrix M by which a covariance P has been carried here, to M P M'. None if it is not tracked.
+        The matrix M that has carried an earlier covariance P to M P M'. None if it is not tracked.
     """
 
     mean: Tensor
@@ -33,9 +33,8 @@ class Moments(NamedTuple):
 
     def with_rows(self, rows: Tensor, new: Moments) -> Moments:
         """All moments, with those of some of the states replaced."""
-        rest = (
-            x if x is None or y is None else x.index_copy(0, rows, y) for x, y in zip(self[1:], new[1:], strict=True)
-        )
+        pairs = zip(self[1:], new[1:], strict=True)
+        rest = (x if x is None or y is None else x.index_copy(0, rows, y) for x, y in pairs)
         return Moments(self.mean.index_copy(0, rows, new.mean), *rest)
 
 
@@ -58,8 +57,11 @@ class Interval(NamedTuple):
     c1: Tensor
 
     def inputs_at(self, fraction: Tensor | float) -> Tensor:
-        """The inputs after a fraction of the length, a number or ``(n, 1)``."""
-        return self.c0 if self.c0 is self.c1 else torch.lerp(self.c0, self.c1, fraction)
+        """The inputs after a fraction of the length, a number or ``(n,)``."""
+        if self.c0 is self.c1:
+            return self.c0
+        weight = fraction.to(self.c0.dtype)[:, None] if isinstance(fraction, Tensor) else fraction
+        return torch.lerp(self.c0, self.c1, weight)
 
     def rows(self, rows: Tensor) -> Interval:
         """The intervals of some of the states."""
@@ -87,7 +89,7 @@ class MomentPropagator(Protocol):
     def advance(self, problem: Problem, start: Moments, interval: Interval) -> Moments:
         """The moments at the end of each interval.
 
-        The covariance is None if the states are known exactly at the start and the equation has no diffusion. A
-        transition matrix is tracked if the start has one, which takes a covariance.
+        The covariance is None if the states are known exactly at the start and the equation has no diffusion. The
+        transition matrix is tracked if ``start`` has one; ``start`` then needs a covariance.
         """
         ...

@@ -43,7 +43,7 @@ class SolverPropagation:
 
         def context(elapsed: Tensor) -> Tensor:
             fraction = (elapsed / length.clamp_min(torch.finfo(length.dtype).tiny)).clamp(0, 1)
-            return torch.cat([frame, torch.lerp(c0, c1, fraction.to(c0.dtype)[:, None])], -1)
+            return torch.cat([frame, interval.inputs_at(fraction)], -1)
 
         atol = self.atol.to(start.mean)
         if start.cov is not None:
