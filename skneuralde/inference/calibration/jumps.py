@@ -15,7 +15,7 @@ from skneuralde.inference.moments.propagator import MomentPropagator
 from skneuralde.inference.transitions.segments import Transitions
 
 #: Numbers of jumps to try, and the largest probability of more jumps, in units of the tolerance.
-_MOST, _TAIL = (2, 3, 4, 6, 8), 0.1
+_MAX_JUMPS, _TAIL = (2, 3, 4, 6, 8), 0.1
 #: Largest number of nodes in a segment.
 _MAX_NODES = 16
 
@@ -35,10 +35,10 @@ def calibrate_jumps(
     JumpSplitting
         The finest splitting tried if none meets the tolerance.
     """
-    chosen = JumpSplitting(propagator, most=_MOST[0])
+    chosen = JumpSplitting(propagator, most=_MAX_JUMPS[0])
     if not len(transitions):
         return chosen
-    for most in _MOST:
+    for most in _MAX_JUMPS:
         chosen = replace(chosen, most=most)
         further = _distribution(model, transitions, replace(chosen, most=most + 1))
         if float(further.weight[-1].mean()) <= _TAIL * rtol:
@@ -60,8 +60,8 @@ def _distribution(model: Model, transitions: Transitions, splitting: JumpSplitti
 def divergence(of: Mixture, other: Mixture) -> float:
     """Mean Kullback-Leibler divergence of one mixture from another, in nats.
 
-    The mean of r + exp(-r) - 1, where r is the log ratio of the densities: no value of it is negative. The mean over
-    each normal component is taken by `normal_rule`.
+    The mean of r + exp(-r) - 1, which is never negative, where r is the log ratio of the densities. `normal_rule`
+    integrates over each normal component.
     """
     nodes, weights = normal_rule(of.means.shape[-1], of.means)
     factors = torch.linalg.cholesky_ex(of.covs)[0]

@@ -12,9 +12,9 @@ from skneuralde.inference.model import Model
 from skneuralde.inference.moments.local_linearisation import LocalLinearisation
 from skneuralde.inference.transitions.segments import Transitions
 
-#: The error of a drift or a noise taken as linear, at most, as a share of the tolerance.
+#: Largest error of a drift or a noise taken as linear, as a share of the tolerance.
 _SHARE_OF_CURVATURE = 0.1
-#: Number of times that the longest interval is halved, at most.
+#: Largest number of times that the longest interval is halved.
 _MAX_HALVINGS = 10
 
 

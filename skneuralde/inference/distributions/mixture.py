@@ -1,4 +1,4 @@
-"""Mixtures of normal distributions, one component per number of jumps."""
+"""Mixtures of normal distributions, whose components differ in the number and time of jumps."""
 
 from __future__ import annotations
 

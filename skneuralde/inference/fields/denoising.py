@@ -24,9 +24,9 @@ _FEW, _ALIKE = 0.1, 0.25
 def denoise(drift: FieldDrift, states: Tensor) -> Tensor:
     """Filter snapshots ``(rows, n)`` by a Wiener filter in the eigenbasis of the diffusion.
 
-    The noise power is the median over the snapshots of that in the roughest modes, if these show white noise: a flat
-    spectrum, equally strong in all snapshots and independent between them. A mode keeps the share of its power, as
-    averaged over neighbouring modes, that exceeds the noise. Without diffusion or noise the result is ``states``.
+    The noise power of a field is half the median squared change of its roughest modes between snapshots, if these show
+    white noise: a flat spectrum, equally strong in all snapshots and independent between them. A mode keeps the share
+    of its power, averaged over neighbouring modes, that exceeds the noise. Fields without diffusion are not changed.
 
     References
     ----------

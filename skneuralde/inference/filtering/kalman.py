@@ -1,6 +1,6 @@
 """The continuous-discrete extended Kalman filter for noisy or partial observations.
 
-Between observations mean and covariance are propagated as in `skneuralde.inference.moments`. An observation then
+Between observations mean and covariance are propagated by `skneuralde.inference.moments`. An observation then
 conditions them, with the observation function linearised at the mean (S. Sarkka and A. Solin, *Applied Stochastic
 Differential Equations*, 2019, chapter 10). Exact for linear equations with additive noise and linear observations.
 """
