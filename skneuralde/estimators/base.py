@@ -16,21 +16,15 @@ from sklearn.utils import Tags
 from skneuralde.data import Clock, Panel, Roles, as_panel, check_features, read_targets, weighted_scaling
 from skneuralde.estimators.callbacks import EpochState
 from skneuralde.estimators.choices.loss import explain_loss, warn_of_collapse, warn_of_snapshots
-from skneuralde.estimators.choices.setup import (
-    calibrate_finally,
-    choose_optimizer,
-    choose_setup,
-    describe_solvers,
-    fresh_seed,
-    measure_residual_noise,
-    observes_in_part,
-    pick_device,
-    validation_split,
-)
+from skneuralde.estimators.choices.optimizer import choose_optimizer
+from skneuralde.estimators.choices.setup import choose_setup, observes_in_part
+from skneuralde.estimators.choices.validation_split import validation_split
 from skneuralde.estimators.config.scales import Scales
+from skneuralde.estimators.config.seed_and_device import fresh_seed, pick_device
 from skneuralde.estimators.config.setup import Setup
 from skneuralde.estimators.diagnostics.identifiability import warn_of_unidentified
 from skneuralde.estimators.diagnostics.standard_errors import laplace_uncertainty, refuse_laplace, train_ensemble
+from skneuralde.estimators.finish import calibrate_finally, describe_solvers, measure_residual_noise
 from skneuralde.estimators.model.coefficients import TermFactory
 from skneuralde.estimators.model.initial_model import build_model, renew_observations
 from skneuralde.estimators.parameters import SHARED

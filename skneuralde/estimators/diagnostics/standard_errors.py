@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from skneuralde.data import Panel
-from skneuralde.estimators.choices.setup import FEW_PARAMETERS
+from skneuralde.estimators.choices.optimizer import FEW_PARAMETERS
 from skneuralde.estimators.model.initial_model import MANY_SERIES
 from skneuralde.estimators.rows.objectives import TRANSITION_LOSSES
 from skneuralde.inference.parameter_uncertainty import (

@@ -12,9 +12,9 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skneuralde.data import Panel
 from skneuralde.estimators.base import MakeObjective
-from skneuralde.estimators.choices.setup import set_residual_noise
 from skneuralde.estimators.fields.equation import FieldEquation
 from skneuralde.estimators.fields.snapshots import Runs, Snapshots
+from skneuralde.estimators.finish import set_residual_noise
 from skneuralde.inference import Model
 from skneuralde.losses import Collocation, Objective
 from skneuralde.losses.collocation import drift_of

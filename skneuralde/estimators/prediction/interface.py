@@ -26,7 +26,7 @@ from skneuralde.data import (
 from skneuralde.data.coordinates import as_array
 from skneuralde.data.fill import Missing
 from skneuralde.data.timeline import merge, truncate
-from skneuralde.estimators.choices.setup import fresh_seed
+from skneuralde.estimators.config.seed_and_device import fresh_seed
 from skneuralde.estimators.config.setup import Setup
 from skneuralde.estimators.prediction.distributions import Forecast
 from skneuralde.estimators.prediction.forecast import draw, forecast, log_density, unknown_series

@@ -1,0 +1,79 @@
+"""What is measured with the final weights: the propagator, the residual noise, the report of the solvers."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from skneuralde.data import Panel
+from skneuralde.data.positions import where
+from skneuralde.estimators.choices.loss import is_silent
+from skneuralde.estimators.config.setup import Setup
+from skneuralde.estimators.prediction.forecast import simulate
+from skneuralde.estimators.rows.objectives import TRANSITION_LOSSES, is_uncertain, snapshot_transitions, transitions_to
+from skneuralde.estimators.rows.states import (
+    chains_of,
+    filter_calibration,
+    filters,
+    infer_states,
+    origin_positions,
+)
+from skneuralde.inference import JumpSplitting, LocalLinearisation, Model
+
+
+def calibrate_finally(model: Model, panel: Panel, setup: Setup) -> None:
+    """Leave a propagator in the model that is fine enough for its final coefficients."""
+    if filters(panel, setup):
+        stop, chains = chains_of(panel, setup)
+        if len(stop):
+            model.propagator = filter_calibration(chains, setup)(model)
+        return
+    if setup.layout == "series" and (model.problem.diffusion is None or is_silent(model.problem)):
+        return
+    _, transitions = transitions_to(panel, where(is_uncertain(panel, setup)), setup)
+    if setup.snapshots:
+        transitions = snapshot_transitions(panel, setup)
+    if len(transitions):
+        model.propagator = setup.calibration(transitions)(model)
+
+
+def measure_residual_noise(model: Model, panel: Panel, setup: Setup) -> None:
+    """Give an equation without noise the spread of its residuals as observation noise."""
+    if model.problem.diffusion is not None or setup.loss != "least_squares":
+        return
+    states = infer_states(model, panel, setup, np.arange(len(panel.times)))
+    paths = simulate(model, panel, np.arange(len(panel.times)), setup, states, n_paths=1, seed=setup.seed)
+    residual = paths[0] - panel.values
+    if setup.initial_state == "first":
+        first = origin_positions(panel, setup)
+        residual[first[first >= 0]] = np.nan
+    observed = ~np.isnan(residual)
+    weight = panel.weight[:, None] * observed
+    # The points of a grid have one variance for each field.
+    squares, total = (
+        x.sum(0).reshape(setup.n_points, -1).sum(0) for x in (weight * np.where(observed, residual, 0.0) ** 2, weight)
+    )
+    set_residual_noise(model, np.sqrt(squares / np.maximum(total, 1e-300)), setup)
+
+
+def set_residual_noise(model: Model, std: np.ndarray, setup: Setup) -> None:
+    """Give an equation without noise observation noise of these deviations, one for each field or output."""
+    spread = setup.tensor(np.maximum(std, np.sqrt(np.finfo(np.float32).tiny))).repeat(setup.n_points)
+    model.log_noise = torch.nn.Parameter(spread.log(), requires_grad=False)
+
+
+def describe_solvers(model: Model, setup: Setup) -> dict[str, object]:
+    """What "auto" chose."""
+    methods = setup.methods
+    stats: dict[str, object] = {"paths": methods.paths.solver.name, "dt": methods.paths.dt}
+    if setup.loss not in TRANSITION_LOSSES:
+        stats.update(training=methods.training.solver.name, training_dt=methods.training.dt)
+    propagator = model.propagator
+    if isinstance(propagator, JumpSplitting):
+        stats.update(jump_times=propagator.nodes, jump_numbers=propagator.most)
+        propagator = propagator.flow
+    if isinstance(propagator, LocalLinearisation):
+        stats.update(moments="local_linearisation", substep=propagator.substep)
+    elif methods.moments is not None:
+        stats["moments"] = methods.moments.solver.name
+    return stats
