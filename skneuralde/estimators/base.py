@@ -161,10 +161,10 @@ class BaseDifferentialEquation(FittedEquation):
         self._start_model(panel, seed, device, warm=warm)
         self._equation = equation
         self._tell_loss()
-        self._kept = panel if self.roles_.layout == "series" else panel.subset(np.zeros(len(panel.times), dtype=bool))
+        self._kept = panel if self.roles_.layout.has_series else panel.subset(np.zeros(len(panel.times), dtype=bool))
         self._typical_context = weighted_scaling(np.hstack([panel.context, panel.controls]), panel.weight).loc
         objective, validation = self._objectives(panel, X_val, y_val, seed)
-        if self.roles_.layout == "series":
+        if self.roles_.layout.has_series:
             self._warn_of_unidentified(panel)
         before, self._uncertainty = getattr(self, "_uncertainty", None), None
         if self.uncertainty == "laplace":
@@ -209,7 +209,7 @@ class BaseDifferentialEquation(FittedEquation):
         self._output = targets.output
         self.n_outputs_ = targets.values.shape[1]
         self.t_ref_, self.time_unit_ = self.clock_.t_ref, self.clock_.unit
-        series = list(panel.labels) if self.roles_.layout == "series" else []
+        series = list(panel.labels) if self.roles_.layout.has_series else []
         if warm and self.roles_.initial_state == "learn" and series != self.series_:
             raise ValueError("warm_start=True with initial_state='learn' needs the same series as the fit before.")
         self.series_ = series
@@ -233,7 +233,7 @@ class BaseDifferentialEquation(FittedEquation):
             self.model_.to(device)
             self.device_ = device
             return
-        sees = tuple(self.inputs) + (("time",) if self.roles_.layout == "table" and "time" not in self.inputs else ())
+        sees = tuple(self.inputs) + (("time",) if self.roles_.layout.encodes and "time" not in self.inputs else ())
         default = MLP(self.hidden_layer_sizes, self.activation)
         generator = torch.Generator().manual_seed(seed)
         factory = TermFactory(seen, scales, sees, default, dtype, generator, observation)

@@ -10,7 +10,7 @@ from skneuralde.data.positions import where
 from skneuralde.estimators.choices.loss import is_silent
 from skneuralde.estimators.config.setup import Setup
 from skneuralde.estimators.prediction.forecast import simulate
-from skneuralde.estimators.rows.objectives import TRANSITION_LOSSES, is_uncertain, snapshot_transitions, transitions_to
+from skneuralde.estimators.rows.objectives import TRANSITION_LOSSES, snapshot_transitions, transitions_to
 from skneuralde.estimators.rows.states import (
     chains_of,
     filter_calibration,
@@ -28,9 +28,9 @@ def calibrate_finally(model: Model, panel: Panel, setup: Setup) -> None:
         if len(stop):
             model.propagator = filter_calibration(chains, setup)(model)
         return
-    if setup.layout == "series" and (model.problem.diffusion is None or is_silent(model.problem)):
+    if setup.layout.has_series and (model.problem.diffusion is None or is_silent(model.problem)):
         return
-    _, transitions = transitions_to(panel, where(is_uncertain(panel, setup)), setup)
+    _, transitions = transitions_to(panel, where(setup.layout.is_predicted(panel)), setup)
     if setup.snapshots:
         transitions = snapshot_transitions(panel, setup)
     if len(transitions):

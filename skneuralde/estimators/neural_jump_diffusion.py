@@ -224,7 +224,7 @@ series_, n_features_in_, feature_names_in_, n_outputs_, device_
                 "observation_noise at 'auto' or 'none', where a learned diffusion takes in noise that is small beside "
                 "what an interval diffuses; or give jump_rate=None."
             )
-        if self.roles_.layout == "series":
+        if self.roles_.layout.has_series:
             _refuse_partial(panel)
         return JumpScales.of(scales, panel, self.roles_.layout), None
 

@@ -44,20 +44,19 @@ def choose_setup(
     is_transition = loss in TRANSITION_LOSSES
     origin = estimator.origin
     if origin == "auto":
-        origin = "last" if is_transition and roles.layout == "series" else "start"
+        origin = "last" if is_transition and roles.layout.has_series else "start"
     if origin == "smooth" and loss not in TRANSITION_LOSSES:
         raise ValueError(f"origin='smooth' needs loss='nll', which weighs every observation; got loss={loss!r}.")
-    if origin in ("last", "smooth") and (roles.layout != "series" or roles.initial_state != "first"):
+    if origin in ("last", "smooth") and (not roles.layout.has_series or roles.initial_state != "first"):
         raise ValueError(f"origin={origin!r} needs series that start at an observation: initial_state='first'.")
     interpolation = estimator.control_interpolation
     if interpolation == "auto":
         interpolation = "next" if is_transition else "linear"
-    start_time = 0.0 if roles.layout == "flow" else float(panel.times.min())
     grid = () if roles.state is None else roles.state[:-1]
     points = math.prod(grid)
     return Setup(
         layout=roles.layout,
-        initial_state="context" if roles.layout == "table" else roles.initial_state,
+        initial_state="context" if roles.layout.encodes else roles.initial_state,
         loss=loss,
         origin=origin,
         interpolation=interpolation,
@@ -66,7 +65,7 @@ def choose_setup(
         is_hidden=is_hidden,
         rtol=estimator.rtol,
         methods=choose_methods(estimator, problem, scales, loss, dtype, device, points),
-        start_time=start_time,
+        start_time=roles.layout.start_time(panel),
         longest=_longest_transition(panel, observed(panel) if is_transition else complete(panel)),
         seed=seed,
         n_predict_paths=estimator.n_predict_paths,
@@ -95,9 +94,9 @@ def observes_in_part(estimator: Any, roles: Roles) -> bool:
     """
     partly = estimator.n_states is not None or estimator.observation is not None
     noisy = not isinstance(estimator.observation_noise, str) or estimator.observation_noise == "learn"
-    if roles.layout == "series":
+    if roles.layout.has_series:
         return partly or noisy
-    if partly or (noisy and roles.layout == "flow"):
+    if partly or (noisy and not roles.layout.encodes):
         raise ValueError(
             "n_states, observation and observation_noise are for series: rows of a plain table and flow maps start at "
             "states of their own."

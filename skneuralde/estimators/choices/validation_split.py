@@ -14,7 +14,7 @@ def validation_split(panel: Panel, setup: Setup, fraction: float, seed: int) -> 
     rows = np.ones(len(panel.times), dtype=bool)
     n_series = len(panel.labels)
     # A series whose initial state is learned must be there in training.
-    if setup.layout != "series" or (n_series >= MANY_SERIES and setup.initial_state != "learn"):
+    if not setup.layout.has_series or (n_series >= MANY_SERIES and setup.initial_state != "learn"):
         held = np.random.default_rng(seed).permutation(n_series)[: max(1, round(fraction * n_series))]
         rows[np.isin(panel.series_of, held)] = False
     else:

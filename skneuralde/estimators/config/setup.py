@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from skneuralde.data.layout import Layout
 from skneuralde.inference import (
     JumpSplitting,
     Method,
@@ -58,7 +59,7 @@ class Setup:
 
     Attributes
     ----------
-    layout : {"series", "table", "flow"}
+    layout : Layout
     initial_state : {"first", "context", "learn", "columns"}
     loss : str
     origin : {"start", "last", "smooth"}
@@ -88,7 +89,7 @@ class Setup:
         Of fields, () where a state is no field: a state holds the fields at every point, point after point.
     """
 
-    layout: str
+    layout: Layout
     initial_state: str
     loss: str
     origin: str
@@ -122,11 +123,6 @@ class Setup:
         """The same choices on another device."""
         return replace(self, methods=self.methods.to(device), device=device)
 
-    @property
-    def encodes(self) -> bool:
-        """Whether transitions start at states that the model's encoder gives: the rows of a plain table."""
-        return self.layout == "table"
-
     def tensor(self, array: np.ndarray) -> Tensor:
         """A state-valued array on the device."""
         return torch.as_tensor(_writable(array), dtype=self.dtype).to(self.device)
@@ -149,7 +145,7 @@ class Setup:
 
         def calibrate(model: Model) -> Propagator | JumpSplitting:
             with torch.no_grad():
-                begun = started(sample, model) if self.encodes else sample
+                begun = started(sample, model) if self.layout.encodes else sample
             flow: Propagator
             if self.methods.moments is None:
                 flow = calibrate_moments(model, begun, rtol=self.rtol)

@@ -55,7 +55,7 @@ class FieldEquation(BaseDifferentialEquation):
         panel = super()._read_training_rows(X, y, sample_weight, warm=warm)
         roles = self.roles_
         self.grid_ = () if roles.state is None else roles.state[:-1]
-        if self.grid_ and roles.layout != "series":
+        if self.grid_ and not roles.layout.has_series:
             raise ValueError(
                 "Each row of X seems to be a trajectory of its own, but fields are learned from runs of several "
                 "snapshots. Name the column that tells the runs apart in series=, and that of the time in time=."

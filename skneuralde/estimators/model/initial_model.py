@@ -28,7 +28,7 @@ def build_model(
         return _build_hidden(factory, problem, panel, observation_noise)
     encoder = states = noise_std = None
     location, scale = factory.scales.state
-    if roles.initial_state == "context" or (roles.layout == "table" and roles.initial_state == "learn"):
+    if roles.initial_state == "context" or (roles.layout.encodes and roles.initial_state == "learn"):
         # A table's learned state is one for all rows: a network that sees nothing.
         sees = ("context",) if roles.initial_state == "context" else ()
         encoder = factory.term([location, "mlp"], "initial_state", shape=(factory.dim,), scale=scale, sees=sees)
@@ -37,7 +37,7 @@ def build_model(
         start = np.where((first >= 0)[:, None], panel.values[np.maximum(first, 0)], location)
         states = factory.tensor(start)
     learn_noise = isinstance(observation_noise, str)
-    if roles.layout == "table" and setup.loss in TRANSITION_LOSSES and observation_noise != "none":
+    if roles.layout.encodes and setup.loss in TRANSITION_LOSSES and observation_noise != "none":
         noise_std = factory.tensor(0.5 * scale if learn_noise else _noise_std(observation_noise, len(scale)))
     return Model(
         problem,

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from skneuralde.data.layout import Layout
 from skneuralde.data.panel import Panel
-from skneuralde.estimators.config.scales import Scales, increments
+from skneuralde.estimators.config.scales import Scales
 from skneuralde.estimators.model.coefficients import TermFactory
 from skneuralde.problems import Jump
 from skneuralde.terms import MLP, Networks, rate_bound, resolve_affect, resolve_rate
@@ -39,11 +40,10 @@ class JumpScales(Scales):
     jump_floor: np.ndarray
 
     @classmethod
-    def of(cls, scales: Scales, panel: Panel, layout: str) -> JumpScales:
-        """Measure the jumps of a panel of layout "series", "table" or "flow", whose other scales are known."""
-        change, gap = _changes(scales, panel, layout)
-        change, gap = change[gap > 0], gap[gap > 0]
-        root = np.sqrt(gap)[:, None]
+    def of(cls, scales: Scales, panel: Panel, layout: Layout) -> JumpScales:
+        """Measure the jumps of a panel whose other scales are known."""
+        changes = layout.changes(panel)
+        change, root = changes.values, np.sqrt(changes.gaps)[:, None]
         volatility = scales.volatility
         if len(change):
             centre = np.median(change / root, axis=0)
@@ -59,7 +59,7 @@ class JumpScales(Scales):
             size = np.maximum(size, np.sqrt(np.mean(change[tail] ** 2, axis=0)))
             mean = np.mean(change[tail], axis=0)
         share = float(np.clip(0.5 * tail.mean() if len(tail) else 0.0, *_RATES))
-        if layout == "table":
+        if layout.encodes:
             # What the context says of the changes is not known yet.
             volatility = scales.volatility
         return cls(
@@ -69,18 +69,6 @@ class JumpScales(Scales):
             jump_mean=mean,
             jump_floor=_FLOOR * typical,
         )
-
-
-def _changes(scales: Scales, panel: Panel, layout: str) -> tuple[np.ndarray, np.ndarray]:
-    """Changes (n, dim) and over which time (n,)."""
-    if layout == "series":
-        change, gap, _ = increments(panel)
-        return change, gap
-    start = panel.initial if layout == "flow" else scales.state[0]
-    change = panel.values - start
-    gap = np.abs(panel.times) if layout == "flow" else np.full(len(change), scales.spacing)
-    there = ~np.isnan(change).any(axis=1)
-    return change[there], gap[there]
 
 
 def channels(spec: Any) -> tuple[Any, ...]:

@@ -86,7 +86,7 @@ def find_origins(model: Model, panel: Panel, asked: np.ndarray, setup: Setup, st
     ValueError
         For a series that has no state to start from.
     """
-    if setup.layout == "series" and setup.initial_state == "first":
+    if setup.layout.has_series and setup.initial_state == "first":
         first = origin_positions(panel, setup)[panel.series_of[asked]]
         if (first < 0).any():
             raise ValueError(unknown_series(panel.labels[panel.series_of[asked[np.argmin(first)]]]))
@@ -136,7 +136,7 @@ def forecast(model: Model, panel: Panel, asked: np.ndarray, setup: Setup, *, of_
     far = np.ones(len(asked), dtype=bool)
     states = infer_states(model, panel, setup, asked)
     if _has_moments(model, panel, setup):
-        if setup.layout == "series":
+        if setup.layout.has_series:
             start = previous(panel, states.known)[asked]
             horizon = panel.times[asked] - panel.times[np.maximum(start, 0)]
             far = (start < 0) | (horizon > setup.longest)
@@ -173,7 +173,7 @@ def _forecast_far(
 
 def _has_moments(model: Model, panel: Panel, setup: Setup) -> bool:
     """Whether predictions come from propagated moments where they can."""
-    if setup.layout != "series":
+    if not setup.layout.has_series:
         return setup.loss == "nll"
     spreads = model.problem.diffusion is not None and model.propagator is not None
     return setup.origin != "start" and (spreads or filters(panel, setup))
@@ -183,7 +183,7 @@ def _has_moments(model: Model, panel: Panel, setup: Setup) -> bool:
 def propagate(model: Model, source: TransitionSource, setup: Setup) -> Law:
     """The law of the states at the ends of transitions."""
     transitions = source.select(torch.arange(len(source), device=source.device))
-    return model.state_law(started(transitions, model) if setup.encodes else transitions)
+    return model.state_law(started(transitions, model) if setup.layout.encodes else transitions)
 
 
 @torch.no_grad()
@@ -194,7 +194,7 @@ def log_density(model: Model, panel: Panel, asked: np.ndarray, setup: Setup) -> 
     """
     density = np.full(len(asked), np.nan)
     values = setup.tensor(panel.values[asked])
-    if model.problem.diffusion is None and setup.layout == "series" and not filters(panel, setup):
+    if model.problem.diffusion is None and setup.layout.has_series and not filters(panel, setup):
         result = forecast(model, panel, asked, setup)
         normal = Independent(setup.tensor(result.mean), setup.tensor(result.std))
         density[:] = normal.log_density(values).cpu().numpy()
@@ -319,7 +319,7 @@ def draw(model: Model, panel: Panel, asked: np.ndarray, setup: Setup, *, n_sampl
     """
     if setup.origin == "smooth":
         raise ValueError("origin='smooth' looks back, and paths are drawn forwards: fit with origin='last' or 'start'.")
-    if setup.layout != "series" and setup.loss == "nll":
+    if not setup.layout.has_series and setup.loss == "nll":
         _, transitions = transitions_to(panel, asked, setup)
         law = View(model, setup).law(propagate(model, transitions, setup))
         normals = _normals(panel, asked, setup, n_samples, seed)

@@ -198,7 +198,7 @@ class FittedEquation(RegressorMixin, BaseEstimator):
         self
         """
         check_is_fitted(self)
-        if self._setup.layout != "series":
+        if not self._setup.layout.has_series:
             raise ValueError("There is no state to update: every row is a trajectory of its own.")
         self._kept, _ = self._read_rows(X, y)
         self.series_ = list(self._kept.labels)
@@ -232,7 +232,7 @@ class FittedEquation(RegressorMixin, BaseEstimator):
         read = self.roles_.read(table)
         values = read_targets(y, read, roles=self.roles_).values
         asked = as_panel(read, values, clock=self.clock_, roles=self.roles_, fill=self._fill)
-        if self._setup.layout != "series":
+        if not self._setup.layout.has_series:
             return asked, asked.rows
         return merge(truncate(self._kept, asked), asked)
 
@@ -242,7 +242,7 @@ class FittedEquation(RegressorMixin, BaseEstimator):
         rows = self.roles_.read(table)
         values = None if y is None else read_targets(y, rows, roles=self.roles_).values
         asked = as_panel(rows, values, clock=self.clock_, roles=self.roles_, fill=self._fill)
-        return merge(self._kept, asked) if self._setup.layout == "series" else (asked, asked.rows)
+        return merge(self._kept, asked) if self._setup.layout.has_series else (asked, asked.rows)
 
     def _forecast(self, panel: Panel, rows: np.ndarray, *, of_states: bool = False) -> tuple[Forecast, np.ndarray]:
         asked, back = np.unique(rows, return_inverse=True)
@@ -256,7 +256,7 @@ class FittedEquation(RegressorMixin, BaseEstimator):
         return forecast(self.model_, panel, asked, self._setup, of_states=of_states), back
 
     def _rows_before_origin(self, panel: Panel, asked: np.ndarray) -> np.ndarray:
-        if self._setup.layout != "series" or self._setup.initial_state != "first":
+        if not self._setup.layout.has_series or self._setup.initial_state != "first":
             return np.zeros(len(asked), dtype=bool)
         first = origin_positions(panel, self._setup)[panel.series_of[asked]]
         return (first >= 0) & (asked < first)
@@ -277,7 +277,7 @@ class FittedEquation(RegressorMixin, BaseEstimator):
         table = check_features(self, X, reset=False)
         rows = self.roles_.read(table)
         every = np.ones(len(rows.times), dtype=bool)
-        if self._setup.layout != "series" or self._setup.initial_state != "first":
+        if not self._setup.layout.has_series or self._setup.initial_state != "first":
             return self, every, every
         values = read_targets(y, rows, roles=self.roles_).values
         asked = as_panel(rows, values, clock=self.clock_, roles=self.roles_, fill=self._fill)

@@ -105,7 +105,7 @@ class JumpDetection(CoefficientFields, FittedEquation):
         probability = np.full(len(asked), np.nan)
         size = np.full((len(asked), panel.values.shape[1]), np.nan)
         if not self._setup.jumps:
-            starts = self._setup.layout == "series" and previous(panel, complete(panel))[asked] < 0
+            starts = self._setup.layout.has_series and previous(panel, complete(panel))[asked] < 0
             return np.where(starts, np.nan, 0.0 * asked)[back], size[back]
         later, law = law_given_past(self.model_, panel, asked, self._setup)
         assert isinstance(law, Mixture)  # that of an equation with jumps
