@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
-from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,37 +14,26 @@ from sklearn.utils import Tags
 from skneuralde.data import Clock, Panel, Roles, as_panel, check_features, read_targets, weighted_scaling
 from skneuralde.estimators.callbacks import EpochState
 from skneuralde.estimators.choices.loss import explain_loss, warn_of_collapse, warn_of_snapshots
-from skneuralde.estimators.choices.optimizer import choose_optimizer
 from skneuralde.estimators.choices.setup import choose_setup, observes_in_part
 from skneuralde.estimators.choices.validation_split import validation_split
 from skneuralde.estimators.config.scales import Scales
 from skneuralde.estimators.config.seed_and_device import fresh_seed, pick_device
 from skneuralde.estimators.config.setup import Setup
-from skneuralde.estimators.diagnostics.identifiability import warn_of_unidentified
+from skneuralde.estimators.config.state_space import VectorSpace
 from skneuralde.estimators.diagnostics.standard_errors import laplace_uncertainty, refuse_laplace, train_ensemble
 from skneuralde.estimators.finish import calibrate_finally, describe_solvers, measure_residual_noise
 from skneuralde.estimators.model.coefficients import TermFactory
 from skneuralde.estimators.model.initial_model import build_model, renew_observations
 from skneuralde.estimators.parameters import SHARED
 from skneuralde.estimators.prediction.interface import FittedEquation
-from skneuralde.estimators.rows.objectives import (
-    TRANSITION_LOSSES,
-    growing_paths,
-    loss_class,
-    make_objective,
-    path_schedule,
-    validation_schedule,
-)
+from skneuralde.estimators.trainer import Trainer
 from skneuralde.estimators.warm_start import refuse_another_equation
 from skneuralde.inference import JumpSplitting, Model, Observation, Selection, SolverPropagation, resolve_observation
 from skneuralde.inference.parameter_uncertainty import Uncertainty
 from skneuralde.losses import Objective, PathObjective
 from skneuralde.problems import FieldProblem, Problem
 from skneuralde.terms import MLP, has_known_units
-from skneuralde.training import History, Optimizer, Progress, StoppingRule, run_training
-
-#: Makes the objective of some rows ``(n,)`` of a panel.
-MakeObjective = Callable[[Panel, np.ndarray], Objective]
+from skneuralde.training import History, Progress
 
 
 class BaseDifferentialEquation(FittedEquation):
@@ -67,6 +54,7 @@ class BaseDifferentialEquation(FittedEquation):
     clock_: Clock
     series_: list[Any]
     solver_stats_: dict[str, object]
+    _space: VectorSpace
     _setup: Setup
     _uncertainty: Uncertainty | None
     _equation: dict[str, Any]
@@ -76,8 +64,8 @@ class BaseDifferentialEquation(FittedEquation):
         return {f"{name}_": getattr(problem, name) for name in self._coefficients}
 
     @abstractmethod
-    def _build_problem(self, factory: TermFactory) -> Problem | FieldProblem:
-        """The equation, with networks at their initial weights."""
+    def _build_problem(self, factory: TermFactory, panel: Panel) -> Problem | FieldProblem:
+        """The equation, with networks at their initial weights; ``panel`` holds the states without gaps."""
 
     def __getstate__(self) -> dict[str, Any]:
         """The state with all tensors on the CPU, so that it can be loaded where there is no other device."""
@@ -163,15 +151,12 @@ class BaseDifferentialEquation(FittedEquation):
         self._tell_loss()
         self._kept = panel if self.roles_.layout.has_series else panel.subset(np.zeros(len(panel.times), dtype=bool))
         self._typical_context = weighted_scaling(np.hstack([panel.context, panel.controls]), panel.weight).loc
-        objective, validation = self._objectives(panel, X_val, y_val, seed)
-        if self.roles_.layout.has_series:
-            self._warn_of_unidentified(panel)
         before, self._uncertainty = getattr(self, "_uncertainty", None), None
         if self.uncertainty == "laplace":
             refuse_laplace(self._setup.loss, self.model_)
-        if not warm:
-            self._settle_start(objective, seed)
-        self._train(panel, objective, validation, seed)
+        if self.roles_.layout.has_series:
+            self._make_trainer().warn(panel, self._output.describe(self.n_outputs_))
+        self._learn(panel, X_val, y_val, seed, warm=warm)
         if self.uncertainty == "laplace":
             self._uncertainty = laplace_uncertainty(self, panel, X_val, y_val, seed)
         elif self.uncertainty == "ensemble":
@@ -179,14 +164,11 @@ class BaseDifferentialEquation(FittedEquation):
             self._uncertainty = train_ensemble(self, panel, X_val, y_val, seed=seed, before=before)
         return self
 
-    def _warn_of_unidentified(self, panel: Panel) -> None:
-        names = self._output.describe(self.n_outputs_)
-        warn_of_unidentified(panel, self.problem_, self._setup.loss, names)
-
     def _read_training_rows(self, X: Any, y: Any, sample_weight: Any, *, warm: bool) -> Panel:
         """Decide roles and clock, which weights that were learned before are bound to, and read the rows by them."""
         table = check_features(self, X, reset=not warm)
         if not warm:
+            self._space = self._choose_space(y)
             self.roles_ = Roles.fit(
                 table,
                 y,
@@ -194,7 +176,7 @@ class BaseDifferentialEquation(FittedEquation):
                 series=self.series,
                 controls=self.controls,
                 initial_state=self.initial_state,
-                state=self._state_of(y),
+                state=self._space.shape,
             )
         rows = self.roles_.read(table)
         targets = read_targets(y, rows, roles=self.roles_)
@@ -210,21 +192,24 @@ class BaseDifferentialEquation(FittedEquation):
         self.n_outputs_ = targets.values.shape[1]
         self.t_ref_, self.time_unit_ = self.clock_.t_ref, self.clock_.unit
         series = list(panel.labels) if self.roles_.layout.has_series else []
+        self._space.check(panel, self.roles_.layout)
         if warm and self.roles_.initial_state == "learn" and series != self.series_:
             raise ValueError("warm_start=True with initial_state='learn' needs the same series as the fit before.")
         self.series_ = series
         return panel
 
-    def _state_of(self, y: Any) -> tuple[int, ...] | None:
-        """The shape of a field of which each row of y is a snapshot; None where a row is a state by itself."""
-        return None
+    def _choose_space(self, y: Any) -> VectorSpace:
+        """The space of the states that y shows."""
+        return VectorSpace()
 
     def _start_model(self, panel: Panel, seed: int, device: torch.device, *, warm: bool) -> None:
         """Settle what "auto" leaves open, around a new equation or, warm, the one that was learned before."""
         dtype = torch.float32 if self.roles_.dtype == np.float32 else torch.float64
-        seen = self._seen(panel)
+        states = self._space.filled(panel)
+        seen = self._space.points(states)
         scales, observation = self._measure(seen, dtype)
-        chosen: dict[str, Any] = {"seed": seed, "dtype": dtype, "device": device}
+        scales = replace(scales, rate=self._space.typical_rate(states, scales.rate))
+        chosen: dict[str, Any] = {"seed": seed, "dtype": dtype, "device": device, "space": self._space}
         if warm:
             setup = choose_setup(self, panel, self.roles_, self.model_.problem, scales, observation, **chosen)
             renew_observations(self.model_, panel, self._setup, setup, self.observation_noise)
@@ -237,18 +222,14 @@ class BaseDifferentialEquation(FittedEquation):
         default = MLP(self.hidden_layer_sizes, self.activation)
         generator = torch.Generator().manual_seed(seed)
         factory = TermFactory(seen, scales, sees, default, dtype, generator, observation)
-        problem: Any = self._build_problem(factory)
+        problem: Any = self._build_problem(factory, states)
         self._setup = choose_setup(self, panel, self.roles_, problem, scales, observation, **chosen)
         warn_of_collapse(self._setup.loss, self.debiased, problem)
         warn_of_snapshots(self._setup)
-        self._scale = np.tile(scales.state[1], self._setup.n_points)
+        self._scale = np.tile(scales.state[1], self._space.n_points)
         self.model_ = build_model(factory, problem, panel, self.roles_, self._setup, self.observation_noise).to(device)
         self.problem_ = self.model_.problem.whole
         self.device_ = device
-
-    def _seen(self, panel: Panel) -> Panel:
-        """The rows of what coefficients see: those of the panel, where a row is a state."""
-        return panel
 
     def _tell_loss(self) -> None:
         self.loss_name_ = self._setup.loss
@@ -267,10 +248,25 @@ class BaseDifferentialEquation(FittedEquation):
         components = observation.components.numpy() if isinstance(observation, Selection) else None
         return scales.of_states(n_states, components), observation
 
-    def _objectives(self, panel: Panel, X_val: Any, y_val: Any, seed: int) -> tuple[Objective, Objective | None]:
+    def _make_trainer(self) -> Trainer:
+        """The object that trains the model."""
+        on_epoch = None if self.on_epoch is None else self._call_on_epoch
+        return Trainer(self, self.model_, self._setup, self._scale, on_epoch)
+
+    def _learn(self, panel: Panel, X_val: Any, y_val: Any, seed: int, *, warm: bool) -> None:
+        """Train the model on a panel, from the weights of the fit before if ``warm``."""
+        trainer = self._make_trainer()
+        objective, validation = self._objectives(trainer, panel, X_val, y_val, seed)
+        if not warm:
+            self._settle_start(objective, seed)
+        self._train(trainer, panel, objective, validation, seed)
+
+    def _objectives(
+        self, trainer: Trainer, panel: Panel, X_val: Any, y_val: Any, seed: int
+    ) -> tuple[Objective, Objective | None]:
         """What training minimises, and what it is validated on."""
         rows, held = self._split(panel, X_val, y_val, seed)
-        of_training, of_validation = self._losses(panel)
+        of_training, of_validation = trainer.objectives(panel)
         return of_training(panel, rows), None if held is None else of_validation(*held)
 
     def _split(
@@ -289,26 +285,15 @@ class BaseDifferentialEquation(FittedEquation):
         rows, held_rows = validation_split(panel, self._setup, self.validation_fraction, seed)
         return rows, (panel, held_rows)
 
-    def _losses(self, panel: Panel) -> tuple[MakeObjective, MakeObjective]:
-        """How rows of a panel become what is minimised, and what is watched."""
-        setup = self._setup
-        least = 1 if setup.loss in TRANSITION_LOSSES else loss_class(setup, self.debiased).least_paths
-        schedule: Callable[[int], int]
-        if isinstance(self.n_paths, str):
-            at_once = self.optimizer == "lbfgs"
-            schedule = growing_paths(panel, setup, self.max_iter, least=least, at_once=at_once)
-        else:
-            schedule = path_schedule(self.n_paths, self.max_iter, least=least)
-        make = partial(make_objective, setup=setup, scale=self._scale, debiased=self.debiased)
-        return partial(make, n_paths=schedule), partial(make, n_paths=validation_schedule(schedule, least))
-
     def _settle_start(self, objective: Objective, seed: int) -> None:
         """What an estimator sets before training that takes more than a look at the panel."""
 
-    def _train(self, panel: Panel, objective: Objective, validation: Objective | None, seed: int) -> None:
+    def _train(
+        self, trainer: Trainer, panel: Panel, objective: Objective, validation: Objective | None, seed: int
+    ) -> None:
         history = History()
         try:
-            self._minimise(objective, validation, history, seed)
+            trainer.minimise(objective, validation, history, seed)
         finally:
             # Also after an interruption: the best weights so far are in the model.
             self.n_iter_ = len(history.loss_curve)
@@ -316,46 +301,13 @@ class BaseDifferentialEquation(FittedEquation):
             self.loss_ = history.loss_curve[-1] if history.loss_curve else np.nan
             self.best_loss_ = history.best_loss
             self.validation_scores_ = [-v for v in history.validation_curve]
-            self._finish(panel)
+            calibrate_finally(self.model_, panel, self._setup)
+            for name, term in self._terms(self.problem_).items():
+                setattr(self, name, term)
+            measure_residual_noise(self.model_, panel, self._setup, known=trainer.residual_std)
+            self.solver_stats_ = describe_solvers(self.model_, self._setup)
             if isinstance(objective, PathObjective) and objective.stochastic:
                 self.solver_stats_["n_paths"] = objective.paths
-
-    def _minimise(self, objective: Objective, validation: Objective | None, history: History, seed: int) -> None:
-        optimizer, stopping = choose_optimizer(self, self.model_, objective, validation is not None)
-        self._run(objective, optimizer, stopping, validation, history, seed)
-
-    def _run(
-        self,
-        objective: Objective,
-        optimizer: Optimizer,
-        stopping: StoppingRule,
-        validation: Objective | None,
-        history: History,
-        seed: int,
-    ) -> None:
-        run_training(
-            self.model_,
-            objective,
-            optimizer,
-            stopping,
-            history=history,
-            validation=validation,
-            seed=seed,
-            on_epoch=None if self.on_epoch is None else self._call_on_epoch,
-            verbose=bool(self.verbose),
-        )
-
-    def _finish(self, panel: Panel) -> None:
-        """Everything that is measured with the final weights."""
-        calibrate_finally(self.model_, panel, self._setup)
-        for name, term in self._terms(self.problem_).items():
-            setattr(self, name, term)
-        self._measure_noise(panel)
-        self.solver_stats_ = describe_solvers(self.model_, self._setup)
-
-    def _measure_noise(self, panel: Panel) -> None:
-        """Observation noise of an equation without any: what its solutions leave of the data."""
-        measure_residual_noise(self.model_, panel, self._setup)
 
     def _call_on_epoch(self, progress: Progress) -> bool | None:
         score = None if progress.validation_loss is None else -progress.validation_loss

@@ -37,8 +37,14 @@ def calibrate_finally(model: Model, panel: Panel, setup: Setup) -> None:
         model.propagator = setup.calibration(transitions)(model)
 
 
-def measure_residual_noise(model: Model, panel: Panel, setup: Setup) -> None:
-    """Give an equation without noise the spread of its residuals as observation noise."""
+def measure_residual_noise(model: Model, panel: Panel, setup: Setup, known: np.ndarray | None = None) -> None:
+    """Give an equation without noise the standard deviation of its residuals as observation noise.
+
+    ``known`` are the deviations of the outputs, of fields one for each, if training has measured them already.
+    """
+    if known is not None:
+        _set_noise(model, known, setup)
+        return
     if model.problem.diffusion is not None or setup.loss != "least_squares":
         return
     states = infer_states(model, panel, setup, np.arange(len(panel.times)))
@@ -49,16 +55,15 @@ def measure_residual_noise(model: Model, panel: Panel, setup: Setup) -> None:
         residual[first[first >= 0]] = np.nan
     observed = ~np.isnan(residual)
     weight = panel.weight[:, None] * observed
-    # The points of a grid have one variance for each field.
-    squares, total = (
-        x.sum(0).reshape(setup.n_points, -1).sum(0) for x in (weight * np.where(observed, residual, 0.0) ** 2, weight)
-    )
-    set_residual_noise(model, np.sqrt(squares / np.maximum(total, 1e-300)), setup)
+    squares = weight * np.where(observed, residual, 0.0) ** 2
+    # All points of a grid share one variance for each field.
+    squares, total = (x.sum(0).reshape(setup.space.n_points, -1).sum(0) for x in (squares, weight))
+    _set_noise(model, np.sqrt(squares / np.maximum(total, 1e-300)), setup)
 
 
-def set_residual_noise(model: Model, std: np.ndarray, setup: Setup) -> None:
+def _set_noise(model: Model, std: np.ndarray, setup: Setup) -> None:
     """Give an equation without noise observation noise of these deviations, one for each field or output."""
-    spread = setup.tensor(np.maximum(std, np.sqrt(np.finfo(np.float32).tiny))).repeat(setup.n_points)
+    spread = setup.tensor(np.maximum(std, np.sqrt(np.finfo(np.float32).tiny))).repeat(setup.space.n_points)
     model.log_noise = torch.nn.Parameter(spread.log(), requires_grad=False)
 
 

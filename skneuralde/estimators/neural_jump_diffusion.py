@@ -228,7 +228,7 @@ series_, n_features_in_, feature_names_in_, n_outputs_, device_
             _refuse_partial(panel)
         return JumpScales.of(scales, panel, self.roles_.layout), None
 
-    def _build_problem(self, factory: TermFactory) -> Problem:
+    def _build_problem(self, factory: TermFactory, panel: Panel) -> Problem:
         # Jumps alone are chance enough for simulated paths, which need no density between them.
         silent = self.diffusion is None and self.jump_rate is not None and self.loss in CURVE_LOSSES
         drift, diffusion = factory.diffusive(self.drift, 0.0 if silent else self.diffusion, self.noise)

@@ -12,13 +12,18 @@ from torch import nn
 
 from skneuralde.data import Panel
 from skneuralde.estimators.base import BaseDifferentialEquation
-from skneuralde.estimators.fields.staged_training import FieldTraining
+from skneuralde.estimators.config.state_space import VectorSpace
+from skneuralde.estimators.fields.equation import build_field_equation, build_point_equation, coefficients_of
+from skneuralde.estimators.fields.grids import refuse_space, state_shape
+from skneuralde.estimators.fields.staged_training import StagedTrainer, check_stages
+from skneuralde.estimators.fields.state_space import GridSpace
+from skneuralde.estimators.model.coefficients import TermFactory
 from skneuralde.estimators.prediction.coefficient_functions import EvaluatedCoefficients
-from skneuralde.estimators.prediction.distributions import Forecast
+from skneuralde.estimators.trainer import Trainer
 from skneuralde.problems import FieldProblem, Problem
 
 
-class NeuralPDEField(EvaluatedCoefficients, FieldTraining):
+class NeuralPDEField(EvaluatedCoefficients, BaseDifferentialEquation):
     """Learn du/dt = D Lap u + R(t, u) from snapshots of fields on a grid, with other operators and sources if known.
 
     A row of X asks for the fields of a run at a time; y holds the snapshots taken then. The reaction R is the same law
@@ -294,16 +299,29 @@ time_unit_, series_, n_features_in_, feature_names_in_, device_
             return tuple(part.reshape(states.shape) for part in answer)
         return answer.reshape(states.shape)
 
-    def _forecast(self, panel: Panel, rows: np.ndarray, *, of_states: bool = False) -> tuple[Forecast, np.ndarray]:
-        asked = np.unique(rows)
-        early = self._rows_before_origin(panel, asked)
-        if self.grid_ and early.any():
-            row = int(np.argmax(rows == asked[np.argmax(early)]))
-            raise ValueError(
-                f"Row {row} lies before the first snapshot of its run, and diffusion cannot be run backwards. Ask for "
-                "later rows; for cross-validation split by time (TimeSeriesSplit) or by run (GroupKFold)."
-            )
-        return super()._forecast(panel, rows, of_states=of_states)
+    def _validate_params(self) -> None:
+        super()._validate_params()
+        check_stages(self.stages)
+
+    def _choose_space(self, y: Any) -> VectorSpace:
+        shape = state_shape(y, self.grid)
+        if shape is None:
+            refuse_space(self)
+        self.grid_ = () if shape is None else shape[:-1]
+        return VectorSpace() if shape is None else GridSpace(shape)
+
+    def _build_problem(self, factory: TermFactory, panel: Panel) -> Problem | FieldProblem:
+        if self.grid_:
+            return build_field_equation(self, self.roles_, factory, panel)
+        return build_point_equation(self, factory)
+
+    def _make_trainer(self) -> Trainer:
+        self.stages_: list[dict[str, Any]] = []
+        trainer = super()._make_trainer()
+        return StagedTrainer(**vars(trainer), report=self.stages_) if self.grid_ else trainer
+
+    def _terms(self, problem: Problem) -> dict[str, Any]:
+        return coefficients_of(problem, self.roles_.state, self.n_outputs_)
 
 
 def _law_of(problem: Problem | FieldProblem) -> nn.Module:

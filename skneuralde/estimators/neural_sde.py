@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from skneuralde.data import Panel
 from skneuralde.estimators.base import BaseDifferentialEquation
 from skneuralde.estimators.model.coefficients import TermFactory
 from skneuralde.estimators.prediction.coefficient_functions import CoefficientFields
@@ -259,6 +260,6 @@ class NeuralSDERegressor(CoefficientFields, BaseDifferentialEquation):
         self.verbose = verbose
         self.device = device
 
-    def _build_problem(self, factory: TermFactory) -> Problem:
+    def _build_problem(self, factory: TermFactory, panel: Panel) -> Problem:
         drift, diffusion = factory.diffusive(self.drift, self.diffusion, self.noise)
         return factory.try_out(Problem(drift, diffusion, noise=self.noise, calculus=self.calculus))

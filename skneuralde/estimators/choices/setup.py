@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from skneuralde.estimators.choices.loss import choose_loss
 from skneuralde.estimators.choices.solvers import choose_methods
 from skneuralde.estimators.config.scales import Scales
 from skneuralde.estimators.config.setup import Setup
+from skneuralde.estimators.config.state_space import VectorSpace
 from skneuralde.estimators.rows.objectives import TRANSITION_LOSSES, are_snapshots
 from skneuralde.estimators.rows.states import observed
 from skneuralde.inference import Observation, Selection
@@ -32,6 +32,7 @@ def choose_setup(
     seed: int,
     dtype: torch.dtype,
     device: torch.device,
+    space: VectorSpace,
 ) -> Setup:
     """Settle everything that the constructor left to "auto"."""
     smallest = 10.0 * torch.finfo(dtype).eps
@@ -52,27 +53,25 @@ def choose_setup(
     interpolation = estimator.control_interpolation
     if interpolation == "auto":
         interpolation = "next" if is_transition else "linear"
-    grid = () if roles.state is None else roles.state[:-1]
-    points = math.prod(grid)
     return Setup(
         layout=roles.layout,
         initial_state="context" if roles.layout.encodes else roles.initial_state,
         loss=loss,
         origin=origin,
         interpolation=interpolation,
-        n_states=points * len(scales.state[0]),
-        components=_components(observation, points * len(scales.state[0])),
+        n_states=space.n_points * len(scales.state[0]),
+        components=_components(observation, space.n_points * len(scales.state[0])),
         is_hidden=is_hidden,
         rtol=estimator.rtol,
-        methods=choose_methods(estimator, problem, scales, loss, dtype, device, points),
+        methods=choose_methods(estimator, problem, scales, loss, dtype, device, space.n_points),
         start_time=roles.layout.start_time(panel),
         longest=_longest_transition(panel, observed(panel) if is_transition else complete(panel)),
         seed=seed,
         n_predict_paths=estimator.n_predict_paths,
         dtype=dtype,
         device=device,
+        space=space,
         jumps=len(problem.jumps) > 0,
-        grid=grid,
         snapshots=loss == "energy" and are_snapshots(panel, roles.layout, roles.initial_state),
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 
 from skneuralde.data.layout import Layout
+from skneuralde.estimators.config.state_space import VectorSpace
 from skneuralde.inference import (
     JumpSplitting,
     Method,
@@ -81,12 +81,11 @@ class Setup:
     n_predict_paths : int
     dtype, device
         Of everything in torch.
+    space : VectorSpace
     snapshots : bool
         Whether every series has a single observation and the loss compares populations.
     jumps : bool
         Whether the equation has jumps.
-    grid : tuple of int
-        Of fields, () where a state is no field: a state holds the fields at every point, point after point.
     """
 
     layout: Layout
@@ -105,19 +104,14 @@ class Setup:
     n_predict_paths: int
     dtype: torch.dtype
     device: torch.device
+    space: VectorSpace
     snapshots: bool = False
     jumps: bool = False
-    grid: tuple[int, ...] = ()
-
-    @property
-    def n_points(self) -> int:
-        """Number of points of the grid; a state that is no field has one."""
-        return math.prod(self.grid)
 
     @property
     def n_fields(self) -> int:
-        """Number of components at one point."""
-        return self.n_states // self.n_points
+        """Number of components of the state at one point."""
+        return self.n_states // self.space.n_points
 
     def to(self, device: torch.device) -> Setup:
         """The same choices on another device."""

@@ -50,7 +50,7 @@ def laplace_uncertainty(estimator: Any, panel: Panel, X_val: Any, y_val: Any, se
     """Laplace's approximation around a trained estimator, in double precision; None, with a warning, at no minimum."""
     exact = copy.copy(estimator)
     exact._setup = replace(estimator._setup, dtype=torch.float64)
-    objective, _ = exact._objectives(panel, X_val, y_val, seed)
+    objective, _ = exact._objectives(exact._make_trainer(), panel, X_val, y_val, seed)
     model = copy.deepcopy(estimator.model_).double()
     try:
         return laplace(model, objective, seed=seed)
@@ -90,10 +90,7 @@ def _train_member(
     with _said_once():
         member._start_model(panel, seed, estimator.device_, warm=start is not None)
     resampled = replace(panel, weight=random_weights(panel, generator))
-    objective, validation = member._objectives(resampled, X_val, y_val, seed)
-    if start is None:
-        member._settle_start(objective, seed)
-    member._train(resampled, objective, validation, seed)
+    member._learn(resampled, X_val, y_val, seed, warm=start is not None)
     return parameter_vector(member.model_)
 
 

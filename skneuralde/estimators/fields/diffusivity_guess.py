@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from skneuralde.data import Panel
-from skneuralde.estimators.fields.grids import neighbours
+from skneuralde.estimators.fields.field_changes import neighbours
 from skneuralde.inference.fields.denoising import denoise
 from skneuralde.problems import FieldDrift, Laplacian, Problem
 

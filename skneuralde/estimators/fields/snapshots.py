@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from skneuralde.data import Panel
 from skneuralde.estimators.config.setup import Setup
-from skneuralde.estimators.fields.grids import neighbours
+from skneuralde.estimators.fields.field_changes import neighbours, typical_rates
 from skneuralde.estimators.rows.objectives import input_path, series_keys
 from skneuralde.estimators.rows.states import States, infer_states, observed, origin_positions
 from skneuralde.inference import Curves, Model
@@ -73,23 +73,22 @@ class Snapshots:
         longest = int(self.panel.lengths.max())
         return [2**k for k in range(max(1, (longest - 1).bit_length() - 1)) if 2**k < longest - 1]
 
-    def points(self, model: Model, rate: np.ndarray, n_samples: int) -> Collocation | None:
+    def points(self, model: Model, n_samples: int) -> Collocation | None:
         """The balance at points that were seen in two targets that follow each other; None where there are none.
 
         Parameters
         ----------
-        rate : ndarray of shape (fields,)
-            Typical rates of change.
         n_samples : int
             Points per epoch, about.
         """
         panel, setup, known = self.panel, self.setup, self.states.known
-        seen = ~np.isnan(panel.values).reshape(len(panel.times), setup.n_points, -1).any(axis=2)
+        seen = ~np.isnan(panel.values).reshape(len(panel.times), setup.space.n_points, -1).any(axis=2)
         start, stop = neighbours(panel, self.rows & known)
         both = (seen[start] & seen[stop]).any(axis=1)
         start, stop = start[both], stop[both]
         if not len(start):
             return None
+        rate = typical_rates(replace(panel, values=self.states.mean), setup.n_fields)
         intervals = Intervals(
             setup.tensor(self.filtered),
             torch.as_tensor(seen, device=setup.device),

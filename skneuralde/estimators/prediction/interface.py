@@ -153,11 +153,11 @@ class FittedEquation(RegressorMixin, BaseEstimator):
         mean = as_array(estimator.predict(take_rows(X, asked))).astype(np.float64, copy=False).reshape(targets.shape)
         weight = None if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)[asked]
         scored = scored[asked]
-        if self._setup.grid:  # the points of a field are observations of the same outputs
-            n_points = self._setup.n_points
-            targets, mean = (x.reshape(-1, self._setup.n_fields) for x in (targets, mean))
-            scored = np.repeat(scored, n_points)
-            weight = None if weight is None else np.repeat(weight, n_points)
+        # The points of a field are observations of the same outputs.
+        n_points = self._setup.space.n_points
+        targets, mean = (x.reshape(-1, x.shape[1] // n_points) for x in (targets, mean))
+        scored = np.repeat(scored, n_points)
+        weight = None if weight is None else np.repeat(weight, n_points)
         scores = []
         for output in range(targets.shape[1]):
             there = scored & ~np.isnan(targets[:, output])
@@ -246,7 +246,9 @@ class FittedEquation(RegressorMixin, BaseEstimator):
 
     def _forecast(self, panel: Panel, rows: np.ndarray, *, of_states: bool = False) -> tuple[Forecast, np.ndarray]:
         asked, back = np.unique(rows, return_inverse=True)
-        if self._rows_before_origin(panel, asked).any():
+        early = self._rows_before_origin(panel, asked)
+        if early.any():
+            self._setup.space.check_backwards(int(np.argmax(rows == asked[np.argmax(early)])))
             how = "at equal lag after it" if self.problem_.diffusion is not None else "by integrating backwards"
             warnings.warn(
                 f"Some rows lie before the first observation of their series; they are predicted {how}.",
