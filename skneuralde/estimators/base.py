@@ -1,4 +1,4 @@
-"""What all estimators share: parameters and fit."""
+"""The base class of estimators: shared parameters, and fit."""
 
 from __future__ import annotations
 
@@ -39,12 +39,13 @@ from skneuralde.training import History, Progress
 class BaseDifferentialEquation(FittedEquation):
     """An equation learned from rows that ask for the state of a series at a time.
 
-    A subclass has a constructor and `_build_problem`.
+    A subclass has a constructor and `_build_problem`. `_choose_space` and `_make_trainer` give it other states than
+    vectors, and other training than by one loss.
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = SHARED
 
-    #: Names of the constructor parameters that are coefficients, and of others that the equation is made from.
+    #: Names of the constructor parameters that are coefficients, and of the other parameters of the equation.
     _coefficients: tuple[str, ...]
     _settings: tuple[str, ...] = ("noise", "calculus", "hidden_layer_sizes", "activation", "inputs")
 
@@ -60,7 +61,7 @@ class BaseDifferentialEquation(FittedEquation):
     _equation: dict[str, Any]
 
     def _terms(self, problem: Problem) -> dict[str, Any]:
-        """The attributes that show the coefficients of an equation."""
+        """The fitted attributes of an equation's coefficients."""
         return {f"{name}_": getattr(problem, name) for name in self._coefficients}
 
     @abstractmethod
@@ -68,7 +69,7 @@ class BaseDifferentialEquation(FittedEquation):
         """The equation, with networks at their initial weights; ``panel`` holds the states without gaps."""
 
     def __getstate__(self) -> dict[str, Any]:
-        """The state with all tensors on the CPU, so that it can be loaded where there is no other device."""
+        """The state with all tensors on the CPU, so that it can be loaded without another device."""
         state = super().__getstate__()
         if "model_" in state and self.device_.type != "cpu":
             cpu = torch.device("cpu")
@@ -119,13 +120,14 @@ class BaseDifferentialEquation(FittedEquation):
         Parameters
         ----------
         X : array-like or DataFrame of shape (n_rows, n_features), or 1-D datetimes
-            One row per time of a series: see the columns' roles in the class's documentation.
+            One row per time of a series; the parameters of the class describe the roles of columns.
         y : array-like of shape (n_rows,) or (n_rows, n_outputs)
-            What was observed; NaN where nothing was.
+            The observations; NaN if there is none.
         sample_weight : array-like of shape (n_rows,), optional
             Weight of each row as a target. Rows of weight zero are dropped.
         X_val, y_val : like X and y, optional
-            Rows to choose the best weights by. They replace the part that ``early_stopping`` would hold out.
+            Validation data: the weights with the smallest loss there are kept. They replace the rows that
+            ``early_stopping`` would hold out.
 
         Returns
         -------
@@ -134,9 +136,9 @@ class BaseDifferentialEquation(FittedEquation):
         Raises
         ------
         ValueError, TypeError
-            For input that cannot be used, before any work starts.
+            For invalid input, before any work starts.
         FloatingPointError
-            When the loss never is finite.
+            If the loss is never finite.
         """
         self._validate_params()
         device = pick_device(self.device)
@@ -165,7 +167,7 @@ class BaseDifferentialEquation(FittedEquation):
         return self
 
     def _read_training_rows(self, X: Any, y: Any, sample_weight: Any, *, warm: bool) -> Panel:
-        """Decide roles and clock, which weights that were learned before are bound to, and read the rows by them."""
+        """Read the rows, by roles and clock that a warm start takes from the fit before."""
         table = check_features(self, X, reset=not warm)
         if not warm:
             self._space = self._choose_space(y)
@@ -203,7 +205,7 @@ class BaseDifferentialEquation(FittedEquation):
         return VectorSpace()
 
     def _start_model(self, panel: Panel, seed: int, device: torch.device, *, warm: bool) -> None:
-        """Settle what "auto" leaves open, around a new equation or, warm, the one that was learned before."""
+        """Make the setup and the model, with a new equation or, ``warm``, the learned one."""
         dtype = torch.float32 if self.roles_.dtype == np.float32 else torch.float64
         states = self._space.filled(panel)
         seen = self._space.points(states)
@@ -238,7 +240,7 @@ class BaseDifferentialEquation(FittedEquation):
             print(f"loss {self.loss_name_!r}: {self.loss_reason_}")
 
     def _measure(self, panel: Panel, dtype: torch.dtype) -> tuple[Scales, Observation | None]:
-        """The scales of the state, and how y depends on it where y is not the state itself."""
+        """The scales of the state, and the dependence of y on it, None if y is the state."""
         scales = Scales.measure(panel, self.roles_.layout)
         if not observes_in_part(self, self.roles_):
             return scales, None
@@ -264,7 +266,7 @@ class BaseDifferentialEquation(FittedEquation):
     def _objectives(
         self, trainer: Trainer, panel: Panel, X_val: Any, y_val: Any, seed: int
     ) -> tuple[Objective, Objective | None]:
-        """What training minimises, and what it is validated on."""
+        """The objectives of training and validation."""
         rows, held = self._split(panel, X_val, y_val, seed)
         of_training, of_validation = trainer.objectives(panel)
         return of_training(panel, rows), None if held is None else of_validation(*held)
@@ -272,7 +274,7 @@ class BaseDifferentialEquation(FittedEquation):
     def _split(
         self, panel: Panel, X_val: Any, y_val: Any, seed: int
     ) -> tuple[np.ndarray, tuple[Panel, np.ndarray] | None]:
-        """Which rows of the panel are targets, and which rows of which panel are for validation, if any are."""
+        """The rows of the panel that are targets, and the panel and rows of validation, if there is one."""
         if (X_val is None) != (y_val is None):
             raise ValueError("Give X_val and y_val together.")
         if X_val is not None:
@@ -286,7 +288,7 @@ class BaseDifferentialEquation(FittedEquation):
         return rows, (panel, held_rows)
 
     def _settle_start(self, objective: Objective, seed: int) -> None:
-        """What an estimator sets before training that takes more than a look at the panel."""
+        """Set initial weights that need the objective."""
 
     def _train(
         self, trainer: Trainer, panel: Panel, objective: Objective, validation: Objective | None, seed: int
@@ -320,7 +322,7 @@ class BaseDifferentialEquation(FittedEquation):
 
 
 def _on_device(propagator: Any, device: torch.device) -> Any:
-    """The propagator of a model on another device."""
+    """A copy of a propagator on another device."""
     if isinstance(propagator, JumpSplitting):
         return replace(propagator, flow=_on_device(propagator.flow, device))
     if isinstance(propagator, SolverPropagation):

@@ -1,4 +1,4 @@
-"""What is measured with the final weights: the propagator, the residual noise, the report of the solvers."""
+"""Measurements with the final weights: the moment propagator, the residual noise and the report of the solvers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from skneuralde.inference import JumpSplitting, LocalLinearisation, Model
 
 
 def calibrate_finally(model: Model, panel: Panel, setup: Setup) -> None:
-    """Leave a propagator in the model that is fine enough for its final coefficients."""
+    """Give the model a moment propagator that is accurate enough for its final coefficients."""
     if filters(panel, setup):
         stop, chains = chains_of(panel, setup)
         if len(stop):
@@ -40,7 +40,13 @@ def calibrate_finally(model: Model, panel: Panel, setup: Setup) -> None:
 def measure_residual_noise(model: Model, panel: Panel, setup: Setup, known: np.ndarray | None = None) -> None:
     """Give an equation without noise the standard deviation of its residuals as observation noise.
 
-    ``known`` are the deviations of the outputs, of fields one for each, if training has measured them already.
+    Parameters
+    ----------
+    model : Model
+    panel : Panel
+    setup : Setup
+    known : ndarray, optional
+        The standard deviation of each output or field, if training has measured it.
     """
     if known is not None:
         _set_noise(model, known, setup)
@@ -62,13 +68,13 @@ def measure_residual_noise(model: Model, panel: Panel, setup: Setup, known: np.n
 
 
 def _set_noise(model: Model, std: np.ndarray, setup: Setup) -> None:
-    """Give an equation without noise observation noise of these deviations, one for each field or output."""
+    """Set the standard deviation of the observation noise of each output or field."""
     spread = setup.tensor(np.maximum(std, np.sqrt(np.finfo(np.float32).tiny))).repeat(setup.space.n_points)
     model.log_noise = torch.nn.Parameter(spread.log(), requires_grad=False)
 
 
 def describe_solvers(model: Model, setup: Setup) -> dict[str, object]:
-    """What "auto" chose."""
+    """A report of the solvers in use, for ``solver_stats_``."""
     methods = setup.methods
     stats: dict[str, object] = {"paths": methods.paths.solver.name, "dt": methods.paths.dt}
     if setup.loss not in TRANSITION_LOSSES:

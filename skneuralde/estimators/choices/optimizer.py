@@ -16,15 +16,15 @@ FEW_PARAMETERS, _NEWTON_TOL = 64, 1e-10
 def choose_optimizer(
     estimator: Any, model: Model, objective: Objective, validated: bool
 ) -> tuple[Optimizer, StoppingRule]:
-    """The optimizer that the parameters name and when it stops.
+    """The optimizer that the parameters name, and its stopping rule.
 
-    Quasi-Newton steps are for a loss without simulation noise that either has few parameters, and so a maximum to find,
-    or comes from curves, where a gradient is dear and an epoch only one step.
+    Auto is L-BFGS for a loss without simulation noise that either has few parameters, so that the minimum can be found
+    precisely, or is one of curves, for which gradients are expensive and an epoch is a single step.
 
     Raises
     ------
     ValueError
-        For quasi-Newton steps on simulated paths whose jumps come and go with the weights: that loss has steps.
+        For L-BFGS on simulated paths whose number of jumps changes with the weights: that loss is not continuous.
     """
     if estimator.optimizer == "lbfgs" and isinstance(objective, PathObjective) and _jumps_move(model.problem):
         raise ValueError(
@@ -40,7 +40,7 @@ def choose_optimizer(
     suits = not objective.stochastic and (few or (objective.is_sequential and len(objective) <= batch_size))
     if estimator.optimizer == "lbfgs" or (estimator.optimizer == "auto" and suits):
         tol = _NEWTON_TOL if few else min(1e-6, estimator.tol)
-        # Losses of different numbers of paths are not to be compared.
+        # Losses of different numbers of paths cannot be compared.
         grows = isinstance(objective, PathObjective) and objective.n_paths(1) != objective.n_paths(estimator.max_iter)
         patience = None if grows else 2
         return LBFGS(model), StoppingRule(max_iter=estimator.max_iter, tol=tol, patience=patience, cooldown=0)

@@ -1,4 +1,4 @@
-"""The choices that fit makes for the caller."""
+"""Choices for the parameters that the caller left to "auto"."""
 
 from __future__ import annotations
 
@@ -34,7 +34,13 @@ def choose_setup(
     device: torch.device,
     space: VectorSpace,
 ) -> Setup:
-    """Settle everything that the constructor left to "auto"."""
+    """Choose everything that the constructor left to "auto".
+
+    Raises
+    ------
+    ValueError
+        If the parameters contradict each other, or do not fit the data.
+    """
     smallest = 10.0 * torch.finfo(dtype).eps
     if estimator.rtol < smallest:
         raise ValueError(
@@ -77,19 +83,19 @@ def choose_setup(
 
 
 def _components(observation: Observation | None, n_states: int) -> tuple[int, ...] | None:
-    """The components of the state that are observed as they are; None where functions of it are."""
+    """The components of the state that are observed directly; None if functions of the state are observed."""
     if observation is None:
         return tuple(range(n_states))
     return tuple(observation.components.tolist()) if isinstance(observation, Selection) else None
 
 
 def observes_in_part(estimator: Any, roles: Roles) -> bool:
-    """Whether observations of series leave their state uncertain.
+    """Whether the state is hidden: observed in part or with noise.
 
     Raises
     ------
     ValueError
-        Where rows are no series, so that nothing can be filtered.
+        If the state would be hidden but rows are not series, so that it cannot be filtered.
     """
     partly = estimator.n_states is not None or estimator.observation is not None
     noisy = not isinstance(estimator.observation_noise, str) or estimator.observation_noise == "learn"

@@ -30,11 +30,10 @@ def choose_methods(
     device: torch.device,
     points: int = 1,
 ) -> Methods:
-    """The solvers of curves in training, of paths and of moments, at their tolerances.
+    """The solvers of curves in training, of paths and of moments, with their tolerances.
 
-    With noise the local error of an adaptive method may be as large as that of a prediction whose divergence from the
-    exact one is ``rtol`` nats, in standard deviations of y, wherever the state is. Rates without a bound need steps of
-    their own, also where those of "auto" are fixed.
+    With noise, the local error of an adaptive method may be as large as that of a prediction with a divergence of
+    ``rtol`` nats from the exact one: ``sqrt(2 * rtol)`` standard deviations of y, whatever the size of the state.
     """
     training, paths, moments = choose_solvers(estimator.solver, problem, loss)
     scale = torch.as_tensor(scales.state[1], dtype=dtype).repeat(points).to(device)
@@ -58,6 +57,7 @@ def choose_methods(
             hazard_rtol=estimator.rtol,
         )
 
+    # Unbounded rates need adaptive steps.
     steady = loss in LOSSES_OF_DISTANCE or len(problem.jumps) > 0
     steady = steady and not _unbounded(problem) and estimator.solver == "auto"
     return Methods(
@@ -68,15 +68,16 @@ def choose_methods(
 
 
 def _unbounded(problem: Problem) -> list[int]:
-    """The channels of jumps whose rates vary below no bound."""
+    """The channels of jumps with a varying rate that has no bound."""
     return [k for k, jump in enumerate(problem.jumps) if jump.bound is None and not isinstance(jump.rate, Constant)]
 
 
 def choose_solvers(name: str, problem: Problem, loss: str) -> tuple[Solver, Solver, Solver | None]:
-    """Solvers of curves in training, of paths, and of moments; None for the latter is the local linearisation.
+    """Solvers of curves in training, of paths, and of moments (None for local linearisation).
 
-    One name serves where it can: an equation's moments are an equation without noise, and paths that somebody looks at
-    need a method that converges path by path. Elsewhere "auto" chooses, and ``solver_stats_`` says so.
+    The solver that the caller gave is used for all purposes that it suits. Moments are an equation without noise; paths
+    that are returned to the caller need a strongly convergent method. For the other purposes "auto" chooses, and
+    ``solver_stats_`` reports the choice.
     """
     path_by_path = get_solver(choose_solver(problem))
     is_transition = loss in TRANSITION_LOSSES
@@ -85,7 +86,7 @@ def choose_solvers(name: str, problem: Problem, loss: str) -> tuple[Solver, Solv
         suits = loss in LOSSES_OF_LAW and problem.diffusion is not None and in_law.handles(problem.noise)
         suits = suits and not len(problem.jumps)  # between jumps its three-valued increments are too few to average
         if isinstance(problem, FieldProblem) and problem.drift.diffusion is not None and problem.sparsity is None:
-            # A step costs a fraction of the implicit one's, which repays on stiff laws only.
+            # A step costs a fraction of the implicit one's, which pays off for stiff reactions only.
             return get_solver("etdrk4"), path_by_path, None
         return (in_law if suits else path_by_path), path_by_path, None
     solver = get_solver(name)

@@ -13,12 +13,12 @@ def validation_split(panel: Panel, setup: Setup, fraction: float, seed: int) -> 
     """Positions to train on and positions to validate on: whole series, or the last part of time."""
     rows = np.ones(len(panel.times), dtype=bool)
     n_series = len(panel.labels)
-    # A series whose initial state is learned must be there in training.
+    # A series with a learned initial state must be part of training.
     if not setup.layout.has_series or (n_series >= MANY_SERIES and setup.initial_state != "learn"):
         held = np.random.default_rng(seed).permutation(n_series)[: max(1, round(fraction * n_series))]
         rows[np.isin(panel.series_of, held)] = False
     else:
-        # Where many runs share few times, more than the fraction may be last: then the last time is held out.
+        # If many series share few times, the last time alone may exceed the fraction. It is held out in any case.
         last = panel.times.max()
         rows[(panel.times > np.quantile(panel.times, 1.0 - fraction)) | (panel.times == last)] = False
     return rows, ~rows

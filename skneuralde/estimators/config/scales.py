@@ -1,4 +1,4 @@
-"""Typical sizes of what the networks read and write, measured on the training data."""
+"""Typical sizes of the inputs and outputs of networks, measured on the training data."""
 
 from __future__ import annotations
 
@@ -34,9 +34,15 @@ class Scales:
     spacing: float
 
     def of_states(self, n_states: int, components: np.ndarray | None) -> Scales:
-        """The scales of states of which these components are observed; None: of which functions are.
+        """The scales of states that are observed in part.
 
-        A state that is not observed is taken to be of size 1, around 0, and as fast as what is observed.
+        A component that is not observed gets location 0 and scale 1, and the mean relative rate of the observed ones.
+
+        Parameters
+        ----------
+        n_states : int
+        components : int array or None
+            The observed components; None if functions of the state are observed.
         """
         location, scale = np.zeros(n_states), np.ones(n_states)
         rate = scale * np.mean(self.rate / self.state[1])

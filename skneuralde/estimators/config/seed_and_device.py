@@ -7,7 +7,7 @@ import torch
 
 
 def fresh_seed(random_state: int | np.random.RandomState | np.random.Generator | None) -> int:
-    """A seed that leaves numpy's global random state alone."""
+    """A seed, drawn without numpy's global random state."""
     if isinstance(random_state, (np.random.RandomState, np.random.Generator)):
         draw = random_state.integers if isinstance(random_state, np.random.Generator) else random_state.randint
         return int(draw(2**31 - 1))
@@ -20,7 +20,7 @@ def pick_device(device: str | torch.device | None) -> torch.device:
     Raises
     ------
     ValueError
-        When it is not there.
+        If the device is not available.
     """
     if device is None:
         return torch.device("cpu")

@@ -15,7 +15,7 @@ _MOVES, _FEW_MOVING = 1e-2, 2
 
 
 def neighbours(panel: Panel, eligible: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Positions of eligible rows that follow another one of their series, and of the one before."""
+    """Positions of neighbouring eligible rows in the same series: the first of each pair, and the second."""
     rows = np.flatnonzero(eligible)
     follows = np.flatnonzero(np.diff(panel.series_of[rows]) == 0)
     return rows[follows], rows[follows + 1]
@@ -80,8 +80,8 @@ def warn_of_rest(panel: Panel, fields: int) -> None:
     if moves.size > few >= moves.sum():
         warnings.warn(
             f"The fields are nearly all at rest: they move in {moves.sum()} of {moves.size} intervals between "
-            "snapshots. Snapshots at rest tell where fields end, not the law that leads there; many laws fit them. Add "
-            "early snapshots, log-spaced in time, and several initial fields.",
+            "snapshots. Snapshots at rest determine the steady state but not the reaction that leads there. Add early "
+            "snapshots, log-spaced in time, and several initial fields.",
             UserWarning,
             stacklevel=4,
         )

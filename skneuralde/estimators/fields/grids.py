@@ -12,7 +12,7 @@ from skneuralde.data.coordinates import field_shape, is_xarray
 
 
 def state_shape(y: Any, grid: Any) -> tuple[int, ...] | None:
-    """``(*grid, fields)`` of y's rows; None where they are no snapshots of a field.
+    """``(*grid, fields)`` of y's rows; None if they are single points.
 
     Raises
     ------
@@ -51,7 +51,7 @@ def _read_grid(grid: Any) -> tuple[int, ...]:
 
 
 def refuse_space(estimator: Any) -> None:
-    """Refuse parameters of space where y has none.
+    """Refuse parameters of space if y has none.
 
     Raises
     ------

@@ -31,14 +31,14 @@ from skneuralde.training import (
 )
 
 STAGES = ("collocation", "shooting", "path")
-#: Points at which one epoch of collocation looks, the most parameters of Gauss-Newton steps, and the number of others.
+#: Points per epoch of collocation, the most parameters for Gauss-Newton steps, and the number of L-BFGS iterations.
 _SAMPLES, _MOST_PARAMETERS, _ITERATIONS = 6_000, 2_000, 60
-#: Points in a step of Adam.
+#: Points per step of Adam.
 _POINTS_PER_STEP = 512
-#: Collocation is over when its residuals shrink by less than this logarithm in so many epochs together: bridges between
-#: snapshots that are far apart and the law on them improve each other slowly and steadily.
+#: Collocation ends when the logarithm of its residuals falls by less than this in so many epochs together. Over long
+#: intervals the bridges and the reaction improve each other slowly but steadily.
 _SETTLED, _PATIENCE = 0.05, 2
-#: A root mean square error of the solutions, in standard deviations, at which nothing is left for the later stages.
+#: Root mean square error of the solutions, in standard deviations, at which later stages are skipped.
 _SMALL = 1e-2
 #: Epochs of each horizon of the second stage.
 _SHOOTING_EPOCHS = 5
@@ -46,16 +46,17 @@ _SHOOTING_EPOCHS = 5
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of training: what is minimised, in how many epochs at most, and what it is watched by.
+    """A stage of training.
 
     Attributes
     ----------
     name : {"collocation", "shooting", "path"}
     objective : Collocation or Runs
     epochs : int
+        The most epochs.
     validation : Objective or None
     horizon : int or None
-        Snapshots that short solutions reach over.
+        Length of short solutions, in snapshots.
     """
 
     name: str
@@ -107,8 +108,8 @@ class StagedTrainer(Trainer):
                 break
         if validation is not None and not history.validation_curve:
             warnings.warn(
-                "early_stopping=True has held snapshots out for nothing: they are looked at in the path stage, and "
-                f"training took all of its max_iter={max_iter} epochs before, or has no such stage.",
+                "early_stopping=True has held snapshots out for nothing: only the path stage uses them, and training "
+                f"took all of its max_iter={max_iter} epochs before, or has no such stage.",
                 ConvergenceWarning,
                 stacklevel=2,
             )
@@ -174,7 +175,7 @@ class StagedTrainer(Trainer):
         return Adam(self.model, learning_rate=given.learning_rate_init, batch_size=batch_size), rule
 
     def _solutions_are_close(self, objective: Runs, seed: int) -> bool:
-        """Whether the solutions of all runs are so close to the data that nothing is left to learn."""
+        """Whether the error of all solutions is so small that later stages are skipped."""
         try:
             squares, weights = objective.sums(self.model, seed=seed)
         except SolverError:
@@ -186,21 +187,21 @@ class StagedTrainer(Trainer):
 
 
 def _is_local(model: Model) -> bool:
-    """Whether all that is learned is a law of single points and the diffusivity, so that collocation tells it."""
+    """Whether only the reaction at single points and the diffusivity are learned, so that collocation suffices."""
     drift = drift_of(model)
     others = [*drift.reaction.sources, *(p for other in drift.operators.others for p in other.parameters())]
     return model.states is None and learns(drift) and not any(p.requires_grad for p in others)
 
 
 def _possible(model: Model) -> tuple[str, ...]:
-    """The stages that tell something of what is learned: short solutions say nothing of initial states."""
+    """The stages that depend on the learned parameters; short solutions do not depend on initial states."""
     if _is_local(model):
         return STAGES
     return ("shooting", "path") if learns(drift_of(model)) else ("path",)
 
 
 def _refuse_impossible(chosen: tuple[str, ...], model: Model) -> None:
-    """Refuse stages that tell nothing of what is learned.
+    """Refuse stages that do not depend on the learned parameters.
 
     Raises
     ------
@@ -210,8 +211,8 @@ def _refuse_impossible(chosen: tuple[str, ...], model: Model) -> None:
     for name in chosen:
         if name not in possible:
             raise ValueError(
-                f"stages names {name!r}, but collocation tells laws of single points and the diffusivity, and shooting "
-                "nothing of initial states; operators, sources or initial states are learned here. Use "
+                f"stages names {name!r}, but operators, sources or initial states are learned here: collocation learns "
+                "only the reaction at single points and the diffusivity, and shooting no initial states. Use "
                 f"stages={possible!r}."
             )
 

@@ -10,7 +10,7 @@ import torch
 from skneuralde.data.panel import Panel
 from skneuralde.data.timeline import previous
 from skneuralde.estimators.config.setup import Setup
-from skneuralde.estimators.prediction.distributions import Forecast, OfLaw
+from skneuralde.estimators.prediction.distributions import ClosedForm, Forecast
 from skneuralde.estimators.rows.objectives import input_path, series_keys, transitions_to
 from skneuralde.estimators.rows.states import States, filters, infer_states, origin_positions, smoothed_moments
 from skneuralde.inference import Curves, Independent, Law, Model, TransitionSource
@@ -144,10 +144,10 @@ def forecast(model: Model, panel: Panel, asked: np.ndarray, setup: Setup, *, of_
             far[:] = False
         if not far.all():
             _, transitions = transitions_to(panel, asked[~far], setup, states)
-            result.put_law(np.flatnonzero(~far), view.law(propagate(model, transitions, setup)))
+            result.put(np.flatnonzero(~far), view.law(propagate(model, transitions, setup)))
     if setup.origin == "smooth":
         rows, state = smoothed_moments(model, panel, asked, setup, states)
-        result.put_law(rows, view.law(state))
+        result.put(rows, view.law(state))
         far[rows] = False
     if far.any():
         _forecast_far(result, np.flatnonzero(far), view, panel, asked, states)
@@ -168,7 +168,9 @@ def _forecast_far(
     if n_paths > 1:
         result.put_samples(rows, _with_noise(paths, view, panel, positions, setup, setup.seed))
     else:
-        result.parts.append((rows, OfLaw(Independent(setup.tensor(result.mean[rows]), setup.tensor(result.std[rows])))))
+        result.parts.append(
+            (rows, ClosedForm(Independent(setup.tensor(result.mean[rows]), setup.tensor(result.std[rows]))))
+        )
 
 
 def _has_moments(model: Model, panel: Panel, setup: Setup) -> bool:
@@ -201,13 +203,13 @@ def log_density(model: Model, panel: Panel, asked: np.ndarray, setup: Setup) -> 
         if setup.initial_state == "first":
             density[origin_positions(panel, setup)[panel.series_of[asked]] == asked] = np.nan
         return density
-    rows, law = law_given_past(model, panel, asked, setup)
+    rows, law = distribution_given_past(model, panel, asked, setup)
     density[rows] = law.log_density(values[setup.index(rows)]).cpu().numpy()
     return density
 
 
 @torch.no_grad()
-def law_given_past(model: Model, panel: Panel, asked: np.ndarray, setup: Setup) -> tuple[np.ndarray, Law]:
+def distribution_given_past(model: Model, panel: Panel, asked: np.ndarray, setup: Setup) -> tuple[np.ndarray, Law]:
     """The laws of what is observed at the positions ``asked``, given the observations before each.
 
     Returns
