@@ -179,7 +179,7 @@ class Runs(LeastSquares):
 
     @torch.no_grad()
     def sums(self, model: Model, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """Sums of weighted squared residuals in units of the scale, and of weights, over all solutions, ``(fields,)``."""
+        """Sums over all solutions of weighted squared residuals, in units of the scale, and of weights; (fields,)."""
         squares = self.weight.new_zeros(self.fields)
         weights = self.weight.new_zeros(self.fields)
         for items in self.items.split(self.most):
