@@ -35,14 +35,8 @@ from skneuralde.estimators.model.coefficients import TermFactory
 from skneuralde.estimators.model.initial_model import build_model, renew_observations
 from skneuralde.estimators.parameters import SHARED
 from skneuralde.estimators.prediction.interface import FittedEquation
-from skneuralde.estimators.rows.objectives import (
-    TRANSITION_LOSSES,
-    growing_paths,
-    loss_class,
-    make_objective,
-    path_schedule,
-    validation_schedule,
-)
+from skneuralde.estimators.rows.objectives import make_objective
+from skneuralde.estimators.rows.path_schedules import growing_paths, path_schedule, validation_schedule
 from skneuralde.estimators.warm_start import refuse_another_equation
 from skneuralde.inference import JumpSplitting, Model, Observation, Selection, SolverPropagation, resolve_observation
 from skneuralde.inference.parameter_uncertainty import Uncertainty
@@ -245,8 +239,8 @@ class BaseDifferentialEquation(FittedEquation):
         factory = TermFactory(seen, scales, sees, default, dtype, generator, observation)
         problem: Any = self._build_problem(factory)
         self._setup = choose_setup(self, panel, self.roles_, problem, scales, observation, **chosen)
-        warn_of_collapse(self._setup.loss, self.debiased, problem)
-        warn_of_snapshots(self._setup)
+        warn_of_collapse(self._setup.loss, problem)
+        warn_of_snapshots(self._setup.loss)
         self._scale = np.tile(scales.state[1], self._setup.n_points)
         self.model_ = build_model(factory, problem, panel, self.roles_, self._setup, self.observation_noise).to(device)
         self.problem_ = self.model_.problem.whole
@@ -257,7 +251,7 @@ class BaseDifferentialEquation(FittedEquation):
         return panel
 
     def _tell_loss(self) -> None:
-        self.loss_name_ = self._setup.loss
+        self.loss_name_ = self._setup.loss.name
         self.loss_reason_ = explain_loss(self.loss, self._setup, self.problem_)
         if self.verbose:
             print(f"loss {self.loss_name_!r}: {self.loss_reason_}")
@@ -298,14 +292,14 @@ class BaseDifferentialEquation(FittedEquation):
     def _losses(self, panel: Panel) -> tuple[MakeObjective, MakeObjective]:
         """How rows of a panel become what is minimised, and what is watched."""
         setup = self._setup
-        least = 1 if setup.loss in TRANSITION_LOSSES else loss_class(setup, self.debiased).least_paths
+        least = setup.loss.min_paths
         schedule: Callable[[int], int]
         if isinstance(self.n_paths, str):
             at_once = self.optimizer == "lbfgs"
             schedule = growing_paths(panel, setup, self.max_iter, least=least, at_once=at_once)
         else:
             schedule = path_schedule(self.n_paths, self.max_iter, least=least)
-        make = partial(make_objective, setup=setup, scale=self._scale, debiased=self.debiased)
+        make = partial(make_objective, setup=setup, scale=self._scale)
         return partial(make, n_paths=schedule), partial(make, n_paths=validation_schedule(schedule, least))
 
     def _settle_start(self, objective: Objective, seed: int) -> None:

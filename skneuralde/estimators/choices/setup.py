@@ -16,15 +16,7 @@ from skneuralde.estimators.config.scales import Scales
 from skneuralde.estimators.config.setup import Methods, Setup
 from skneuralde.estimators.model.initial_model import MANY_SERIES
 from skneuralde.estimators.prediction.forecast import simulate
-from skneuralde.estimators.rows.objectives import (
-    LOSSES_OF_DISTANCE,
-    LOSSES_OF_LAW,
-    TRANSITION_LOSSES,
-    are_snapshots,
-    is_uncertain,
-    snapshot_transitions,
-    transitions_to,
-)
+from skneuralde.estimators.rows.snapshots import snapshot_transitions
 from skneuralde.estimators.rows.states import (
     chains_of,
     filter_calibration,
@@ -33,8 +25,9 @@ from skneuralde.estimators.rows.states import (
     observed,
     origin_positions,
 )
+from skneuralde.estimators.rows.transitions import is_uncertain, transitions_to
 from skneuralde.inference import JumpSplitting, LocalLinearisation, Method, Model, Observation, Selection
-from skneuralde.losses import Objective, PathObjective
+from skneuralde.losses import Loss, Objective, PathObjective
 from skneuralde.problems import FieldProblem, Problem
 from skneuralde.solvers import Solver, choose_solver, get_solver
 from skneuralde.terms import Constant
@@ -97,18 +90,17 @@ def choose_setup(
             f"rtol must be at least ten machine epsilons of {dtype}, {smallest:.1e}, got {estimator.rtol!r}."
         )
     is_hidden = observes_in_part(estimator, roles)
-    loss = choose_loss(estimator.loss, roles.layout, roles.initial_state, problem, is_hidden)
-    is_transition = loss in TRANSITION_LOSSES
+    loss = choose_loss(estimator, panel, roles, problem, is_hidden)
     origin = estimator.origin
     if origin == "auto":
-        origin = "last" if is_transition and roles.layout == "series" else "start"
-    if origin == "smooth" and loss not in TRANSITION_LOSSES:
-        raise ValueError(f"origin='smooth' needs loss='nll', which weighs every observation; got loss={loss!r}.")
+        origin = "last" if loss.of_transitions and roles.layout == "series" else "start"
+    if origin == "smooth" and not loss.of_transitions:
+        raise ValueError(f"origin='smooth' needs loss='nll', which weighs every observation; got loss={loss.name!r}.")
     if origin in ("last", "smooth") and (roles.layout != "series" or roles.initial_state != "first"):
         raise ValueError(f"origin={origin!r} needs series that start at an observation: initial_state='first'.")
     interpolation = estimator.control_interpolation
     if interpolation == "auto":
-        interpolation = "next" if is_transition else "linear"
+        interpolation = "next" if loss.of_transitions else "linear"
     start_time = 0.0 if roles.layout == "flow" else float(panel.times.min())
     grid = () if roles.state is None else roles.state[:-1]
     points = math.prod(grid)
@@ -124,14 +116,13 @@ def choose_setup(
         rtol=estimator.rtol,
         methods=choose_methods(estimator, problem, scales, loss, dtype, device, points),
         start_time=start_time,
-        longest=_longest_transition(panel, observed(panel) if is_transition else complete(panel)),
+        longest=_longest_transition(panel, observed(panel) if loss.of_transitions else complete(panel)),
         seed=seed,
         n_predict_paths=estimator.n_predict_paths,
         dtype=dtype,
         device=device,
         jumps=len(problem.jumps) > 0,
         grid=grid,
-        snapshots=loss == "energy" and are_snapshots(panel, roles.layout, roles.initial_state),
     )
 
 
@@ -139,7 +130,7 @@ def choose_methods(
     estimator: Any,
     problem: Problem,
     scales: Scales,
-    loss: str,
+    loss: Loss,
     dtype: torch.dtype,
     device: torch.device,
     points: int = 1,
@@ -172,7 +163,7 @@ def choose_methods(
             hazard_rtol=estimator.rtol,
         )
 
-    steady = loss in LOSSES_OF_DISTANCE or len(problem.jumps) > 0
+    steady = loss.compares_paths or len(problem.jumps) > 0
     steady = steady and not _unbounded(problem) and estimator.solver == "auto"
     return Methods(
         training=method(training, True, steady),
@@ -186,17 +177,16 @@ def _unbounded(problem: Problem) -> list[int]:
     return [k for k, jump in enumerate(problem.jumps) if jump.bound is None and not isinstance(jump.rate, Constant)]
 
 
-def choose_solvers(name: str, problem: Problem, loss: str) -> tuple[Solver, Solver, Solver | None]:
+def choose_solvers(name: str, problem: Problem, loss: Loss) -> tuple[Solver, Solver, Solver | None]:
     """Solvers of curves in training, of paths, and of moments; None for the latter is the local linearisation.
 
     One name serves where it can: an equation's moments are an equation without noise, and paths that somebody looks at
     need a method that converges path by path. Elsewhere "auto" chooses, and ``solver_stats_`` says so.
     """
     path_by_path = get_solver(choose_solver(problem))
-    is_transition = loss in TRANSITION_LOSSES
     in_law = get_solver("platen")
     if name == "auto":
-        suits = loss in LOSSES_OF_LAW and problem.diffusion is not None and in_law.handles(problem.noise)
+        suits = loss.suits_weak_solvers and problem.diffusion is not None and in_law.handles(problem.noise)
         suits = suits and not len(problem.jumps)  # between jumps its three-valued increments are too few to average
         if isinstance(problem, FieldProblem) and problem.drift.diffusion is not None and problem.sparsity is None:
             # A step costs a fraction of the implicit one's, which repays on stiff laws only.
@@ -207,12 +197,12 @@ def choose_solvers(name: str, problem: Problem, loss: str) -> tuple[Solver, Solv
         solver.check(problem)
         return solver, solver, solver
     without_noise, with_noise = solver.handles(None), solver.handles(problem.noise)
-    if is_transition and not without_noise:
+    if loss.of_transitions and not without_noise:
         raise ValueError(
             f"solver={name!r} cannot propagate moments, which loss='nll' needs: moments are an equation without noise. "
             "Use solver='auto' or a method for ordinary equations such as 'tsit5', or loss='mean' to train on paths."
         )
-    if not is_transition and not with_noise:
+    if not loss.of_transitions and not with_noise:
         solver.check(problem)
     converges = with_noise and solver.strong_order is not None
     return (
@@ -327,7 +317,7 @@ def calibrate_finally(model: Model, panel: Panel, setup: Setup) -> None:
     if setup.layout == "series" and (model.problem.diffusion is None or is_silent(model.problem)):
         return
     _, transitions = transitions_to(panel, where(is_uncertain(panel, setup)), setup)
-    if setup.snapshots:
+    if setup.loss.of_snapshots:
         transitions = snapshot_transitions(panel, setup)
     if len(transitions):
         model.propagator = setup.calibration(transitions)(model)
@@ -335,7 +325,7 @@ def calibrate_finally(model: Model, panel: Panel, setup: Setup) -> None:
 
 def measure_residual_noise(model: Model, panel: Panel, setup: Setup) -> None:
     """Give an equation without noise the spread of its residuals as observation noise."""
-    if model.problem.diffusion is not None or setup.loss != "least_squares":
+    if model.problem.diffusion is not None or not setup.loss.has_residual_noise:
         return
     states = infer_states(model, panel, setup, np.arange(len(panel.times)))
     paths = simulate(model, panel, np.arange(len(panel.times)), setup, states, n_paths=1, seed=setup.seed)
@@ -362,7 +352,7 @@ def describe_solvers(model: Model, setup: Setup) -> dict[str, object]:
     """What "auto" chose."""
     methods = setup.methods
     stats: dict[str, object] = {"paths": methods.paths.solver.name, "dt": methods.paths.dt}
-    if setup.loss not in TRANSITION_LOSSES:
+    if not setup.loss.of_transitions:
         stats.update(training=methods.training.solver.name, training_dt=methods.training.dt)
     propagator = model.propagator
     if isinstance(propagator, JumpSplitting):

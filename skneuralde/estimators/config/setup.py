@@ -19,7 +19,7 @@ from skneuralde.inference import (
 )
 from skneuralde.inference.model import Model
 from skneuralde.inference.transitions.segments import TransitionSource, random_subset
-from skneuralde.losses import Calibration, started
+from skneuralde.losses import Calibration, Loss, started
 
 #: Transitions on which the fineness of the propagation is decided.
 _CALIBRATION_SIZE = 1024
@@ -60,7 +60,7 @@ class Setup:
     ----------
     layout : {"series", "table", "flow"}
     initial_state : {"first", "context", "learn", "columns"}
-    loss : str
+    loss : Loss
     origin : {"start", "last", "smooth"}
     interpolation : str
         How controls act between rows.
@@ -80,8 +80,6 @@ class Setup:
     n_predict_paths : int
     dtype, device
         Of everything in torch.
-    snapshots : bool
-        Whether every series has a single observation and the loss compares populations.
     jumps : bool
         Whether the equation has jumps.
     grid : tuple of int
@@ -90,7 +88,7 @@ class Setup:
 
     layout: str
     initial_state: str
-    loss: str
+    loss: Loss
     origin: str
     interpolation: str
     n_states: int
@@ -104,7 +102,6 @@ class Setup:
     n_predict_paths: int
     dtype: torch.dtype
     device: torch.device
-    snapshots: bool = False
     jumps: bool = False
     grid: tuple[int, ...] = ()
 
