@@ -226,15 +226,15 @@ class BaseDifferentialEquation(FittedEquation):
         factory = TermFactory(seen, scales, sees, default, dtype, generator, observation)
         problem: Any = self._build_problem(factory, states)
         self._setup = choose_setup(self, panel, self.roles_, problem, scales, observation, **chosen)
-        warn_of_collapse(self._setup.loss, self.debiased, problem)
-        warn_of_snapshots(self._setup)
+        warn_of_collapse(self._setup.loss, problem)
+        warn_of_snapshots(self._setup.loss)
         self._scale = np.tile(scales.state[1], self._space.n_points)
         self.model_ = build_model(factory, problem, panel, self.roles_, self._setup, self.observation_noise).to(device)
         self.problem_ = self.model_.problem.whole
         self.device_ = device
 
     def _tell_loss(self) -> None:
-        self.loss_name_ = self._setup.loss
+        self.loss_name_ = self._setup.loss.name
         self.loss_reason_ = explain_loss(self.loss, self._setup, self.problem_)
         if self.verbose:
             print(f"loss {self.loss_name_!r}: {self.loss_reason_}")

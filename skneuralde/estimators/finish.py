@@ -10,7 +10,7 @@ from skneuralde.data.positions import where
 from skneuralde.estimators.choices.loss import is_silent
 from skneuralde.estimators.config.setup import Setup
 from skneuralde.estimators.prediction.forecast import simulate
-from skneuralde.estimators.rows.objectives import TRANSITION_LOSSES, snapshot_transitions, transitions_to
+from skneuralde.estimators.rows.snapshots import snapshot_transitions
 from skneuralde.estimators.rows.states import (
     chains_of,
     filter_calibration,
@@ -18,6 +18,7 @@ from skneuralde.estimators.rows.states import (
     infer_states,
     origin_positions,
 )
+from skneuralde.estimators.rows.transitions import transitions_to
 from skneuralde.inference import JumpSplitting, LocalLinearisation, Model
 
 
@@ -31,7 +32,7 @@ def calibrate_finally(model: Model, panel: Panel, setup: Setup) -> None:
     if setup.layout.has_series and (model.problem.diffusion is None or is_silent(model.problem)):
         return
     _, transitions = transitions_to(panel, where(setup.layout.is_predicted(panel)), setup)
-    if setup.snapshots:
+    if setup.loss.of_snapshots:
         transitions = snapshot_transitions(panel, setup)
     if len(transitions):
         model.propagator = setup.calibration(transitions)(model)
@@ -51,7 +52,7 @@ def measure_residual_noise(model: Model, panel: Panel, setup: Setup, known: np.n
     if known is not None:
         _set_noise(model, known, setup)
         return
-    if model.problem.diffusion is not None or setup.loss != "least_squares":
+    if model.problem.diffusion is not None or not setup.loss.has_residual_noise:
         return
     states = infer_states(model, panel, setup, np.arange(len(panel.times)))
     paths = simulate(model, panel, np.arange(len(panel.times)), setup, states, n_paths=1, seed=setup.seed)
@@ -77,7 +78,7 @@ def describe_solvers(model: Model, setup: Setup) -> dict[str, object]:
     """A report of the solvers in use, for ``solver_stats_``."""
     methods = setup.methods
     stats: dict[str, object] = {"paths": methods.paths.solver.name, "dt": methods.paths.dt}
-    if setup.loss not in TRANSITION_LOSSES:
+    if not setup.loss.of_transitions:
         stats.update(training=methods.training.solver.name, training_dt=methods.training.dt)
     propagator = model.propagator
     if isinstance(propagator, JumpSplitting):

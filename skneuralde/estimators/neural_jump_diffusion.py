@@ -11,12 +11,12 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from skneuralde.data import Panel
 from skneuralde.estimators.base import BaseDifferentialEquation
+from skneuralde.estimators.choices.loss import given_loss
 from skneuralde.estimators.config.scales import Scales
 from skneuralde.estimators.model.coefficients import TermFactory
 from skneuralde.estimators.model.jump_channels import JumpScales, build_jumps
 from skneuralde.estimators.model.jump_initialisation import start_at_jumps_seen
 from skneuralde.estimators.prediction.jump_detection import JumpDetection
-from skneuralde.estimators.rows.objectives import CURVE_LOSSES, LOSSES_OF_MEANS
 from skneuralde.inference import Observation
 from skneuralde.losses import JumpLikelihood, Objective
 from skneuralde.problems import Problem
@@ -143,7 +143,7 @@ series_, n_features_in_, feature_names_in_, n_outputs_, device_
         n_states: int | None = None,
         observation: Any = None,
         observation_noise: Any = "auto",
-        loss: str = "auto",
+        loss: Any = "auto",
         debiased: bool = True,
         n_paths: Any = "auto",
         n_predict_paths: int = 1000,
@@ -232,11 +232,12 @@ series_, n_features_in_, feature_names_in_, n_outputs_, device_
 
     def _build_problem(self, factory: TermFactory, panel: Panel) -> Problem:
         # Losses of simulated paths need no density, so that jumps may be the only noise.
-        silent = self.diffusion is None and self.jump_rate is not None and self.loss in CURVE_LOSSES
+        loss = given_loss(self.loss)
+        of_paths = loss is not None and not loss.of_transitions
+        silent = self.diffusion is None and self.jump_rate is not None and of_paths
         drift, diffusion = factory.diffusive(self.drift, 0.0 if silent else self.diffusion, self.noise)
-        jumps = build_jumps(
-            factory, self.jump_rate, self.jump_affect, self.max_jump_rate, of_means=self.loss in LOSSES_OF_MEANS
-        )
+        of_means = loss is not None and loss.accepts_means
+        jumps = build_jumps(factory, self.jump_rate, self.jump_affect, self.max_jump_rate, of_means=of_means)
         return factory.try_out(Problem(drift, diffusion, jumps=jumps, noise=self.noise, calculus=self.calculus))
 
     def _settle_start(self, objective: Objective, seed: int) -> None:

@@ -198,7 +198,7 @@ class NeuralSDERegressor(CoefficientFields, BaseDifferentialEquation):
         n_states: int | None = None,
         observation: Any = None,
         observation_noise: Any = "auto",
-        loss: str = "auto",
+        loss: Any = "auto",
         debiased: bool = True,
         n_paths: Any = "auto",
         n_predict_paths: int = 1000,

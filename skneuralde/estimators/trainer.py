@@ -13,14 +13,8 @@ from skneuralde.data import Panel
 from skneuralde.estimators.choices.optimizer import choose_optimizer
 from skneuralde.estimators.config.setup import Setup
 from skneuralde.estimators.diagnostics.identifiability import warn_of_unidentified
-from skneuralde.estimators.rows.objectives import (
-    TRANSITION_LOSSES,
-    growing_paths,
-    loss_class,
-    make_objective,
-    path_schedule,
-    validation_schedule,
-)
+from skneuralde.estimators.rows.objectives import make_objective
+from skneuralde.estimators.rows.path_schedules import growing_paths, path_schedule, validation_schedule
 from skneuralde.inference import Model
 from skneuralde.losses import Objective
 from skneuralde.training import History, Optimizer, Progress, StoppingRule, run_training
@@ -64,14 +58,14 @@ class Trainer:
     def objectives(self, panel: Panel) -> tuple[MakeObjective, MakeObjective]:
         """How rows of a panel become the objective of training and that of validation."""
         setup, given = self.setup, self.parameters
-        least = 1 if setup.loss in TRANSITION_LOSSES else loss_class(setup, given.debiased).least_paths
+        least = setup.loss.min_paths
         schedule: Callable[[int], int]
         if isinstance(given.n_paths, str):
             at_once = given.optimizer == "lbfgs"
             schedule = growing_paths(panel, setup, given.max_iter, least=least, at_once=at_once)
         else:
             schedule = path_schedule(given.n_paths, given.max_iter, least=least)
-        make = partial(make_objective, setup=setup, scale=self.scale, debiased=given.debiased)
+        make = partial(make_objective, setup=setup, scale=self.scale)
         return partial(make, n_paths=schedule), partial(make, n_paths=validation_schedule(schedule, least))
 
     def minimise(self, objective: Objective, validation: Objective | None, history: History, seed: int) -> None:

@@ -15,7 +15,6 @@ from skneuralde.estimators.choices.solvers import choose_methods
 from skneuralde.estimators.config.scales import Scales
 from skneuralde.estimators.config.setup import Setup
 from skneuralde.estimators.config.state_space import VectorSpace
-from skneuralde.estimators.rows.objectives import TRANSITION_LOSSES, are_snapshots
 from skneuralde.estimators.rows.states import observed
 from skneuralde.inference import Observation, Selection
 from skneuralde.problems import Problem
@@ -47,18 +46,17 @@ def choose_setup(
             f"rtol must be at least ten machine epsilons of {dtype}, {smallest:.1e}, got {estimator.rtol!r}."
         )
     is_hidden = observes_in_part(estimator, roles)
-    loss = choose_loss(estimator.loss, roles.layout, roles.initial_state, problem, is_hidden)
-    is_transition = loss in TRANSITION_LOSSES
+    loss = choose_loss(estimator, panel, roles, problem, is_hidden)
     origin = estimator.origin
     if origin == "auto":
-        origin = "last" if is_transition and roles.layout.has_series else "start"
-    if origin == "smooth" and loss not in TRANSITION_LOSSES:
-        raise ValueError(f"origin='smooth' needs loss='nll', which weighs every observation; got loss={loss!r}.")
+        origin = "last" if loss.of_transitions and roles.layout.has_series else "start"
+    if origin == "smooth" and not loss.of_transitions:
+        raise ValueError(f"origin='smooth' needs loss='nll', which weighs every observation; got loss={loss.name!r}.")
     if origin in ("last", "smooth") and (not roles.layout.has_series or roles.initial_state != "first"):
         raise ValueError(f"origin={origin!r} needs series that start at an observation: initial_state='first'.")
     interpolation = estimator.control_interpolation
     if interpolation == "auto":
-        interpolation = "next" if is_transition else "linear"
+        interpolation = "next" if loss.of_transitions else "linear"
     return Setup(
         layout=roles.layout,
         initial_state="context" if roles.layout.encodes else roles.initial_state,
@@ -71,14 +69,13 @@ def choose_setup(
         rtol=estimator.rtol,
         methods=choose_methods(estimator, problem, scales, loss, dtype, device, space.n_points),
         start_time=roles.layout.start_time(panel),
-        longest=_longest_transition(panel, observed(panel) if is_transition else complete(panel)),
+        longest=_longest_transition(panel, observed(panel) if loss.of_transitions else complete(panel)),
         seed=seed,
         n_predict_paths=estimator.n_predict_paths,
         dtype=dtype,
         device=device,
         space=space,
         jumps=len(problem.jumps) > 0,
-        snapshots=loss == "energy" and are_snapshots(panel, roles.layout, roles.initial_state),
     )
 
 

@@ -9,8 +9,8 @@ import torch
 
 from skneuralde.estimators.config.scales import Scales
 from skneuralde.estimators.config.setup import Methods
-from skneuralde.estimators.rows.objectives import LOSSES_OF_DISTANCE, LOSSES_OF_LAW, TRANSITION_LOSSES
 from skneuralde.inference import Method
+from skneuralde.losses import Loss
 from skneuralde.problems import FieldProblem, Problem
 from skneuralde.solvers import Solver, choose_solver, get_solver
 from skneuralde.terms import Constant
@@ -25,7 +25,7 @@ def choose_methods(
     estimator: Any,
     problem: Problem,
     scales: Scales,
-    loss: str,
+    loss: Loss,
     dtype: torch.dtype,
     device: torch.device,
     points: int = 1,
@@ -58,7 +58,7 @@ def choose_methods(
         )
 
     # Unbounded rates need adaptive steps.
-    steady = loss in LOSSES_OF_DISTANCE or len(problem.jumps) > 0
+    steady = loss.compares_paths or len(problem.jumps) > 0
     steady = steady and not _unbounded(problem) and estimator.solver == "auto"
     return Methods(
         training=method(training, True, steady),
@@ -72,7 +72,7 @@ def _unbounded(problem: Problem) -> list[int]:
     return [k for k, jump in enumerate(problem.jumps) if jump.bound is None and not isinstance(jump.rate, Constant)]
 
 
-def choose_solvers(name: str, problem: Problem, loss: str) -> tuple[Solver, Solver, Solver | None]:
+def choose_solvers(name: str, problem: Problem, loss: Loss) -> tuple[Solver, Solver, Solver | None]:
     """Solvers of curves in training, of paths, and of moments (None for local linearisation).
 
     The solver that the caller gave is used for all purposes that it suits. Moments are an equation without noise; paths
@@ -80,10 +80,9 @@ def choose_solvers(name: str, problem: Problem, loss: str) -> tuple[Solver, Solv
     ``solver_stats_`` reports the choice.
     """
     path_by_path = get_solver(choose_solver(problem))
-    is_transition = loss in TRANSITION_LOSSES
     in_law = get_solver("platen")
     if name == "auto":
-        suits = loss in LOSSES_OF_LAW and problem.diffusion is not None and in_law.handles(problem.noise)
+        suits = loss.suits_weak_solvers and problem.diffusion is not None and in_law.handles(problem.noise)
         suits = suits and not len(problem.jumps)  # between jumps its three-valued increments are too few to average
         if isinstance(problem, FieldProblem) and problem.drift.diffusion is not None and problem.sparsity is None:
             # A step costs a fraction of the implicit one's, which pays off for stiff reactions only.
@@ -94,12 +93,12 @@ def choose_solvers(name: str, problem: Problem, loss: str) -> tuple[Solver, Solv
         solver.check(problem)
         return solver, solver, solver
     without_noise, with_noise = solver.handles(None), solver.handles(problem.noise)
-    if is_transition and not without_noise:
+    if loss.of_transitions and not without_noise:
         raise ValueError(
             f"solver={name!r} cannot propagate moments, which loss='nll' needs: moments are an equation without noise. "
             "Use solver='auto' or a method for ordinary equations such as 'tsit5', or loss='mean' to train on paths."
         )
-    if not is_transition and not with_noise:
+    if not loss.of_transitions and not with_noise:
         solver.check(problem)
     converges = with_noise and solver.strong_order is not None
     return (

@@ -20,7 +20,7 @@ from skneuralde.inference import (
 )
 from skneuralde.inference.model import Model
 from skneuralde.inference.transitions.segments import TransitionSource, random_subset
-from skneuralde.losses import Calibration, started
+from skneuralde.losses import Calibration, Loss, started
 
 #: Transitions on which the fineness of the propagation is decided.
 _CALIBRATION_SIZE = 1024
@@ -61,7 +61,7 @@ class Setup:
     ----------
     layout : Layout
     initial_state : {"first", "context", "learn", "columns"}
-    loss : str
+    loss : Loss
     origin : {"start", "last", "smooth"}
     interpolation : str
         How controls act between rows.
@@ -82,15 +82,13 @@ class Setup:
     dtype, device
         Of everything in torch.
     space : VectorSpace
-    snapshots : bool
-        Whether every series has a single observation and the loss compares populations.
     jumps : bool
         Whether the equation has jumps.
     """
 
     layout: Layout
     initial_state: str
-    loss: str
+    loss: Loss
     origin: str
     interpolation: str
     n_states: int
@@ -105,7 +103,6 @@ class Setup:
     dtype: torch.dtype
     device: torch.device
     space: VectorSpace
-    snapshots: bool = False
     jumps: bool = False
 
     @property

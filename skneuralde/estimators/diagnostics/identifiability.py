@@ -9,7 +9,7 @@ import numpy as np
 from skneuralde.data import Panel
 from skneuralde.data.positions import where
 from skneuralde.data.timeline import previous
-from skneuralde.estimators.rows.objectives import TRANSITION_LOSSES
+from skneuralde.losses import Loss
 from skneuralde.problems import Problem
 from skneuralde.terms import Term
 
@@ -24,7 +24,7 @@ MOST = 10_000
 SMOOTH = 40.0
 
 
-def warn_of_unidentified(panel: Panel, problem: Problem, loss: str, names: list[str]) -> None:
+def warn_of_unidentified(panel: Panel, problem: Problem, loss: Loss, names: list[str]) -> None:
     """Warn, once for each reason, of coefficients that cannot be learned from these series.
 
     Parameters
@@ -32,8 +32,7 @@ def warn_of_unidentified(panel: Panel, problem: Problem, loss: str, names: list[
     panel : Panel
         Of time series.
     problem : Problem
-    loss : str
-        The one that fit has chosen.
+    loss : Loss
     names : list of str
         The names of the outputs in messages.
     """
@@ -41,7 +40,7 @@ def warn_of_unidentified(panel: Panel, problem: Problem, loss: str, names: list[
     steady = [k for k in outputs if is_steady(panel, k)]
     if steady:
         _warn(_STEADY, steady, names)
-    if loss not in TRANSITION_LOSSES:
+    if not loss.of_transitions:
         return
     moving = [k for k in outputs if k not in steady]
     unconnected = [k for k in moving if is_uncorrelated(panel, k)]

@@ -15,17 +15,17 @@ import torch
 from skneuralde.data import Panel
 from skneuralde.estimators.choices.optimizer import FEW_PARAMETERS
 from skneuralde.estimators.model.initial_model import MANY_SERIES
-from skneuralde.estimators.rows.objectives import TRANSITION_LOSSES
 from skneuralde.inference.parameter_uncertainty import (
     EnsembleUncertainty,
     Uncertainty,
     parameter_vector,
     set_parameters,
 )
+from skneuralde.losses import Loss
 from skneuralde.training.laplace import NoMinimumError, laplace
 
 
-def refuse_laplace(loss: str, model: torch.nn.Module) -> None:
+def refuse_laplace(loss: Loss, model: torch.nn.Module) -> None:
     """Refuse a Laplace approximation before training, if it would be meaningless.
 
     Raises
@@ -33,9 +33,9 @@ def refuse_laplace(loss: str, model: torch.nn.Module) -> None:
     ValueError
         If the loss is not a likelihood, or there are too many parameters.
     """
-    if loss not in TRANSITION_LOSSES:
+    if not loss.is_likelihood:
         raise ValueError(
-            f"uncertainty='laplace' needs a likelihood, but the loss is {loss!r}. Use loss='nll' or "
+            f"uncertainty='laplace' needs a likelihood, but the loss is {loss.name!r}. Use loss='nll' or "
             "uncertainty='ensemble'."
         )
     n_parameters = len(parameter_vector(model))

@@ -10,11 +10,11 @@ import torch
 from skneuralde.data import Panel
 from skneuralde.estimators.config.setup import Setup
 from skneuralde.estimators.fields.field_changes import neighbours, typical_rates
-from skneuralde.estimators.rows.objectives import input_path, series_keys
+from skneuralde.estimators.rows.curves import input_path, series_keys
 from skneuralde.estimators.rows.states import States, infer_states, observed, origin_positions
 from skneuralde.inference import Curves, Model
 from skneuralde.inference.fields.denoising import denoise
-from skneuralde.losses import Collocation, Intervals, LeastSquares
+from skneuralde.losses import Collocation, CurveData, CurveObjective, Intervals, LeastSquares
 from skneuralde.losses.collocation import drift_of
 
 #: The most values in the solutions of one step of training.
@@ -119,7 +119,7 @@ class Snapshots:
         return pieces
 
 
-class Runs(LeastSquares):
+class Runs(CurveObjective):
     """The squared distance of solutions to snapshots.
 
     Parameters
@@ -165,14 +165,15 @@ class Runs(LeastSquares):
         def start(model: Model, items: torch.Tensor) -> torch.Tensor:
             return model.learned_states(series[items]) if learned else begun[items]
 
-        super().__init__(
-            Curves(setup.times(times), input_path(panel, of, setup), series_keys(panel, of, None, setup)),
-            setup.tensor(targets),
-            setup.tensor(weight),
-            setup.tensor(snapshots.scale),
+        data = CurveData(
+            curves=Curves(setup.times(times), input_path(panel, of, setup), series_keys(panel, of, None, setup)),
+            targets=setup.tensor(targets),
+            row_weight=setup.tensor(weight),
+            scale=setup.tensor(snapshots.scale),
             start=start,
             method=setup.methods.training,
         )
+        super().__init__(LeastSquares(), data)
         self.snapshots = snapshots
         self.fields = setup.n_fields
         self.most = max(1, _MOST_VALUES // (setup.n_states * width))
@@ -185,7 +186,7 @@ class Runs(LeastSquares):
         for items in self.items.split(self.most):
             solution = self.simulate(model, items, seed=seed).paths[0]
             used = solution.shape[1]
-            seen, weight = self.observed[items, :used], self.cell_weight[items, :used]
+            seen, weight = self.observed[items, :used], self.entry_weight[items, :used]
             residual = (solution - self.targets[items, :used]).where(seen, 0.0) / self.scale
             squares += (weight * residual.square()).view(-1, self.fields).sum(0)
             weights += weight.view(-1, self.fields).sum(0)

@@ -11,7 +11,6 @@ from skneuralde.data import Panel, Roles
 from skneuralde.data.timeline import complete, first_position, previous
 from skneuralde.estimators.config.setup import Setup
 from skneuralde.estimators.model.coefficients import TermFactory
-from skneuralde.estimators.rows.objectives import TRANSITION_LOSSES
 from skneuralde.inference import Model
 from skneuralde.problems import Problem
 
@@ -37,7 +36,7 @@ def build_model(
         start = np.where((first >= 0)[:, None], panel.values[np.maximum(first, 0)], location)
         states = factory.tensor(start)
     learn_noise = isinstance(observation_noise, str)
-    if roles.layout.encodes and setup.loss in TRANSITION_LOSSES and observation_noise != "none":
+    if roles.layout.encodes and setup.loss.of_transitions and observation_noise != "none":
         noise_std = factory.tensor(0.5 * scale if learn_noise else _noise_std(observation_noise, len(scale)))
     return Model(
         problem,

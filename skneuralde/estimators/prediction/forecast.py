@@ -11,8 +11,9 @@ from skneuralde.data.panel import Panel
 from skneuralde.data.timeline import previous
 from skneuralde.estimators.config.setup import Setup
 from skneuralde.estimators.prediction.distributions import ClosedForm, Forecast
-from skneuralde.estimators.rows.objectives import input_path, series_keys, transitions_to
+from skneuralde.estimators.rows.curves import input_path, series_keys
 from skneuralde.estimators.rows.states import States, filters, infer_states, origin_positions, smoothed_moments
+from skneuralde.estimators.rows.transitions import transitions_to
 from skneuralde.inference import Curves, Independent, Law, Model, TransitionSource
 from skneuralde.losses import started
 from skneuralde.noise import keyed_normals
@@ -176,7 +177,7 @@ def _forecast_far(
 def _has_moments(model: Model, panel: Panel, setup: Setup) -> bool:
     """Whether predictions come from propagated moments where they can."""
     if not setup.layout.has_series:
-        return setup.loss == "nll"
+        return setup.loss.of_transitions
     spreads = model.problem.diffusion is not None and model.propagator is not None
     return setup.origin != "start" and (spreads or filters(panel, setup))
 
@@ -321,7 +322,7 @@ def draw(model: Model, panel: Panel, asked: np.ndarray, setup: Setup, *, n_sampl
     """
     if setup.origin == "smooth":
         raise ValueError("origin='smooth' looks back, and paths are drawn forwards: fit with origin='last' or 'start'.")
-    if not setup.layout.has_series and setup.loss == "nll":
+    if not setup.layout.has_series and setup.loss.of_transitions:
         _, transitions = transitions_to(panel, asked, setup)
         law = View(model, setup).law(propagate(model, transitions, setup))
         normals = _normals(panel, asked, setup, n_samples, seed)

@@ -54,7 +54,7 @@ def observed(panel: Panel) -> np.ndarray:
 
 def filters(panel: Panel, setup: Setup) -> bool:
     """Whether observations leave the state uncertain, so that transitions alone do not use all of them."""
-    if not setup.layout.has_series or setup.loss != "nll" or setup.jumps:
+    if not setup.layout.has_series or not setup.loss.can_filter or setup.jumps:
         return False
     return setup.is_hidden or bool((observed(panel) & ~complete(panel)).any())
 
