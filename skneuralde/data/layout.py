@@ -140,7 +140,7 @@ class FlowMapLayout(Layout):
             )
         if kind_of(read_times(time.values(X), str(time))) == "datetime":
             raise ValueError(
-                f"With columns as initial_state the time is what passed since that state, but {time} holds datetimes. "
+                f"With columns as initial_state the time is the time since that state, but {time} holds datetimes. "
                 "Give numbers or timedeltas."
             )
 
@@ -165,7 +165,7 @@ class FlowMapLayout(Layout):
 def choose_layout(
     time: Source, series: Sequence[Source], controls: Sequence[int], initial: Sequence[int], rest: Sequence[int]
 ) -> Layout:
-    """Layout of X. A single numeric column is the time of one series."""
+    """Return the layout of X; a single numeric column is the time of one series."""
     if initial:
         return FlowMapLayout()
     is_table = time.kind == "column" and not series and not controls and rest

@@ -1,4 +1,4 @@
-"""Rows of all series, flat: sorted by series and time, repeated times merged."""
+"""Panels: rows sorted by series and time, with repeated times merged."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from skneuralde.data.positions import position_type
 class Panel:
     """Observations, or queries, of many series in flat arrays.
 
-    Series' arrays are in one piece, so that tensors can share their memory; where the caller's own are, and in order,
-    they are shared as well.
+    The arrays are contiguous, so that tensors can share their memory. Arrays of the caller that are contiguous and in
+    order are shared, too.
 
     Attributes
     ----------
     times : float64 array of shape (n,)
         Model time, increasing within a series.
     values : array of shape (n, n_outputs)
-        NaN where nothing was observed, as everywhere in queries.
+        NaN means not observed; queries hold only NaN.
     weight : float64 array of shape (n,)
     context, controls, initial : array of shape (n, k)
     offsets : int array of shape (n_series + 1,)
@@ -30,7 +30,7 @@ class Panel:
     labels : list of length n_series
         The series' names; None for rows that are trajectories of their own.
     rows : int array of shape (n_rows,)
-        Where each of the caller's rows is; -1 if it was dropped because it has no weight.
+        Position of each of the caller's rows; -1 if it was dropped because its weight is zero.
     """
 
     times: np.ndarray
@@ -55,11 +55,11 @@ class Panel:
 
     @property
     def series_of(self) -> np.ndarray:
-        """The series of each time, as an index into `labels`."""
+        """Series of each time, as an index into `labels`."""
         return np.repeat(np.arange(self.n_series, dtype=position_type(self.n_series)), self.lengths)
 
     def subset(self, keep: np.ndarray) -> Panel:
-        """Keep the times where `keep` is true; series that lose all of theirs go as well."""
+        """Keep the times at which `keep` is true, and the series that still have some."""
         lengths = np.add.reduceat(keep.astype(np.int64), self.offsets[:-1]) if self.n_series else self.lengths
         position = np.append(np.where(keep, np.cumsum(keep) - 1, -1), -1)
         return Panel(

@@ -18,7 +18,7 @@ _INITIAL_STATES = ("first", "context", "learn")
 
 
 def find_initial_state(initial_state: Any, find: Finder) -> tuple[InitialState | None, tuple[int, ...]]:
-    """Keyword (None for "auto"), and the positions of the columns for "columns"."""
+    """Return the keyword (None for "auto"), and for "columns" the positions of the columns."""
     if is_word(initial_state, "auto"):
         return None, ()
     for word in _INITIAL_STATES:
@@ -34,10 +34,10 @@ def find_initial_state(initial_state: Any, find: Finder) -> tuple[InitialState |
 
 
 def varying_columns(table: Table, series: Sequence[Source], columns: Sequence[int], dtype: np.dtype) -> tuple[int, ...]:
-    """Columns that vary within a series, which makes them controls.
+    """Return the columns that vary within a series, which are controls.
 
-    A column with one value in all of X cannot tell series apart, so it counts as a control as well: it may move in rows
-    that are asked for later, as a rare event's indicator does.
+    A column with a single value in all of X does not distinguish series, so it counts as a control as well: it may vary
+    in later rows, as the indicator of a rare event does.
     """
     if not columns or not series:
         return tuple(columns)
@@ -53,7 +53,7 @@ def varying_columns(table: Table, series: Sequence[Source], columns: Sequence[in
 
 
 def refuse_lost_index(table: Table, y: Any, time: Any) -> None:
-    """Catch a Pipeline step that turned a frame with a time index into an array."""
+    """Refuse an array X if y has a time index: a Pipeline step has probably dropped that of X."""
     index = getattr(y, "index", None)
     if table.index is not None or table.named or not is_word(time, "auto") or not isinstance(index, pd.Index):
         return
@@ -69,7 +69,7 @@ def refuse_lost_index(table: Table, y: Any, time: Any) -> None:
 def refuse_two_roles(
     table: Table, time: Source, series: Sequence[Source], controls: Sequence[int], initial: Sequence[int]
 ) -> None:
-    """Refuse a column or level that was given twice."""
+    """Refuse a column or level with two roles."""
     columns = [*(s.position for s in (time, *series) if s.kind == "column"), *controls, *initial]
     twice = sorted({c for c in columns if columns.count(c) > 1})
     if twice:

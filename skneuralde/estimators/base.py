@@ -77,10 +77,10 @@ class BaseDifferentialEquation(FittedEquation):
             model.propagator = _on_device(model.propagator, cpu)
             state |= {
                 "model_": model,
-                "problem_": model.problem.whole,
+                "problem_": model.problem.original,
                 "_setup": self._setup.to(cpu),
                 "device_": cpu,
-                **self._terms(model.problem.whole),
+                **self._terms(model.problem.original),
             }
         return state
 
@@ -230,7 +230,7 @@ class BaseDifferentialEquation(FittedEquation):
         warn_of_snapshots(self._setup.loss)
         self._scale = np.tile(scales.state[1], self._space.n_points)
         self.model_ = build_model(factory, problem, panel, self.roles_, self._setup, self.observation_noise).to(device)
-        self.problem_ = self.model_.problem.whole
+        self.problem_ = self.model_.problem.original
         self.device_ = device
 
     def _tell_loss(self) -> None:

@@ -76,7 +76,7 @@ def coefficients_of(problem: Problem, shape: tuple[int, ...] | None, n_outputs: 
     like = torch.zeros(shape, dtype=torch.float64)[None]
     with torch.no_grad():
         value = diffusion.diffusivity(like.to(next(diffusion.parameters(), like).device)).cpu().numpy().copy()
-    return {"reaction_": problem.drift.law, "diffusivity_": value}
+    return {"reaction_": problem.drift.term, "diffusivity_": value}
 
 
 def _reaction(parameters: Any, factory: TermFactory) -> tuple[Any, list[Any]]:

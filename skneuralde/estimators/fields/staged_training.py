@@ -155,7 +155,7 @@ class StagedTrainer(Trainer):
     def _optimizer_at_points(self, objective: Collocation, epochs: int) -> tuple[Optimizer, StoppingRule]:
         if self.parameters.optimizer == "adam":
             return self._adam(_POINTS_PER_STEP, False, epochs)
-        rule = StoppingRule(epochs, _SETTLED, _PATIENCE, 0, together=True)
+        rule = StoppingRule(epochs, _SETTLED, _PATIENCE, 0, cumulative=True)
         if sum(p.numel() for p in trainable(self.model)) <= _MOST_PARAMETERS:
             objective.start_epoch(self.model, 1)
             if NormalEquations(objective, self.model).can_be_made():

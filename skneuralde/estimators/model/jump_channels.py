@@ -12,7 +12,7 @@ from skneuralde.data.panel import Panel
 from skneuralde.estimators.config.scales import Scales
 from skneuralde.estimators.model.coefficients import TermFactory
 from skneuralde.problems import Jump
-from skneuralde.terms import MLP, Networks, rate_bound, resolve_affect, resolve_rate
+from skneuralde.terms import MLP, JumpNetworks, rate_bound, resolve_affect, resolve_rate
 
 #: A change beyond this number of robust standard deviations counts as a jump; one in 16,000 normal changes does.
 _TAIL = 4.0
@@ -117,7 +117,7 @@ def _is_mixed(rate: Any) -> bool:
 
 def _networks(
     factory: TermFactory, max_rate: float | str, *, channel: int, n_channels: int, of_means: bool
-) -> Networks:
+) -> JumpNetworks:
     scales = factory.scales
     assert isinstance(scales, JumpScales)  # from `_measure` of the estimator with jumps
     most = 1.0 / scales.spacing if isinstance(max_rate, str) else max_rate
@@ -130,7 +130,7 @@ def _networks(
     elif n_channels > 1:
         # Channels with equal initial weights would stay equal.
         shift = move = scales.jump_size * (-1.0) ** channel * (1.0 + channel // 2)
-    return Networks(
+    return JumpNetworks(
         default=factory.default,
         inputs=factory.inputs,
         generator=factory.generator,

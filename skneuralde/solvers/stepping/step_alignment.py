@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from skneuralde.noise import DEPTH, Brownian, Increments, Table, floor_power_of_two
+from skneuralde.noise import DEPTH, Brownian, Increments, IncrementTable, floor_power_of_two
 from skneuralde.solvers.core.controllers import smallest_step
 
 #: Times this close to a coarse dyadic part of a cell, in cells, lie on it.
@@ -123,7 +123,7 @@ class DyadicAlignment(StepAlignment):
         self.unit = noise.cell
         # So deep that every dyadic time up to the last stop is an exact floating-point number.
         self.depth = max(0, min(DEPTH, 51 - math.frexp(furthest)[1]))
-        self.table = Table(noise, math.ceil(furthest)) if table else None
+        self.table = IncrementTable(noise, math.ceil(furthest)) if table else None
         self.rows: Tensor | None = None
 
     def target(self, rows: Tensor, elapsed: Tensor, proposal: Tensor, end: Tensor) -> Tensor:

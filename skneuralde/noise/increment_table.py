@@ -1,4 +1,4 @@
-"""The noise of an adaptive search: the tops of the trees are drawn once, for all paths and cells."""
+"""Table of increments for adaptive steps: the upper tree levels, drawn once for all paths and cells."""
 
 from __future__ import annotations
 
@@ -6,42 +6,42 @@ import torch
 from torch import Tensor
 
 from skneuralde.noise.brownian import Brownian
-from skneuralde.noise.nodes import waits_for_nothing
+from skneuralde.noise.nodes import reads_are_free
 
-#: Increments that are kept at most.
+#: Most increments that are kept.
 _MOST_KEPT = 2**21
-#: To halve what is kept for some paths takes as long as to draw so many increments.
+#: Cost of halving kept increments for some paths, in increments drawn.
 _OVERHEAD = 2**12
 
 
-class Table:
+class IncrementTable:
     """Increments and areas of dyadic parts of the first cells, which are looked up instead of drawn one by one.
 
-    What lies deeper than the levels that are kept is halved from there; once that has taken as long as to draw the next
-    level for all paths, it is drawn. The numbers are those of the noise itself.
+    Parts deeper than the levels that are kept are halved from them. Once the halvings have cost as much as drawing the
+    next level for all paths, that level is drawn and kept. The values are those of the noise itself.
 
     Parameters
     ----------
     noise : Brownian
     n_cells : int
-        Cells that will be asked for, from the origin on.
+        Number of cells, from the origin, that steps can reach.
     """
 
     def __init__(self, noise: Brownian, n_cells: int):
         self.noise, self.n_cells = noise, n_cells
         self.n_paths = len(noise.path)
-        # On another device a look at how many paths ask for a level would have to wait for it.
-        self.room = waits_for_nothing(noise.path.device) and 2 * self._size(0) <= _MOST_KEPT
+        # On other devices, counting the paths that need a level would wait for the device.
+        self.room = reads_are_free(noise.path.device) and 2 * self._size(0) <= _MOST_KEPT
         self.levels = self.work = 0
-        # Levels hold n, 2 n, 4 n, ... parts; with n empty places before them, part i of level l is the (2^l n + i)-th.
+        # Levels hold n, 2 n, 4 n, ... parts. With n unused rows before them, part i of level l is at 2^l n + i.
         self.kept = noise.origin.new_zeros(n_cells * self.n_paths if self.room else 0, 2, noise.dim)
         if self.room:
             self._draw_level()
 
     def part(self, rows: Tensor, noise: Brownian, begin: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
-        """What `Brownian.part` gives for the paths ``rows``, whose noise is ``noise``.
+        """Return the same as `Brownian.part` for the paths ``rows``, whose noise is ``noise``.
 
-        Of parts beyond the last cell, for which only paths ask that have arrived, nothing is known.
+        Parts beyond the last cell, where only finished paths are, have arbitrary values.
         """
         if not self.room:
             return noise.part(begin, length)
@@ -59,18 +59,18 @@ class Table:
         return w, area
 
     def _pays(self, n_rows: int) -> bool:
-        """Whether to draw the next level now, of which some rows ask for a part."""
+        """Whether to draw the next level now, a part of which ``n_rows`` paths need."""
         self.work += _OVERHEAD + n_rows * self.noise.dim
         size = self._size(self.levels)
         return self.work >= size and len(self.kept) * self.noise.dim + size <= _MOST_KEPT
 
     def _size(self, level: int) -> int:
-        """Increments of a level."""
+        """Number of increments of a level."""
         return (self.n_cells << level) * self.n_paths * self.noise.dim
 
     def _draw_level(self) -> None:
         w, area = self.noise.cells(0, self.n_cells << self.levels, self.levels, area=True)
-        assert area is not None  # asked for
+        assert area is not None  # because of area=True
         level = torch.stack([w, area], 2).transpose(0, 1).flatten(0, 1)
         self.kept = torch.cat([self.kept, level])
         self.levels += 1
