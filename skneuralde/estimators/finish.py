@@ -9,7 +9,7 @@ from skneuralde.data import Panel
 from skneuralde.data.positions import where
 from skneuralde.estimators.choices.loss import is_silent
 from skneuralde.estimators.config.setup import Setup
-from skneuralde.estimators.prediction.forecast import simulate
+from skneuralde.estimators.prediction.simulation import simulate
 from skneuralde.estimators.rows.snapshots import snapshot_transitions
 from skneuralde.estimators.rows.states import (
     chains_of,

@@ -56,7 +56,7 @@ class Trainer:
         warn_of_unidentified(panel, self.model.problem, self.setup.loss, names)
 
     def objectives(self, panel: Panel) -> tuple[MakeObjective, MakeObjective]:
-        """How rows of a panel become the objective of training and that of validation."""
+        """Functions that make the objectives of training and validation from rows of a panel."""
         setup, given = self.setup, self.parameters
         least = setup.loss.min_paths
         schedule: Callable[[int], int]

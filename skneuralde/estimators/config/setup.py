@@ -1,4 +1,4 @@
-"""What fit decides once and everything after it reads."""
+"""The choices of one fit, which training and predictions read."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from skneuralde.inference.model import Model
 from skneuralde.inference.transitions.segments import TransitionSource, random_subset
 from skneuralde.losses import Calibration, Loss, started
 
-#: Transitions on which the fineness of the propagation is decided.
+#: Number of transitions in the sample that the substep of moments is chosen on.
 _CALIBRATION_SIZE = 1024
 
 
 @dataclass(frozen=True)
 class Methods:
-    """How the parts of an estimator solve its equation.
+    """Solvers with their settings for the parts of an estimator.
 
     Attributes
     ----------
     training : Method
-        Curves in the loss.
+        For curves in the loss.
     paths : Method
-        Paths and curves of a fitted model.
+        For paths and curves of a fitted model.
     moments : Method or None
-        Moments; None is the local linearisation.
+        For moments; None is local linearisation.
     """
 
     training: Method
@@ -64,23 +64,23 @@ class Setup:
     loss : Loss
     origin : {"start", "last", "smooth"}
     interpolation : str
-        How controls act between rows.
+        Values of controls between rows.
     n_states : int
     components : tuple of int or None
-        The components of the state that y shows; None where it shows functions of it.
+        The components of the state that y shows; None if y is a function of the state.
     is_hidden : bool
-        Whether observations leave the state uncertain, by their noise or because they show a part of it.
+        Whether the state is observed in part or with noise.
     rtol : float
-        Of the moments.
+        Tolerance of the moments.
     methods : Methods
     start_time : float
-        Fit's earliest time, at which learned and context states hold (0 for flow maps).
+        The earliest time in fit, at which learned and context states hold (0 for flow maps).
     longest : float
-        The longest transition in fit: moments are propagated so far, paths are simulated beyond.
+        The longest transition in fit. Paths are simulated for longer ones; moments are propagated for the others.
     seed : int
     n_predict_paths : int
     dtype, device
-        Of everything in torch.
+        Those of all tensors.
     space : VectorSpace
     jumps : bool
         Whether the equation has jumps.
@@ -115,7 +115,7 @@ class Setup:
         return replace(self, methods=self.methods.to(device), device=device)
 
     def tensor(self, array: np.ndarray) -> Tensor:
-        """A state-valued array on the device."""
+        """An array of states on the device."""
         return torch.as_tensor(_writable(array), dtype=self.dtype).to(self.device)
 
     def times(self, array: np.ndarray) -> Tensor:
@@ -127,11 +127,11 @@ class Setup:
         return torch.as_tensor(_writable(array), dtype=torch.int64).to(self.device)
 
     def rows(self, array: np.ndarray) -> Tensor:
-        """Rows of a record on the device, in the integers that they came in."""
+        """Positions on the device, with the type of integers that they have."""
         return torch.as_tensor(_writable(array)).to(self.device)
 
     def calibration(self, transitions: TransitionSource) -> Calibration:
-        """How a propagator for these transitions is found for the present weights of a model."""
+        """A function that finds a moment propagator for these transitions and a model."""
         sample = random_subset(transitions, _CALIBRATION_SIZE, torch.Generator().manual_seed(self.seed))
 
         def calibrate(model: Model) -> Propagator | JumpSplitting:
@@ -149,9 +149,9 @@ class Setup:
 
 
 def _writable(array: np.ndarray) -> np.ndarray:
-    """The array in one piece and marked as writable: torch warns of data that are not, as columns of frames are.
+    """The array, contiguous and marked as writable, since torch warns of arrays that are not.
 
-    Nothing is copied where that can be helped, and nobody writes to it.
+    It is copied only if that is necessary, and is never written to.
     """
     array = np.ascontiguousarray(array)
     if array.flags.writeable:

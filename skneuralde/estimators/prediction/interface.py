@@ -29,7 +29,8 @@ from skneuralde.data.timeline import merge, truncate
 from skneuralde.estimators.config.seed_and_device import fresh_seed
 from skneuralde.estimators.config.setup import Setup
 from skneuralde.estimators.prediction.distributions import Forecast
-from skneuralde.estimators.prediction.forecast import draw, forecast, log_density, unknown_series
+from skneuralde.estimators.prediction.forecast import draw, forecast, log_density
+from skneuralde.estimators.prediction.simulation import unknown_series
 from skneuralde.estimators.rows.states import origin_positions
 from skneuralde.inference import Model
 from skneuralde.problems import Problem
