@@ -19,8 +19,8 @@ from skneuralde.inference import Independent, Law, Model, TransitionSource
 from skneuralde.losses import started
 from skneuralde.noise import keyed_normals
 
-#: Stand for the number of the path in the keys of observation noise and of choices between components. Paths have numbers
-#: from 0 on, and `skneuralde.estimators.prediction.simulation` uses -2.
+#: Stand for the number of the path in the keys of observation noise and of choices between components. Paths have
+#: numbers from 0 on, and `skneuralde.estimators.prediction.simulation` uses -2.
 _OF_OBSERVATIONS, _OF_CHOICES = -1, -3
 
 
