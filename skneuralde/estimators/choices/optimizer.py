@@ -28,9 +28,9 @@ def choose_optimizer(
     """
     if estimator.optimizer == "lbfgs" and isinstance(objective, PathObjective) and _jumps_move(model.problem):
         raise ValueError(
-            "optimizer='lbfgs' needs a smooth loss. Where a rate of jumps is learned or depends on the state, the "
-            "number of jumps in simulated paths changes with the weights, and the loss with it, abruptly. Use "
-            "optimizer='adam' ('auto' takes it), or loss='nll', which simulates nothing."
+            "optimizer='lbfgs' needs a smooth loss. If a jump rate is learned or depends on the state, the number of "
+            "jumps in simulated paths changes with the weights, and the loss is not continuous. Use optimizer='adam' "
+            "('auto' does), or loss='nll', which does not simulate."
         )
     n_parameters = sum(p.numel() for p in trainable(model))
     if n_parameters == 0:
