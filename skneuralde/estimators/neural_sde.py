@@ -58,14 +58,15 @@ class NeuralSDERegressor(CoefficientFields, BaseDifferentialEquation):
         Standard deviation of what y shows around that, in y's units. With noise, with ``n_states`` or ``observation``,
         and wherever some outputs are missing, the loss "nll" and predictions filter. Auto: learned in plain tables,
         none in series.
-    loss : {"auto", "nll", "least_squares", "crps", "energy", "moments", "mean", "path_mse"}, default="auto"
+    loss : {"auto", "nll", "least_squares", "crps", "energy", "moments", "mean", "path_mse"} or Loss, default="auto"
         ``"nll"``: likelihood of each observation given the one before, without simulation (auto with noise and in plain
         tables). ``"least_squares"``: of the whole curve (auto without noise). Of paths that are simulated from each
         series' start: ``"crps"``, the fair continuous ranked probability score of each output at each time;
         ``"energy"``, the fair energy score of each time together with the one before, or, where every series has a
         single observation, the energy distance of the population at each time; ``"moments"``, mean and log variance
         over series with common times, in standard errors; ``"mean"``, the mean against data that are means themselves;
-        ``"path_mse"``, the squared error of single paths, which rewards the absence of noise.
+        ``"path_mse"``, the squared error of single paths, which rewards the absence of noise. For a loss of your own see
+        `skneuralde.losses`.
     debiased : bool, default=True
         For "mean" and "moments": multiply the residuals of two independent halves of the paths instead of squaring.
     n_paths : "auto", int, sequence of int or callable, default="auto"

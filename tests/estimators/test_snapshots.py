@@ -52,7 +52,7 @@ def test_short_solutions_lead_between_snapshots_without_noise_and_long_ones_do_a
     assert np.array_equal(runs.start(model.model_, torch.tensor([0]))[0].numpy(), noisy[0])
     assert np.array_equal(runs.targets[0].numpy(), noisy)
     # Where a solution starts is no prediction, and counts for nothing.
-    counted = runs.cell_weight[0].numpy()
+    counted = runs.entry_weight[0].numpy()
     assert (counted[0] == 0).all()
     assert (counted[1:] == 1).all()
     assert float(runs.weight) == (len(TIMES) - 1) * N
