@@ -65,8 +65,8 @@ class NeuralSDERegressor(CoefficientFields, BaseDifferentialEquation):
         ``"energy"``, the fair energy score of each time together with the one before, or, where every series has a
         single observation, the energy distance of the population at each time; ``"moments"``, mean and log variance
         over series with common times, in standard errors; ``"mean"``, the mean against data that are means themselves;
-        ``"path_mse"``, the squared error of single paths, which rewards the absence of noise. For a loss of your own see
-        `skneuralde.losses`.
+        ``"path_mse"``, the squared error of single paths, which rewards the absence of noise. See `skneuralde.losses`
+        for a loss of your own.
     debiased : bool, default=True
         For "mean" and "moments": multiply the residuals of two independent halves of the paths instead of squaring.
     n_paths : "auto", int, sequence of int or callable, default="auto"
