@@ -69,7 +69,7 @@ class NeuralSDERegressor(CoefficientFields, BaseDifferentialEquation):
         the one before, or, if every series has a single observation, the energy distance of the population at each
         time. ``"moments"``: mean and log variance over series with common times, in standard errors. ``"mean"``: the
         mean, against data that are means themselves. ``"path_mse"``: the squared error of single paths, which is
-        smallest without noise.
+        smallest without noise. See `skneuralde.losses` for a loss of your own.
     debiased : bool, default=True
         For "mean" and "moments": multiply the residuals of two independent halves of the paths instead of squaring.
     n_paths : "auto", int, sequence of int or callable, default="auto"

@@ -6,6 +6,8 @@ import inspect
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
+from torch import Tensor
+
 from skneuralde.losses.data import TrainingData
 from skneuralde.losses.objective import Objective
 
@@ -72,6 +74,20 @@ class Loss(ABC):
     @abstractmethod
     def bind(self, data: TrainingData) -> Objective:
         """The objective that compares a model with these data."""
+
+    def check_shape(self, method: str, values: Tensor, expected: tuple[int, ...]) -> Tensor:
+        """The values that a method of this loss returned, if they have the expected shape.
+
+        Raises
+        ------
+        ValueError
+            If they have another one. Broadcasting would give a wrong loss.
+        """
+        if values.shape != expected:
+            raise ValueError(
+                f"{method} of loss={self} must return a tensor of shape {tuple(expected)}, got {tuple(values.shape)}."
+            )
+        return values
 
     def plain(self) -> Loss:
         """The variant for ``debiased=False``; the loss itself if it has none."""

@@ -116,5 +116,7 @@ class CurveObjective(PathObjective):
         # The residual is exactly zero in entries that were not observed, and so is its gradient.
         data = targets.where(observed, 0.0)
         residual = solution.map(lambda paths: (paths.where(observed, 0.0) - data) / self.scale)
-        total = (self.entry_weight[items, :used] * self.loss.penalty(residual, observed)).sum((1, 2))
+        weight = self.entry_weight[items, :used]
+        penalty = self.loss.check_shape("penalty", self.loss.penalty(residual, observed), weight.shape)
+        total = (weight * penalty).sum((1, 2))
         return total / self.weight[items].clamp_min(torch.finfo(total.dtype).tiny)

@@ -79,7 +79,9 @@ class TransitionObjective(Objective):
         start_calibration(model, epoch, self.calibrate)
 
     def values(self, model: Model, items: Tensor, *, seed: int) -> Tensor:
-        return self.loss.cost(model.law(self._transitions(model, items)), self.targets.index_select(0, items))
+        predicted = model.law(self._transitions(model, items))
+        cost = self.loss.cost(predicted, self.targets.index_select(0, items))
+        return self.loss.check_shape("cost", cost, items.shape)
 
     def _transitions(self, model: Model, items: Tensor) -> Transitions:
         """These items with the states that they start from."""

@@ -185,6 +185,26 @@ def test_a_loss_that_does_not_fit_the_equation_is_refused(reverting):
         NeuralSDERegressor(Decay(), None, loss=StepError()).fit(T, reverting)
 
 
+def test_a_loss_of_the_wrong_shape_is_refused(decaying, reverting):
+    class PerPath(Huber):
+        def penalty(self, residual, observed):
+            return residual.paths.square()
+
+    with pytest.raises(
+        ValueError, match=r"penalty of loss=PerPath\(delta=1.0\) must return.*\(1, 30, 1\), got \(1, 1, 30, 1\)"
+    ):
+        NeuralSDERegressor(Decay(), None, loss=PerPath()).fit(T, decaying)
+
+    class PerOutput(StepError):
+        def cost(self, predicted, target):
+            return (target - predicted.mean).square()
+
+    with pytest.raises(
+        ValueError, match=r"cost of loss=PerOutput\(\) must return a tensor of shape \(29,\), got \(29, 1\)"
+    ):
+        noisy(PerOutput()).fit(T, reverting)
+
+
 def test_unknown_losses_are_refused_in_words(reverting):
     with pytest.raises(ValueError, match=r"unknown loss 'crsp'; did you mean 'crps'\? valid names are 'auto', 'crps'"):
         noisy("crsp").fit(T, reverting)

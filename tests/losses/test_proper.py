@@ -96,7 +96,7 @@ def profile(loss, name, step, seed=1):
 
 
 def minimum(values, step):
-    """Where a parabola is smallest, relative to the middle, and the standard error over the items."""
+    """Minimum of a parabola, relative to the middle, and its standard error over the items."""
     slope, curvature = (values[2] - values[0]) / (2 * step), (values[2] - 2 * values[1] + values[0]).mean() / step**2
     assert curvature > 0
     return float(-slope.mean() / curvature), float(slope.std() / math.sqrt(len(slope)) / curvature)
