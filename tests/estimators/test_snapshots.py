@@ -36,7 +36,7 @@ def test_only_targets_are_balanced(model):
     """A snapshot that is held out is no end of an interval, though its neighbours are."""
     rows = np.ones(len(TIMES), dtype=bool)
     rows[[3, 8]] = False
-    intervals = snapshots(model, DECAY, rows).points(model.model_, model._rate, 100).intervals
+    intervals = snapshots(model, DECAY, rows).points(model.model_, 100).intervals
     assert intervals.start.tolist() == [0, 1, 2, 4, 5, 6]
     assert intervals.stop.tolist() == [1, 2, 4, 5, 6, 7]
 

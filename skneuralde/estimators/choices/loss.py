@@ -4,37 +4,38 @@ from __future__ import annotations
 
 import warnings
 
+from skneuralde.data.layout import Layout
 from skneuralde.estimators.config.setup import Setup
 from skneuralde.estimators.rows.objectives import CURVE_LOSSES, TRANSITION_LOSSES
 from skneuralde.problems import Problem
 from skneuralde.terms import Constant
 
 
-def choose_loss(loss: str, layout: str, initial_state: str, problem: Problem, is_hidden: bool) -> str:
+def choose_loss(loss: str, layout: Layout, initial_state: str, problem: Problem, is_hidden: bool) -> str:
     """The loss that ``loss`` names, or the right one for the data; refuses combinations that mean nothing."""
     stochastic = problem.diffusion is not None
     silent = is_silent(problem)
-    without_density = silent and layout == "series" and not is_hidden and loss in ("auto", *TRANSITION_LOSSES)
-    if len(problem.jumps) and layout != "table" and (not stochastic or without_density):
+    without_density = silent and layout.has_series and not is_hidden and loss in ("auto", *TRANSITION_LOSSES)
+    if len(problem.jumps) and not layout.encodes and (not stochastic or without_density):
         raise ValueError(
             f"With jumps and diffusion={'0' if silent else 'None'} an observation without a jump before it has a "
             "density of infinity. Give a diffusion: 'mlp' learns it, and a small known number, a hundredth of the size "
             "of a jump say, leaves room for rounding and little else. Or use a loss of simulated paths, such as 'mean'."
         )
     if loss == "auto":
-        loss = "nll" if stochastic or is_hidden or layout == "table" else "least_squares"
+        loss = "nll" if stochastic or is_hidden or layout.encodes else "least_squares"
     if is_hidden and loss not in TRANSITION_LOSSES:
         raise ValueError(
             f"loss={loss!r} takes observations for the state itself: n_states, observation and observation_noise need "
             "loss='nll'."
         )
     if loss in TRANSITION_LOSSES:
-        if not stochastic and layout != "table" and not is_hidden:
+        if not stochastic and not layout.encodes and not is_hidden:
             raise ValueError(
                 "loss='nll' needs noise: with diffusion=None the equation gives every observation after the first a "
                 "density of zero or infinity. Use loss='least_squares', or give a diffusion or observation_noise."
             )
-        if layout == "series" and initial_state != "first":
+        if layout.has_series and initial_state != "first":
             raise ValueError(
                 f"initial_state={initial_state!r} cannot be learned by loss='nll', which starts at each observation. "
                 f"Use a loss of whole curves: {', '.join(sorted(CURVE_LOSSES))}."
@@ -57,7 +58,7 @@ def explain_loss(asked: str, setup: Setup, problem: Problem) -> str:
         return "every series has a single observation, so populations are compared, each time by itself"
     if asked != "auto":
         return "the parameter loss asks for it"
-    if setup.layout == "table":
+    if setup.layout.encodes:
         return "in a plain table every row has a Gaussian likelihood around its predicted mean"
     if setup.is_hidden:
         return "observations leave the state uncertain, so it is filtered and each has a likelihood given all before it"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from skneuralde.data.layout import Layout
+from skneuralde.estimators.config.state_space import VectorSpace
 from skneuralde.inference import (
     JumpSplitting,
     Method,
@@ -58,7 +59,7 @@ class Setup:
 
     Attributes
     ----------
-    layout : {"series", "table", "flow"}
+    layout : Layout
     initial_state : {"first", "context", "learn", "columns"}
     loss : str
     origin : {"start", "last", "smooth"}
@@ -80,15 +81,14 @@ class Setup:
     n_predict_paths : int
     dtype, device
         Of everything in torch.
+    space : VectorSpace
     snapshots : bool
         Whether every series has a single observation and the loss compares populations.
     jumps : bool
         Whether the equation has jumps.
-    grid : tuple of int
-        Of fields, () where a state is no field: a state holds the fields at every point, point after point.
     """
 
-    layout: str
+    layout: Layout
     initial_state: str
     loss: str
     origin: str
@@ -104,28 +104,18 @@ class Setup:
     n_predict_paths: int
     dtype: torch.dtype
     device: torch.device
+    space: VectorSpace
     snapshots: bool = False
     jumps: bool = False
-    grid: tuple[int, ...] = ()
-
-    @property
-    def n_points(self) -> int:
-        """Number of points of the grid; a state that is no field has one."""
-        return math.prod(self.grid)
 
     @property
     def n_fields(self) -> int:
-        """Number of components at one point."""
-        return self.n_states // self.n_points
+        """Number of components of the state at one point."""
+        return self.n_states // self.space.n_points
 
     def to(self, device: torch.device) -> Setup:
         """The same choices on another device."""
         return replace(self, methods=self.methods.to(device), device=device)
-
-    @property
-    def encodes(self) -> bool:
-        """Whether transitions start at states that the model's encoder gives: the rows of a plain table."""
-        return self.layout == "table"
 
     def tensor(self, array: np.ndarray) -> Tensor:
         """A state-valued array on the device."""
@@ -149,7 +139,7 @@ class Setup:
 
         def calibrate(model: Model) -> Propagator | JumpSplitting:
             with torch.no_grad():
-                begun = started(sample, model) if self.encodes else sample
+                begun = started(sample, model) if self.layout.encodes else sample
             flow: Propagator
             if self.methods.moments is None:
                 flow = calibrate_moments(model, begun, rtol=self.rtol)

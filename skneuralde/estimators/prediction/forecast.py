@@ -10,7 +10,7 @@ import torch
 from skneuralde.data.panel import Panel
 from skneuralde.data.timeline import previous
 from skneuralde.estimators.config.setup import Setup
-from skneuralde.estimators.prediction.distributions import Forecast, OfLaw
+from skneuralde.estimators.prediction.distributions import ClosedForm, Forecast
 from skneuralde.estimators.rows.objectives import input_path, series_keys, transitions_to
 from skneuralde.estimators.rows.states import States, filters, infer_states, origin_positions, smoothed_moments
 from skneuralde.inference import Curves, Independent, Law, Model, TransitionSource
@@ -86,7 +86,7 @@ def find_origins(model: Model, panel: Panel, asked: np.ndarray, setup: Setup, st
     ValueError
         For a series that has no state to start from.
     """
-    if setup.layout == "series" and setup.initial_state == "first":
+    if setup.layout.has_series and setup.initial_state == "first":
         first = origin_positions(panel, setup)[panel.series_of[asked]]
         if (first < 0).any():
             raise ValueError(unknown_series(panel.labels[panel.series_of[asked[np.argmin(first)]]]))
@@ -136,7 +136,7 @@ def forecast(model: Model, panel: Panel, asked: np.ndarray, setup: Setup, *, of_
     far = np.ones(len(asked), dtype=bool)
     states = infer_states(model, panel, setup, asked)
     if _has_moments(model, panel, setup):
-        if setup.layout == "series":
+        if setup.layout.has_series:
             start = previous(panel, states.known)[asked]
             horizon = panel.times[asked] - panel.times[np.maximum(start, 0)]
             far = (start < 0) | (horizon > setup.longest)
@@ -144,10 +144,10 @@ def forecast(model: Model, panel: Panel, asked: np.ndarray, setup: Setup, *, of_
             far[:] = False
         if not far.all():
             _, transitions = transitions_to(panel, asked[~far], setup, states)
-            result.put_law(np.flatnonzero(~far), view.law(propagate(model, transitions, setup)))
+            result.put(np.flatnonzero(~far), view.law(propagate(model, transitions, setup)))
     if setup.origin == "smooth":
         rows, state = smoothed_moments(model, panel, asked, setup, states)
-        result.put_law(rows, view.law(state))
+        result.put(rows, view.law(state))
         far[rows] = False
     if far.any():
         _forecast_far(result, np.flatnonzero(far), view, panel, asked, states)
@@ -168,12 +168,14 @@ def _forecast_far(
     if n_paths > 1:
         result.put_samples(rows, _with_noise(paths, view, panel, positions, setup, setup.seed))
     else:
-        result.parts.append((rows, OfLaw(Independent(setup.tensor(result.mean[rows]), setup.tensor(result.std[rows])))))
+        result.parts.append(
+            (rows, ClosedForm(Independent(setup.tensor(result.mean[rows]), setup.tensor(result.std[rows]))))
+        )
 
 
 def _has_moments(model: Model, panel: Panel, setup: Setup) -> bool:
     """Whether predictions come from propagated moments where they can."""
-    if setup.layout != "series":
+    if not setup.layout.has_series:
         return setup.loss == "nll"
     spreads = model.problem.diffusion is not None and model.propagator is not None
     return setup.origin != "start" and (spreads or filters(panel, setup))
@@ -183,7 +185,7 @@ def _has_moments(model: Model, panel: Panel, setup: Setup) -> bool:
 def propagate(model: Model, source: TransitionSource, setup: Setup) -> Law:
     """The law of the states at the ends of transitions."""
     transitions = source.select(torch.arange(len(source), device=source.device))
-    return model.state_law(started(transitions, model) if setup.encodes else transitions)
+    return model.state_law(started(transitions, model) if setup.layout.encodes else transitions)
 
 
 @torch.no_grad()
@@ -194,20 +196,20 @@ def log_density(model: Model, panel: Panel, asked: np.ndarray, setup: Setup) -> 
     """
     density = np.full(len(asked), np.nan)
     values = setup.tensor(panel.values[asked])
-    if model.problem.diffusion is None and setup.layout == "series" and not filters(panel, setup):
+    if model.problem.diffusion is None and setup.layout.has_series and not filters(panel, setup):
         result = forecast(model, panel, asked, setup)
         normal = Independent(setup.tensor(result.mean), setup.tensor(result.std))
         density[:] = normal.log_density(values).cpu().numpy()
         if setup.initial_state == "first":
             density[origin_positions(panel, setup)[panel.series_of[asked]] == asked] = np.nan
         return density
-    rows, law = law_given_past(model, panel, asked, setup)
+    rows, law = distribution_given_past(model, panel, asked, setup)
     density[rows] = law.log_density(values[setup.index(rows)]).cpu().numpy()
     return density
 
 
 @torch.no_grad()
-def law_given_past(model: Model, panel: Panel, asked: np.ndarray, setup: Setup) -> tuple[np.ndarray, Law]:
+def distribution_given_past(model: Model, panel: Panel, asked: np.ndarray, setup: Setup) -> tuple[np.ndarray, Law]:
     """The laws of what is observed at the positions ``asked``, given the observations before each.
 
     Returns
@@ -319,7 +321,7 @@ def draw(model: Model, panel: Panel, asked: np.ndarray, setup: Setup, *, n_sampl
     """
     if setup.origin == "smooth":
         raise ValueError("origin='smooth' looks back, and paths are drawn forwards: fit with origin='last' or 'start'.")
-    if setup.layout != "series" and setup.loss == "nll":
+    if not setup.layout.has_series and setup.loss == "nll":
         _, transitions = transitions_to(panel, asked, setup)
         law = View(model, setup).law(propagate(model, transitions, setup))
         normals = _normals(panel, asked, setup, n_samples, seed)

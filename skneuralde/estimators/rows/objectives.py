@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from skneuralde.data.layout import Layout
 from skneuralde.data.panel import Panel
 from skneuralde.data.positions import where
 from skneuralde.data.timeline import complete, first_position, previous
@@ -146,7 +147,7 @@ def _likelihood(panel: Panel, rows: np.ndarray, setup: Setup) -> Objective:
         weight = panel.weight[stop] * rows[stop]
         _refuse_empty(float(weight.sum()))
         return FilterLikelihood(chains, setup.tensor(weight), calibrate=filter_calibration(chains, setup))
-    targets = where(rows & observed(panel) & is_uncertain(panel, setup))
+    targets = where(rows & observed(panel) & setup.layout.is_predicted(panel))
     stop, transitions = transitions_to(panel, targets, setup)
     _refuse_empty(len(stop))
     likelihood = JumpLikelihood if setup.jumps else TransitionLikelihood
@@ -155,13 +156,8 @@ def _likelihood(panel: Panel, rows: np.ndarray, setup: Setup) -> Objective:
         Gathered(setup.tensor(panel.values), setup.rows(stop)),
         setup.tensor(panel.weight[stop]),
         calibrate=setup.calibration(transitions),
-        encode=setup.encodes,
+        encode=setup.layout.encodes,
     )
-
-
-def is_uncertain(panel: Panel, setup: Setup) -> np.ndarray:
-    """Which positions are not themselves the given initial state of a flow map, ``(n,)``."""
-    return (panel.times != setup.start_time) if setup.layout == "flow" else np.ones(len(panel.times), dtype=bool)
 
 
 def transitions_to(
@@ -178,15 +174,14 @@ def transitions_to(
         The positions that are left.
     transitions : RecordedTransitions or Transitions
     """
-    if setup.layout == "series":
+    if setup.layout.has_series:
         states = States(complete(panel), panel.values, None) if states is None else states
         start = previous(panel, states.known)[stop]
         stop, start = stop[start >= 0], start[start >= 0]
         return stop, transitions_between(panel, start, stop, setup, states)
-    state = panel.initial[stop] if setup.layout == "flow" else np.zeros((len(stop), panel.values.shape[1]))
     inputs = setup.tensor(panel.context[stop])
     return stop, Transitions(
-        setup.tensor(state),
+        setup.tensor(setup.layout.start_states(panel, stop)),
         setup.times(np.full(len(stop), setup.start_time)),
         setup.index(np.arange(len(stop) + 1)),
         setup.times(panel.times[stop] - setup.start_time),
@@ -195,10 +190,10 @@ def transitions_to(
     )
 
 
-def are_snapshots(panel: Panel, layout: str, initial_state: str) -> bool:
+def are_snapshots(panel: Panel, layout: Layout, initial_state: str) -> bool:
     """Whether every series has a single observation, so that only populations can be compared."""
     observed = np.bincount(panel.series_of[~np.isnan(panel.values).all(axis=1)], minlength=len(panel.labels))
-    return layout == "series" and initial_state == "first" and int(observed.max(initial=0)) == 1
+    return layout.has_series and initial_state == "first" and int(observed.max(initial=0)) == 1
 
 
 def first_snapshot(panel: Panel) -> np.ndarray:
@@ -274,7 +269,7 @@ def _curves(panel: Panel, targets: np.ndarray, setup: Setup) -> tuple[Curves, np
         keep = np.arange(len(panel.times)) > first[panel.series_of]
     else:
         origin = np.full(n_series, setup.start_time)
-        states = panel.initial[panel.offsets[:-1]] if setup.layout == "flow" else np.zeros((n_series, dim))
+        states = setup.layout.start_states(panel, panel.offsets[:-1])
         keep = np.ones(len(panel.times), dtype=bool)
     place, width = _places(panel.series_of[keep], n_series)
     times = np.full((n_series, width + 1), np.nan)
@@ -317,7 +312,7 @@ def series_keys(panel: Panel, series: np.ndarray, origin: np.ndarray | None, set
 
     The rows of a plain table or flow map share one key, so that nothing depends on their number or order.
     """
-    if setup.layout != "series":
+    if not setup.layout.has_series:
         return torch.zeros(len(series), dtype=torch.int64, device=setup.device)
     if origin is None:
         keys = [series_key(panel.labels[s]) for s in series]

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from skneuralde.data.inpaint import fill_fields
 from skneuralde.data.panel import Panel
 from skneuralde.data.positions import where
 from skneuralde.data.timeline import complete, first_position, following, previous
@@ -55,7 +54,7 @@ def observed(panel: Panel) -> np.ndarray:
 
 def filters(panel: Panel, setup: Setup) -> bool:
     """Whether observations leave the state uncertain, so that transitions alone do not use all of them."""
-    if setup.layout != "series" or setup.loss != "nll" or setup.jumps:
+    if not setup.layout.has_series or setup.loss != "nll" or setup.jumps:
         return False
     return setup.is_hidden or bool((observed(panel) & ~complete(panel)).any())
 
@@ -67,7 +66,7 @@ def origin_positions(panel: Panel, setup: Setup) -> np.ndarray:
     """
     if setup.is_hidden:
         return first_position(panel, observed(panel))
-    seen = ~np.isnan(panel.values).reshape(len(panel.times), setup.n_points, -1)
+    seen = ~np.isnan(panel.values).reshape(len(panel.times), setup.space.n_points, -1)
     return first_position(panel, seen.any(axis=1).all(axis=1))
 
 
@@ -137,11 +136,9 @@ def _guess(panel: Panel, setup: Setup) -> States:
 @torch.no_grad()
 def infer_states(model: Model, panel: Panel, setup: Setup, asked: np.ndarray) -> States:
     """The state at every observation of the series at the positions ``asked``, given those up to there."""
-    if setup.grid:
-        filled = fill_fields(panel, setup.grid)
-        return States(~np.isnan(filled).any(axis=1), filled, None)
     if not filters(panel, setup):
-        return States(complete(panel), panel.values, None)
+        filled = setup.space.filled(panel)
+        return States(complete(filled), filled.values, None)
     wanted = np.isin(panel.series_of, panel.series_of[asked])
     stop, chains = chains_of(panel, setup, wanted)
     starts = np.flatnonzero(starts_of_chains(panel, setup) & wanted)

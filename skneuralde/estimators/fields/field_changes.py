@@ -1,0 +1,87 @@
+"""Changes of fields between neighbouring snapshots."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+
+from skneuralde.data import Panel
+
+#: A field moves in an interval if it changes by more than this many standard deviations. Fields are nearly all at rest
+#: if a run moves in no more than so many intervals on average.
+_MOVES, _FEW_MOVING = 1e-2, 2
+
+
+def neighbours(panel: Panel, eligible: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Positions of neighbouring eligible rows in the same series: the first of each pair, and the second."""
+    rows = np.flatnonzero(eligible)
+    follows = np.flatnonzero(np.diff(panel.series_of[rows]) == 0)
+    return rows[follows], rows[follows + 1]
+
+
+@dataclass(frozen=True)
+class FieldChanges:
+    """Changes of fields between neighbouring snapshots.
+
+    Attributes
+    ----------
+    sizes : ndarray of shape (intervals, fields)
+        Root mean squares over the points.
+    lengths : ndarray of shape (intervals,)
+        Times between the snapshots.
+    moves : bool array of shape (intervals,)
+        Whether some field changes by more than a hundredth of its standard deviation.
+    spread : ndarray of shape (fields,)
+        The standard deviation of each field.
+    """
+
+    sizes: np.ndarray
+    lengths: np.ndarray
+    moves: np.ndarray
+    spread: np.ndarray
+
+    @classmethod
+    def of(cls, panel: Panel, fields: int) -> FieldChanges:
+        """Measure the changes in a panel of snapshots without gaps; empty rows are left out."""
+        states = panel.values
+        start, stop = neighbours(panel, ~np.isnan(states).any(axis=1))
+        pairs = zip(start, stop, strict=True)
+        squares = [np.mean((states[b] - states[a]).reshape(-1, fields) ** 2, axis=0) for a, b in pairs]
+        sizes = np.sqrt(np.array(squares).reshape(-1, fields))
+        spread = np.nanstd(states.reshape(-1, fields), axis=0)
+        spread = np.where(spread > 0, spread, 1.0)
+        moves = np.asarray((sizes > _MOVES * spread).any(axis=1))
+        return cls(sizes, panel.times[stop] - panel.times[start], moves, spread)
+
+
+def typical_rates(panel: Panel, fields: int) -> np.ndarray:
+    """The usual rate of change of each field in the intervals in which some field moves, ``(fields,)``."""
+    changes = FieldChanges.of(panel, fields)
+    span = float(np.ptp(panel.times)) or 1.0
+    if not changes.moves.any():
+        return changes.spread / span
+    rates = changes.sizes[changes.moves] / changes.lengths[changes.moves, None]
+    return np.maximum(np.median(rates, axis=0), 1e-2 * changes.spread / span)
+
+
+def warn_of_rest(panel: Panel, fields: int) -> None:
+    """Warn if runs move in no more than two intervals on average and are at rest in others.
+
+    Parameters
+    ----------
+    panel : Panel
+        Snapshots without gaps.
+    fields : int
+    """
+    moves = FieldChanges.of(panel, fields).moves
+    few = _FEW_MOVING * panel.n_series
+    if moves.size > few >= moves.sum():
+        warnings.warn(
+            f"The fields are nearly all at rest: they move in {moves.sum()} of {moves.size} intervals between "
+            "snapshots. Snapshots at rest determine the steady state but not the reaction that leads there. Add early "
+            "snapshots, log-spaced in time, and several initial fields.",
+            UserWarning,
+            stacklevel=4,
+        )
