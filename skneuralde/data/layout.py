@@ -83,9 +83,9 @@ class SeriesLayout(Layout):
 
     def changes(self, panel: Panel) -> Changes:
         """Changes from the complete observation before."""
-        whole = complete(panel)
-        before = previous(panel, whole)
-        stop = where(whole & (before >= 0))
+        is_complete = complete(panel)
+        before = previous(panel, is_complete)
+        stop = where(is_complete & (before >= 0))
         start = before[stop]
         gap = panel.times[stop] - panel.times[start]
         return Changes(panel.values[stop] - panel.values[start], gap, start[1:] == stop[:-1])
@@ -119,8 +119,8 @@ class TableLayout(Layout):
 
     def changes(self, panel: Panel) -> Changes:
         """Deviations from the mean, each over the whole range of times."""
-        seen = complete(panel)
-        change = panel.values[seen] - weighted_scaling(panel.values, panel.weight).loc
+        is_complete = complete(panel)
+        change = panel.values[is_complete] - weighted_scaling(panel.values, panel.weight).loc
         return Changes(change, np.full(len(change), float(np.ptp(panel.times)) or 1.0))
 
 

@@ -1,4 +1,4 @@
-"""Checks of the parameters that name columns, and the columns that they leave open."""
+"""Checks of the parameters that name columns, and choice of the columns that vary in time."""
 
 from __future__ import annotations
 

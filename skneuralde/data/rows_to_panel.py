@@ -1,4 +1,4 @@
-"""Rows in the caller's order, put into a panel."""
+"""Panels from rows in the caller's order."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ def read_observed(y_true: Any) -> np.ndarray:
     return _as_columns(y, "y_true")
 
 
-def read_like(values: Any, y: np.ndarray, name: str) -> np.ndarray:
+def read_same_shape(values: Any, y: np.ndarray, name: str) -> np.ndarray:
     """Return finite numbers of the same shape as the observations."""
     array = _as_columns(check_array(values, ensure_2d=False, dtype=np.float64, input_name=name), name)
     if array.shape != y.shape:

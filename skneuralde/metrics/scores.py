@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from scipy.spatial.distance import pdist
 
-from skneuralde.metrics._arrays import average_rows, combine_outputs, read_like, read_observed, read_samples
+from skneuralde.metrics._arrays import average_rows, combine_outputs, read_observed, read_same_shape, read_samples
 
 
 def crps(
@@ -180,7 +180,7 @@ def interval_coverage(
     0.6666666666666666
     """
     y = read_observed(y_true)
-    low, high = read_like(lower, y, "lower"), read_like(upper, y, "upper")
+    low, high = read_same_shape(lower, y, "lower"), read_same_shape(upper, y, "upper")
     crossed = (low > high).any(axis=1)
     if crossed.any():
         raise ValueError(f"lower lies above upper in row {int(np.argmax(crossed))}.")

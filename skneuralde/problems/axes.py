@@ -14,7 +14,7 @@ from torch import Tensor
 from skneuralde.problems.boundaries import Boundary, as_boundary
 
 #: Grids have at most this many axes.
-MOST_AXES = 3
+MAX_AXES = 3
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ class Axes:
                 f"spacing={spacing!r}, boundary={boundary!r} and ndim={ndim!r} disagree on the number of axes"
             )
         n_axes = lengths.pop() if lengths else None
-        if n_axes is not None and not 1 <= n_axes <= MOST_AXES:
-            raise ValueError(f"a grid has 1 to {MOST_AXES} axes, got {n_axes}")
+        if n_axes is not None and not 1 <= n_axes <= MAX_AXES:
+            raise ValueError(f"a grid has 1 to {MAX_AXES} axes, got {n_axes}")
         copies = n_axes or 1
         steps = tuple(spacing) if _is_sequence(spacing) else (spacing,) * copies
         ends = tuple(boundary) if _is_sequence(boundary) else (boundary,) * copies

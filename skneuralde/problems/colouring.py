@@ -8,7 +8,7 @@ import numpy as np
 from scipy.sparse import csc_matrix
 
 #: Most pairs of columns with a row in common for which a colouring fits into memory.
-_MOST_PAIRS = 2**27
+_MAX_PAIRS = 2**27
 
 
 def colour_columns(pattern: csc_matrix) -> np.ndarray:
@@ -30,14 +30,14 @@ def colour_columns(pattern: csc_matrix) -> np.ndarray:
     """
     entries = pattern.astype(bool).astype(np.int32)
     by_row = np.asarray(entries.sum(1)).ravel()
-    if np.square(by_row.astype(float)).sum() > _MOST_PAIRS:
+    if np.square(by_row.astype(float)).sum() > _MAX_PAIRS:
         raise ValueError(
             f"sparsity has rows of up to {by_row.max()} entries, so that a Jacobian takes as many evaluations: leave "
             "it out, and give solver='rock2'"
         )
-    near = (entries.T @ entries).tocsr()
-    n, first, neighbours = near.shape[0], near.indptr.tolist(), near.indices.tolist()
-    degree = np.diff(near.indptr).tolist()
+    adjacency = (entries.T @ entries).tocsr()
+    n, first, neighbours = adjacency.shape[0], adjacency.indptr.tolist(), adjacency.indices.tolist()
+    degree = np.diff(adjacency.indptr).tolist()
     colours = [-1] * n
     taken: list[set[int]] = [set() for _ in range(n)]
     queue = [(0, -degree[j], j) for j in range(n)]

@@ -105,13 +105,13 @@ class Jump(nn.Module):
         ValueError
             Naming the first time and state at which one is not.
         """
-        most = math.inf if self.bound is None else self.bound * (1.0 + 1e-6)
-        wrong = ~((rate >= 0.0) & (rate <= most) & rate.isfinite())
+        limit = math.inf if self.bound is None else self.bound * (1.0 + 1e-6)
+        wrong = ~((rate >= 0.0) & (rate <= limit) & rate.isfinite())
         if bool(wrong.any()):
             row = int(wrong.nonzero()[0])
             value = float(rate[row])
-            reason = "exceeds its bound" if value > most else "must be finite and not negative"
-            limit = f" {self.bound:g}" if value > most and self.bound is not None else ""
+            reason = "exceeds its bound" if value > limit else "must be finite and not negative"
+            bound_text = f" {self.bound:g}" if value > limit and self.bound is not None else ""
             raise ValueError(
-                f"{name}.rate {reason}{limit}: it is {value:g} at t = {float(t[row]):g} and u = {u[row].tolist()}"
+                f"{name}.rate {reason}{bound_text}: it is {value:g} at t = {float(t[row]):g} and u = {u[row].tolist()}"
             )

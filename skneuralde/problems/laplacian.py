@@ -135,10 +135,10 @@ class Laplacian(Operator):
         x = u if index is None else u.index_select(-1, index)
         axes = self.axes.on(u.shape[1:-1])
         for axis, spacing, boundary in axes:
-            whole = index is None or boundary.homogeneous() is boundary
-            before, after = neighbours(x if whole else u, axis, boundary)
+            all_fields = index is None or boundary.homogeneous() is boundary
+            before, after = neighbours(x if all_fields else u, axis, boundary)
             both = before + after
-            if not whole:  # boundary values may differ between fields
+            if not all_fields:  # boundary values may differ between fields
                 assert index is not None
                 both = both.index_select(-1, index)
             total = both / spacing**2 if total is None else torch.add(total, both, alpha=spacing**-2)

@@ -32,13 +32,13 @@ class Problem(nn.Module):
     diffusion : same, default=None
         g, given in the same way; ``noise`` says its shape. None makes the equation ordinary.
     jumps : sequence of Jump, default=()
-        Channels of jumps, which are independent of each other given the path.
+        Channels of jumps, each driven by a Poisson process of its own.
     operator : Operator, callable, torch.nn.Module or list of these, default=None
         The terms that couple the points of a field ``u (batch, *grid, fields)``, such as `Laplacian` and `Advection`.
-        A callable takes ``u`` and returns the same shape. With an operator the state is a field and ``drift`` is its
-        reaction term, which acts at each point separately and sees all points as one batch: ``u`` is
-        ``(batch * points, fields)``, and ``t`` and ``c`` have as many rows. An array of the shape of one field,
-        ``(*grid, fields)``, is a known source, also as an element of a list.
+        A callable takes ``u`` and returns the same shape; it may use the positions of the points. With an operator the
+        state is a field and ``drift`` is its reaction term, which acts at each point separately and sees all points as
+        one batch: ``u`` is ``(batch * points, fields)``, and ``t`` and ``c`` have as many rows. An array with the shape
+        of one field, ``(*grid, fields)``, is a known source, also as an element of a list.
     noise : {"diagonal", "additive", "general"}, default="diagonal"
         "diagonal": g has the shape of u, every component its own noise. "additive": g does not depend on u; it has the
         shape of u or is ``(batch, dim, m)``. "general": g is ``(batch, dim, m)``.

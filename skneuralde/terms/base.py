@@ -155,16 +155,16 @@ class Sum(Term):
         return functools.reduce(torch.add, [term(t, u, c) for term in self.terms])
 
     def _linearize(self, t: Tensor, u: Tensor, c: Tensor | None) -> tuple[Tensor, Tensor]:
-        return self._added(t, u, c, [term.linearize(t, u, c) for term in self._varying])
+        return self._add_state_independent(t, u, c, [term.linearize(t, u, c) for term in self._varying])
 
     def _curvature(self, t: Tensor, u: Tensor, c: Tensor | None, cov: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return self._added(t, u, c, [term.curvature(t, u, c, cov) for term in self._varying])
+        return self._add_state_independent(t, u, c, [term.curvature(t, u, c, cov) for term in self._varying])
 
     @property
     def _varying(self) -> list[Term]:
         return [term for term in self.terms if term.state_dependent]
 
-    def _added(self, t: Tensor, u: Tensor, c: Tensor | None, parts: list[tuple[Tensor, ...]]) -> Any:
+    def _add_state_independent(self, t: Tensor, u: Tensor, c: Tensor | None, parts: list[tuple[Tensor, ...]]) -> Any:
         """Sum of values and derivatives, to which the terms that do not depend on the state add only values."""
         value, *derivatives = [functools.reduce(torch.add, column) for column in zip(*parts, strict=True)]
         for term in self.terms:

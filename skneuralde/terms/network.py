@@ -131,11 +131,12 @@ class Network(Term):
             else:
                 post, gain, curvature = activation.with_curvature(pre)
                 if depth == 0:
-                    second = weighted_sum(_each(curvature, _pairs(shared.T)[..., None] * weight[:, None, None]), cov)
+                    pairs = _outer_squares(shared.T)[..., None] * weight[:, None, None]
+                    second = weighted_sum(_row_products(curvature, pairs), cov)
                 else:
                     second = torch.addcmul(second * gain, curvature, squares(tangents.mT, cov)) @ weight
             if depth == 0:
-                tangents = _each(gain, shared.T[..., None] * weight[:, None])
+                tangents = _row_products(gain, shared.T[..., None] * weight[:, None])
             else:
                 tangents = (tangents * gain[:, None]) @ weight
             pre = layer(post)
@@ -151,12 +152,12 @@ def copy_learned(module: Module, dtype: torch.dtype) -> Module:
     return copied
 
 
-def _each(x: Tensor, matrices: Tensor) -> Tensor:
+def _row_products(x: Tensor, matrices: Tensor) -> Tensor:
     """Products ``(batch, ..., m)`` of rows ``x (batch, k)`` with matrices ``(k, ..., m)``, as one matrix product."""
     return (x @ matrices.flatten(1)).view(len(x), *matrices.shape[1:])
 
 
-def _pairs(rows: Tensor) -> Tensor:
+def _outer_squares(rows: Tensor) -> Tensor:
     """Products ``(k, n, n)`` of all pairs of components of rows ``(k, n)``."""
     return rows[:, :, None] * rows[:, None, :]
 

@@ -14,7 +14,7 @@ from skneuralde.training.optimizers import Optimizer, mean_loss
 #: Most numbers in a block of the Jacobian.
 _BLOCK = 4_000_000
 #: Initial damping, its factors after an accepted and a rejected step, and its limits.
-_FIRST, _EASE, _TIGHTEN, _LEAST, _MOST = 1e-2, 0.25, 4.0, 1e-12, 1e8
+_FIRST, _DECREASE, _INCREASE, _MIN, _MAX = 1e-2, 0.25, 4.0, 1e-12, 1e8
 #: Weight of the mean curvature in the damping, besides each parameter's own. With less, parameters of little effect
 #: move far, so that networks saturate and training stalls.
 _MEAN_SHARE = 0.1
@@ -38,7 +38,7 @@ class GaussNewton(Optimizer):
         self.damping = _FIRST
 
     def shrink(self) -> None:
-        self.damping = max(self.damping, _FIRST) / _EASE
+        self.damping = max(self.damping, _FIRST) / _DECREASE
 
     def run_epoch(self, model: Model, objective: Objective, *, epoch: int, seed: int, factor: float) -> float:
         assert isinstance(objective, SumOfSquares)
@@ -46,20 +46,20 @@ class GaussNewton(Optimizer):
         equations = NormalEquations(objective, model)
         loss, matrix, slope = equations.evaluate()
         for _ in range(self.iterations):
-            if self.damping >= _MOST:
+            if self.damping >= _MAX:
                 break
             curvature = matrix.diagonal()
             damped = matrix + torch.diag(self.damping * (curvature + _MEAN_SHARE * curvature.mean()))
             step, info = torch.linalg.solve_ex(damped, slope)
             if int(info) == 0:
                 equations.add_step(-step)
-                ahead = equations.evaluate()
-                if bool(ahead[0] < loss):
-                    loss, matrix, slope = ahead
-                    self.damping = max(self.damping * _EASE, _LEAST)
+                trial = equations.evaluate()
+                if bool(trial[0] < loss):
+                    loss, matrix, slope = trial
+                    self.damping = max(self.damping * _DECREASE, _MIN)
                     continue
                 equations.add_step(step)
-            self.damping *= _TIGHTEN
+            self.damping *= _INCREASE
         self.damping = min(self.damping, _FIRST)
         return mean_loss(model, objective, seed=seed)
 

@@ -24,7 +24,7 @@ def intervals(n, generator):
 
 @pytest.mark.parametrize(("room", "levels"), [(2**21, 3), (2000, 1), (0, 0)])
 def test_looking_up_is_the_same_as_asking(room, levels, monkeypatch):
-    monkeypatch.setattr(module, "_MOST_KEPT", room)
+    monkeypatch.setattr(module, "_MAX_KEPT", room)
     n, generator = 50, torch.Generator().manual_seed(0)
     noise = brownian(n)
     table = IncrementTable(noise, 5)
