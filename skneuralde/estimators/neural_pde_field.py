@@ -71,8 +71,8 @@ these, default="learn"
     solver : str or Solver, default="auto"
         A name from `skneuralde.solvers.solver_names`, or an instance. Auto: "rosenbrock" if fields diffuse or
         ``sparsity`` is given, "rock2" with other operators.
-    controller : str or Controller, optional
-        The step-size controller of adaptive solvers: a name or an instance. By default the solver's own.
+    controller : {"pi", "predictive", "averaged_error"} or Controller, optional
+        The step-size controller of adaptive solvers. By default each solver has its own.
     rtol : float, default=1e-3
     atol : float, default=1e-6
         In standard deviations of each field.

@@ -84,8 +84,8 @@ class NeuralSDERegressor(CoefficientFields, BaseDifferentialEquation):
         moments of "nll". Auto: "sosri2" for simulated paths, with additive noise "sosra", with general noise "euler" or
         "ees25"; the same with fixed steps to train "crps" and "energy"; "platen" to train "mean" and "moments"; "tsit5"
         for curves without noise; local linearisation for the moments of "nll".
-    controller : str or Controller, optional
-        The step-size controller of adaptive solvers: a name or an instance. By default the solver's own.
+    controller : {"pi", "predictive", "averaged_error"} or Controller, optional
+        The step-size controller of adaptive solvers. By default each solver has its own.
     rtol : float, default=1e-3
         With noise, the divergence of the predictive density in nats. It bounds the error of the moments of "nll"; the
         local error of adaptive steps is ``sqrt(2 * rtol)`` standard deviations of y. Without noise, the relative

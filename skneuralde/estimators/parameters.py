@@ -9,6 +9,7 @@ import torch
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from skneuralde.losses import Loss
+from skneuralde.solvers import Controller, Solver
 
 SHARED: dict[str, list[Any]] = {
     "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
@@ -28,7 +29,8 @@ SHARED: dict[str, list[Any]] = {
     "debiased": ["boolean"],
     "n_paths": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left"), "array-like", callable],
     "n_predict_paths": [Interval(Integral, 2, None, closed="left")],
-    "solver": [str],
+    "solver": [str, Solver],
+    "controller": [str, Controller, None],
     "rtol": [Interval(Real, 0, None, closed="neither")],
     "atol": [Interval(Real, 0, None, closed="left")],
     "dt": [Interval(Real, 0, None, closed="neither"), None],

@@ -12,7 +12,7 @@ from skneuralde.estimators.config.setup import Methods
 from skneuralde.inference import Method
 from skneuralde.losses import Loss
 from skneuralde.problems import FieldProblem, Problem
-from skneuralde.solvers import Solver, choose_solver, get_solver
+from skneuralde.solvers import Solver, Stepper, choose_solver, get_controller, get_solver
 from skneuralde.terms import Constant
 
 #: Fixed steps per median gap between observations, if dt is not given; fewer for methods of weak order two.
@@ -36,6 +36,7 @@ def choose_methods(
     ``rtol`` nats from the exact one: ``sqrt(2 * rtol)`` standard deviations of y, whatever the size of the state.
     """
     training, paths, moments = choose_solvers(estimator.solver, problem, loss)
+    controller = get_controller(estimator.controller)
     scale = torch.as_tensor(scales.state[1], dtype=dtype).repeat(points).to(device)
     smallest = 10.0 * torch.finfo(dtype).eps
     with_noise = problem.diffusion is not None
@@ -47,6 +48,7 @@ def choose_methods(
             steps = _FEW_STEPS_PER_GAP if accurate else _STEPS_PER_GAP
             dt = scales.spacing / steps if estimator.dt is None else estimator.dt
         by_noise = with_noise and on_paths
+        is_controlled = dt is None and isinstance(solver, Stepper)
         return Method(
             solver,
             rtol=None if fixed else smallest if by_noise else estimator.rtol,
@@ -55,16 +57,24 @@ def choose_methods(
             max_steps=estimator.max_steps,
             cell=_GAPS_PER_CELL * scales.spacing if dt is None else dt,
             hazard_rtol=estimator.rtol,
+            controller=controller if is_controlled else None,
         )
 
     # Unbounded rates need adaptive steps.
     steady = loss.compares_paths or len(problem.jumps) > 0
-    steady = steady and not _unbounded(problem) and estimator.solver == "auto"
-    return Methods(
+    steady = steady and not _unbounded(problem) and _is_auto(estimator.solver)
+    methods = Methods(
         training=method(training, True, steady),
         paths=method(paths, True),
         moments=None if moments is None else method(moments, False),
     )
+    used = [one for one in (methods.training, methods.paths, methods.moments) if one is not None]
+    if controller is not None and all(one.controller is None for one in used):
+        raise ValueError(
+            f"controller={estimator.controller!r} has no effect: solver {paths.name!r} takes steps of a fixed size, or "
+            "controls its steps by itself. Leave controller out, or use an adaptive solver such as 'tsit5' or 'sosri2'."
+        )
+    return methods
 
 
 def _unbounded(problem: Problem) -> list[int]:
@@ -72,37 +82,42 @@ def _unbounded(problem: Problem) -> list[int]:
     return [k for k, jump in enumerate(problem.jumps) if jump.bound is None and not isinstance(jump.rate, Constant)]
 
 
-def choose_solvers(name: str, problem: Problem, loss: Loss) -> tuple[Solver, Solver, Solver | None]:
+def _is_auto(solver: str | Solver) -> bool:
+    return isinstance(solver, str) and solver == "auto"
+
+
+def choose_solvers(given: str | Solver, problem: Problem, loss: Loss) -> tuple[Solver, Solver, Solver | None]:
     """Solvers of curves in training, of paths, and of moments (None for local linearisation).
 
     The solver that the caller gave is used for all purposes that it suits. Moments are an equation without noise; paths
     that are returned to the caller need a strongly convergent method. For the other purposes "auto" chooses, and
     ``solver_stats_`` reports the choice.
     """
-    path_by_path = get_solver(choose_solver(problem))
-    in_law = get_solver("platen")
-    if name == "auto":
-        suits = loss.suits_weak_solvers and problem.diffusion is not None and in_law.handles(problem.noise)
+    strong = get_solver(choose_solver(problem))
+    weak = get_solver("platen")
+    if _is_auto(given):
+        suits = loss.suits_weak_solvers and problem.diffusion is not None and weak.handles(problem.noise)
         suits = suits and not len(problem.jumps)  # between jumps its three-valued increments are too few to average
         if isinstance(problem, FieldProblem) and problem.drift.diffusion is not None and problem.sparsity is None:
             # A step costs a fraction of the implicit one's, which pays off for stiff reactions only.
-            return get_solver("etdrk4"), path_by_path, None
-        return (in_law if suits else path_by_path), path_by_path, None
-    solver = get_solver(name)
+            return get_solver("etdrk4"), strong, None
+        return (weak if suits else strong), strong, None
+    solver = get_solver(given)
     if problem.diffusion is None:
         solver.check(problem)
         return solver, solver, solver
     without_noise, with_noise = solver.handles(None), solver.handles(problem.noise)
     if loss.of_transitions and not without_noise:
         raise ValueError(
-            f"solver={name!r} cannot propagate moments, which loss='nll' needs: moments are an equation without noise. "
-            "Use solver='auto' or a method for ordinary equations such as 'tsit5', or loss='mean' to train on paths."
+            f"solver={solver.name!r} cannot propagate moments, which loss={loss.name!r} needs: moments are an equation "
+            "without noise. Use solver='auto' or a method for ordinary equations such as 'tsit5', or loss='mean' to "
+            "train on paths."
         )
     if not loss.of_transitions and not with_noise:
         solver.check(problem)
     converges = with_noise and solver.strong_order is not None
     return (
-        solver if with_noise else path_by_path,
-        solver if converges else path_by_path,
+        solver if with_noise else strong,
+        solver if converges else strong,
         solver if without_noise else None,
     )

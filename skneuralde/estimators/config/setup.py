@@ -142,7 +142,9 @@ class Setup:
                 flow = calibrate_moments(model, begun, rtol=self.rtol)
             else:
                 moments = self.methods.moments
-                flow = SolverPropagation(moments.solver, self.rtol, moments.atol, moments.dt, moments.max_steps)
+                flow = SolverPropagation(
+                    moments.solver, self.rtol, moments.atol, moments.dt, moments.max_steps, moments.controller
+                )
             return calibrate_jumps(model, begun, flow, rtol=self.rtol) if self.jumps else flow
 
         return calibrate
