@@ -83,7 +83,7 @@ def describe_solvers(model: Model, setup: Setup) -> dict[str, object]:
     propagator = model.propagator
     if isinstance(propagator, JumpSplitting):
         stats.update(jump_times=propagator.nodes, jump_numbers=propagator.most)
-        propagator = propagator.flow
+        propagator = propagator.moment_propagator
     if isinstance(propagator, LocalLinearisation):
         stats.update(moments="local_linearisation", substep=propagator.substep)
     elif methods.moments is not None:

@@ -8,18 +8,18 @@ from typing import Protocol
 
 from torch import Tensor
 
-from skneuralde.inference.filtering.kalman import Chains
+from skneuralde.inference.filtering.kalman import ObservationChains
 from skneuralde.inference.jumps.splitting import JumpSplitting
 from skneuralde.inference.model import Model
-from skneuralde.inference.moments.local_linearisation import Propagator
-from skneuralde.inference.paths import Curves, Method
-from skneuralde.inference.transitions.from_series import Gathered
+from skneuralde.inference.moments.propagator import MomentPropagator
+from skneuralde.inference.paths import Curves, SolverSettings
+from skneuralde.inference.transitions.from_series import LazyRows
 from skneuralde.inference.transitions.segments import TransitionSource
 
 #: Initial states of some series, from the model: ``start(model, series)`` is (series, dim).
 Start = Callable[[Model, Tensor], Tensor]
 #: Makes a propagator that is fine enough for the model's present coefficients.
-Calibration = Callable[[Model], Propagator | JumpSplitting]
+Calibration = Callable[[Model], MomentPropagator | JumpSplitting]
 
 
 def one_path(epoch: int) -> int:
@@ -36,7 +36,7 @@ class PathData:
     curves : Curves
     start : Callable
         ``start(model, series)`` gives the initial states (series, dim).
-    method : Method
+    settings : SolverSettings
     n_paths : Callable
         The number of simulated paths of each series as a function of the epoch, or `GrowingPaths`. Losses that
         simulate nothing ignore it.
@@ -44,7 +44,7 @@ class PathData:
 
     curves: Curves
     start: Start
-    method: Method
+    settings: SolverSettings
     n_paths: Callable[[int], int] = one_path
 
 
@@ -96,8 +96,8 @@ class TransitionData:
 
     Attributes
     ----------
-    transitions : Transitions or RecordedTransitions
-    targets : Tensor or Gathered of shape (items, dim)
+    transitions : Transitions or SeriesTransitions
+    targets : Tensor or LazyRows of shape (items, dim)
         The observation at the end of each transition; NaN where nothing was observed.
     weight : Tensor of shape (items,)
     calibrate : Callable
@@ -110,7 +110,7 @@ class TransitionData:
     """
 
     transitions: TransitionSource
-    targets: Tensor | Gathered
+    targets: Tensor | LazyRows
     weight: Tensor
     calibrate: Calibration
     encode: bool = False
@@ -123,14 +123,14 @@ class ChainData:
 
     Attributes
     ----------
-    chains : Chains
+    chains : ObservationChains
     row_weight : Tensor of shape (n,)
         Weight of the observation at the end of each transition.
     calibrate : Callable
         Like in `TransitionData`.
     """
 
-    chains: Chains
+    chains: ObservationChains
     row_weight: Tensor
     calibrate: Calibration
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from skneuralde.inference.distributions.gaussian import Gaussian
-from skneuralde.inference.filtering.parallel import run_around, settle
+from skneuralde.inference.filtering.parallel import find_linearisation_states, run_linearised_filter
 from skneuralde.inference.model import Model
 from skneuralde.losses.data import ChainData
 from skneuralde.losses.objective import Objective
@@ -35,16 +35,16 @@ class FilterLikelihood(Objective):
 
     def start_epoch(self, model: Model, epoch: int) -> None:
         start_calibration(model, epoch, self.calibrate)
-        self.around = settle(model, self.chains, self.around)
+        self.around = find_linearisation_states(model, self.chains, self.around)
 
     def values(self, model: Model, items: Tensor, *, seed: int) -> Tensor:
         if self.around is None:  # no epoch has started: a trained model is evaluated
-            self.around = settle(model, self.chains)
+            self.around = find_linearisation_states(model, self.chains)
         chains, around, row_weight = self.chains, self.around, self.row_weight
         if len(items) < len(self):
             chosen = chains.transitions_of(items)
             chains, around, row_weight = chains.select(items), around.rows(chosen), row_weight[chosen]
-        density = run_around(model, chains, around).log_density
+        density = run_linearised_filter(model, chains, around).log_density
         # A density that is not finite must not spoil the sum if its weight is zero.
         cost = torch.where(row_weight > 0.0, -density, 0.0) * row_weight
         total = _sum_by(chains.chain, cost, len(chains.first))

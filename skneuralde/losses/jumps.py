@@ -47,7 +47,7 @@ class JumpLikelihood(TransitionObjective):
     def values(self, model: Model, items: Tensor, *, seed: int) -> Tensor:
         if self.jump_cost is None:  # no epoch has started: a trained model is evaluated
             self.jump_cost = _RARITY / (1.0 + self._expected_jumps(model))
-        predicted = model.law(self._transitions(model, items))
+        predicted = model.observed_distribution(self._transitions(model, items))
         assert isinstance(predicted, Mixture)  # a model with jumps
         cost = self.loss.cost(predicted, self.targets.index_select(0, items))
         return self._penalty(model, predicted, self.jump_cost) + cost

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from skneuralde.inference.distributions.protocol import Law
+from skneuralde.inference.distributions.protocol import PredictiveDistribution
 from skneuralde.losses.data import TrainingData
 from skneuralde.losses.filtering import FilterLikelihood
 from skneuralde.losses.jumps import JumpLikelihood
@@ -30,5 +30,5 @@ class NegativeLogLikelihood(TransitionLoss):
         transitions = data.transitions()
         return (JumpLikelihood if transitions.has_jumps else TransitionObjective)(self, transitions)
 
-    def cost(self, predicted: Law, target: Tensor) -> Tensor:
+    def cost(self, predicted: PredictiveDistribution, target: Tensor) -> Tensor:
         return -predicted.log_density(target)

@@ -37,7 +37,7 @@ class PathObjective(Objective):
         self.stochastic = loss.simulated
         self.curves = data.curves
         self.start = data.start
-        self.method = data.method
+        self.settings = data.settings
         self.n_paths = data.n_paths if loss.simulated else one_path
         self.paths = self.version = self.n_paths(1)
 
@@ -63,7 +63,7 @@ class PathObjective(Objective):
         values, branches = self.curves.select(series).solve_with_branches(
             model.problem,
             self.start(model, series),
-            self.method,
+            self.settings,
             n_paths=self.paths,
             seed=seed,
             antithetic=self.loss.antithetic,

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from skneuralde.inference.distributions.protocol import Law
+from skneuralde.inference.distributions.protocol import PredictiveDistribution
 from skneuralde.inference.model import Model
 from skneuralde.inference.transitions.segments import Transitions
 from skneuralde.losses.base import Loss
@@ -41,12 +41,12 @@ class TransitionLoss(Loss):
         return TransitionObjective(self, data.transitions())
 
     @abstractmethod
-    def cost(self, predicted: Law, target: Tensor) -> Tensor:
+    def cost(self, predicted: PredictiveDistribution, target: Tensor) -> Tensor:
         """The loss of each transition.
 
         Parameters
         ----------
-        predicted : Law
+        predicted : PredictiveDistribution
             Predictive distributions of the observations: ``mean (items, dim)``, ``cov (items, dim, dim)``,
             ``log_density``, and so on.
         target : Tensor of shape (items, dim)
@@ -79,7 +79,7 @@ class TransitionObjective(Objective):
         start_calibration(model, epoch, self.calibrate)
 
     def values(self, model: Model, items: Tensor, *, seed: int) -> Tensor:
-        predicted = model.law(self._transitions(model, items))
+        predicted = model.observed_distribution(self._transitions(model, items))
         cost = self.loss.cost(predicted, self.targets.index_select(0, items))
         return self.loss.check_shape("cost", cost, items.shape)
 

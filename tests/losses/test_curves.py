@@ -9,7 +9,7 @@ import math
 import pytest
 import torch
 
-from skneuralde.inference import Curves, InputPath, Method, Model
+from skneuralde.inference import Curves, InputPath, Model, SolverSettings
 from skneuralde.losses import (
     CurveData,
     CurveObjective,
@@ -26,7 +26,7 @@ from tests.learnable_equations import Level, column
 
 NAN = math.nan
 SIGMA = 0.7
-EULER = Method(get_solver("euler"), 1e-3, torch.tensor(1e-6).double(), 0.5, 100_000, 0.5)
+EULER = SolverSettings(get_solver("euler"), 1e-3, torch.tensor(1e-6).double(), 0.5, 100_000, 0.5)
 
 
 def given(states):
@@ -47,7 +47,7 @@ def objective(kind, targets, *, times=(0.0, 1.0), weight=None, scale=1.0, start=
         row_weight=weight,
         scale=torch.tensor([scale], dtype=dtype),
         start=given(start),
-        method=EULER,
+        settings=EULER,
         **options,
     )
     return CurveObjective(kind(), data)

@@ -20,7 +20,7 @@ from skneuralde.losses import (
 from skneuralde.losses.fair import fair_energy_score
 from skneuralde.problems import Problem
 from tests.learnable_equations import checked, column
-from tests.losses.test_proper import SRA as METHOD
+from tests.losses.test_proper import SRA as SETTINGS
 from tests.losses.test_proper import TIMES, TRUTH, bound, curves, model, simulate, snapshots
 
 NAN = math.nan
@@ -80,7 +80,7 @@ def test_an_output_that_is_missing_leaves_the_vector():
         row_weight=torch.ones(1, 3).double(),
         scale=column(1.0, 2.0),
         start=lambda model, items: start[items],
-        method=METHOD,
+        settings=SETTINGS,
         n_paths=lambda epoch: 4,
     )
     loss = CurveObjective(PairedEnergy(), given)
@@ -113,7 +113,7 @@ def test_a_weight_is_a_repetition_in_snapshots():
         weight=torch.bincount(items).double(),
         scale=loss.scale,
         start=loss.start,
-        method=METHOD,
+        settings=SETTINGS,
         n_paths=lambda epoch: 4,
     )
     states = loss.start(fitted, starts)
@@ -125,7 +125,7 @@ def test_a_weight_is_a_repetition_in_snapshots():
         weight=torch.ones(len(items)).double(),
         scale=loss.scale,
         start=lambda model, series: states[series],
-        method=METHOD,
+        settings=SETTINGS,
         n_paths=lambda epoch: 4,
     )
     weighted, repeated = (SnapshotObjective(SnapshotEnergy(), data) for data in (weighted, repeated))

@@ -9,7 +9,7 @@ import torch
 
 from skneuralde.estimators.config.scales import Scales
 from skneuralde.estimators.config.setup import Methods
-from skneuralde.inference import Method
+from skneuralde.inference import SolverSettings
 from skneuralde.losses import Loss
 from skneuralde.problems import FieldProblem, Problem
 from skneuralde.solvers import Solver, Stepper, choose_solver, get_controller, get_solver
@@ -41,7 +41,7 @@ def choose_methods(
     smallest = 10.0 * torch.finfo(dtype).eps
     with_noise = problem.diffusion is not None
 
-    def method(solver: Solver, on_paths: bool, fixed: bool = False) -> Method:
+    def method(solver: Solver, on_paths: bool, fixed: bool = False) -> SolverSettings:
         dt = None
         if fixed or not solver.adaptive:
             accurate = (solver.weak_order or 0.0) >= 2.0 or (solver.strong_order or 0.0) >= 1.5
@@ -49,7 +49,7 @@ def choose_methods(
             dt = scales.spacing / steps if estimator.dt is None else estimator.dt
         by_noise = with_noise and on_paths
         is_controlled = dt is None and isinstance(solver, Stepper)
-        return Method(
+        return SolverSettings(
             solver,
             rtol=None if fixed else smallest if by_noise else estimator.rtol,
             atol=(estimator.atol + (math.sqrt(2.0 * estimator.rtol) if by_noise else 0.0)) * scale,

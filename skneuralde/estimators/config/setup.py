@@ -12,9 +12,9 @@ from skneuralde.data.layout import Layout
 from skneuralde.estimators.config.state_space import VectorSpace
 from skneuralde.inference import (
     JumpSplitting,
-    Method,
-    Propagator,
+    MomentPropagator,
     SolverPropagation,
+    SolverSettings,
     calibrate_jumps,
     calibrate_moments,
 )
@@ -32,23 +32,23 @@ class Methods:
 
     Attributes
     ----------
-    training : Method
+    training : SolverSettings
         For curves in the loss.
-    paths : Method
+    paths : SolverSettings
         For paths and curves of a fitted model.
-    moments : Method or None
+    moments : SolverSettings or None
         For moments; None is local linearisation.
     """
 
-    training: Method
-    paths: Method
-    moments: Method | None
+    training: SolverSettings
+    paths: SolverSettings
+    moments: SolverSettings | None
 
     def to(self, device: torch.device) -> Methods:
         """The same methods on another device."""
 
-        def moved(method: Method) -> Method:
-            return replace(method, atol=method.atol.to(device))
+        def moved(settings: SolverSettings) -> SolverSettings:
+            return replace(settings, atol=settings.atol.to(device))
 
         return Methods(moved(self.training), moved(self.paths), None if self.moments is None else moved(self.moments))
 
@@ -134,18 +134,18 @@ class Setup:
         """A function that finds a moment propagator for these transitions and a model."""
         sample = random_subset(transitions, _CALIBRATION_SIZE, torch.Generator().manual_seed(self.seed))
 
-        def calibrate(model: Model) -> Propagator | JumpSplitting:
+        def calibrate(model: Model) -> MomentPropagator | JumpSplitting:
             with torch.no_grad():
                 begun = started(sample, model) if self.layout.encodes else sample
-            flow: Propagator
+            propagator: MomentPropagator
             if self.methods.moments is None:
-                flow = calibrate_moments(model, begun, rtol=self.rtol)
+                propagator = calibrate_moments(model, begun, rtol=self.rtol)
             else:
                 moments = self.methods.moments
-                flow = SolverPropagation(
+                propagator = SolverPropagation(
                     moments.solver, self.rtol, moments.atol, moments.dt, moments.max_steps, moments.controller
                 )
-            return calibrate_jumps(model, begun, flow, rtol=self.rtol) if self.jumps else flow
+            return calibrate_jumps(model, begun, propagator, rtol=self.rtol) if self.jumps else propagator
 
         return calibrate
 

@@ -171,7 +171,7 @@ class Runs(CurveObjective):
             row_weight=setup.tensor(weight),
             scale=setup.tensor(snapshots.scale),
             start=start,
-            method=setup.methods.training,
+            settings=setup.methods.training,
         )
         super().__init__(LeastSquares(), data)
         self.snapshots = snapshots

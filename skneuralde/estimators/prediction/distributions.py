@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from skneuralde.inference import Independent, Law
+from skneuralde.inference import DiagonalGaussian, PredictiveDistribution
 
 
 class Marginals(Protocol):
@@ -22,7 +22,7 @@ class Marginals(Protocol):
 class ClosedForm:
     """Marginals of a distribution in closed form."""
 
-    distribution: Law | Independent
+    distribution: PredictiveDistribution | DiagonalGaussian
 
     @torch.no_grad()
     def quantiles(self, levels: np.ndarray) -> np.ndarray:
@@ -56,7 +56,7 @@ class Forecast:
     std: np.ndarray
     parts: list[tuple[np.ndarray, Marginals]] = field(default_factory=list)
 
-    def put(self, rows: np.ndarray, distribution: Law) -> None:
+    def put(self, rows: np.ndarray, distribution: PredictiveDistribution) -> None:
         """Set the distribution of these rows."""
         self.mean[rows], self.std[rows] = distribution.mean.cpu().numpy(), distribution.std.cpu().numpy()
         self.parts.append((rows, ClosedForm(distribution)))

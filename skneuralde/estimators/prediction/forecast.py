@@ -15,7 +15,7 @@ from skneuralde.estimators.prediction.simulation import simulate
 from skneuralde.estimators.rows.curves import series_keys
 from skneuralde.estimators.rows.states import States, filters, infer_states, origin_positions, smoothed_moments
 from skneuralde.estimators.rows.transitions import transitions_to
-from skneuralde.inference import Independent, Law, Model, TransitionSource
+from skneuralde.inference import DiagonalGaussian, Model, PredictiveDistribution, TransitionSource
 from skneuralde.losses import started
 from skneuralde.noise import keyed_normals
 
@@ -33,7 +33,7 @@ class View:
     of_states: bool = False
 
     @torch.no_grad()
-    def distribution(self, states: Law) -> Law:
+    def distribution(self, states: PredictiveDistribution) -> PredictiveDistribution:
         """The distribution of the quantity, from that of the state."""
         return states if self.of_states else states.observed(self.model.observed)
 
@@ -97,7 +97,7 @@ def _forecast_far(
         result.put_samples(rows, _with_noise(paths, view, panel, positions, setup, setup.seed))
     else:
         result.parts.append(
-            (rows, ClosedForm(Independent(setup.tensor(result.mean[rows]), setup.tensor(result.std[rows]))))
+            (rows, ClosedForm(DiagonalGaussian(setup.tensor(result.mean[rows]), setup.tensor(result.std[rows]))))
         )
 
 
@@ -110,10 +110,10 @@ def _has_moments(model: Model, panel: Panel, setup: Setup) -> bool:
 
 
 @torch.no_grad()
-def propagate(model: Model, source: TransitionSource, setup: Setup) -> Law:
+def propagate(model: Model, source: TransitionSource, setup: Setup) -> PredictiveDistribution:
     """The distribution of the states at the ends of transitions."""
     transitions = source.select(torch.arange(len(source), device=source.device))
-    return model.state_law(started(transitions, model) if setup.layout.encodes else transitions)
+    return model.state_distribution(started(transitions, model) if setup.layout.encodes else transitions)
 
 
 @torch.no_grad()
@@ -126,7 +126,7 @@ def log_density(model: Model, panel: Panel, asked: np.ndarray, setup: Setup) -> 
     values = setup.tensor(panel.values[asked])
     if model.problem.diffusion is None and setup.layout.has_series and not filters(panel, setup):
         result = forecast(model, panel, asked, setup)
-        normal = Independent(setup.tensor(result.mean), setup.tensor(result.std))
+        normal = DiagonalGaussian(setup.tensor(result.mean), setup.tensor(result.std))
         density[:] = normal.log_density(values).cpu().numpy()
         if setup.initial_state == "first":
             density[origin_positions(panel, setup)[panel.series_of[asked]] == asked] = np.nan
@@ -137,14 +137,16 @@ def log_density(model: Model, panel: Panel, asked: np.ndarray, setup: Setup) -> 
 
 
 @torch.no_grad()
-def distribution_given_past(model: Model, panel: Panel, asked: np.ndarray, setup: Setup) -> tuple[np.ndarray, Law]:
+def distribution_given_past(
+    model: Model, panel: Panel, asked: np.ndarray, setup: Setup
+) -> tuple[np.ndarray, PredictiveDistribution]:
     """The distributions of the observations at the positions ``asked``, given the observations before each.
 
     Returns
     -------
     rows : int array of shape (n,)
         The positions in ``asked`` that follow an observation.
-    distribution : Law
+    distribution : PredictiveDistribution
         That of these rows.
 
     Raises

@@ -34,7 +34,7 @@ def curve_data(
         row_weight=setup.tensor(weight),
         scale=setup.tensor(scale),
         start=start,
-        method=setup.methods.training,
+        settings=setup.methods.training,
         n_paths=n_paths,
     )
 

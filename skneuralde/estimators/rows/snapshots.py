@@ -62,7 +62,7 @@ def snapshot_data(
         weight=setup.tensor(panel.weight[later]),
         scale=setup.tensor(scale),
         start=lambda model, items: states[items],
-        method=setup.methods.training,
+        settings=setup.methods.training,
         n_paths=n_paths,
     )
 

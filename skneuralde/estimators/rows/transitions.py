@@ -16,7 +16,7 @@ from skneuralde.estimators.rows.states import (
     observed,
     transitions_between,
 )
-from skneuralde.inference import Gathered, Transitions, TransitionSource
+from skneuralde.inference import LazyRows, Transitions, TransitionSource
 from skneuralde.losses import ChainData, TransitionData
 
 
@@ -27,7 +27,7 @@ def transition_data(panel: Panel, rows: np.ndarray, setup: Setup) -> TransitionD
     refuse_empty(len(stop))
     return TransitionData(
         transitions=transitions,
-        targets=Gathered(setup.tensor(panel.values), setup.rows(stop)),
+        targets=LazyRows(setup.tensor(panel.values), setup.rows(stop)),
         weight=setup.tensor(panel.weight[stop]),
         calibrate=setup.calibration(transitions),
         encode=setup.layout.encodes,
@@ -56,7 +56,7 @@ def transitions_to(
     -------
     stop : int array of shape (n,)
         The remaining positions.
-    transitions : RecordedTransitions or Transitions
+    transitions : SeriesTransitions or Transitions
     """
     if setup.layout.has_series:
         states = States(complete(panel), panel.values, None) if states is None else states
