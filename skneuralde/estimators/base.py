@@ -215,7 +215,7 @@ class BaseDifferentialEquation(FittedEquation):
         if warm:
             setup = choose_setup(self, panel, self.roles_, self.model_.problem, scales, observation, **chosen)
             renew_observations(self.model_, panel, self._setup, setup, self.observation_noise)
-            # Learned and encoded initial states hold where they held before.
+            # Learned and encoded initial states hold at the same time as before.
             self._setup = replace(setup, start_time=self._setup.start_time)
             self.model_.to(device)
             self.device_ = device

@@ -70,8 +70,9 @@ def measure_residual_noise(model: Model, panel: Panel, setup: Setup, known: np.n
 
 def _set_noise(model: Model, std: np.ndarray, setup: Setup) -> None:
     """Set the standard deviation of the observation noise of each output or field."""
-    spread = setup.tensor(np.maximum(std, np.sqrt(np.finfo(np.float32).tiny))).repeat(setup.space.n_points)
-    model.log_noise = torch.nn.Parameter(spread.log(), requires_grad=False)
+    positive = setup.tensor(np.maximum(std, np.sqrt(np.finfo(np.float32).tiny)))
+    log_noise = positive.repeat(setup.space.n_points).log()
+    model.log_noise = torch.nn.Parameter(log_noise, requires_grad=False)
 
 
 def describe_solvers(model: Model, setup: Setup) -> dict[str, object]:

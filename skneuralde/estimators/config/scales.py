@@ -57,8 +57,8 @@ class Scales:
         """Measure the scales of a panel."""
         state = weighted_scaling(panel.values, panel.weight)
         inputs = weighted_scaling(np.hstack([panel.context, panel.controls]), panel.weight)
-        location, spread = weighted_scaling(panel.times[:, None], panel.weight)
-        time = (float(location[0]), float(spread[0]))
+        location, scale = weighted_scaling(panel.times[:, None], panel.weight)
+        time = (float(location[0]), float(scale[0]))
         changes = None if layout.encodes else layout.changes(panel)
         if changes is None or (not len(changes.gaps) and np.ptp(panel.times) > 0):
             # Tables and snapshots do not show how a state moves. The drift alone may move it by its standard deviation

@@ -33,14 +33,14 @@ class FieldChanges:
         Times between the snapshots.
     moves : bool array of shape (intervals,)
         Whether some field changes by more than a hundredth of its standard deviation.
-    spread : ndarray of shape (fields,)
+    std : ndarray of shape (fields,)
         The standard deviation of each field.
     """
 
     sizes: np.ndarray
     lengths: np.ndarray
     moves: np.ndarray
-    spread: np.ndarray
+    std: np.ndarray
 
     @classmethod
     def of(cls, panel: Panel, fields: int) -> FieldChanges:
@@ -50,10 +50,10 @@ class FieldChanges:
         pairs = zip(start, stop, strict=True)
         squares = [np.mean((states[b] - states[a]).reshape(-1, fields) ** 2, axis=0) for a, b in pairs]
         sizes = np.sqrt(np.array(squares).reshape(-1, fields))
-        spread = np.nanstd(states.reshape(-1, fields), axis=0)
-        spread = np.where(spread > 0, spread, 1.0)
-        moves = np.asarray((sizes > _MOVES * spread).any(axis=1))
-        return cls(sizes, panel.times[stop] - panel.times[start], moves, spread)
+        std = np.nanstd(states.reshape(-1, fields), axis=0)
+        std = np.where(std > 0, std, 1.0)
+        moves = np.asarray((sizes > _MOVES * std).any(axis=1))
+        return cls(sizes, panel.times[stop] - panel.times[start], moves, std)
 
 
 def typical_rates(panel: Panel, fields: int) -> np.ndarray:
@@ -61,9 +61,9 @@ def typical_rates(panel: Panel, fields: int) -> np.ndarray:
     changes = FieldChanges.of(panel, fields)
     span = float(np.ptp(panel.times)) or 1.0
     if not changes.moves.any():
-        return changes.spread / span
+        return changes.std / span
     rates = changes.sizes[changes.moves] / changes.lengths[changes.moves, None]
-    return np.maximum(np.median(rates, axis=0), 1e-2 * changes.spread / span)
+    return np.maximum(np.median(rates, axis=0), 1e-2 * changes.std / span)
 
 
 def warn_of_rest(panel: Panel, fields: int) -> None:

@@ -19,28 +19,28 @@ def state_shape(y: Any, grid: Any) -> tuple[int, ...] | None:
     ValueError
         If y does not fit the grid.
     """
-    told = None if grid is None else _read_grid(grid)
+    sizes = None if grid is None else _read_grid(grid)
     if is_xarray(y):
-        shape = field_shape(y, told)
+        shape = field_shape(y, sizes)
     elif hasattr(y, "shape"):
         shape = tuple(y.shape)
     else:
         shape = np.asarray(y).shape
     if len(shape) > 2:
         state = shape[1:]
-        if told not in (None, state[:-1]):
+        if sizes not in (None, state[:-1]):
             raise ValueError(f"y has snapshots of shape {state}, fields last, but grid={grid!r}.")
         return state
-    if told is None:
+    if sizes is None:
         return None
     width = shape[1] if len(shape) == 2 else 1
-    points = math.prod(told)
+    points = math.prod(sizes)
     if width % points:
         raise ValueError(
             f"y has {width} column(s), but grid={grid!r} has {points} points: their number must be a multiple, one "
             "column per point and field, fields changing fastest."
         )
-    return (*told, width // points)
+    return (*sizes, width // points)
 
 
 def _read_grid(grid: Any) -> tuple[int, ...]:
@@ -64,8 +64,8 @@ def refuse_space(estimator: Any) -> None:
         "sparsity": estimator.sparsity is not None,
         "diffusivity": not (isinstance(estimator.diffusivity, str) or estimator.diffusivity is None),
     }
-    for name, told in given.items():
-        if told:
+    for name, is_given in given.items():
+        if is_given:
             raise ValueError(
                 f"{name}={getattr(estimator, name)!r} needs a grid, but each row of y is a single point. Give y as "
                 "(n_rows, *grid, fields), or name grid=."

@@ -108,9 +108,7 @@ class Snapshots:
         origins = origin_positions(self.panel, self.setup)
         if (origins < 0).any():
             label = self.panel.labels[int(np.argmin(origins))]
-            raise ValueError(
-                f"Series {label!r} has no snapshot to start from, in which every field was seen somewhere."
-            )
+            raise ValueError(f"Series {label!r} has no snapshot to start from, with every field observed somewhere.")
         pieces: list[np.ndarray] = []
         for first, end in zip(origins, self.panel.offsets[1:], strict=True):
             there = first + np.flatnonzero(self.states.known[first:end])

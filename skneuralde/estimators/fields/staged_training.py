@@ -143,13 +143,13 @@ class StagedTrainer(Trainer):
             history.loss_curve += part.loss_curve
             history.validation_curve += part.validation_curve
             history.best_loss = part.best_loss
-            told: dict[str, Any] = {"stage": stage.name, "optimizer": type(optimizer).__name__, "epochs": part.n_iter}
+            entry: dict[str, Any] = {"stage": stage.name, "optimizer": type(optimizer).__name__, "epochs": part.n_iter}
             if stage.horizon is not None:
-                told["horizon"] = stage.horizon
-            told["loss"] = part.loss_curve[-1] if part.loss_curve else np.nan
+                entry["horizon"] = stage.horizon
+            entry["loss"] = part.loss_curve[-1] if part.loss_curve else np.nan
             if stage.name != "collocation":
-                told["error"] = float(np.sqrt(told["loss"]))
-            self.report.append(told)
+                entry["error"] = float(np.sqrt(entry["loss"]))
+            self.report.append(entry)
         return part.stopped_by == "on_epoch"
 
     def _optimizer_at_points(self, objective: Collocation, epochs: int) -> tuple[Optimizer, StoppingRule]:
@@ -180,8 +180,8 @@ class StagedTrainer(Trainer):
             squares, weights = objective.sums(self.model, seed=seed)
         except SolverError:
             return False
-        spread = np.sqrt(squares / np.maximum(weights, np.finfo(np.float64).tiny))
-        self.residual_std = spread * self.scale[: len(spread)]
+        relative = np.sqrt(squares / np.maximum(weights, np.finfo(np.float64).tiny))
+        self.residual_std = relative * self.scale[: len(relative)]
         self.report[-1]["error"] = error = float(np.sqrt(squares.sum() / weights.sum()))
         return error <= _SMALL
 

@@ -14,8 +14,8 @@ from skneuralde.estimators.model.coefficients import TermFactory
 from skneuralde.inference import Model
 from skneuralde.problems import Problem
 
-#: From this number of series on, validation holds out whole series instead of the last part of time, and the spread of
-#: initial states is learned.
+#: From this number of series on, validation holds out whole series instead of the last part of time, and the
+#: variance of initial states is learned.
 MANY_SERIES = 10
 
 
@@ -115,6 +115,6 @@ def _first_noise(panel: Panel) -> np.ndarray:
         before = previous(panel, there)
         stop = np.flatnonzero(there & (before >= 0))
         change = values[stop] - values[before[stop]]
-        spread = np.sqrt(np.mean(change**2)) if len(change) else 0.0
-        sizes.append(0.5 * spread or 0.1 * float(np.nanstd(values)) or 1.0)
+        size = np.sqrt(np.mean(change**2)) if len(change) else 0.0
+        sizes.append(0.5 * size or 0.1 * float(np.nanstd(values)) or 1.0)
     return np.array(sizes)

@@ -47,9 +47,9 @@ class JumpScales(Scales):
         volatility = scales.volatility
         if len(change):
             centre = np.median(change / root, axis=0)
-            spread = 1.4826 * np.median(np.abs(change / root - centre), axis=0)
+            deviation = 1.4826 * np.median(np.abs(change / root - centre), axis=0)
             # If more than half of the changes are equal, the robust deviation is zero and is not used.
-            volatility = np.where(spread > 0.0, spread, volatility)
+            volatility = np.where(deviation > 0.0, deviation, volatility)
         tail = np.zeros(len(change), dtype=bool)
         if len(change):
             tail = (np.abs(change / root - centre) > _TAIL * volatility).any(axis=1)

@@ -67,11 +67,11 @@ def start_at_jumps_seen(model: Model, objective: JumpLikelihood, seed: int) -> N
         set_level(noise, found.inflation.sqrt() * noise(*some).mean(0), *some)
     for k, jump in enumerate(problem.jumps):
         set_level(jump.rate, found.channels.rate[k].mean(), *some)
-        shift, spread = _parts(jump)
+        shift, std = _parts(jump)
         if shift is not None:
             set_level(shift, found.channels.mean[k].mean(0), *some)
-        if spread is not None:
-            set_level(spread, found.channels.variance[k].mean(0).sqrt(), *some)
+        if std is not None:
+            set_level(std, found.channels.variance[k].mean(0).sqrt(), *some)
 
 
 def _subset(items: Tensor, seed: int) -> Tensor:
@@ -116,5 +116,5 @@ def _channels(jumps: Sequence[Jump], places: Places) -> ChannelParameters:
         variance=torch.stack([cov.diagonal(dim1=-2, dim2=-1) for _, cov in moments]).double(),
         learns_rate=flags([_with_levels(jump.rate) is not None for jump in jumps]),
         learns_mean=flags([shift is not None for shift, _ in parts]),
-        learns_variance=flags([spread is not None for _, spread in parts]),
+        learns_variance=flags([std is not None for _, std in parts]),
     )
