@@ -34,20 +34,10 @@ class VectorSpace:
         return math.prod(self.grid)
 
     def check(self, panel: Panel, layout: Layout) -> None:
-        """Refuse training rows that such states cannot be learned from.
-
-        Raises
-        ------
-        ValueError
-        """
+        """Raise a ValueError for training rows that such states cannot be learned from."""
 
     def check_backwards(self, row: int) -> None:
-        """Refuse a row before the origin of its series if the equation cannot be integrated backwards.
-
-        Raises
-        ------
-        ValueError
-        """
+        """Raise a ValueError for a row before the origin of its series if equations cannot be integrated backwards."""
 
     def filled(self, panel: Panel) -> Panel:
         """The panel with the gaps in its states filled, as far as they can be without a model."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -21,9 +20,8 @@ def neighbours(panel: Panel, eligible: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return rows[follows], rows[follows + 1]
 
 
-@dataclass(frozen=True)
 class FieldChanges:
-    """Changes of fields between neighbouring snapshots.
+    """Changes of fields between neighbouring snapshots of a panel without gaps; empty rows are left out.
 
     Attributes
     ----------
@@ -31,34 +29,27 @@ class FieldChanges:
         Root mean squares over the points.
     lengths : ndarray of shape (intervals,)
         Times between the snapshots.
-    moves : bool array of shape (intervals,)
-        Whether some field changes by more than a hundredth of its standard deviation.
     std : ndarray of shape (fields,)
         The standard deviation of each field.
+    moves : bool array of shape (intervals,)
+        Whether some field changes by more than a hundredth of its standard deviation.
     """
 
-    sizes: np.ndarray
-    lengths: np.ndarray
-    moves: np.ndarray
-    std: np.ndarray
-
-    @classmethod
-    def of(cls, panel: Panel, fields: int) -> FieldChanges:
-        """Measure the changes in a panel of snapshots without gaps; empty rows are left out."""
+    def __init__(self, panel: Panel, fields: int):
         states = panel.values
         start, stop = neighbours(panel, ~np.isnan(states).any(axis=1))
         pairs = zip(start, stop, strict=True)
         squares = [np.mean((states[b] - states[a]).reshape(-1, fields) ** 2, axis=0) for a, b in pairs]
-        sizes = np.sqrt(np.array(squares).reshape(-1, fields))
+        self.sizes = np.sqrt(np.array(squares).reshape(-1, fields))
+        self.lengths = panel.times[stop] - panel.times[start]
         std = np.nanstd(states.reshape(-1, fields), axis=0)
-        std = np.where(std > 0, std, 1.0)
-        moves = np.asarray((sizes > _MOVES * std).any(axis=1))
-        return cls(sizes, panel.times[stop] - panel.times[start], moves, std)
+        self.std = np.where(std > 0, std, 1.0)
+        self.moves = np.asarray((self.sizes > _MOVES * self.std).any(axis=1))
 
 
 def typical_rates(panel: Panel, fields: int) -> np.ndarray:
     """The usual rate of change of each field in the intervals in which some field moves, ``(fields,)``."""
-    changes = FieldChanges.of(panel, fields)
+    changes = FieldChanges(panel, fields)
     span = float(np.ptp(panel.times)) or 1.0
     if not changes.moves.any():
         return changes.std / span
@@ -67,15 +58,8 @@ def typical_rates(panel: Panel, fields: int) -> np.ndarray:
 
 
 def warn_of_rest(panel: Panel, fields: int) -> None:
-    """Warn if runs move in no more than two intervals on average and are at rest in others.
-
-    Parameters
-    ----------
-    panel : Panel
-        Snapshots without gaps.
-    fields : int
-    """
-    moves = FieldChanges.of(panel, fields).moves
+    """Warn if runs, without gaps, move in no more than two intervals on average and are at rest in others."""
+    moves = FieldChanges(panel, fields).moves
     few = _FEW_MOVING * panel.n_series
     if moves.size > few >= moves.sum():
         warnings.warn(
