@@ -3,8 +3,9 @@
 from skneuralde.data.clock import Clock
 from skneuralde.data.convert import to_rows
 from skneuralde.data.future import future_rows
-from skneuralde.data.panel import Panel, as_panel
+from skneuralde.data.panel import Panel
 from skneuralde.data.roles import Roles, Rows, read_row_times
+from skneuralde.data.rows_to_panel import as_panel
 from skneuralde.data.scaling import Scaling, weighted_scaling
 from skneuralde.data.table import Table, as_table, check_features, take_rows
 from skneuralde.data.targets import OutputFormat, Targets, read_targets

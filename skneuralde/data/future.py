@@ -31,7 +31,7 @@ def future_rows(panel: Panel, roles: Roles, clock: Clock, steps: int, every: Any
     DataFrame, or ndarray if X was an array in fit
         Series by series.
     """
-    if roles.layout != "series":
+    if not roles.layout.has_series:
         raise ValueError("future(steps) needs time series: in this table every row is a trajectory of its own.")
     if not isinstance(steps, Integral) or isinstance(steps, bool) or steps < 1:
         raise ValueError(f"steps must be a positive integer, got {steps!r}.")

@@ -13,16 +13,13 @@ import pandas as pd
 from skneuralde.data.clock import Clock, RawTimes, read_times
 from skneuralde.data.coordinates import Coordinates, as_array, is_xarray
 from skneuralde.data.labels import encode
-from skneuralde.data.layout import (
-    InitialState,
-    Layout,
-    choose_layout,
+from skneuralde.data.layout import InitialState, Layout, choose_layout
+from skneuralde.data.role_checks import (
     find_initial_state,
-    refuse_inconsistent,
     refuse_lost_index,
+    refuse_no_context,
     refuse_two_roles,
     varying_columns,
-    warn_of_one_series,
 )
 from skneuralde.data.sources import Finder, Source, is_word, listed
 from skneuralde.data.table import Table, as_table
@@ -68,9 +65,7 @@ class Roles:
     context, controls, initial : tuple of int
         Positions of columns.
     initial_state : {"first", "context", "learn", "columns"}
-    layout : {"series", "table", "flow"}
-        Time series; a plain table, in which every row is a trajectory of its own; or flow maps, whose rows hold an
-        initial state and a time.
+    layout : Layout
     columns : tuple
         Names of fit's columns, or their positions.
     levels : tuple or None
@@ -141,16 +136,14 @@ class Roles:
         taken = {s.position for s in (at, *by_series) if s.kind == "column"} | {*control_columns, *initial}
         rest = tuple(j for j in range(table.n_columns) if j not in taken)
         layout = choose_layout(at, by_series, control_columns, initial, rest)
-        begin = begin or ("context" if layout == "table" else "first")
-        refuse_inconsistent(layout, begin, at, series, control_columns, rest, table)
-        warn_of_one_series(layout, at, table)
+        begin = begin or layout.default_initial_state
+        layout.check(begin, at, series, control_columns, table)
         single = _is_float32(y) and table.is_float32([*rest, *control_columns, *initial])
         dtype = np.dtype(np.float32 if single else np.float64)
-        if auto_controls and layout == "series":
+        if auto_controls and layout.has_series:
             control_columns = varying_columns(table, by_series, rest, dtype)
             rest = tuple(j for j in rest if j not in control_columns)
-            if begin == "context":
-                refuse_inconsistent(layout, begin, at, series, control_columns, rest, table)
+        refuse_no_context(begin, rest)
         levels = None if table.index is None else tuple(table.index.names)
         n_outputs = _n_outputs(y) if state is None else math.prod(state)
         names = table.names

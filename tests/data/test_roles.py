@@ -27,7 +27,7 @@ def roles_of(X, y=None, **parameters):
         "context": roles.names_of(roles.context),
         "controls": roles.names_of(roles.controls),
         "initial": roles.names_of(roles.initial),
-        "layout": roles.layout,
+        "layout": roles.layout.name,
         "initial_state": roles.initial_state,
     }
 
@@ -183,8 +183,8 @@ def test_a_pipeline_step_that_drops_the_index_is_named(index):
     y = pd.Series(np.arange(6.0), index=index)
     with pytest.raises(ValueError, match=r"\.set_output\(transform='pandas'\)"):
         Roles.fit(np.ones((6, 2)), y)
-    assert Roles.fit(np.ones((6, 2)), y, time=0).layout == "table"
-    assert Roles.fit(np.ones((6, 2)), pd.Series(np.arange(6.0))).layout == "table"
+    assert Roles.fit(np.ones((6, 2)), y, time=0).layout.name == "table"
+    assert Roles.fit(np.ones((6, 2)), pd.Series(np.arange(6.0))).layout.name == "table"
 
 
 def test_a_table_in_the_order_of_time_warns_once():

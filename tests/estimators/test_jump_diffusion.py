@@ -306,7 +306,7 @@ def test_jumps_are_chance_enough_for_simulated_paths():
     np.testing.assert_allclose(counts, counts.round(), atol=1e-9)
     assert counts[:, -1].mean() == pytest.approx(2.0, abs=5 * math.sqrt(2 / 50))
     for ask in (model.log_likelihood, model.jump_probability, model.detect_jumps):
-        with pytest.raises(ValueError, match="nothing between jumps has a density"):
+        with pytest.raises(ValueError, match="the state has no density between jumps"):
             ask(X, y)
 
 

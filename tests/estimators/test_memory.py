@@ -50,8 +50,8 @@ def bytes_beside(objective: object, panel: Panel) -> int:
 def test_objective_holds_positions_and_weights_only(early_stopping):
     X, y = ragged_panel(n_series=400)  # more transitions than are looked at to choose how finely to propagate
     estimator = fitted(X, y, early_stopping=early_stopping)
-    panel = estimator._kept
-    parts = [part for part in estimator._objectives(panel, None, None, 0) if part is not None]
+    panel, trainer = estimator._kept, estimator._make_trainer()
+    parts = [part for part in estimator._objectives(trainer, panel, None, None, 0) if part is not None]
     assert sum(map(len, parts)) == len(X) - 400
     of_sample = 1024 * 7 * 8 * len(parts)
     assert sum(bytes_beside(part, panel) for part in parts) <= 16 * len(X) + of_sample

@@ -36,7 +36,7 @@ def test_only_targets_are_balanced(model):
     """A snapshot that is held out is no end of an interval, though its neighbours are."""
     rows = np.ones(len(TIMES), dtype=bool)
     rows[[3, 8]] = False
-    intervals = snapshots(model, DECAY, rows).points(model.model_, model._rate, 100).intervals
+    intervals = snapshots(model, DECAY, rows).points(model.model_, 100).intervals
     assert intervals.start.tolist() == [0, 1, 2, 4, 5, 6]
     assert intervals.stop.tolist() == [1, 2, 4, 5, 6, 7]
 
@@ -52,7 +52,7 @@ def test_short_solutions_lead_between_snapshots_without_noise_and_long_ones_do_a
     assert np.array_equal(runs.start(model.model_, torch.tensor([0]))[0].numpy(), noisy[0])
     assert np.array_equal(runs.targets[0].numpy(), noisy)
     # Where a solution starts is no prediction, and counts for nothing.
-    counted = runs.cell_weight[0].numpy()
+    counted = runs.entry_weight[0].numpy()
     assert (counted[0] == 0).all()
     assert (counted[1:] == 1).all()
     assert float(runs.weight) == (len(TIMES) - 1) * N

@@ -1,10 +1,14 @@
 """Which methods an estimator uses, and what its answers owe to them."""
 
+import pickle
+
 import numpy as np
 import pytest
+from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, TimeSeriesSplit
 
-from skneuralde import NeuralSDERegressor
+from skneuralde import NeuralJumpDiffusion, NeuralPDEField, NeuralSDERegressor
+from skneuralde.solvers import PIController, get_solver
 
 T = np.arange(24.0)[:, None]
 MATRIX = np.array([[0.3, 0.1], [0.0, 0.2]])
@@ -116,3 +120,49 @@ def test_a_grid_search_over_rtol_compares_like_with_like():
     change = np.abs(scores - scores[-1])
     assert change[0] > 0
     assert change[2] < change[0]
+
+
+@pytest.mark.parametrize("kind", [NeuralSDERegressor, NeuralJumpDiffusion, NeuralPDEField])
+def test_instances_of_solvers_and_controllers_survive_copies(kind):
+    solver, controller = get_solver("tsit5"), PIController(safety=0.8)
+    model = kind(solver=solver, controller=controller)
+    assert model.get_params()["solver"] is solver
+    assert model.set_params(controller=None).set_params(controller=controller).controller is controller
+    for copied in (clone(model), pickle.loads(pickle.dumps(model))):
+        assert type(copied.solver) is type(solver)
+        assert copied.solver.name == "tsit5"
+        assert copied.controller == controller
+
+
+@pytest.mark.parametrize("loss", ["nll", "mean"])
+def test_an_instance_is_as_good_as_a_name(known, loss):
+    solver = "sosri" if loss == "mean" else "tsit5"
+    by_name = known(loss=loss, solver=solver, controller="pi", max_iter=1)
+    instance = known(loss=loss, solver=get_solver(solver), controller=PIController(), max_iter=1)
+    instance = pickle.loads(pickle.dumps(instance))
+    assert instance.solver_stats_ == by_name.solver_stats_
+    np.testing.assert_array_equal(instance.predict(ASKED), by_name.predict(ASKED))
+    np.testing.assert_array_equal(instance.sample(ASKED, 3, random_state=0), by_name.sample(ASKED, 3, random_state=0))
+
+
+def test_the_controller_decides_the_steps(known):
+    """Of curves, and of moments: a controller that aims lower takes shorter steps, and its error is smaller."""
+    for parameters in ({"diffusion": None, "loss": "least_squares"}, {"loss": "nll", "origin": "last"}):
+
+        def answer(parameters=parameters, **options):
+            return known(solver="bs3", max_iter=1, **parameters, **options).predict([[24.0], [24.9]])
+
+        exact = answer(rtol=1e-8, atol=1e-10)
+        errors = [np.abs(answer(rtol=1e-2, controller=c) - exact).max() for c in (None, PIController(safety=0.3))]
+        assert 0 < errors[1] < 0.5 * errors[0]
+
+
+@pytest.mark.parametrize("parameters", [{"solver": "euler"}, {"solver": "torchsde:srk", "noise": "diagonal"}])
+def test_a_controller_without_effect_is_refused(known, parameters):
+    with pytest.raises(ValueError, match="controller='pi' has no effect: solver"):
+        known(controller="pi", **parameters)
+
+
+def test_an_unknown_controller_is_refused(known):
+    with pytest.raises(ValueError, match=r"unknown controller 'pid'.*did you mean 'pi'"):
+        known(controller="pid")

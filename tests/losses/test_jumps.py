@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from skneuralde.inference import JumpSplitting, LocalLinearisation, Model
-from skneuralde.losses import JumpLikelihood
+from skneuralde.losses import JumpLikelihood, NegativeLogLikelihood, TransitionData
 from skneuralde.problems import Jump, Problem
 from tests.learnable_equations import direct
 
@@ -48,7 +48,9 @@ def likelihood(n, seed=0):
     targets = MEAN * jumps + (SIGMA**2 * H + STD**2 * jumps).sqrt() * noise
     transitions = direct(torch.zeros(n, 1, dtype=torch.float64), torch.full((n,), H, dtype=torch.float64))
     fixed = JumpSplitting(LocalLinearisation(), most=4)
-    return JumpLikelihood(transitions, targets, torch.ones(n, dtype=torch.float64), calibrate=lambda model: fixed)
+    weight = torch.ones(n, dtype=torch.float64)
+    data = TransitionData(transitions=transitions, targets=targets, weight=weight, calibrate=lambda model: fixed)
+    return JumpLikelihood(NegativeLogLikelihood(), data)
 
 
 def gradient(walk, objective):

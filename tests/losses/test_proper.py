@@ -11,12 +11,19 @@ import torch
 
 from skneuralde.inference import Curves, InputPath, LocalLinearisation, Model, SolverSettings
 from skneuralde.losses import (
+    CurveData,
+    CurveObjective,
     MomentMatching,
+    MomentObjective,
+    NegativeLogLikelihood,
     PairedEnergy,
     PathSquaredError,
     RankedProbability,
+    SnapshotData,
     SnapshotEnergy,
-    TransitionLikelihood,
+    SnapshotObjective,
+    TransitionData,
+    TransitionObjective,
 )
 from skneuralde.problems import Problem
 from skneuralde.solvers import get_solver
@@ -59,7 +66,6 @@ def bound(kind, data, *, weight=None, n_paths=16, first=0, settings=SRA, times=T
     targets = data[..., None].clone()
     targets[:, 0] = math.nan
     weight = torch.ones_like(data) if weight is None else weight
-    scale = () if issubclass(kind, MomentMatching) else (column(1.0),)
     start = data[:, :1]
     options = {
         "start": lambda model, items: start[items],
@@ -67,14 +73,18 @@ def bound(kind, data, *, weight=None, n_paths=16, first=0, settings=SRA, times=T
         "n_paths": lambda epoch: n_paths,
         **options,
     }
-    return kind(curves(len(data), times, first), targets, weight, *scale, **options)
+    objective = MomentObjective if issubclass(kind, MomentMatching) else CurveObjective
+    given = {"curves": curves(len(data), times, first), "targets": targets, "row_weight": weight, "scale": column(1.0)}
+    return objective(kind(), CurveData(**given, **options))
 
 
 def transitions(data):
     """The likelihood of all transitions of the data."""
     start, stop = data[:, :-1].reshape(-1, 1), data[:, 1:].reshape(-1, 1)
     lengths = torch.tensor(TIMES, dtype=torch.float64).diff().repeat(len(data))
-    return TransitionLikelihood(direct(start, lengths), stop, torch.ones(len(stop)).double(), calibrate=None)
+    weight = torch.ones(len(stop)).double()
+    given = TransitionData(transitions=direct(start, lengths), targets=stop, weight=weight, calibrate=None)
+    return TransitionObjective(NegativeLogLikelihood(), given)
 
 
 @torch.no_grad()
@@ -86,7 +96,7 @@ def profile(loss, name, step, seed=1):
 
 
 def minimum(values, step):
-    """Where a parabola is smallest, relative to the middle, and the standard error over the items."""
+    """Minimum of a parabola, relative to the middle, and its standard error over the items."""
     slope, curvature = (values[2] - values[0]) / (2 * step), (values[2] - 2 * values[1] + values[0]).mean() / step**2
     assert curvature > 0
     return float(-slope.mean() / curvature), float(slope.std() / math.sqrt(len(slope)) / curvature)
@@ -97,17 +107,18 @@ def snapshots(n, *, seed=0, times=TIMES, n_paths=4, settings=SRA):
     data = simulate(n * len(times), times, seed)
     observed = torch.stack([data[k * n : (k + 1) * n, k] for k in range(len(times))])
     start = observed[0][:, None]
-    return SnapshotEnergy(
-        curves(n, times, first=seed * n),
-        torch.ones(n).double(),
-        observed[1:].reshape(-1, 1),
-        torch.arange(1, len(times)).repeat_interleave(n),
-        torch.ones((len(times) - 1) * n).double(),
-        column(1.0),
+    given = SnapshotData(
+        curves=curves(n, times, first=seed * n),
+        start_weight=torch.ones(n).double(),
+        targets=observed[1:].reshape(-1, 1),
+        place=torch.arange(1, len(times)).repeat_interleave(n),
+        weight=torch.ones((len(times) - 1) * n).double(),
+        scale=column(1.0),
         start=lambda model, items: start[items],
         settings=settings,
         n_paths=lambda epoch: n_paths,
     )
+    return SnapshotObjective(SnapshotEnergy(), given)
 
 
 @pytest.mark.parametrize(("name", "step"), [("rate", 0.05), ("level", 0.05), ("volatility", 0.03)])

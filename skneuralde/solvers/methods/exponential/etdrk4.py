@@ -7,8 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from skneuralde.problems import FieldModes
-from skneuralde.problems.phi_functions import phi_functions
+from skneuralde.problems import FieldModes, phi_functions
 from skneuralde.solvers.core.right_hand_side import RightHandSide
 from skneuralde.solvers.core.stepper import Step, StepInput, Stepper
 

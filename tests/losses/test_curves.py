@@ -11,6 +11,8 @@ import torch
 
 from skneuralde.inference import Curves, InputPath, Model, SolverSettings
 from skneuralde.losses import (
+    CurveData,
+    CurveObjective,
     LeastSquares,
     MeanMatching,
     PairedEnergy,
@@ -39,10 +41,16 @@ def objective(kind, targets, *, times=(0.0, 1.0), weight=None, scale=1.0, start=
     times = torch.as_tensor(times, dtype=torch.float64).expand(n, n_times)
     weight = torch.ones(n, n_times, dtype=dtype) if weight is None else torch.as_tensor(weight, dtype=dtype)
     start = torch.ones(n, 1, dtype=dtype) if start is None else start
-    curves = Curves(times, inputs, torch.arange(n))
-    return kind(
-        curves, targets, weight, torch.tensor([scale], dtype=dtype), start=given(start), settings=EULER, **options
+    data = CurveData(
+        curves=Curves(times, inputs, torch.arange(n)),
+        targets=targets,
+        row_weight=weight,
+        scale=torch.tensor([scale], dtype=dtype),
+        start=given(start),
+        settings=EULER,
+        **options,
     )
+    return CurveObjective(kind(), data)
 
 
 class Volatility(Level):
