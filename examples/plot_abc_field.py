@@ -91,7 +91,7 @@ def relative(learned, true):
 
 def report(rest, model, visited, errors, replayed):
     print(
-        f"  reaction from the classic save times alone: off by {relative(*reactions(rest, visited)):.0%} over the visited states"
+        f"  reaction from the classic times alone: off by {relative(*reactions(rest, visited)):.0%} at visited states"
     )
     print(f"  reaction from early times of {N_FIELDS} fields: off by {relative(*reactions(model, visited)):.1%}")
     for stage in model.stages_:

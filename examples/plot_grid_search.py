@@ -117,9 +117,7 @@ def main(folder, seed=0):
     for scorer, table in tables.items():
         print(f"  {scorer}:")
         for name, row in table.iterrows():
-            print(
-                f"    {name:32} {row['mean']:7.4f}, {row['difference']:7.4f} +- {row['error']:.4f} from the selected one"
-            )
+            print(f"    {name:32} {row['mean']:7.4f}, {row['difference']:7.4f} +- {row['error']:.4f} from the selected")
     worst = search.cv_results_["params"][int(np.argmax(search.cv_results_["rank_test_log likelihood"]))]
     models = {
         f"best: {describe(search.best_params_)}": search.best_estimator_,
