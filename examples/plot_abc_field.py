@@ -89,11 +89,9 @@ def relative(learned, true):
     return np.linalg.norm(learned - true) / np.linalg.norm(true)
 
 
-def report(rest, model, visited, errors, replayed):
-    print(
-        f"  reaction from the classic times alone: off by {relative(*reactions(rest, visited)):.0%} at visited states"
-    )
-    print(f"  reaction from early times of {N_FIELDS} fields: off by {relative(*reactions(model, visited)):.1%}")
+def report(rest, model, states, errors, replayed):
+    print(f"  reaction from the classic times alone: off by {relative(*reactions(rest, states)):.0%} at visited states")
+    print(f"  reaction from early times of {N_FIELDS} fields: off by {relative(*reactions(model, states)):.1%}")
     for stage in model.stages_:
         print(f"  stage {stage}")
     print("  an unseen field, relative error of the worst of A, B and C, and of replaying the nearest training field:")
@@ -122,10 +120,10 @@ def draw_maps(truth, predicted):
     return figure
 
 
-def draw_reactions(rest, model, visited, seed):
+def draw_reactions(rest, model, states, seed):
     """Learned against true rates at visited states, for both models."""
     figure, axes = plt.subplots(1, 3, figsize=(13, 4.6), layout="constrained")
-    some = visited[np.random.default_rng(seed).choice(len(visited), 4000, replace=False)]
+    some = states[np.random.default_rng(seed).choice(len(states), 4000, replace=False)]
     learned, true = reactions(model, some)
     from_rest, _ = reactions(rest, some)
     for k, (ax, name) in enumerate(zip(axes, NAMES, strict=True)):
@@ -166,12 +164,12 @@ def main(folder, seed=0):
     predicted = predict_unseen(model, fields[-1, 0])
     checked = np.searchsorted(times, CHECKS)
     truth = fields[-1, checked]
-    visited = fields[-1, times <= CHECKS[-1]].reshape(-1, 3)
+    states = fields[-1, times <= CHECKS[-1]].reshape(-1, 3)
     errors, replayed = distance(predicted[:-1], truth), distance(fields[nearest_run(fields), checked], truth)
-    report(rest, model, visited, errors, replayed)
+    report(rest, model, states, errors, replayed)
     pictures = {
         "abc_maps": draw_maps(truth, predicted[:-1]),
-        "abc_reaction": draw_reactions(rest, model, visited, seed),
+        "abc_reaction": draw_reactions(rest, model, states, seed),
         "abc_surfaces": draw_surfaces(predicted),
     }
     for name, figure in pictures.items():

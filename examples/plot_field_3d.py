@@ -52,11 +52,11 @@ def relative(found, true):
     return np.linalg.norm(found - true) / np.linalg.norm(true)
 
 
-def report(model, visited, predicted, truth):
+def report(model, states, predicted, truth):
     for name, found, true in zip(("bacteria", "nutrient"), model.diffusivity_, DIFFUSIVITY, strict=True):
         print(f"  diffusivity of {name}: {found:.6f}, truth {true}")
-    rates = reaction(None, torch.from_numpy(visited)).numpy()
-    print(f"  reaction: off by {relative(model.reaction_field(visited), rates):.2%} over the visited states")
+    rates = reaction(None, torch.from_numpy(states)).numpy()
+    print(f"  reaction: off by {relative(model.reaction_field(states), rates):.2%} over the visited states")
     for t, fields, true in zip(TIMES[1:], predicted[1:], truth[1:], strict=True):
         errors = [relative(fields[..., k], true[..., k]) for k in range(2)]
         print(f"  another culture at t = {t:g}: bacteria off by {errors[0]:.3%}, nutrient by {errors[1]:.3%}")
@@ -95,9 +95,9 @@ def main(folder, seed=0):
     model = NeuralPDEField(spacing=SPACING, stages=("collocation",), max_iter=6, random_state=seed).fit(
         TIMES[:, None], y
     )
-    visited = y.reshape(-1, 2)
+    states = y.reshape(-1, 2)
     predicted = model.update_state(TIMES[:1, None], truth[:1]).predict(TIMES[:, None])
-    report(model, visited, predicted, truth)
+    report(model, states, predicted, truth)
     draw(predicted, truth).savefig(folder / "field_3d.png", dpi=80)
     print(f"  {folder / 'field_3d.png'}")
 

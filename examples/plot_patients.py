@@ -128,8 +128,8 @@ def forecast(model, courses, table):
     later = table[~known]
     _, bands = model.predict(later[FEATURES], quantiles=[0.05, 0.95])
     # Rows every quarter of an hour include all changes of infusions.
-    drawn = courses.index.unique("patient")[:N_DRAWN]
-    fine = courses.loc[drawn].groupby("patient", group_keys=False).apply(lambda course: course.iloc[4::5])
+    shown = courses.index.unique("patient")[:N_DRAWN]
+    fine = courses.loc[shown].groupby("patient", group_keys=False).apply(lambda course: course.iloc[4::5])
     return later, bands, fine, *model.predict(fine[FEATURES], quantiles=[0.05, 0.95])
 
 
