@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from skneuralde.noise import Increments
 from skneuralde.problems import Problem
+from skneuralde.solvers import StepInput, Stepper
 from skneuralde.solvers.core.right_hand_side import RightHandSide
-from skneuralde.solvers.core.stepper import Increments, Stepper
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def walk(solver, problem, u0: Tensor, noise: Noise) -> Tensor:
     equation, u = equation_of(problem, noise.end), u0
     for i, increments in enumerate(noise):
         t = torch.full((len(u), 1), i * noise.h, dtype=torch.float64)
-        u = solver.step(equation, t, noise.h, u, increments, None).u1
+        u = solver.step(StepInput(equation, t, noise.h, u, increments)).u1
     return u
 
 

@@ -5,13 +5,10 @@ from __future__ import annotations
 import torch
 
 from skneuralde.losses import Objective
-from skneuralde.solvers.core.stepper import Step
-from skneuralde.solvers.mesh.mesh import DenseOutput
-from skneuralde.solvers.stepping.adaptive import AdaptiveStepper
-from skneuralde.solvers.stepping.fixed import FixedStepper
+from skneuralde.solvers import DenseOutput, Step, Stepper
 
 
-class ExactLine(FixedStepper):
+class ExactLine(Stepper):
     """Follows du = f(t) exactly if f is constant on a step, and notes the steps that it makes."""
 
     name = "exact_line"
@@ -19,24 +16,27 @@ class ExactLine(FixedStepper):
     def __init__(self):
         self.calls = []
 
-    def step(self, equation, t, h, u, noise, state):
+    def step(self, inputs):
+        rhs, t, h, u, *_ = inputs
         self.calls.append((t.flatten().tolist(), h if isinstance(h, float) else h.flatten().tolist()))
-        return Step(u + h * equation.drift(equation.at(t, u.dtype), u))
+        return Step(u + h * rhs.drift(rhs.at(t, u.dtype), u))
 
 
-class ToldError(AdaptiveStepper, DenseOutput):
+class ToldError(Stepper, DenseOutput):
     """Makes an Euler step whose error is whatever it is told: ``error(t, h)``, both (n, 1)."""
 
     name = "told_error"
+    adaptive = True
     order = error_order = 1
 
     def __init__(self, error):
         self.error = error
         self.tried = []
 
-    def step(self, equation, t, h, u, noise, state):
+    def step(self, inputs):
+        rhs, t, h, u, *_ = inputs
         self.tried.append((t.flatten().tolist(), h.flatten().tolist()))
-        u1 = u + h * equation.drift(equation.at(t, u.dtype), u)
+        u1 = u + h * rhs.drift(rhs.at(t, u.dtype), u)
         return Step(u1, self.error(t, h).expand_as(u).to(u.dtype), None, (u1 - u,))
 
     def interpolate(self, theta, u0, stages):

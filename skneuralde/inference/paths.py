@@ -10,8 +10,16 @@ from torch import Tensor
 from skneuralde.inference.inputs import InputPath, RepeatedInputs
 from skneuralde.noise import Brownian, Clocks
 from skneuralde.problems import Problem
-from skneuralde.solvers import Branch, Solver, SolveRequest, Trajectory, solve_with_branches
-from skneuralde.solvers.integrate import Context
+from skneuralde.solvers import (
+    Branch,
+    Context,
+    Controller,
+    Solver,
+    SolveRequest,
+    Trajectory,
+    integrate,
+    solve_with_branches,
+)
 
 
 @dataclass(frozen=True)
@@ -19,7 +27,7 @@ class Method:
     """How an equation is solved: what every call of ``integrate`` shares, and the length of the noise's cells.
 
     With ``rtol=None`` an adaptive solver, too, takes steps of size dt. Rates of jumps without a bound are integrated to
-    ``hazard_rtol``.
+    ``hazard_rtol``. ``controller`` replaces the controller of an adaptive solver.
     """
 
     solver: Solver
@@ -30,6 +38,7 @@ class Method:
     cell: float
     gradient: str = "auto"
     hazard_rtol: float | None = None
+    controller: Controller | None = None
 
 
 @dataclass(frozen=True)
@@ -63,7 +72,7 @@ class Curves:
         *,
         n_paths: int = 1,
         seed: int = 0,
-        aside: bool = False,
+        side_steps: bool = False,
         antithetic: bool = False,
     ) -> tuple[Tensor, Trajectory]:
         """Simulate ``n_paths`` solutions of each series from ``start``, (series, dim) or (n_paths, series, dim).
@@ -75,9 +84,10 @@ class Curves:
         values : Tensor of shape (n_paths, series, n_times, dim)
         trajectory : Trajectory
         """
-        trajectory = self._simulation(
-            problem, start, method, n_paths=n_paths, seed=seed, aside=aside, antithetic=antithetic
-        ).run()
+        request = self._request(
+            problem, start, method, n_paths=n_paths, seed=seed, side_steps=side_steps, antithetic=antithetic
+        )
+        trajectory = integrate(request)
         return self._shaped(trajectory.values), trajectory
 
     def solve_with_branches(
@@ -91,10 +101,10 @@ class Curves:
         branches : list of Branch
             Of values of that shape and weights (n_paths, series).
         """
-        simulation = self._simulation(
-            problem, start, method, n_paths=n_paths, seed=seed, aside=False, antithetic=antithetic
+        request = self._request(
+            problem, start, method, n_paths=n_paths, seed=seed, side_steps=False, antithetic=antithetic
         )
-        trajectory, branches = solve_with_branches(simulation)
+        trajectory, branches = solve_with_branches(request)
         shaped = [Branch(self._shaped(values), weight.view(n_paths, -1)) for values, weight in branches]
         return self._shaped(trajectory.values), shaped
 
@@ -102,7 +112,7 @@ class Curves:
         """From rows (paths and series, n_times, dim) to (paths, series, n_times, dim)."""
         return values.reshape(-1, *self.times.shape, values.shape[-1])
 
-    def _simulation(
+    def _request(
         self,
         problem: Problem,
         start: Tensor,
@@ -110,7 +120,7 @@ class Curves:
         *,
         n_paths: int,
         seed: int,
-        aside: bool,
+        side_steps: bool,
         antithetic: bool,
     ) -> SolveRequest:
         n_series = len(self.times)
@@ -141,6 +151,7 @@ class Curves:
             start.expand(n_paths, n_series, -1).reshape(n_paths * n_series, -1),
             times,
             solver=method.solver,
+            controller=method.controller,
             context=context,
             noise=noise,
             clocks=clocks,
@@ -148,7 +159,7 @@ class Curves:
             atol=method.atol,
             dt=method.dt,
             max_steps=method.max_steps,
-            aside=aside,
+            side_steps=side_steps,
             gradient=method.gradient,
             hazard_rtol=method.hazard_rtol,
         )

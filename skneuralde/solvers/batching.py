@@ -1,4 +1,4 @@
-"""From what the user gives for an equation to a flat batch of paths, and back."""
+"""Batching: from the shapes of the caller to a flat batch of paths, and back."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 import numbers
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,10 +14,8 @@ import torch
 from torch import Tensor
 
 from skneuralde.noise import Brownian, Clocks
-from skneuralde.problems import Problem
-from skneuralde.solvers.integrate import check_numbers
-from skneuralde.solvers.rate_gradient import SolveRequest
-from skneuralde.solvers.registry import choose_solver, get_solver
+from skneuralde.problems import FieldProblem, Problem
+from skneuralde.solvers.integrate import Context, SolveRequest
 
 #: Cells of the noise between two times that follow each other.
 _MOST_CELLS_PER_GAP = 256
@@ -25,21 +23,26 @@ _MOST_CELLS_PER_GAP = 256
 
 @dataclass(frozen=True)
 class BatchLayout:
-    """A flat batch of paths, and how it is laid out.
+    """A flat batch of paths, ``copies`` for each initial state, and its layout in the caller's shapes.
 
     Attributes
     ----------
-    simulation : SolveRequest
-        Of ``copies`` paths per initial state, all initial states of a copy after each other.
+    problem : Problem
+        The equation of flat states.
+    u0 : Tensor of shape (copies * batch, dim)
+        All initial states of a copy after each other.
     times : float64 Tensor of shape (n_times,) or (batch..., n_times)
+    context : Tensor of shape (copies * batch, k), callable or None
     n_paths, copies : int
-        Paths asked for, and solved: equations that are not random need one.
+        Numbers of paths that were requested, and that are solved: one for an equation that is not random.
     batch, state : torch.Size
         Shape of the batch, and of one state.
     """
 
-    simulation: SolveRequest
+    problem: Problem | FieldProblem
+    u0: Tensor
     times: Tensor
+    context: Context
     n_paths: int
     copies: int
     batch: torch.Size
@@ -50,6 +53,13 @@ class BatchLayout:
         """Number of axes of one state."""
         return len(self.state)
 
+    @property
+    def flat_times(self) -> Tensor:
+        """Save times of the flat batch, (n_times,) or (copies * batch, n_times)."""
+        if self.times.ndim == 1:
+            return self.times
+        return self.times.reshape(math.prod(self.batch), -1).repeat(self.copies, 1)
+
     def shaped(self, x: Tensor) -> Tensor:
         """From rows of the flat batch to (n_paths, batch..., ...)."""
         shape = *self.batch, *x.shape[1:]
@@ -59,68 +69,66 @@ class BatchLayout:
         """From solutions (flat batch, n_times, dim) to (n_paths, batch..., n_times, state...)."""
         return self.shaped(values.unflatten(-1, self.state))
 
+    def with_noise(
+        self, request: SolveRequest, random_state: int | np.random.RandomState | np.random.Generator | None
+    ) -> SolveRequest:
+        """A request for this batch with its Brownian motion and its clocks, after a check of its numbers."""
+        request.check()
+        problem, start = self.problem, self.flat_times[..., 0].expand(len(self.u0))
+        path, series = torch.meshgrid(torch.arange(self.copies), torch.arange(math.prod(self.batch)), indexing="ij")
+        keys = (path.flatten().to(self.u0.device), series.flatten().to(self.u0.device))
+        seed = _seed(random_state)
+        noise = clocks = None
+        if problem.jumps:
+            clocks = Clocks(seed, *keys, len(problem.jumps))
+        if isinstance(problem, Problem) and problem.diffusion is not None:
+            cell = _cell(self.times, request.dt if request.rtol is None or not request.solver.adaptive else None)
+            noise = Brownian(seed, *keys, problem.noise_dim(self.u0.shape[1]), origin=start, cell=cell)
+        return replace(request, noise=noise, clocks=clocks)
+
 
 def to_batch(
     problem: Problem,
     y0: Any,
     ts: Any,
     *,
-    solver: str,
-    rtol: float | None,
-    atol: float,
-    dt: float | None,
     n_paths: int,
-    random_state: int | np.random.RandomState | np.random.Generator | None,
     context: Any,
     device: str | torch.device | None,
     dtype: torch.dtype | None,
-    max_steps: int,
-    gradient: str,
-    on_error: str,
 ) -> BatchLayout:
-    """Check the arguments of `solve` and lay the paths out."""
-    method = get_solver(choose_solver(problem) if solver == "auto" else solver)
-    method.check(problem)
+    """Check the equation, initial states, times and inputs that `solve` takes, and lay the paths out."""
     n_paths = _check_n_paths(n_paths)
     u0 = _state(y0, problem, device, dtype)
-    check_numbers(method, u0.dtype, rtol, atol, dt, max_steps, gradient, on_error)
     state_ndim = u0.ndim if problem.state_ndim is None else problem.state_ndim
     batch, state = u0.shape[:-state_ndim], u0.shape[-state_ndim:]
-    flat_problem = problem.flattened(state)
-    size, dim = math.prod(batch), math.prod(state)
     is_random = problem.diffusion is not None or bool(problem.jumps)
-    times = _times(ts, batch, u0.device, may_decrease=not is_random)
     copies = n_paths if is_random else 1
-    inputs = _context(context, copies, batch, u0)
-    u = u0.reshape(size, dim).repeat(copies, 1)
-    flat_times = times if times.ndim == 1 else times.reshape(size, -1).repeat(copies, 1)
-    start = flat_times[..., 0].expand(len(u))
-    c = inputs(start) if callable(inputs) else inputs
-    flat_problem.check(start[:, None].to(u.dtype), u, c)
-    noise = clocks = None
-    path, series = torch.meshgrid(torch.arange(copies), torch.arange(size), indexing="ij")
-    keys = (path.flatten().to(u.device), series.flatten().to(u.device))
-    seed = _seed(random_state)
-    if problem.jumps:
-        clocks = Clocks(seed, *keys, len(problem.jumps))
-    if problem.diffusion is not None:
-        cell = _cell(times, dt if rtol is None or not method.adaptive else None)
-        noise = Brownian(seed, *keys, problem.noise_dim(dim), origin=start, cell=cell)
-    simulation = SolveRequest(
-        flat_problem, u, flat_times, method, inputs, noise, clocks, rtol, atol, dt, max_steps, gradient=gradient
+    layout = BatchLayout(
+        problem=problem.flattened(state),
+        u0=u0.reshape(math.prod(batch), math.prod(state)).repeat(copies, 1),
+        times=_times(ts, batch, u0.device, may_decrease=not is_random),
+        context=_context(context, copies, batch, u0),
+        n_paths=n_paths,
+        copies=copies,
+        batch=batch,
+        state=state,
     )
-    return BatchLayout(simulation, times, n_paths, copies, batch, state)
+    start = layout.flat_times[..., 0].expand(len(layout.u0))
+    c = layout.context(start) if callable(layout.context) else layout.context
+    layout.problem.check(start[:, None].to(u0.dtype), layout.u0, c)
+    return layout
 
 
 def _cell(times: Tensor, dt: float | None) -> float:
-    """Length of the noise's cells: the usual distance of two times, or the nearest one that dt goes into by halving.
+    """Length of the noise's cells: the median distance of two times, or the nearest power of two times dt.
 
-    So steps can end on regular times, a smaller dt refines the same path, and so does an adaptive method that is asked
-    for the same times.
+    So steps can end on regular times, a smaller dt refines the same path, and so does an adaptive method with the same
+    save times.
     """
     gaps = times.diff(dim=-1)
     gaps = gaps[gaps > 0]
-    # No step with noise is longer than a cell: the longest gap must not need too many of them.
+    # No step with noise is longer than a cell; this bounds the cells in the longest gap.
     usual = max(float(gaps.median()), float(gaps.max()) / _MOST_CELLS_PER_GAP) if len(gaps) else 1.0
     return usual if dt is None else math.ldexp(dt, round(math.log2(usual / dt)))
 
@@ -132,7 +140,7 @@ def _check_n_paths(n_paths: int) -> int:
 
 
 def _seed(random_state: int | np.random.RandomState | np.random.Generator | None) -> int:
-    """A seed from what scikit-learn takes as random_state; None asks the operating system."""
+    """A seed from a random_state as in scikit-learn; None draws one from the operating system."""
     if random_state is None:
         return secrets.randbits(62)
     if isinstance(random_state, numbers.Integral) and not isinstance(random_state, bool):

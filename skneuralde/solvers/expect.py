@@ -11,7 +11,11 @@ from torch import Tensor
 
 from skneuralde.problems import Problem
 from skneuralde.solvers.batching import BatchLayout, to_batch
+from skneuralde.solvers.core.controllers import Controller
+from skneuralde.solvers.core.stepper import Solver
+from skneuralde.solvers.integrate import SolveRequest
 from skneuralde.solvers.rate_gradient import solve_with_branches
+from skneuralde.solvers.registry import choose_solver, get_controller, get_solver
 
 
 def expect(
@@ -21,7 +25,8 @@ def expect(
     functional: Callable[[Tensor], Tensor],
     *,
     n_paths: int,
-    solver: str = "auto",
+    solver: str | Solver = "auto",
+    controller: str | Controller | None = None,
     rtol: float | None = 1e-3,
     atol: float = 1e-6,
     dt: float | None = None,
@@ -30,22 +35,22 @@ def expect(
     device: str | torch.device | None = None,
     dtype: torch.dtype | None = None,
     max_steps: int = 100_000,
-    gradient: str = "direct",
+    gradient: str = "auto",
 ) -> Tensor:
     r"""Monte Carlo mean of a functional of the paths, whose gradient is unbiased in every parameter.
 
-    A gradient that goes through the solutions of `solve` holds the jumps fixed: what moves their rate is not seen.
-    Here the rate's part comes from one jump more on each path, at a uniform random time: what that changes in the
-    functional counts with the derivative of the rate there [1]_ [2]_. It needs no likelihood, and the functional may
-    be any. It costs one more solution without gradients for each channel whose rate has a gradient, along fixed steps
-    from the random times on. All paths also stop at their random times, so that the value may differ from that without
-    gradients by the error of the solver.
+    A gradient through the solutions of `solve` holds the times of jumps fixed, and misses the effect of their rate.
+    Here the rate's part of the gradient comes from one jump more on each path, at a uniform random time: the change of
+    the functional is weighted by the derivative of the rate there [1]_ [2]_. This needs no likelihood and works for any
+    functional. It costs one more solution without gradients for each channel whose rate has a gradient; with fixed
+    steps only from the random times on. All paths also stop at their random times, so that the value may differ from
+    that without gradients by the error of the solver.
 
     Parameters
     ----------
     problem : Problem
         To learn a rate, give `Jump` a module and its bound; one that returns a parameter, ``(batch,)``, is a constant.
-    y0, ts, solver, rtol, atol, dt, random_state, context, device, dtype, max_steps, gradient
+    y0, ts, solver, controller, rtol, atol, dt, random_state, context, device, dtype, max_steps, gradient
         Like in `solve`.
     functional : callable
         From solutions (n_paths, batch..., n_times, state...) to one value per path, (n_paths, batch..., ...), which
@@ -89,36 +94,35 @@ def expect(
     >>> round(mean.item(), 4), round(-2 * rate.grad.item(), 4)
     (0.3713, 0.3713)
     """
-    arranged = to_batch(
-        problem,
-        y0,
-        ts,
-        solver=solver,
+    method = get_solver(choose_solver(problem) if solver == "auto" else solver)
+    method.check(problem)
+    batch = to_batch(problem, y0, ts, n_paths=n_paths, context=context, device=device, dtype=dtype)
+    request = SolveRequest(
+        batch.problem,
+        batch.u0,
+        batch.flat_times,
+        method,
+        get_controller(controller),
+        batch.context,
         rtol=rtol,
         atol=atol,
         dt=dt,
-        n_paths=n_paths,
-        random_state=random_state,
-        context=context,
-        device=device,
-        dtype=dtype,
         max_steps=max_steps,
         gradient=gradient,
-        on_error="raise",
     )
-    trajectory, branches = solve_with_branches(arranged.simulation)
-    value = _evaluate(functional, arranged, trajectory.values)
+    trajectory, branches = solve_with_branches(batch.with_noise(request, random_state))
+    value = _evaluate(functional, batch, trajectory.values)
     mean = value.mean(0)
     for branch in branches:
         with torch.no_grad():
-            change = _evaluate(functional, arranged, branch.values) - value
-        weight = arranged.shaped(branch.weight - branch.weight.detach())
+            change = _evaluate(functional, batch, branch.values) - value
+        weight = batch.shaped(branch.weight - branch.weight.detach())
         mean = mean + (weight.reshape(*weight.shape, *[1] * (value.ndim - weight.ndim)) * change).mean(0)
     return mean
 
 
-def _evaluate(functional: Callable[[Tensor], Tensor], arranged: BatchLayout, values: Tensor) -> Tensor:
-    value, shape = functional(arranged.states(values)), (arranged.n_paths, *arranged.batch)
+def _evaluate(functional: Callable[[Tensor], Tensor], batch: BatchLayout, values: Tensor) -> Tensor:
+    value, shape = functional(batch.states(values)), (batch.n_paths, *batch.batch)
     if value.shape[: len(shape)] != shape:
         raise ValueError(
             f"functional must return one value per path, a tensor of shape {shape} or (*{shape}, ...), got "

@@ -1,63 +1,53 @@
-"""`integrate`: solutions of a flat batch of initial value problems, differentiable."""
+"""`integrate`: differentiable solutions of a flat batch of initial value problems."""
 
 from __future__ import annotations
 
 import math
 import numbers
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from skneuralde.noise import Brownian, Clocks
 from skneuralde.problems import FieldProblem, Jump, Problem, in_calculus
+from skneuralde.solvers.core.controllers import Controller
 from skneuralde.solvers.core.errors import SolverError
-from skneuralde.solvers.core.right_hand_side import InputsOverTime, ProblemLike, RightHandSide
-from skneuralde.solvers.core.stepper import SOLVERS, Solver, Status, Task, Trajectory
+from skneuralde.solvers.core.inputs import InputsOverTime
+from skneuralde.solvers.core.results import Status, Trajectory
+from skneuralde.solvers.core.right_hand_side import ProblemLike, RightHandSide
+from skneuralde.solvers.core.stepper import SOLVERS, Solver, Stepper
 from skneuralde.solvers.gradients.replay import GRADIENTS
 from skneuralde.solvers.jumps.hazards import Hazards
 from skneuralde.solvers.jumps.schedule import ExtraJump, JumpSchedule, is_certain
 from skneuralde.solvers.mesh.increment_cache import IncrementCache
-from skneuralde.solvers.mesh.mesh import Stepper
+from skneuralde.solvers.stepping.adaptive import AdaptiveDriver
+from skneuralde.solvers.stepping.fixed import FixedDriver
+from skneuralde.solvers.stepping.fixed_with_hazards import GridDriver
+from skneuralde.solvers.stepping.task import BatchSolver, Task
 
 #: Inputs of a batch of paths: none, constant ``(batch, k)``, or a function of each path's float64 time ``(batch,)``.
 Context = Tensor | Callable[[Tensor], Tensor] | None
 
-#: How close to its number the integral of a rate comes before a jump, along fixed steps.
+#: Distance of a hazard from its threshold at which it jumps, along fixed steps.
 _CROSSING = 1e-6
 
 
-def integrate(
-    problem: ProblemLike,
-    u0: Tensor,
-    times: Tensor,
-    *,
-    solver: Solver,
-    context: Context = None,
-    noise: Brownian | None = None,
-    clocks: Clocks | None = None,
-    rtol: float | None = 1e-3,
-    atol: float | Tensor = 1e-6,
-    hazard_rtol: float | None = None,
-    dt: float | None = None,
-    max_steps: int = 100_000,
-    aside: bool = False,
-    gradient: str = "auto",
-    on_error: str = "raise",
-    extra: ExtraJump | None = None,
-    drawn: IncrementCache | None = None,
-) -> Trajectory:
-    """Solve a batch of initial value problems.
+@dataclass(frozen=True)
+class SolveRequest:
+    """A batch of initial value problems to be solved.
 
-    Parameters
+    Attributes
     ----------
     problem : Problem
     u0 : Tensor of shape (batch, dim)
         States at the first times.
     times : float64 Tensor of shape (n_times,), or (batch, n_times) padded on the right with NaN
-        Where the solutions are wanted, monotone; without noise they may decrease.
+        Save times, monotone; without noise they may decrease.
     solver : Solver
+    controller : Controller, optional
+        Step-size controller of an adaptive method, in place of its own.
     context : Tensor of shape (batch, k) or callable, optional
         A callable gets float64 times ``(batch,)``, one per path, and returns ``(batch, k)``.
     noise : Brownian, optional
@@ -66,69 +56,135 @@ def integrate(
         Needed with jumps.
     rtol, atol : float; atol also a Tensor of shape (dim,)
         Adaptive methods keep the local error of each path below ``atol + rtol * abs(u)``, as a root mean square. With
-        ``rtol=None`` they, too, take steps of size dt.
+        ``rtol=None`` they, too, take steps of length dt.
     hazard_rtol : float, optional
-        The tolerance of the integrals of rates without a bound, which no ``atol`` is about; rtol where not given.
+        Tolerance of the integrals of rates without a bound, to which ``atol`` does not apply; default: rtol.
     dt : float, optional
         Step of a fixed-step method; the first step of an adaptive one.
     max_steps : int
-    aside : bool
-        Reach the times by side steps from a mesh that does not know them, so that the solution at one time does not
-        depend on the other times.
+    side_steps : bool
+        Reach the save times by side steps from a mesh that does not depend on them, so that the solution at one time
+        does not depend on the other times.
     gradient : {"auto", "direct", "checkpoint", "reversible", "forward"}
         "auto" is "checkpoint" for fields, where one step is large, and else "direct". See
         `skneuralde.solvers.gradients.replay`.
     on_error : {"raise", "mask"}
         "mask" leaves NaN after a failure.
-    extra : ExtraJump, optional
+    extra_jump : ExtraJump, optional
         One more jump of every path.
-    drawn : IncrementCache, optional
-        Keeps the noise of fixed steps, for a call with the same seed and steps.
+    increment_cache : IncrementCache, optional
+        Keeps the noise of fixed steps, for another request with the same seed and steps.
+    """
 
-    Returns
-    -------
-    Trajectory
+    problem: ProblemLike
+    u0: Tensor
+    times: Tensor
+    solver: Solver
+    controller: Controller | None = None
+    context: Context = None
+    noise: Brownian | None = None
+    clocks: Clocks | None = None
+    rtol: float | None = 1e-3
+    atol: float | Tensor = 1e-6
+    hazard_rtol: float | None = None
+    dt: float | None = None
+    max_steps: int = 100_000
+    side_steps: bool = False
+    gradient: str = "auto"
+    on_error: str = "raise"
+    extra_jump: ExtraJump | None = None
+    increment_cache: IncrementCache | None = None
+
+    def check(self) -> None:
+        """Refuse arguments with which a solver would hang or return nonsense.
+
+        Raises
+        ------
+        ValueError
+            For the first such argument.
+        """
+        solver, rtol, dt = self.solver, self.rtol, self.dt
+        for name, value in (("dt", dt), ("rtol", rtol)):
+            if value is not None and not isinstance(value, numbers.Real):
+                raise ValueError(f"{name} must be a number or None, got {value!r}")
+        if dt is not None and not (dt > 0 and math.isfinite(dt)):
+            raise ValueError(f"dt must be a positive number, got {dt!r}")
+        if dt is None and (rtol is None or not solver.adaptive):
+            raise ValueError(f"solver {solver.name!r} takes steps of a fixed size: give dt, in units of time")
+        if rtol is None and not isinstance(solver, Stepper):
+            raise ValueError(f"solver {solver.name!r} has no steps of a fixed size: give rtol")
+        if self.controller is not None and (rtol is None or not solver.adaptive or not isinstance(solver, Stepper)):
+            raise ValueError(
+                f"controller={self.controller!r} has no effect: solver {solver.name!r} takes steps of a fixed size "
+                "here, or controls its steps by itself; leave controller out, or give rtol and a method such as 'tsit5'"
+            )
+        if not isinstance(self.max_steps, numbers.Integral) or self.max_steps < 1:
+            raise ValueError(f"max_steps must be an integer of at least 1, got {self.max_steps!r}")
+        smallest = 10 * torch.finfo(self.u0.dtype).eps
+        if solver.adaptive and rtol is not None and not smallest <= rtol < math.inf:
+            raise ValueError(
+                f"rtol must be at least ten machine epsilons of {self.u0.dtype}, {smallest:.1e}, got {rtol!r}"
+            )
+        if not bool((torch.as_tensor(self.atol) >= 0).all()):
+            raise ValueError(f"atol must not be negative, got {self.atol!r}")
+        self._check_gradient()
+        if self.on_error not in ("raise", "mask"):
+            raise ValueError(f"on_error must be 'raise' or 'mask', got {self.on_error!r}")
+
+    def _check_gradient(self) -> None:
+        gradient, names = self.gradient, ("auto", *GRADIENTS)
+        if gradient not in names:
+            raise ValueError(f"gradient must be one of {', '.join(map(repr, names))}, got {gradient!r}")
+        if gradient not in ("auto", *self.solver.gradients):
+            able = sorted(other.name for other in SOLVERS.values() if gradient in other.gradients)
+            raise ValueError(
+                f"solver {self.solver.name!r} has no gradient={gradient!r}; these have: {', '.join(map(repr, able))}"
+            )
+
+
+def integrate(request: SolveRequest) -> Trajectory:
+    """Solve a batch of initial value problems.
 
     Raises
     ------
     ValueError
         If an argument makes no sense, before any work.
     SolverError
-        If a path fails.
+        If a path fails and ``on_error`` is "raise".
     """
-    if gradient == "auto":
-        gradient = "checkpoint" if isinstance(problem, FieldProblem) and "checkpoint" in solver.gradients else "direct"
-    check_numbers(solver, u0.dtype, rtol, atol, dt, max_steps, gradient, on_error)
+    request.check()
+    solver, problem = request.solver, request.problem
     solver.check(problem)
     if isinstance(problem, Problem):
         problem = in_calculus(problem, solver.calculus)
-    task = _prepare(problem, u0, times, context, noise, rtol, atol, dt, max_steps, aside, gradient)
+    task = _task(request, problem)
     if problem.jumps:
-        adaptive = solver.adaptive and rtol is not None
-        tolerance = None if not adaptive else rtol if hazard_rtol is None else hazard_rtol
-        task = _with_jumps(task, problem.jumps, clocks, extra, rtol=tolerance)
-    trajectory = solver.solve(replace(task, drawn=drawn, extra=extra))
-    if on_error == "raise" and bool((trajectory.status != Status.SUCCESS).any()):
+        task = _with_jumps(task, request, problem.jumps)
+    if isinstance(solver, Stepper):
+        trajectory = _drive(solver, task)
+    else:
+        assert isinstance(solver, BatchSolver)
+        trajectory = solver.solve(task)
+    if request.on_error == "raise" and bool((trajectory.status != Status.SUCCESS).any()):
         raise SolverError.from_trajectory(solver.name, trajectory)
     return trajectory
 
 
-def _prepare(
-    problem: ProblemLike,
-    u0: Tensor,
-    times: Tensor,
-    context: Context,
-    noise: Brownian | None,
-    rtol: float | None,
-    atol: float | Tensor,
-    dt: float | None,
-    max_steps: int,
-    aside: bool,
-    gradient: str,
-) -> Task:
+def _drive(stepper: Stepper, task: Task) -> Trajectory:
+    """Solve a task by the steps of a method."""
+    n_hazards = 0 if task.hazards is None else task.hazards.width
+    rtol = task.rtol if stepper.adaptive else None
+    stepper = stepper.prepare(task.rhs, task.start.expand(len(task.u0), 1), task.u0, rtol=rtol, n_hazards=n_hazards)
+    if rtol is not None:
+        return AdaptiveDriver(stepper, task).solve()
+    return (FixedDriver if task.hazards is None else GridDriver)(stepper, task).solve()
+
+
+def _task(request: SolveRequest, problem: ProblemLike) -> Task:
+    u0, times = request.u0, request.times
     if times.dtype != torch.float64:
         raise ValueError(f"times must be float64, got {times.dtype}")
-    if problem.diffusion is not None and noise is None:
+    if problem.diffusion is not None and request.noise is None:
         raise ValueError("a problem with a diffusion needs noise: pass a Brownian")
     rows = times[None] if times.ndim == 1 else times
     start = rows[:, :1]
@@ -140,20 +196,34 @@ def _prepare(
         raise ValueError("times must be monotone, with NaN only on the right, and start at the time of u0")
     if problem.diffusion is not None and bool((direction < 0).any()):
         raise ValueError("an equation with noise cannot be solved backwards in time: give increasing times")
+    context = request.context
     if context is not None and not isinstance(context, Tensor):
         context = InputsOverTime(context, start[:, 0].expand(len(u0)))
-    rhs = RightHandSide(problem, context, torch.minimum(start, last), torch.maximum(start, last))
-    tolerance = torch.as_tensor(atol, dtype=u0.dtype, device=u0.device)
+    gradient = request.gradient
+    if gradient == "auto":
+        large = isinstance(problem, FieldProblem) and "checkpoint" in request.solver.gradients
+        gradient = "checkpoint" if large else "direct"
     return Task(
-        rhs, u0, start, direction, elapsed, noise if problem.diffusion is not None else None,
-        rtol, tolerance, dt, max_steps, aside, gradient,
-    )  # fmt: skip
+        rhs=RightHandSide(problem, context, torch.minimum(start, last), torch.maximum(start, last)),
+        u0=u0,
+        start=start,
+        direction=direction,
+        elapsed=elapsed,
+        noise=request.noise if problem.diffusion is not None else None,
+        rtol=request.rtol,
+        atol=torch.as_tensor(request.atol, dtype=u0.dtype, device=u0.device),
+        dt=request.dt,
+        max_steps=request.max_steps,
+        side_steps=request.side_steps,
+        gradient=gradient,
+        controller=request.controller,
+        increment_cache=request.increment_cache,
+        extra_jump=request.extra_jump,
+    )
 
 
-def _with_jumps(
-    task: Task, jumps: Sequence[Jump], clocks: Clocks | None, extra: ExtraJump | None, *, rtol: float | None
-) -> Task:
-    if clocks is None:
+def _with_jumps(task: Task, request: SolveRequest, jumps: Sequence[Jump]) -> Task:
+    if request.clocks is None:
         raise ValueError("a problem with jumps needs clocks: pass Clocks")
     if bool((task.direction < 0).any()):
         raise ValueError("an equation with jumps cannot be solved backwards in time: give increasing times")
@@ -161,57 +231,26 @@ def _with_jumps(
         raise ValueError(
             'gradient="reversible" cannot step back through jumps: use "direct", "checkpoint" or "forward"'
         )
+    end = torch.where(task.elapsed.isfinite(), task.elapsed, 0.0).amax(1, keepdim=True).expand(len(task.u0), 1)
+    schedule = JumpSchedule.make(jumps, request.clocks, end, extra=request.extra_jump)
+    elapsed = schedule.candidates.attach(task.elapsed)
+    return replace(task, jump_schedule=schedule, elapsed=elapsed, hazards=_hazards(task, request, jumps))
+
+
+def _hazards(task: Task, request: SolveRequest, jumps: Sequence[Jump]) -> Hazards | None:
+    """The layout of states augmented by the hazards of rates without a bound, if there are any."""
+    adaptive = request.solver.adaptive and request.rtol is not None
     leaping = [k for k, jump in enumerate(jumps) if jump.leap]
-    if leaping and rtol is not None:
+    if leaping and adaptive:
         raise ValueError(
             f"jumps[{leaping[0]}] leaps over steps of a fixed size: give rtol=None and dt, or leave leap=True out"
         )
-    carried = tuple(k for k, jump in enumerate(jumps) if jump.leap or (not is_certain(jump) and jump.bound is None))
-    hazards = None
-    if carried:
-        wanted = _CROSSING if rtol is None else 0.1 * rtol
-        accuracy = max(wanted, 8.0 * torch.finfo(task.u0.dtype).eps)
-        allowed = accuracy if rtol is None else rtol
-        hazards = Hazards(task.u0.shape[1], carried, allowed, accuracy, tuple(jumps[k].leap for k in carried))
-    end = torch.where(task.elapsed.isfinite(), task.elapsed, 0.0).amax(1, keepdim=True).expand(len(task.u0), 1)
-    clockwork = JumpSchedule.make(jumps, clocks, end, extra=extra)
-    elapsed = clockwork.candidates.attach(task.elapsed)
-    return replace(task, clockwork=clockwork, elapsed=elapsed, hazards=hazards)
-
-
-def check_numbers(
-    solver: Solver,
-    dtype: torch.dtype,
-    rtol: float | None,
-    atol: float | Tensor,
-    dt: float | None,
-    max_steps: int,
-    gradient: str,
-    on_error: str,
-) -> None:
-    """Refuse what would make a solver hang or lie."""
-    for name, value in (("dt", dt), ("rtol", rtol)):
-        if value is not None and not isinstance(value, numbers.Real):
-            raise ValueError(f"{name} must be a number or None, got {value!r}")
-    if dt is not None and not (dt > 0 and math.isfinite(dt)):
-        raise ValueError(f"dt must be a positive number, got {dt!r}")
-    if dt is None and (rtol is None or not solver.adaptive):
-        raise ValueError(f"solver {solver.name!r} takes steps of a fixed size: give dt, in units of time")
-    if rtol is None and not isinstance(solver, Stepper):
-        raise ValueError(f"solver {solver.name!r} has no steps of a fixed size: give rtol")
-    if not isinstance(max_steps, numbers.Integral) or max_steps < 1:
-        raise ValueError(f"max_steps must be an integer of at least 1, got {max_steps!r}")
-    smallest = 10 * torch.finfo(dtype).eps
-    if solver.adaptive and rtol is not None and not smallest <= rtol < math.inf:
-        raise ValueError(f"rtol must be at least ten machine epsilons of {dtype}, {smallest:.1e}, got {rtol!r}")
-    if not bool((torch.as_tensor(atol) >= 0).all()):
-        raise ValueError(f"atol must not be negative, got {atol!r}")
-    if gradient not in ("auto", *GRADIENTS):
-        raise ValueError(f"gradient must be one of {', '.join(map(repr, ['auto', *GRADIENTS]))}, got {gradient!r}")
-    if gradient not in ("auto", *solver.gradients):
-        able = sorted(other.name for other in SOLVERS.values() if gradient in other.gradients)
-        raise ValueError(
-            f"solver {solver.name!r} has no gradient={gradient!r}; these have: {', '.join(map(repr, able))}"
-        )
-    if on_error not in ("raise", "mask"):
-        raise ValueError(f"on_error must be 'raise' or 'mask', got {on_error!r}")
+    channels = tuple(k for k, jump in enumerate(jumps) if jump.leap or (not is_certain(jump) and jump.bound is None))
+    if not channels:
+        return None
+    rtol = None
+    if adaptive:
+        rtol = request.rtol if request.hazard_rtol is None else request.hazard_rtol
+    accuracy = max(_CROSSING if rtol is None else 0.1 * rtol, 8.0 * torch.finfo(task.u0.dtype).eps)
+    tolerance = accuracy if rtol is None else rtol
+    return Hazards(task.u0.shape[1], channels, tolerance, accuracy, tuple(jumps[k].leap for k in channels))

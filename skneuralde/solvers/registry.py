@@ -1,4 +1,4 @@
-"""Names of solvers, and which of them suits a problem."""
+"""Registry of solvers, and the choice of one for a problem."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import difflib
 from skneuralde.problems import FieldProblem, Problem
 from skneuralde.solvers.adapters.torchdiffeq import torchdiffeq_solvers
 from skneuralde.solvers.adapters.torchsde import torchsde_solvers
+from skneuralde.solvers.core.controllers import AveragedErrorController, Controller, PIController, PredictiveController
 from skneuralde.solvers.core.right_hand_side import ProblemLike
 from skneuralde.solvers.core.stepper import SOLVERS, Solver
 from skneuralde.solvers.methods.ees25 import EES25
@@ -29,32 +30,45 @@ _OURS = [
 ]
 SOLVERS.update({solver.name: solver for solver in [*_OURS, *torchsde_solvers(), *torchdiffeq_solvers()]})
 
+_CONTROLLERS: dict[str, type[Controller]] = {
+    "pi": PIController,
+    "predictive": PredictiveController,
+    "averaged_error": AveragedErrorController,
+}
+
 
 def solver_names() -> list[str]:
     """Every name that `get_solver` knows, besides "auto"."""
     return sorted(SOLVERS)
 
 
-def get_solver(name: str) -> Solver:
-    """The solver of this name.
+def get_solver(solver: str | Solver) -> Solver:
+    """The solver of this name; an instance of `Solver` is returned as it is.
 
     Raises
     ------
     ValueError
-        If there is none.
+        For an unknown name, and for an instance without a name.
     """
-    if name in SOLVERS:
-        return SOLVERS[name]
-    close = difflib.get_close_matches(str(name), SOLVERS, n=1)
+    if isinstance(solver, Solver):
+        if not getattr(solver, "name", ""):
+            raise ValueError(f"solver {solver!r} must have a name, a class attribute that messages show")
+        return solver
+    if isinstance(solver, str) and solver in SOLVERS:
+        return SOLVERS[solver]
+    close = difflib.get_close_matches(str(solver), SOLVERS, n=1)
     hint = f" did you mean {close[0]!r}?" if close else ""
-    raise ValueError(f"unknown solver {name!r};{hint} valid names are 'auto', {', '.join(map(repr, solver_names()))}")
+    raise ValueError(
+        f"unknown solver {solver!r};{hint} valid names are 'auto', {', '.join(map(repr, solver_names()))}; "
+        "or give a Solver instance"
+    )
 
 
 def choose_solver(problem: ProblemLike) -> str:
-    """What ``solver="auto"`` means for this problem: a method that converges path by path.
+    """The name that ``solver="auto"`` stands for: a method that converges path by path.
 
-    Where a sparsity, or a Laplacian, tells how the components of a state hang together, one that uses it; for other
-    operators one that needs nothing but the right-hand side.
+    A problem with a sparsity or a Laplacian gets a method that uses it; other operators get one that needs nothing but
+    the right-hand side.
     """
     if problem.sparsity is not None and problem.diffusion is None:
         return "rosenbrock"
@@ -66,3 +80,21 @@ def choose_solver(problem: ProblemLike) -> str:
     if problem.noise == "general":
         return "euler" if problem.calculus == "ito" else "ees25"
     return "sosra" if problem.noise == "additive" else "sosri2"
+
+
+def get_controller(controller: str | Controller | None) -> Controller | None:
+    """The controller of this name; an instance is returned as it is, and None stands for the method's own.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name.
+    """
+    if controller is None or isinstance(controller, Controller):
+        return controller
+    if isinstance(controller, str) and controller in _CONTROLLERS:
+        return _CONTROLLERS[controller]()
+    close = difflib.get_close_matches(str(controller), _CONTROLLERS, n=1)
+    hint = f" did you mean {close[0]!r}?" if close else ""
+    names = ", ".join(map(repr, _CONTROLLERS))
+    raise ValueError(f"unknown controller {controller!r};{hint} give None, one of {names}, or a Controller instance")

@@ -1,20 +1,25 @@
-"""`solve`: simulate an equation that is known."""
+"""`solve`: simulation of a known equation."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
+from pandas import DataFrame, MultiIndex
 from torch import Tensor
 
 from skneuralde.problems import Problem
 from skneuralde.solvers.batching import to_batch
-from skneuralde.solvers.core.stepper import Stats
-from skneuralde.solvers.frame import DataFrame, to_frame
+from skneuralde.solvers.core.controllers import Controller
+from skneuralde.solvers.core.results import Stats
+from skneuralde.solvers.core.stepper import Solver
+from skneuralde.solvers.integrate import SolveRequest, integrate
 from skneuralde.solvers.jumps.tables import JumpTables
+from skneuralde.solvers.registry import choose_solver, get_controller, get_solver
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,7 @@ class Solution:
 
     def to_frame(self) -> DataFrame:
         """The paths as rows, indexed by path, series (where there is a batch) and time."""
-        return to_frame(self.ts, self.ys, self.state_ndim)
+        return _to_frame(self.ts, self.ys, self.state_ndim)
 
 
 def solve(
@@ -72,7 +77,8 @@ def solve(
     y0: Any,
     ts: Any,
     *,
-    solver: str = "auto",
+    solver: str | Solver = "auto",
+    controller: str | Controller | None = None,
     rtol: float | None = 1e-3,
     atol: float = 1e-6,
     dt: float | None = None,
@@ -94,28 +100,31 @@ def solve(
     ----------
     problem : Problem
     y0 : array-like of shape (batch..., dim), or (batch..., grid..., fields) with an operator
-        States at the first time. Where neither the operators' spacing, boundary nor ndim tells the number of axes of
-        the grid, nor the sparsity does, y0 is one field.
+        States at the first time. If neither the operators' spacing, boundary or ndim nor the sparsity gives the number
+        of axes of the grid, y0 is one field.
     ts : array-like of shape (n_times,), or (batch..., n_times) padded on the right with NaN
-        Where the solution is wanted, in order. Without noise they may decrease: then time runs backwards.
-    solver : str, default="auto"
-        A name of `solver_names`, or "torchsde:..." and "torchdiffeq:..." for a method of these packages. "auto" takes
+        Save times, in order. Without noise they may decrease: then time runs backwards.
+    solver : str or Solver, default="auto"
+        A name of `solver_names`, where "torchsde:..." and "torchdiffeq:..." are methods of these packages, or an
+        instance of a method of your own. "auto" takes
         "tsit5" without noise, "sosri2" with diagonal and "sosra" with additive noise, and "euler" or "ees25" with
         general noise, Ito's or Stratonovich's, which need dt; of fields "rosenbrock" where a Laplacian diffuses them,
         and "rock2" with other operators; "rosenbrock" without noise where the problem has a sparsity.
+    controller : {"pi", "predictive", "averaged_error"} or Controller, optional
+        Step-size controller of an adaptive method, in place of its own.
     rtol, atol : float; rtol also None
-        Adaptive methods keep the local error of each path below ``atol + rtol * abs(u)``. With noise a state counts as
-        no smaller than what the noise at the start moves it from one time to the next. With ``rtol=None`` an adaptive
-        method, too, takes steps of size dt.
+        Adaptive methods keep the local error of each path below ``atol + rtol * abs(u)``. With noise ``abs(u)`` is at
+        least the standard deviation by which the noise at the start moves a state from one time to the next. With
+        ``rtol=None`` an adaptive method, too, takes steps of size dt.
     dt : float, optional
         Step of a fixed-step method, which needs it; first step of an adaptive one.
     n_paths : int, default=1
         Number of independent solutions from each initial state. Without noise they are the same.
     random_state : int, RandomState, Generator or None
-        An int gives the same Brownian paths at the same times ``ts``, whatever the tolerance or the method, and for
-        fixed steps that divide the usual distance of two times in halves of halves; for other steps, with half the dt
-        the same paths on a finer mesh. It gives the same jumps, too: exactly where rates are constant or have a bound,
-        within the tolerance where they are integrated.
+        An int gives the same Brownian paths for the same times ``ts``, at every tolerance and with every method, and
+        with fixed steps that are the median distance of two times divided by a power of two. With other steps, half the
+        dt gives the same paths on a finer mesh. The jumps are the same, too: exactly if rates are constant or have a
+        bound, and within the tolerance if they are integrated.
     context : array-like of shape (batch..., k) or callable, optional
         What the coefficients see as ``c``. A callable gets float64 times of shape (n_paths, batch...) and returns
         (n_paths, batch..., k), or something that broadcasts to it.
@@ -126,13 +135,13 @@ def solve(
     max_steps : int, default=100_000
         Bound on the steps of one path.
     gradient : {"auto", "direct", "checkpoint", "reversible", "forward"}, default="auto"
-        How gradients are found. "direct" remembers every step. "checkpoint" remembers only the states in between, or
-        the square root of their number where there is noise or steps are fixed, and makes the steps once more.
-        "reversible" remembers the ends alone and steps back from them ("ees25" only). "forward" carries the derivatives
-        with respect to y0 and all parameters along: for few parameters. "auto" is "checkpoint" for fields, of which one
-        step is large, and else "direct", which also has second derivatives.
+        How gradients are computed. "direct" stores the graph of every step. "checkpoint" stores the states between
+        steps, or the square root of their number with noise or fixed steps, and makes the steps again. "reversible"
+        stores the final states and steps back from them ("ees25" only). "forward" propagates the derivatives with
+        respect to y0 and all parameters along with the states, for few parameters. "auto" is "checkpoint" for fields,
+        where one step is large, and else "direct", which also has second derivatives.
     on_error : {"raise", "mask"}, default="raise"
-        Whether a path that fails raises, or is NaN from there on and told by ``status``.
+        Whether a path that fails raises an error, or is NaN from there on, with its ``status``.
 
     Returns
     -------
@@ -167,45 +176,77 @@ def solve(
     >>> crashes.jump_counts.double().mean().round(decimals=1)
     tensor(2., dtype=torch.float64)
     """
-    arranged = to_batch(
-        problem,
-        y0,
-        ts,
-        solver=solver,
+    method = get_solver(choose_solver(problem) if solver == "auto" else solver)
+    method.check(problem)
+    batch = to_batch(problem, y0, ts, n_paths=n_paths, context=context, device=device, dtype=dtype)
+    request = SolveRequest(
+        batch.problem,
+        batch.u0,
+        batch.flat_times,
+        method,
+        get_controller(controller),
+        batch.context,
         rtol=rtol,
         atol=atol,
         dt=dt,
-        n_paths=n_paths,
-        random_state=random_state,
-        context=context,
-        device=device,
-        dtype=dtype,
         max_steps=max_steps,
         gradient=gradient,
         on_error=on_error,
     )
-    trajectory = arranged.simulation.run(on_error=on_error)
-    shaped = arranged.shaped
-    stats = replace(
-        trajectory.stats,
-        steps=shaped(trajectory.stats.steps),
-        rejections=shaped(trajectory.stats.rejections),
-        smallest_step=shaped(trajectory.stats.smallest_step),
-    )
-    simulation, n_rows = arranged.simulation, len(trajectory.status)
+    request = batch.with_noise(request, random_state)
+    trajectory = integrate(request)
+    stats, shaped, n_rows = trajectory.stats, batch.shaped, len(trajectory.status)
     jumps = JumpTables((), (), torch.zeros(n_rows, 0, dtype=torch.int64, device=trajectory.status.device))
-    if simulation.clocks is not None and trajectory.jumps is not None:
-        start = simulation.times[..., 0].expand(n_rows)
+    if request.clocks is not None and trajectory.jumps is not None:
+        start = request.times[..., 0].expand(n_rows)
         dim, dtype = trajectory.values.shape[-1], trajectory.values.dtype
-        jumps = JumpTables.make(trajectory.jumps, problem.jumps, simulation.clocks, start, dim, dtype)
+        jumps = JumpTables.make(trajectory.jumps, problem.jumps, request.clocks, start, dim, dtype)
     return Solution(
-        arranged.times,
-        arranged.states(trajectory.values),
-        shaped(trajectory.status),
-        stats,
-        simulation.solver.name,
-        arranged.state_ndim,
-        tuple(map(shaped, jumps.times)),
-        tuple(map(shaped, jumps.marks)),
-        shaped(jumps.counts),
+        ts=batch.times,
+        ys=batch.states(trajectory.values),
+        status=shaped(trajectory.status),
+        stats=replace(
+            stats,
+            steps=shaped(stats.steps),
+            rejections=shaped(stats.rejections),
+            smallest_step=shaped(stats.smallest_step),
+        ),
+        solver=method.name,
+        state_ndim=batch.state_ndim,
+        jump_times=tuple(map(shaped, jumps.times)),
+        jump_marks=tuple(map(shaped, jumps.marks)),
+        jump_counts=shaped(jumps.counts),
     )
+
+
+def _to_frame(ts: Tensor, ys: Tensor, state_ndim: int = 1) -> DataFrame:
+    """One row per path, series and time; one column per component.
+
+    Parameters
+    ----------
+    ts : Tensor of shape (n_times,) or (*batch, n_times)
+    ys : Tensor of shape (n_paths, *batch, n_times, *state)
+    state_ndim : int
+        Number of axes of one state.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``y0``, ``y1``, ...; those of a field have the levels ``x0``, ``x1``, ... and ``field``. Index levels
+        ``path``, then ``series`` (``series_0``, ``series_1``, ... for a batch of several axes), then ``time``. Times
+        that only pad are left out.
+    """
+    values = ys.detach().cpu().numpy()
+    lead, state = values.shape[:-state_ndim], values.shape[-state_ndim:]
+    times = np.broadcast_to(ts.cpu().numpy(), lead)
+    axes = len(lead) - 2
+    series = ["series"] if axes == 1 else [f"series_{axis}" for axis in range(axes)]
+    positions = np.indices(lead)[:-1].reshape(axes + 1, -1)
+    index = MultiIndex.from_arrays([*positions, times.ravel()], names=["path", *series, "time"])
+    names = [f"y{i}" for i in range(state[-1])]
+    columns = names
+    if state_ndim > 1:
+        levels = [*(f"x{axis}" for axis in range(state_ndim - 1)), "field"]
+        columns = MultiIndex.from_product([*map(range, state[:-1]), names], names=levels)
+    frame = DataFrame(values.reshape(-1, math.prod(state)), index=index, columns=columns)
+    return frame[~np.isnan(times.ravel())]

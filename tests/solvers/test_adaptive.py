@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from skneuralde.problems import Problem
-from skneuralde.solvers import SolverError, Status, get_solver, integrate, solve
+from skneuralde.solvers import SolveRequest, SolverError, Status, get_solver, integrate, solve
 from skneuralde.solvers.stepping.loop_driver import LoopDriver
 from skneuralde.solvers.stepping.saving import SideStepOrigins, StepIndexSaver
 from tests.problems_closed_form import oscillator
@@ -22,7 +22,7 @@ def test_dense_output_is_as_accurate_as_its_order(name):
     errors = []
     for h in (0.4, 0.1):
         ts = h * torch.linspace(0, 1, 9, dtype=torch.float64)
-        values = integrate(case.problem, case.u0, ts, solver=solver, rtol=1.0, atol=1e3, dt=1.0)
+        values = integrate(SolveRequest(case.problem, case.u0, ts, solver=solver, rtol=1.0, atol=1e3, dt=1.0))
         assert (values.stats.steps == 1).all()
         exact = torch.stack([case.exact(case.u0, t, None) for t in ts.tolist()], 1)
         errors.append((values.values - exact)[:, 1:-1].abs().max())
@@ -32,19 +32,19 @@ def test_dense_output_is_as_accurate_as_its_order(name):
 
 @pytest.mark.parametrize("name", OURS)
 def test_the_times_wanted_do_not_move_the_steps(name):
-    few = integrate(STEEP, ONE, times(0, 2), solver=get_solver(name))
-    many = integrate(STEEP, ONE, torch.linspace(0, 2, 100, dtype=torch.float64), solver=get_solver(name))
+    few = integrate(SolveRequest(STEEP, ONE, times(0, 2), solver=get_solver(name)))
+    many = integrate(SolveRequest(STEEP, ONE, torch.linspace(0, 2, 100, dtype=torch.float64), solver=get_solver(name)))
     assert torch.equal(few.stats.steps, many.stats.steps)
     torch.testing.assert_close(few.values[:, -1], many.values[:, -1], rtol=1e-13, atol=0)
 
 
 @pytest.mark.parametrize("name", OURS)
 def test_aside_a_time_does_not_depend_on_the_others(name):
-    arguments = {"solver": get_solver(name), "aside": True}
-    many = integrate(STEEP, ONE, times(0, 0.01, 0.1, 0.7, 0.7, 5.0), **arguments).values
+    arguments = {"solver": get_solver(name), "side_steps": True}
+    many = integrate(SolveRequest(STEEP, ONE, times(0, 0.01, 0.1, 0.7, 0.7, 5.0), **arguments)).values
     for i in range(1, 6):
         ts = times(0, 0.01, 0.1, 0.7, 0.7, 5.0)[[0, i]]
-        assert torch.equal(integrate(STEEP, ONE, ts, **arguments).values[:, 1], many[:, i])
+        assert torch.equal(integrate(SolveRequest(STEEP, ONE, ts, **arguments)).values[:, 1], many[:, i])
 
 
 def test_aside_nothing_is_asked_beyond_a_time_and_the_result_is_as_accurate():
@@ -52,33 +52,39 @@ def test_aside_nothing_is_asked_beyond_a_time_and_the_result_is_as_accurate():
     drift = case.problem.drift
     problem = Problem(lambda t, u: (seen.append(t.max().item()), drift(t, u))[1])
     ts = times(0, 0.3, 2.9)
-    values = integrate(problem, case.u0, ts, solver=get_solver("tsit5"), rtol=1e-8, atol=1e-8, aside=True).values
+    values = integrate(
+        SolveRequest(problem, case.u0, ts, solver=get_solver("tsit5"), rtol=1e-8, atol=1e-8, side_steps=True)
+    ).values
     assert max(seen) <= 2.9
     exact = torch.stack([case.exact(case.u0, t, None) for t in ts.tolist()], 1)
     torch.testing.assert_close(values, exact, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("aside", [False, True])
+@pytest.mark.parametrize("side_steps", [False, True])
 @pytest.mark.parametrize("name", OURS)
-def test_values_with_and_without_gradient_are_the_same(name, aside):
+def test_values_with_and_without_gradient_are_the_same(name, side_steps):
     ts = torch.full((3, 4), torch.nan, dtype=torch.float64)
     ts[0] = times(0, 0.5, 0.51, 3)
     ts[1, :2] = times(2, 1.97)
     ts[2, :1] = times(1)
     u0 = torch.tensor([[1.0], [-2.0], [3.0]], dtype=torch.float64)
-    plain = integrate(STEEP, u0, ts, solver=get_solver(name), aside=aside)
-    traced = integrate(STEEP, u0.clone().requires_grad_(), ts, solver=get_solver(name), aside=aside)
+    plain = integrate(SolveRequest(STEEP, u0, ts, solver=get_solver(name), side_steps=side_steps))
+    traced = integrate(
+        SolveRequest(STEEP, u0.clone().requires_grad_(), ts, solver=get_solver(name), side_steps=side_steps)
+    )
     assert not plain.values.requires_grad
     torch.testing.assert_close(plain.values, traced.values.detach(), rtol=1e-14, atol=0, equal_nan=True)
     assert torch.equal(plain.stats.steps, traced.stats.steps)
     with torch.no_grad():
-        quiet = integrate(STEEP, u0.clone().requires_grad_(), ts, solver=get_solver(name), aside=aside).values
+        quiet = integrate(
+            SolveRequest(STEEP, u0.clone().requires_grad_(), ts, solver=get_solver(name), side_steps=side_steps)
+        ).values
     assert not quiet.requires_grad
 
 
-@pytest.mark.parametrize("aside", [False, True])
+@pytest.mark.parametrize("side_steps", [False, True])
 @pytest.mark.parametrize("name", OURS)
-def test_gradient_is_exact_on_the_frozen_mesh(name, aside, monkeypatch):
+def test_gradient_is_exact_on_the_frozen_mesh(name, side_steps, monkeypatch):
     """With the steps repeated for other parameters, the difference quotient is the gradient."""
     memory, replay = [], []
 
@@ -94,14 +100,16 @@ def test_gradient_is_exact_on_the_frozen_mesh(name, aside, monkeypatch):
         monkeypatch.setattr(cls, method, frozen)
 
     freeze(LoopDriver, "_mesh")
-    freeze(SideStepOrigins if aside else StepIndexSaver, "result")
+    freeze(SideStepOrigins if side_steps else StepIndexSaver, "result")
     parameter = torch.nn.Parameter(torch.tensor([0.7, 1.3], dtype=torch.float64))
     u0 = torch.tensor([[1.0, 0.5], [3.0, -1.0]], dtype=torch.float64, requires_grad=True)
 
     def value():
         problem = Problem(lambda t, u: -parameter * u**3 + torch.sin(5 * t) * u.flip(-1))
         ts = torch.stack([times(0, 0.4, 1.1), times(0.5, 2.0, torch.nan)])
-        out = integrate(problem, u0, ts, solver=get_solver(name), rtol=1e-2, atol=1e-2, aside=aside).values
+        out = integrate(
+            SolveRequest(problem, u0, ts, solver=get_solver(name), rtol=1e-2, atol=1e-2, side_steps=side_steps)
+        ).values
         return torch.sin(out[~ts.isnan()]).sum()
 
     gradients = torch.autograd.grad(value(), [parameter, u0])
@@ -122,7 +130,9 @@ def test_gradient_is_exact_on_the_frozen_mesh(name, aside, monkeypatch):
 
 def test_gradient_reaches_tensors_that_are_no_parameters():
     rate = torch.tensor(0.5, dtype=torch.float64, requires_grad=True)
-    values = integrate(Problem(lambda t, u: -rate * u), ONE, times(0, 1), solver=get_solver("tsit5"), rtol=1e-9).values
+    values = integrate(
+        SolveRequest(Problem(lambda t, u: -rate * u), ONE, times(0, 1), solver=get_solver("tsit5"), rtol=1e-9)
+    ).values
     (gradient,) = torch.autograd.grad(values[0, 1, 0], rate)
     torch.testing.assert_close(gradient.item(), -math.exp(-0.5), rtol=1e-7, atol=0)
 
@@ -130,7 +140,9 @@ def test_gradient_reaches_tensors_that_are_no_parameters():
 def test_gradient_survives_a_path_that_fails():
     problem = Problem(lambda t, u: u**2)
     u0 = torch.tensor([[1.0], [-1.0]], dtype=torch.float64, requires_grad=True)
-    trajectory = integrate(problem, u0, times(0, 0.5, 2.0), solver=get_solver("tsit5"), rtol=1e-5, on_error="mask")
+    trajectory = integrate(
+        SolveRequest(problem, u0, times(0, 0.5, 2.0), solver=get_solver("tsit5"), rtol=1e-5, on_error="mask")
+    )
     assert trajectory.status.tolist() == [Status.STEP_TOO_SMALL, Status.SUCCESS]
     trajectory.values[1].sum().backward()
     assert u0.grad[0] == 0
@@ -140,14 +152,16 @@ def test_gradient_survives_a_path_that_fails():
 def test_the_tolerance_of_each_component_counts():
     problem = Problem(lambda t, u: torch.cos(t * torch.tensor([1.0, 50.0], dtype=torch.float64)))
     u0 = torch.zeros(1, 2, dtype=torch.float64)
-    loose = integrate(problem, u0, times(0, 5), solver=get_solver("tsit5"), atol=times(1e-6, 1e3)).stats.steps
-    tight = integrate(problem, u0, times(0, 5), solver=get_solver("tsit5"), atol=1e-6).stats.steps
+    loose = integrate(
+        SolveRequest(problem, u0, times(0, 5), solver=get_solver("tsit5"), atol=times(1e-6, 1e3))
+    ).stats.steps
+    tight = integrate(SolveRequest(problem, u0, times(0, 5), solver=get_solver("tsit5"), atol=1e-6)).stats.steps
     assert loose < tight / 4
 
 
 def test_a_rejected_step_is_tried_again_shorter():
     solver = ToldError(lambda t, h: torch.where(h > 0.3, 1e-3, 1e-9))
-    trajectory = integrate(Problem(0.0), ONE, times(0, 1), solver=solver, dt=1.0, rtol=1e-6, atol=1e-6)
+    trajectory = integrate(SolveRequest(Problem(0.0), ONE, times(0, 1), solver=solver, dt=1.0, rtol=1e-6, atol=1e-6))
     assert trajectory.stats.rejections.item() > 0
     assert trajectory.stats.smallest_step.item() < 0.3
     accepted = [h[0] for _, h in solver.tried if h[0] <= 0.3]
@@ -158,7 +172,7 @@ def test_every_path_has_its_own_step():
     """One path is rejected whenever the step is not small; the others are done in one step."""
     solver = ToldError(lambda t, h: torch.where((t >= 10) & (h > 0.1), 1e3, 1e-12))
     ts = torch.stack([times(0, 1), times(10, 11), times(0, 1)])
-    trajectory = integrate(Problem(0.0), ONE.repeat(3, 1), ts, solver=solver, dt=1.0)
+    trajectory = integrate(SolveRequest(Problem(0.0), ONE.repeat(3, 1), ts, solver=solver, dt=1.0))
     assert trajectory.stats.steps[[0, 2]].tolist() == [1, 1]
     assert trajectory.stats.rejections[[0, 2]].tolist() == [0, 0]
     assert trajectory.stats.steps[1] > 10 - 1
@@ -172,7 +186,7 @@ def test_every_path_has_its_own_step():
 def test_a_step_that_never_succeeds_ends(error, status):
     solver = ToldError(lambda t, h: torch.full_like(t, error))
     with pytest.raises(SolverError) as caught:
-        integrate(Problem(0.0), ONE, times(0, 1), solver=solver)
+        integrate(SolveRequest(Problem(0.0), ONE, times(0, 1), solver=solver))
     assert caught.value.status == status
     assert caught.value.time == 0.0
     assert len(solver.tried) < 100
@@ -180,7 +194,9 @@ def test_a_step_that_never_succeeds_ends(error, status):
 
 def test_the_number_of_steps_is_bounded():
     with pytest.raises(SolverError, match=r"max_steps after 7 steps.*raise max_steps") as caught:
-        integrate(oscillator().problem, oscillator().u0, times(0, 100), solver=get_solver("tsit5"), max_steps=7)
+        integrate(
+            SolveRequest(oscillator().problem, oscillator().u0, times(0, 100), solver=get_solver("tsit5"), max_steps=7)
+        )
     assert caught.value.status == Status.MAX_STEPS
 
 
@@ -188,7 +204,7 @@ def test_a_state_at_zero_and_at_rest_gets_going():
     problem = Problem(lambda t, u: t.clamp_min(0) ** 2 * 3 + 0 * u)
     for scale in (1e-6, 1.0, 1e6):
         zero = torch.zeros(1, 1, dtype=torch.float64)
-        values = integrate(problem, zero, times(0, scale), solver=get_solver("tsit5")).values
+        values = integrate(SolveRequest(problem, zero, times(0, scale), solver=get_solver("tsit5"))).values
         torch.testing.assert_close(values[0, 1, 0].item(), scale**3, rtol=1e-3, atol=1e-6)
 
 
@@ -201,10 +217,10 @@ def test_device_is_asked_rarely(monkeypatch):
     monkeypatch.setattr(torch.Tensor, "__int__", lambda self: (asked.append(1), original(self))[1])
     monkeypatch.setattr(loop, "check_interval", lambda device: 8)
     ts = torch.linspace(0, 2, 50, dtype=torch.float64)
-    rare = integrate(STEEP, ONE, ts, solver=get_solver("tsit5"))
+    rare = integrate(SolveRequest(STEEP, ONE, ts, solver=get_solver("tsit5")))
     n_rare = len(asked)
     monkeypatch.undo()
-    often = integrate(STEEP, ONE, ts, solver=get_solver("tsit5"))
+    often = integrate(SolveRequest(STEEP, ONE, ts, solver=get_solver("tsit5")))
     assert torch.equal(rare.values, often.values)
     assert n_rare < often.stats.steps.item() / 4
 

@@ -7,7 +7,7 @@ import torch
 
 from skneuralde import Jump, Problem, solve
 from skneuralde.noise import Brownian, Clocks
-from skneuralde.solvers import get_solver, integrate
+from skneuralde.solvers import SolveRequest, get_solver, integrate
 
 N = 10_000
 TIMES = [0.0, 0.3, 1.0]
@@ -21,21 +21,23 @@ def problem(noise):
     return Problem(lambda t, u: 0.1 * u, (lambda t, u: 0.2 * u) if noise else None, jumps=CHANNELS)
 
 
-def trajectory(equation, rows, *, name="sosri2", u0=None, rtol=1e-4, aside=False, channels=2, **options):
+def trajectory(equation, rows, *, name="sosri2", u0=None, rtol=1e-4, side_steps=False, channels=2, **options):
     rows = torch.as_tensor(rows)
     keys = (rows, torch.zeros_like(rows))
     times = torch.tensor([*TIMES, 1.7], dtype=torch.float64)
     return integrate(
-        equation,
-        torch.ones(len(rows), 1, dtype=torch.float64) if u0 is None else u0,
-        times,
-        solver=get_solver(name),
-        clocks=Clocks(3, *keys, channels),
-        noise=Brownian(3, *keys, 1, cell=0.7),
-        rtol=rtol,
-        atol=1e-8,
-        aside=aside,
-        **options,
+        SolveRequest(
+            equation,
+            torch.ones(len(rows), 1, dtype=torch.float64) if u0 is None else u0,
+            times,
+            solver=get_solver(name),
+            clocks=Clocks(3, *keys, channels),
+            noise=Brownian(3, *keys, 1, cell=0.7),
+            rtol=rtol,
+            atol=1e-8,
+            side_steps=side_steps,
+            **options,
+        )
     )
 
 
@@ -57,28 +59,30 @@ def test_the_same_seed_gives_the_same_jumps_at_every_tolerance(name):
     torch.testing.assert_close(rough.values, fine.values, rtol=1e-2, atol=0)
 
 
-@pytest.mark.parametrize("aside", [False, True])
+@pytest.mark.parametrize("side_steps", [False, True])
 @pytest.mark.parametrize("name", ["sosri2", "tsit5"])
-def test_answers_do_not_depend_on_batch_mates(name, aside):
-    every = trajectory(problem(name == "sosri2"), range(30), name=name, aside=aside)
-    some = trajectory(problem(name == "sosri2"), range(0, 30, 7), name=name, aside=aside)
+def test_answers_do_not_depend_on_batch_mates(name, side_steps):
+    every = trajectory(problem(name == "sosri2"), range(30), name=name, side_steps=side_steps)
+    some = trajectory(problem(name == "sosri2"), range(0, 30, 7), name=name, side_steps=side_steps)
     torch.testing.assert_close(every.values[::7], some.values, rtol=1e-14 if name == "tsit5" else 0, atol=0)
     assert (torch.bincount(every.jumps.path, minlength=30)[::7] == torch.bincount(some.jumps.path, minlength=5)).all()
 
 
 @pytest.mark.parametrize("name", ["sosri2", "tsit5"])
 def test_side_steps_lead_to_the_same_states_and_jumps(name):
-    inside, aside = (trajectory(problem(name == "sosri2"), range(30), name=name, aside=x, rtol=1e-6) for x in (0, 1))
-    torch.testing.assert_close(inside.values, aside.values, rtol=1e-6, atol=0)
+    inside, side_steps = (
+        trajectory(problem(name == "sosri2"), range(30), name=name, side_steps=x, rtol=1e-6) for x in (0, 1)
+    )
+    torch.testing.assert_close(inside.values, side_steps.values, rtol=1e-6, atol=0)
     for channel in range(2):
-        ours, theirs = inside.jumps.of_channel(channel), aside.jumps.of_channel(channel)
+        ours, theirs = inside.jumps.of_channel(channel), side_steps.jumps.of_channel(channel)
         torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("aside", [False, True])
+@pytest.mark.parametrize("side_steps", [False, True])
 @pytest.mark.parametrize("gradient", ["direct", "checkpoint", "forward"])
 @pytest.mark.parametrize("name", ["sosri2", "tsit5"])
-def test_gradients_lead_through_affects_alone(name, gradient, aside):
+def test_gradients_lead_through_affects_alone(name, gradient, side_steps):
     class Scale(torch.nn.Module):
         def __init__(self, value):
             super().__init__()
@@ -90,7 +94,7 @@ def test_gradients_lead_through_affects_alone(name, gradient, aside):
     def value(scale):
         equation = Problem(lambda t, u: 0.1 * u, lambda t, u: 0.2 * u, jumps=(Jump(2.0, scale),))
         equation = equation if name == "sosri2" else Problem(lambda t, u: 0.1 * u, jumps=(Jump(2.0, scale),))
-        run = trajectory(equation, range(5), name=name, aside=aside, channels=1, gradient=gradient)
+        run = trajectory(equation, range(5), name=name, side_steps=side_steps, channels=1, gradient=gradient)
         return run.values.square().sum(), run
 
     at = Scale(0.5)
@@ -112,8 +116,10 @@ def test_a_save_at_a_jump_holds_the_state_after_it():
     times = torch.cat([torch.zeros(1, 1, dtype=torch.float64), at], 1)
     u0 = torch.zeros(1, 1, dtype=torch.float64)
     for name in ("tsit5", "rosenbrock"):
-        for aside in (False, True):
-            run = integrate(counting, u0, times, solver=get_solver(name), clocks=clocks, aside=aside)
+        for side_steps in (False, True):
+            run = integrate(
+                SolveRequest(counting, u0, times, solver=get_solver(name), clocks=clocks, side_steps=side_steps)
+            )
             assert run.values[0, :, 0].tolist() == list(range(times.shape[1]))
             assert torch.equal(run.jumps.elapsed.sort().values, at[0])
 

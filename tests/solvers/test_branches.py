@@ -1,37 +1,47 @@
 """A path and its branch share everything but one jump."""
 
+from dataclasses import replace
+
 import torch
 
 from skneuralde import Jump, Problem
-from skneuralde.solvers.batching import to_batch
+from skneuralde.solvers import integrate
 from skneuralde.solvers.jumps.schedule import ExtraJump
 from skneuralde.solvers.rate_gradient import solve_with_branches
+from tests.requests import request_of
 
 TIMES = [0.0, 0.25, 0.5, 0.75, 1.0]
 
 
 def both(jumps, *, drift=None, diffusion=None, n_paths=400):
-    simulation = to_batch(
-        Problem(drift, diffusion, jumps=jumps), torch.zeros(1, dtype=torch.float64), TIMES,
-        solver="sosri2" if diffusion else "euler", rtol=None, atol=1e-6, dt=0.1, n_paths=n_paths, random_state=3,
-        context=None, device=None, dtype=None, max_steps=10_000, gradient="direct", on_error="raise",
-    ).simulation  # fmt: skip
-    trajectory, branches = solve_with_branches(simulation)
-    return simulation, trajectory.values[..., 0].detach(), branches
+    request = request_of(
+        Problem(drift, diffusion, jumps=jumps),
+        torch.zeros(1, dtype=torch.float64),
+        TIMES,
+        solver="sosri2" if diffusion else "euler",
+        rtol=None,
+        dt=0.1,
+        n_paths=n_paths,
+        random_state=3,
+        max_steps=10_000,
+        gradient="direct",
+    )
+    trajectory, branches = solve_with_branches(request)
+    return request, trajectory.values[..., 0].detach(), branches
 
 
 def test_one_jump_more_at_the_time_that_the_key_tells():
     rate = torch.tensor([2.0], dtype=torch.float64, requires_grad=True)
     jump = Jump(lambda t, u: rate * (1 + t), lambda t, u: u + 1, bound=4.0)
-    simulation, values, (branch,) = both((jump,), diffusion=lambda t, u: 0.5 + 0 * u)
-    moment = simulation.clocks.shares()
+    request, values, (branch,) = both((jump,), diffusion=lambda t, u: 0.5 + 0 * u)
+    moment = request.clocks.shares()
     after = torch.tensor(TIMES, dtype=torch.float64) >= moment
     assert torch.equal(branch.values[..., 0][~after], values[~after])
     torch.testing.assert_close((branch.values[..., 0] - values)[after], torch.ones(int(after.sum())).double())
     assert not branch.values.requires_grad
     torch.testing.assert_close(branch.weight.detach(), 2.0 * (1 + moment[:, 0]))
     # The noise that is kept is the noise that would be drawn.
-    again = simulation.run(extra=ExtraJump(0, moment)).values.detach()
+    again = integrate(replace(request, extra_jump=ExtraJump(0, moment))).values.detach()
     assert torch.equal(branch.values, again)
     # Uniform, and the same for a path whatever the others are.
     assert abs(float(moment.mean()) - 0.5) < 4 * (1 / 12 / 400) ** 0.5
@@ -63,11 +73,11 @@ def test_a_branch_along_fixed_steps_begins_at_its_jump():
 
     rate = torch.tensor([2.0], dtype=torch.float64, requires_grad=True)
     jump = Jump(lambda t, u: rate * (1 + t), lambda t, u: u + 1, bound=4.0)
-    simulation, *_ = both((jump,), drift=drift, diffusion=lambda t, u: 0.5 + 0 * u)
+    request, *_ = both((jump,), drift=drift, diffusion=lambda t, u: 0.5 + 0 * u)
     together = sum(rows)
     rows.clear()
     with torch.no_grad():
-        simulation.run(times=torch.cat([simulation.times, simulation.times[-1:]]))
+        integrate(replace(request, times=torch.cat([request.times, request.times[-1:]])))
     # It is uniform over the path, and one more stop of either.
     assert 1.3 * sum(rows) < together < 1.75 * sum(rows)
 
@@ -76,14 +86,21 @@ def test_a_jump_on_the_boundary_of_a_cell_ends_a_stretch_of_foreign_steps():
     problem = Problem(lambda t, u: -u, lambda t, u: 0.3 * u, jumps=(Jump(0.5, lambda t, u: u / 2),))
     values = []
     for solver in ("euler", "torchsde:euler"):
-        simulation = to_batch(
-            problem, torch.ones(1, dtype=torch.float64), TIMES, solver=solver, rtol=None, atol=1e-6, dt=0.125,
-            n_paths=20, random_state=3, context=None, device=None, dtype=None, max_steps=1000, gradient="direct",
-            on_error="raise",
-        ).simulation  # fmt: skip
+        request = request_of(
+            problem,
+            torch.ones(1, dtype=torch.float64),
+            TIMES,
+            solver=solver,
+            rtol=None,
+            dt=0.125,
+            n_paths=20,
+            random_state=3,
+            max_steps=1000,
+            gradient="direct",
+        )
         moment = torch.full((20, 1), 0.375, dtype=torch.float64)
-        values.append(simulation.run(extra=ExtraJump(0, moment)).values)
-        without = simulation.run().values
+        values.append(integrate(replace(request, extra_jump=ExtraJump(0, moment))).values)
+        without = integrate(request).values
         assert torch.equal(values[-1][:, :2], without[:, :2])
         torch.testing.assert_close(values[-1][:, 2], without[:, 2] / 2)
     torch.testing.assert_close(*values, rtol=1e-12, atol=0)

@@ -7,7 +7,7 @@ import torch
 
 from skneuralde.noise import Brownian
 from skneuralde.problems import Problem
-from skneuralde.solvers import Status, get_solver, integrate, solver_names
+from skneuralde.solvers import SolveRequest, Status, get_solver, integrate, solver_names
 from tests.problems_closed_form import forced_noise, geometric, oscillator
 
 NAMES = solver_names()
@@ -62,7 +62,7 @@ def test_order_without_noise(name):
     errors = []
     for dt in (0.04, 0.01):
         end = torch.tensor([0.0, 3.0], dtype=torch.float64)
-        values = integrate(case.problem, case.u0, end, solver=solver, dt=dt).values
+        values = integrate(SolveRequest(case.problem, case.u0, end, solver=solver, dt=dt)).values
         errors.append((values[:, -1] - case.exact(case.u0, 3.0, None)).abs().max())
     assert abs(slope(errors, 4) - solver.order) < 0.2
 
@@ -72,7 +72,7 @@ def test_error_follows_the_tolerance(name):
     case = oscillator()
     exact = torch.stack([case.exact(case.u0, t, None) for t in TIMES.tolist()], 1)
     errors = [
-        (integrate(case.problem, case.u0, TIMES, **settings(name, rtol)).values - exact).abs().max()
+        (integrate(SolveRequest(case.problem, case.u0, TIMES, **settings(name, rtol))).values - exact).abs().max()
         for rtol in (1e-3, tight(name))
     ]
     # The least accurate adaptive method loses some of its promise over the whole interval.
@@ -89,7 +89,10 @@ def test_strong_order(name):
     exact = case.exact(1.0, 1.0, noise.cells(0, 1).w[:, 0])
     u0, times = torch.ones(n, 1, dtype=torch.float64), torch.tensor([0.0, 1.0], dtype=torch.float64)
     errors = [
-        (integrate(case.problem, u0, times, solver=solver, noise=noise, rtol=None, dt=dt).values[:, -1] - exact)
+        (
+            integrate(SolveRequest(case.problem, u0, times, solver=solver, noise=noise, rtol=None, dt=dt)).values[:, -1]
+            - exact
+        )
         .square()
         .mean()
         .sqrt()
@@ -106,7 +109,9 @@ def test_additive_noise_has_its_exact_variance_at_every_time(name, dt):
     case.problem.check(torch.zeros(1, 1, dtype=torch.float64), case.u0)
     times = torch.tensor([0.0, 0.05, 0.3, 0.77, 1.0], dtype=torch.float64)
     u0 = case.u0.repeat(n, 1)
-    values = integrate(case.problem, u0, times, solver=get_solver(name), noise=brownian(n), rtol=None, dt=dt).values
+    values = integrate(
+        SolveRequest(case.problem, u0, times, solver=get_solver(name), noise=brownian(n), rtol=None, dt=dt)
+    ).values
     spread = values[:, 1:, 0].var(0) / times[1:]
     assert (spread / 0.49 - 1).abs().max() < 5 * (2 / n) ** 0.5
 
@@ -120,7 +125,9 @@ def test_general_noise_is_the_same_as_diagonal_with_one_component(name):
         problem = geometric(calculus, kind).problem
         problem.check(torch.zeros(1, 1, dtype=torch.float64), u0[:1])
         values.append(
-            integrate(problem, u0, times, solver=get_solver(name), noise=brownian(4), rtol=None, dt=0.1).values
+            integrate(
+                SolveRequest(problem, u0, times, solver=get_solver(name), noise=brownian(4), rtol=None, dt=0.1)
+            ).values
         )
     torch.testing.assert_close(values[0], values[1])
 
@@ -138,7 +145,7 @@ def test_gradient_is_that_of_finite_differences(name):
         if noisy:
             arguments |= {"rtol": None, "dt": 0.05}
         u0 = start * torch.tensor([[1.0], [2.0]], dtype=torch.float64)
-        return integrate(problem, u0, TIMES, noise=noise, **arguments).values.square().sum()
+        return integrate(SolveRequest(problem, u0, TIMES, noise=noise, **arguments)).values.square().sum()
 
     start = torch.tensor(1.1, dtype=torch.float64)
     inputs = (rate.clone().requires_grad_(), start.clone().requires_grad_())
@@ -168,15 +175,15 @@ def test_dtype_is_kept_and_far_times_are_exact(name, dtype):
     times = start + TIMES
     noise = Brownian(0, torch.arange(3), torch.zeros(3, dtype=torch.int64), 2, origin=start, cell=0.05)
     u0 = torch.ones(3, 2, dtype=dtype)
-    values = integrate(problem, u0, times, noise=noise if noisy else None, **settings(name)).values
+    values = integrate(SolveRequest(problem, u0, times, noise=noise if noisy else None, **settings(name))).values
     assert values.dtype == dtype
     if not noisy:
         torch.testing.assert_close(values[0, :, 0], torch.exp(-TIMES).to(dtype), rtol=0.12, atol=1e-3)
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in SHARED_STEP])
-@pytest.mark.parametrize("aside", [False, True])
-def test_a_path_does_not_know_its_batch_mates(name, aside):
+@pytest.mark.parametrize("side_steps", [False, True])
+def test_a_path_does_not_know_its_batch_mates(name, side_steps):
     noisy = name in NOISY
     problem = noisy_problem(name, lambda t, u: torch.sin(u) + torch.sin(t), 0.3)
     u0 = torch.tensor([[0.1], [5.0], [-1.0]], dtype=torch.float64)
@@ -186,11 +193,20 @@ def test_a_path_does_not_know_its_batch_mates(name, aside):
     times[2, :1] = 1.0
     noise = Brownian(5, torch.arange(3), torch.arange(3), 1, origin=times[:, 0], cell=0.05)
     arguments = settings(name)
-    together = integrate(problem, u0, times, noise=noise if noisy else None, aside=aside, **arguments).values
+    together = integrate(
+        SolveRequest(problem, u0, times, noise=noise if noisy else None, side_steps=side_steps, **arguments)
+    ).values
     for i in range(3):
         rows = torch.tensor([i])
         alone = integrate(
-            problem, u0[rows], times[rows], noise=noise.select(rows) if noisy else None, aside=aside, **arguments
+            SolveRequest(
+                problem,
+                u0[rows],
+                times[rows],
+                noise=noise.select(rows) if noisy else None,
+                side_steps=side_steps,
+                **arguments,
+            )
         ).values
         # Another package's methods see a time of their own, which rounds differently.
         rounding = 1e-12 if ":" in name else 0.0
@@ -202,18 +218,18 @@ def test_every_path_of_a_shared_step_meets_the_tolerance(name):
     problem = Problem(lambda t, u: -u * torch.tensor([[1.0], [40.0]], dtype=torch.float64)[: len(u)])
     u0 = torch.ones(2, 1, dtype=torch.float64)
     times = torch.tensor([[0.0, 1.0, 3.0], [0.0, 0.1, torch.nan]], dtype=torch.float64)
-    values = integrate(problem, u0, times, solver=get_solver(name), rtol=1e-6, atol=1e-6).values[..., 0]
+    values = integrate(SolveRequest(problem, u0, times, solver=get_solver(name), rtol=1e-6, atol=1e-6)).values[..., 0]
     exact = torch.exp(-torch.stack([times[0], 40 * times[1]]))
     torch.testing.assert_close(values, exact, rtol=0, atol=1e-3, equal_nan=True)
 
 
-@pytest.mark.parametrize("aside", [False, True])
+@pytest.mark.parametrize("side_steps", [False, True])
 @pytest.mark.parametrize("name", DETERMINISTIC)
-def test_backwards_in_time_undoes_forwards(name, aside):
+def test_backwards_in_time_undoes_forwards(name, side_steps):
     case = oscillator()
     arguments = settings(name, tight(name)) | ({} if get_solver(name).adaptive else {"dt": 2e-3})
     end = case.exact(case.u0, 3.0, None)
-    values = integrate(case.problem, end, TIMES.flip(0), aside=aside, **arguments).values
+    values = integrate(SolveRequest(case.problem, end, TIMES.flip(0), side_steps=side_steps, **arguments)).values
     torch.testing.assert_close(values[:, -1], case.u0, rtol=0, atol=2e-2 if get_solver(name).order <= 2 else 1e-4)
 
 
@@ -228,8 +244,17 @@ def test_coefficients_are_never_called_outside_the_interval(name):
     problem = noisy_problem(name, drift, 0.1)
     times = torch.tensor([[0.2, 0.5], [0.3, 1.7]], dtype=torch.float64)
     noise = Brownian(0, torch.arange(2), torch.arange(2), 1, origin=times[:, 0], cell=0.05) if name in NOISY else None
-    for aside in (False, True):
-        integrate(problem, torch.ones(2, 1, dtype=torch.float64), times, noise=noise, aside=aside, **settings(name))
+    for side_steps in (False, True):
+        integrate(
+            SolveRequest(
+                problem,
+                torch.ones(2, 1, dtype=torch.float64),
+                times,
+                noise=noise,
+                side_steps=side_steps,
+                **settings(name),
+            )
+        )
     assert min(t.min() for t in seen) >= 0.2
     assert max(t.max() for t in seen) <= 1.7
 
@@ -240,7 +265,9 @@ def test_a_solution_that_explodes_ends_with_a_status(name):
     u0 = torch.tensor([[0.0], [2.0]], dtype=torch.float64)
     noise = brownian(2) if name in NOISY else None
     times = torch.tensor([0.0, 0.02, 4.0], dtype=torch.float64)
-    trajectory = integrate(problem, u0, times, noise=noise, on_error="mask", max_steps=2000, **settings(name, 1e-2))
+    trajectory = integrate(
+        SolveRequest(problem, u0, times, noise=noise, on_error="mask", max_steps=2000, **settings(name, 1e-2))
+    )
     assert trajectory.status[1] in (Status.NON_FINITE, Status.STEP_TOO_SMALL)
     assert trajectory.values[1, 2].isnan().all()
     assert trajectory.reached[1] < 4.0
@@ -255,7 +282,9 @@ def test_steps_are_bounded_and_counted(name):
     noisy = name in NOISY
     problem = noisy_problem(name, lambda t, u: torch.sin(20 * t) * u, 0.1)
     u0, noise = torch.ones(2, 1, dtype=torch.float64), brownian(2) if noisy else None
-    trajectory = integrate(problem, u0, TIMES, noise=noise, on_error="mask", max_steps=5, **settings(name, 1e-6))
+    trajectory = integrate(
+        SolveRequest(problem, u0, TIMES, noise=noise, on_error="mask", max_steps=5, **settings(name, 1e-6))
+    )
     assert (trajectory.status == Status.MAX_STEPS).all()
     assert trajectory.values[:, 0].isfinite().all()
     assert trajectory.values[:, -1].isnan().all()
@@ -283,6 +312,6 @@ def test_global_random_states_are_left_alone(name):
     torch_state, numpy_state = torch.random.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
     problem = noisy_problem(name, lambda t, u: -u, 0.1)
     noise = brownian(2) if name in NOISY else None
-    integrate(problem, torch.ones(2, 1, dtype=torch.float64), TIMES, noise=noise, **settings(name))
+    integrate(SolveRequest(problem, torch.ones(2, 1, dtype=torch.float64), TIMES, noise=noise, **settings(name)))
     assert torch.equal(torch.random.get_rng_state(), torch_state)
     assert (np.random.get_state()[1] == numpy_state).all()  # noqa: NPY002

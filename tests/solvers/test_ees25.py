@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from skneuralde.problems import Problem
-from skneuralde.solvers import get_solver, integrate
+from skneuralde.solvers import SolveRequest, StepInput, get_solver, integrate
 from skneuralde.solvers.core.stepper import Increments
 from tests.convergence import OnFineMesh, equation_of, rms, slope, strong_order
 from tests.problems_closed_form import geometric, oscillator, rotating_noise, saturating, stiff_noise, turning
@@ -24,7 +24,7 @@ CASES = {
 def test_order_without_noise():
     case, sizes = oscillator(), (0.04, 0.02, 0.01)
     end = torch.tensor([0.0, 3.0], dtype=torch.float64)
-    ends = [integrate(case.problem, case.u0, end, solver=EES25, dt=dt).values[:, -1] for dt in sizes]
+    ends = [integrate(SolveRequest(case.problem, case.u0, end, solver=EES25, dt=dt)).values[:, -1] for dt in sizes]
     assert abs(slope(sizes, [rms(u - case.exact(case.u0, 3.0, None)) for u in ends]) - 2) < 0.1
 
 
@@ -46,8 +46,8 @@ def gap(problem, h, w=None):
     """How far from its start a path is after a step forwards and one back."""
     equation = equation_of(problem, 10.0)
     u0, t = torch.tensor([[0.5, -1.2], [1.0, 0.3]], dtype=torch.float64), torch.full((2, 1), 2.0, dtype=torch.float64)
-    u1 = EES25.step(equation, t, h, u0, None if w is None else Increments(w), None).u1
-    back = EES25.step(equation, t + h, -h, u1, None if w is None else Increments(-w), None).u1
+    u1 = EES25.step(StepInput(equation, t, h, u0, None if w is None else Increments(w))).u1
+    back = EES25.step(StepInput(equation, t + h, -h, u1, None if w is None else Increments(-w))).u1
     return rms(back - u0)
 
 
@@ -69,5 +69,5 @@ def test_a_step_with_noise_is_undone():
 def test_evaluations_of_a_step():
     equation = equation_of(geometric("stratonovich").problem, 1.0)
     t, u = torch.zeros(1, 1, dtype=torch.float64), torch.ones(1, 1, dtype=torch.float64)
-    EES25.step(equation, t, 0.1, u, Increments(u), None)
+    EES25.step(StepInput(equation, t, 0.1, u, Increments(u)))
     assert (equation.counter.drift, equation.counter.diffusion) == (3, 3)

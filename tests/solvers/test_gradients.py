@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from skneuralde.problems import Problem
-from skneuralde.solvers import Status, get_solver, integrate, solve, solver_names
+from skneuralde.solvers import SolveRequest, Status, get_solver, integrate, solve, solver_names
 from skneuralde.solvers.gradients.replay import GRADIENTS
 
 TS = torch.tensor([[0.0, 0.2, 0.2, 0.45], [0.0, 0.1, torch.nan, torch.nan]], dtype=torch.float64)
@@ -147,10 +147,10 @@ def test_aside_no_gradient_leads_through_a_side_step_that_is_not_finite():
     start = torch.ones(2, 1, dtype=torch.float64, requires_grad=True)
     problem = Problem(lambda t, u, c: torch.where(t >= c, torch.inf, -1.0) * u)
     ends = torch.tensor([[0.2], [9.0]], dtype=torch.float64)
-    trajectory = integrate(
+    trajectory = integrate(SolveRequest(
         problem, start, torch.tensor([0.0, 0.15, 0.25], dtype=torch.float64), solver=get_solver("euler"), dt=0.1,
-        context=ends, aside=True, on_error="mask",
-    )  # fmt: skip
+        context=ends, side_steps=True, on_error="mask",
+    ))  # fmt: skip
     assert trajectory.status.tolist() == [Status.NON_FINITE, Status.SUCCESS]
     assert trajectory.values.isnan().squeeze(-1).tolist() == [[False, False, True], [False, False, False]]
     (gradient,) = torch.autograd.grad(trajectory.values.nan_to_num().sum(), start)

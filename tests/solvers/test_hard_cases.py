@@ -8,7 +8,7 @@ import torch
 
 from skneuralde.noise import Brownian
 from skneuralde.problems import Problem
-from skneuralde.solvers import Status, get_solver, integrate, solve, solver_names
+from skneuralde.solvers import SolveRequest, Status, get_solver, integrate, solve, solver_names
 from tests.stubs import times
 
 ADAPTIVE = [name for name in solver_names() if get_solver(name).adaptive and not get_solver(name).handles(None)]
@@ -162,11 +162,11 @@ def test_one_step_is_allowed_to_be_enough(name):
     assert solution.stats.steps.item() == 1
 
 
-@pytest.mark.parametrize("aside", [False, True])
+@pytest.mark.parametrize("side_steps", [False, True])
 @pytest.mark.parametrize("cell", [0.5, 0.37, 100.0])
 @pytest.mark.parametrize("name", [name for name in OURS if get_solver(name).increments == "gaussian"])
-def test_the_brownian_path_is_that_of_the_noise(name, cell, aside):
-    """Along the way and aside, for all paths or for one, at any times, whatever the cells."""
+def test_the_brownian_path_is_that_of_the_noise(name, cell, side_steps):
+    """Along the way and side_steps, for all paths or for one, at any times, whatever the cells."""
     wiener = Problem(lambda t, u: 0 * u, 1.0, noise="additive")
     ts, solver = times(0, 0.013, 0.3, 0.3, 0.300001, 1.7, 1.75, 4.0), get_solver(name)
     noise = Brownian(0, torch.arange(3), torch.arange(3), 1, cell=cell)
@@ -174,9 +174,9 @@ def test_the_brownian_path_is_that_of_the_noise(name, cell, aside):
     w = torch.stack([noise.between(zero, zero + t / cell)[0] for t in ts.tolist()], 1)
     for rows in (torch.arange(3), torch.tensor([1])):
         for tolerance in (1.0, 1e-3):
-            ys = integrate(
-                wiener, zero[rows, None], ts, solver=solver, noise=noise.select(rows), aside=aside, rtol=tolerance,
-                dt=None if solver.adaptive else 0.1,
-            ).values  # fmt: skip
+            ys = integrate(SolveRequest(
+                wiener, zero[rows, None], ts, solver=solver, noise=noise.select(rows), side_steps=side_steps,
+                rtol=tolerance, dt=None if solver.adaptive else 0.1,
+            )).values  # fmt: skip
             # A rounding error of time moves a Brownian path by its square root.
             torch.testing.assert_close(ys, w[rows], rtol=0, atol=1e-7)

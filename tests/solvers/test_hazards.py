@@ -7,7 +7,7 @@ import torch
 
 from skneuralde import Jump, Problem, solve
 from skneuralde.noise import Brownian, Clocks
-from skneuralde.solvers import get_solver, integrate
+from skneuralde.solvers import SolveRequest, get_solver, integrate
 
 TIMES = [0.0, 0.3, 1.0, 1.7]
 
@@ -27,20 +27,22 @@ def problem(noise, scale=None, **options):
     )
 
 
-def trajectory(noise, rows, *, name, rtol=1e-4, aside=False, scale=None, **options):
+def trajectory(noise, rows, *, name, rtol=1e-4, side_steps=False, scale=None, **options):
     rows = torch.as_tensor(rows)
     keys = (rows, torch.zeros_like(rows))
     return integrate(
-        problem(noise, scale),
-        torch.ones(len(rows), 1, dtype=torch.float64),
-        torch.tensor(TIMES, dtype=torch.float64),
-        solver=get_solver(name),
-        clocks=Clocks(3, *keys, 3),
-        noise=Brownian(3, *keys, 3 if noise == "additive" else 1, cell=0.7),
-        rtol=rtol,
-        atol=1e-8,
-        aside=aside,
-        **options,
+        SolveRequest(
+            problem(noise, scale),
+            torch.ones(len(rows), 1, dtype=torch.float64),
+            torch.tensor(TIMES, dtype=torch.float64),
+            solver=get_solver(name),
+            clocks=Clocks(3, *keys, 3),
+            noise=Brownian(3, *keys, 3 if noise == "additive" else 1, cell=0.7),
+            rtol=rtol,
+            atol=1e-8,
+            side_steps=side_steps,
+            **options,
+        )
     )
 
 
@@ -57,7 +59,7 @@ def roots_of_a_rising_rate(name, **steps):
     times = torch.tensor([0.0, 3.0], dtype=torch.float64)
     u0 = torch.zeros(50, 1, dtype=torch.float64)
     rising = Problem(None, jumps=(Jump(lambda t, u: t, count),))
-    run = integrate(rising, u0, times, solver=get_solver(name), clocks=clocks, **steps)
+    run = integrate(SolveRequest(rising, u0, times, solver=get_solver(name), clocks=clocks, **steps))
     log = run.jumps.of_channel(0)
     assert torch.equal(run.values[:, -1, 0], torch.bincount(log.path, minlength=50).double())
     exact = torch.where(integral.isfinite(), (2.0 * integral).sqrt(), torch.nan)
@@ -108,28 +110,28 @@ def test_jumps_hardly_depend_on_the_tolerance(noise, name):
     torch.testing.assert_close(rough.values, fine.values, rtol=0.02, atol=0.02)
 
 
-@pytest.mark.parametrize("aside", [False, True])
+@pytest.mark.parametrize("side_steps", [False, True])
 @pytest.mark.parametrize(("noise", "name", "steps"), STEPS)
-def test_answers_do_not_depend_on_batch_mates(noise, name, steps, aside):
-    every = trajectory(noise, range(30), name=name, aside=aside, **steps)
-    some = trajectory(noise, range(0, 30, 7), name=name, aside=aside, **steps)
+def test_answers_do_not_depend_on_batch_mates(noise, name, steps, side_steps):
+    every = trajectory(noise, range(30), name=name, side_steps=side_steps, **steps)
+    some = trajectory(noise, range(0, 30, 7), name=name, side_steps=side_steps, **steps)
     torch.testing.assert_close(every.values[::7], some.values, rtol=1e-10, atol=0)
 
 
 @pytest.mark.parametrize(("noise", "name"), METHODS)
 def test_side_steps_lead_to_the_same_states_and_jumps(noise, name):
-    inside, aside = (trajectory(noise, range(10), name=name, aside=x, rtol=1e-3) for x in (False, True))
-    torch.testing.assert_close(inside.values, aside.values, rtol=0.02, atol=0.02)
+    inside, side_steps = (trajectory(noise, range(10), name=name, side_steps=x, rtol=1e-3) for x in (False, True))
+    torch.testing.assert_close(inside.values, side_steps.values, rtol=0.02, atol=0.02)
     for channel in range(3):
-        ours, theirs = inside.jumps.of_channel(channel), aside.jumps.of_channel(channel)
+        ours, theirs = inside.jumps.of_channel(channel), side_steps.jumps.of_channel(channel)
         assert torch.equal(ours.path, theirs.path)
         assert torch.equal(ours.number, theirs.number)
         torch.testing.assert_close(ours.elapsed, theirs.elapsed, rtol=0, atol=1e-2)
 
 
-@pytest.mark.parametrize("aside", [False, True])
+@pytest.mark.parametrize("side_steps", [False, True])
 @pytest.mark.parametrize(("noise", "name", "steps"), STEPS)
-def test_the_steps_for_gradients_lead_to_the_same_states(noise, name, steps, aside):
+def test_the_steps_for_gradients_lead_to_the_same_states(noise, name, steps, side_steps):
     class Scale(torch.nn.Module):
         def __init__(self):
             super().__init__()
@@ -140,8 +142,8 @@ def test_the_steps_for_gradients_lead_to_the_same_states(noise, name, steps, asi
 
     scale = Scale()
     with torch.no_grad():
-        plain = trajectory(noise, range(10), name=name, aside=aside, scale=scale, **steps).values
-    values = trajectory(noise, range(10), name=name, aside=aside, scale=scale, **steps).values
+        plain = trajectory(noise, range(10), name=name, side_steps=side_steps, scale=scale, **steps).values
+    values = trajectory(noise, range(10), name=name, side_steps=side_steps, scale=scale, **steps).values
     torch.testing.assert_close(values.detach(), plain, rtol=1e-9, atol=1e-12)
     (slope,) = torch.autograd.grad(values.sum(), scale.scale)
     assert slope != 0.0
@@ -163,12 +165,16 @@ def test_rates_are_never_called_past_the_end():
         latest.append(float(t.max()))
         return 3.0 + t[:, 0]
 
-    for aside in (False, True):
+    for side_steps in (False, True):
         keys = torch.zeros(1, dtype=torch.int64), torch.zeros(1, dtype=torch.int64)
         times = torch.tensor([0.0, 1.0], dtype=torch.float64)
         u0 = torch.zeros(1, 1, dtype=torch.float64)
         problem = Problem(lambda t, u: -u, jumps=(Jump(rate, count),))
-        integrate(problem, u0, times, solver=get_solver("tsit5"), clocks=Clocks(0, *keys, 1), aside=aside)
+        integrate(
+            SolveRequest(
+                problem, u0, times, solver=get_solver("tsit5"), clocks=Clocks(0, *keys, 1), side_steps=side_steps
+            )
+        )
     assert max(latest) <= 1.0
 
 

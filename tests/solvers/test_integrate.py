@@ -5,7 +5,7 @@ import torch
 
 from skneuralde.noise import Brownian
 from skneuralde.problems import Problem
-from skneuralde.solvers import SolverError, get_solver, integrate
+from skneuralde.solvers import SolveRequest, SolverError, get_solver, integrate
 from skneuralde.solvers.core.right_hand_side import InputsOverTime
 from tests.stubs import times
 
@@ -41,24 +41,24 @@ def test_what_makes_no_sense_is_refused(changes, message):
     arguments = {"problem": DECAY, "u0": ONE, "times": times(0, 1), "solver": TSIT5} | changes
     problem, u0, ts = (arguments.pop(key) for key in ("problem", "u0", "times"))
     with pytest.raises(ValueError, match=message):
-        integrate(problem, u0, ts, **arguments)
+        integrate(SolveRequest(problem, u0, ts, **arguments))
 
 
 def test_noise_does_not_run_backwards():
     noise = Brownian(0, torch.zeros(1, dtype=torch.int64), torch.zeros(1, dtype=torch.int64), 1, cell=0.1)
     with pytest.raises(ValueError, match="cannot be solved backwards"):
-        integrate(NOISY, ONE, times(1, 0), solver=EULER, noise=noise, dt=0.1)
+        integrate(SolveRequest(NOISY, ONE, times(1, 0), solver=EULER, noise=noise, dt=0.1))
 
 
 def test_one_time_is_the_initial_state():
     for solver in (EULER, TSIT5, get_solver("torchdiffeq:dopri5")):
-        values = integrate(DECAY, ONE, times(3), solver=solver, dt=0.1).values
+        values = integrate(SolveRequest(DECAY, ONE, times(3), solver=solver, dt=0.1)).values
         assert torch.equal(values, ONE[:, None])
 
 
 @pytest.mark.parametrize("solver", [EULER, TSIT5, get_solver("torchdiffeq:dopri5")])
-@pytest.mark.parametrize("aside", [False, True])
-def test_inputs_over_time_follow_their_path(solver, aside):
+@pytest.mark.parametrize("side_steps", [False, True])
+def test_inputs_over_time_follow_their_path(solver, side_steps):
     """Every path has its own input c = rate * t, in every way in which inputs can be given."""
     rate = times(1.0, -2.0, 3.0)[:, None]
     problem = Problem(lambda t, u, c: c + 0 * u)
@@ -76,14 +76,14 @@ def test_inputs_over_time_follow_their_path(solver, aside):
             OnGrid.calls += 1
             return (rate * t)[..., None]
 
-    arguments = {"solver": solver, "aside": aside, "dt": 1e-3 if solver is EULER else None}
+    arguments = {"solver": solver, "side_steps": side_steps, "dt": 1e-3 if solver is EULER else None}
     exact = (0.5 * rate * (ts**2 - ts[:, :1] ** 2))[..., None]
     for context in (lambda t: rate * t[:, None], OnGrid()):
-        values = integrate(problem, u0, ts, context=context, **arguments).values
+        values = integrate(SolveRequest(problem, u0, ts, context=context, **arguments)).values
         torch.testing.assert_close(values, exact, rtol=0, atol=5e-3, equal_nan=True)
     assert OnGrid.calls > 0 or solver is not TSIT5
 
-    constant = integrate(Problem(lambda t, u, c: c + 0 * u), u0, ts, context=rate, **arguments).values
+    constant = integrate(SolveRequest(Problem(lambda t, u, c: c + 0 * u), u0, ts, context=rate, **arguments)).values
     torch.testing.assert_close(constant, (rate * (ts - ts[:, :1]))[..., None], rtol=0, atol=1e-9, equal_nan=True)
 
 
@@ -109,14 +109,16 @@ def test_gradient_flows_through_the_inputs():
     problem = Problem(lambda t, u, c: c * u)
     u0 = torch.ones(2, 1, dtype=torch.float64)
     for context in (rate, lambda t: rate * torch.ones_like(t)[:, None]):
-        values = integrate(problem, u0, times(0, 1), solver=TSIT5, context=context, rtol=1e-9, atol=1e-9).values
+        values = integrate(
+            SolveRequest(problem, u0, times(0, 1), solver=TSIT5, context=context, rtol=1e-9, atol=1e-9)
+        ).values
         (gradient,) = torch.autograd.grad(values[:, 1].sum(), rate)
         torch.testing.assert_close(gradient, rate.exp(), rtol=1e-6, atol=0)
 
 
 def test_an_error_survives_pickling():
     with pytest.raises(SolverError) as caught:
-        integrate(DECAY, ONE, times(0, 100), solver=TSIT5, max_steps=3)
+        integrate(SolveRequest(DECAY, ONE, times(0, 100), solver=TSIT5, max_steps=3))
     copy = pickle.loads(pickle.dumps(caught.value))
     assert str(copy) == str(caught.value)
     assert (copy.status, copy.time, copy.n_steps) == (caught.value.status, caught.value.time, caught.value.n_steps)

@@ -5,7 +5,7 @@ import torch
 
 from skneuralde import Jump, Problem, solve
 from skneuralde.noise import Clocks
-from skneuralde.solvers import get_solver, integrate
+from skneuralde.solvers import SolveRequest, get_solver, integrate
 
 N = 20_000
 TIMES = [0.0, 0.3, 1.0]
@@ -61,14 +61,16 @@ def test_gradients_lead_through_affects(gradient):
     torch.testing.assert_close(slope, expected.detach(), rtol=1e-6, atol=0)
 
 
-@pytest.mark.parametrize("aside", [False, True])
-def test_a_save_at_a_jump_holds_the_state_after_it(aside):
+@pytest.mark.parametrize("side_steps", [False, True])
+def test_a_save_at_a_jump_holds_the_state_after_it(side_steps):
     problem = Problem(None, jumps=(Jump(2.0, lambda t, u: u + 1),))
     clocks = Clocks(0, torch.zeros(1, dtype=torch.int64), torch.zeros(1, dtype=torch.int64), 1)
     at = clocks.arrivals(0, torch.full((1, 1), 8.0, dtype=torch.float64)) / 2.0
     times = torch.cat([torch.zeros(1, 1, dtype=torch.float64), at], 1)
     u0 = torch.zeros(1, 1, dtype=torch.float64)
-    values = integrate(problem, u0, times, solver=get_solver("euler"), clocks=clocks, dt=0.3, aside=aside).values
+    values = integrate(
+        SolveRequest(problem, u0, times, solver=get_solver("euler"), clocks=clocks, dt=0.3, side_steps=side_steps)
+    ).values
     assert values[0, :, 0].tolist() == list(range(times.shape[1]))
 
 
@@ -76,7 +78,9 @@ def test_jumps_are_never_left_out():
     problem = Problem(None, jumps=(Jump(2.0, lambda t, u: u + 1),))
     times = torch.tensor(TIMES, dtype=torch.float64)
     with pytest.raises(ValueError, match="needs clocks"):
-        integrate(problem, torch.zeros(1, 1, dtype=torch.float64), times, solver=get_solver("euler"), dt=0.1)
+        integrate(
+            SolveRequest(problem, torch.zeros(1, 1, dtype=torch.float64), times, solver=get_solver("euler"), dt=0.1)
+        )
     with pytest.raises(ValueError, match="torchdiffeq:dopri5"):
         solve(problem, [0.0], TIMES, solver="torchdiffeq:dopri5")
 

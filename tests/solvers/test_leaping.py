@@ -7,7 +7,7 @@ import torch
 
 from skneuralde import Jump, Problem, expect, solve
 from skneuralde.noise import Brownian, Clocks
-from skneuralde.solvers import get_solver, integrate
+from skneuralde.solvers import SolveRequest, get_solver, integrate
 
 N = 4_000
 
@@ -72,7 +72,9 @@ def test_leaps_are_those_of_the_clock_whatever_the_steps(dt):
     times = torch.tensor([0.0, 1.0, 3.0], dtype=torch.float64)
     rising = Problem(None, jumps=(Jump(lambda t, u: t, lambda t, u: u + 1.0, leap=True),))
     u0 = torch.zeros(50, 1, dtype=torch.float64)
-    values = integrate(rising, u0, times, solver=get_solver("bs3"), clocks=clocks, rtol=None, dt=dt).values[..., 0]
+    values = integrate(
+        SolveRequest(rising, u0, times, solver=get_solver("bs3"), clocks=clocks, rtol=None, dt=dt)
+    ).values[..., 0]
     # The integral of a rate that the method integrates exactly is compared with the same numbers.
     assert torch.equal(values, (arrivals[:, None] <= times[:, None] ** 2 / 2).sum(-1).double())
 
@@ -113,20 +115,22 @@ def test_gradients_lead_through_leaps(name, gradient):
     torch.testing.assert_close(slope, expected, rtol=1e-5, atol=0)
 
 
-@pytest.mark.parametrize("aside", [False, True])
-def test_answers_do_not_depend_on_batch_mates(aside):
+@pytest.mark.parametrize("side_steps", [False, True])
+def test_answers_do_not_depend_on_batch_mates(side_steps):
     def run(rows):
         keys = (torch.as_tensor(rows), torch.zeros(len(rows), dtype=torch.int64))
         return integrate(
-            mixed(lambda t, u: 0.95 * u),
-            torch.ones(len(rows), 1, dtype=torch.float64),
-            torch.tensor([0.0, 0.45, 1.0], dtype=torch.float64),
-            solver=get_solver("sosri2"),
-            clocks=Clocks(3, *keys, 4),
-            noise=Brownian(3, *keys, 1, cell=0.7),
-            rtol=None,
-            dt=0.2,
-            aside=aside,
+            SolveRequest(
+                mixed(lambda t, u: 0.95 * u),
+                torch.ones(len(rows), 1, dtype=torch.float64),
+                torch.tensor([0.0, 0.45, 1.0], dtype=torch.float64),
+                solver=get_solver("sosri2"),
+                clocks=Clocks(3, *keys, 4),
+                noise=Brownian(3, *keys, 1, cell=0.7),
+                rtol=None,
+                dt=0.2,
+                side_steps=side_steps,
+            )
         ).values
 
     torch.testing.assert_close(run(range(30))[::7], run(range(0, 30, 7)), rtol=1e-12, atol=0)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from skneuralde.problems import Problem
-from skneuralde.solvers import get_solver
+from skneuralde.solvers import StepInput, get_solver
 from skneuralde.solvers.core.stepper import Increments
 from tests.convergence import equation_of, strong_order
 from tests.problems_closed_form import fading_noise, geometric, rotating_noise, saturating, stiff_noise, turning
@@ -34,5 +34,5 @@ def test_evaluations_of_a_step():
     t, u = torch.zeros(1, 1, dtype=torch.float64), torch.ones(1, 2, dtype=torch.float64)
     for diffusion, expected in ((lambda t, u: u, 2), (0.5, 1)):
         equation = equation_of(Problem(lambda t, u: -u, diffusion), 1.0)
-        MILSTEIN.step(equation, t, 0.1, u, Increments(u), None)
+        MILSTEIN.step(StepInput(equation, t, 0.1, u, Increments(u)))
         assert (equation.counter.drift, equation.counter.diffusion) == (1, expected)

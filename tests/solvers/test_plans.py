@@ -8,13 +8,13 @@ import torch
 
 from skneuralde import Jump, Problem, solve
 from skneuralde.problems import in_calculus
-from skneuralde.solvers import drawing
-from skneuralde.solvers.batching import to_batch
+from skneuralde.solvers import StepInput, integrate
 from skneuralde.solvers.core.right_hand_side import RightHandSide
-from skneuralde.solvers.mesh.grid_schedule import GridSchedule, StepSchedule
-from skneuralde.solvers.mesh.grid_snapping import snapped
+from skneuralde.solvers.mesh import increments
+from skneuralde.solvers.mesh.grid_schedule import GridSchedule, StepSchedule, snapped
 from skneuralde.solvers.mesh.mesh import Mesh
 from skneuralde.solvers.mesh.outputs import OneStatePerRow
+from tests.requests import request_of
 
 TIMES = [0.0, 0.25, 0.3, 1.0]
 #: Of the clocks of two channels.
@@ -27,9 +27,9 @@ def points_of(last, *stops):
     return sorted({float(k) for k in range(int(np.floor(last)) + 1)} | inside)
 
 
-@pytest.mark.parametrize("aside", [False, True])
+@pytest.mark.parametrize("side_steps", [False, True])
 @pytest.mark.parametrize("max_steps", [1000, 6])
-def test_a_plan_is_its_mesh_points(aside, max_steps):
+def test_a_plan_is_its_mesh_points(side_steps, max_steps):
     rng = np.random.default_rng(0)
     batch, n_times = 50, 4
     wanted = np.sort(rng.uniform(0.0, 8.0, (batch, n_times)), 1)
@@ -42,11 +42,14 @@ def test_a_plan_is_its_mesh_points(aside, max_steps):
     stops[8, 0] = np.floor(stops[8, 0])
     stops.sort(1)
     plan = GridSchedule.make(
-        torch.as_tensor(wanted), aside=aside, max_steps=max_steps, stops=torch.as_tensor(rng.permuted(stops, axis=1))
+        torch.as_tensor(wanted),
+        side_steps=side_steps,
+        max_steps=max_steps,
+        stops=torch.as_tensor(rng.permuted(stops, axis=1)),
     )
     for i in range(batch):
         real = wanted[i][np.isfinite(wanted[i])]
-        points = points_of(real.max(), *stops[i], *([] if aside else real))
+        points = points_of(real.max(), *stops[i], *([] if side_steps else real))
         count = min(len(points) - 1, max_steps)
         assert int(plan.count[i]) == count
         every = torch.arange(count + 1).expand(batch, -1)
@@ -71,7 +74,9 @@ def test_a_plan_is_its_mesh_points(aside, max_steps):
 
 def test_a_plan_that_begins_later():
     stops = torch.tensor([[0.5, 1.5, 1.75], [0.25, torch.inf, torch.inf]], dtype=torch.float64)
-    plan = GridSchedule.make(torch.tensor([[0.0, 3.0]], dtype=torch.float64), aside=False, max_steps=100, stops=stops)
+    plan = GridSchedule.make(
+        torch.tensor([[0.0, 3.0]], dtype=torch.float64), side_steps=False, max_steps=100, stops=stops
+    )
     assert plan.step_to(torch.tensor([[0.0, 1.5, 3.0, torch.inf]] * 2, dtype=torch.float64))[:, :3].tolist() == [
         [-1, 2, 5],
         [-1, 1, 3],
@@ -93,41 +98,41 @@ def test_a_route_through_points():
     assert route.shortest.tolist() == [0.25, 0.25, np.inf]
 
 
-def candidates(simulation, i):
+def candidates(request, i):
     """When a path may jump: channel and number on its clock by time."""
-    clocks, end = simulation.clocks.select(torch.tensor([i])), torch.tensor([[TIMES[-1]]], dtype=torch.float64)
+    clocks, end = request.clocks.select(torch.tensor([i])), torch.tensor([[TIMES[-1]]], dtype=torch.float64)
     found = {}
     for channel, rate in enumerate(RATES):
         found |= {time / rate: (channel, n) for n, time in enumerate(clocks.arrivals(channel, rate * end)[0].tolist())}
     return found
 
 
-def path_alone(simulation, dt, i):
+def path_alone(request, dt, i):
     """States at the times wanted, and the jumps, by the steps of one path; its noise is asked for step by step."""
-    row, solver = torch.tensor([i]), simulation.solver
+    row, solver = torch.tensor([i]), request.solver
     start, end = torch.zeros(1, 1, dtype=torch.float64), torch.full((1, 1), TIMES[-1], dtype=torch.float64)
-    problem = in_calculus(simulation.problem, solver.calculus)
-    equation, u, state = RightHandSide(problem, None, start, end), simulation.u0[row], None
-    may_jump = candidates(simulation, i)
+    problem = in_calculus(request.problem, solver.calculus)
+    equation, u, state = RightHandSide(problem, None, start, end), request.u0[row], None
+    may_jump = candidates(request, i)
     points = sorted({k * dt for k in range(round(TIMES[-1] / dt))} | set(TIMES) | set(may_jump))
     points = [x for x, following in pairwise([*points, np.inf]) if following - x > 1e-12]
     found, jumps = [u], []
     for begin, stop in pairwise(points):
         noise = None
-        if simulation.noise is not None:
-            source = drawing.IncrementSource.of_steps(simulation.noise, start, dt, solver, u.dtype)
+        if request.noise is not None:
+            source = increments.IncrementSource.of_steps(request.noise, start, dt, solver, u.dtype)
             noise = source.over(row, *(snapped(torch.tensor([x / dt], dtype=torch.float64)) for x in (begin, stop)))
         t, h = start + begin, torch.full_like(u[:, :1], stop - begin)
-        step = solver.step(equation, t, h, u, noise, state)
-        u, state = step.u1, step.state
+        step = solver.step(StepInput(equation, t, h, u, noise, state))
+        u, state = step.u1, step.solver_state
         if stop in may_jump:
             channel, number = may_jump[stop]
             jump, here = problem.jumps[channel], (channel, row, torch.tensor([number]))
-            if channel == 0 or simulation.clocks.choices(*here) * RATES[channel] < jump.rate(start + stop, u):
+            if channel == 0 or request.clocks.choices(*here) * RATES[channel] < jump.rate(start + stop, u):
                 jumps.append((channel, stop))
-                marks = jump.draw(simulation.clocks.normals(*here, u.shape[1]).to(u.dtype))
+                marks = jump.draw(request.clocks.normals(*here, u.shape[1]).to(u.dtype))
                 u = jump.affect(start + stop, u, None, marks)
-                state = None if state is None else solver.resume(equation, start + stop, u)
+                state = None if state is None else solver.start_state(equation, start + stop, u)
         if min(abs(stop - time) for time in TIMES) < 1e-12:
             found.append(u)
     return torch.cat(found), jumps
@@ -137,23 +142,30 @@ def path_alone(simulation, dt, i):
 @pytest.mark.parametrize("block", [2**20, 60])
 @pytest.mark.parametrize("name", ["euler", "milstein", "sosri2", "platen", "ees25", "bs3", "rosenbrock"])
 def test_every_path_makes_the_steps_that_it_would_make_alone(monkeypatch, name, block, dt):
-    monkeypatch.setattr(drawing, "_BLOCK", block)
+    monkeypatch.setattr(increments, "_BLOCK", block)
     jumps = (
         Jump(RATES[0], lambda t, u: 0.7 * u),
         Jump(lambda t, u: 6.0 * (1.0 + t) * u[:, :1].sigmoid(), lambda t, u, z: u + 0.1 * z, bound=RATES[1]),
     )
     noisy = name not in ("bs3", "rosenbrock")
     problem = Problem(lambda t, u: torch.sin(3.0 * t) - u, (lambda t, u: 0.3 * u) if noisy else None, jumps=jumps)
-    simulation = to_batch(
-        problem, torch.tensor([1.0, 2.0], dtype=torch.float64), TIMES, solver=name, rtol=None, atol=1e-6, dt=dt,
-        n_paths=12, random_state=0, context=None, device=None, dtype=None, max_steps=1000, gradient="direct",
-        on_error="raise",
-    ).simulation  # fmt: skip
-    trajectory = simulation.run()
+    request = request_of(
+        problem,
+        torch.tensor([1.0, 2.0], dtype=torch.float64),
+        TIMES,
+        solver=name,
+        rtol=None,
+        dt=dt,
+        n_paths=12,
+        random_state=0,
+        max_steps=1000,
+        gradient="direct",
+    )
+    trajectory = integrate(request)
     assert len(trajectory.jumps.path) > 60
     assert len(trajectory.jumps.channel.unique()) == 2
     for i in range(12):
-        alone, jumps = path_alone(simulation, dt, i)
+        alone, jumps = path_alone(request, dt, i)
         torch.testing.assert_close(trajectory.values[i], alone, rtol=1e-11, atol=1e-13)
         own = trajectory.jumps.where(trajectory.jumps.path == i)
         assert sorted(zip(own.channel.tolist(), own.elapsed.tolist(), strict=True)) == sorted(jumps)
@@ -161,7 +173,7 @@ def test_every_path_makes_the_steps_that_it_would_make_alone(monkeypatch, name, 
 
 @pytest.mark.parametrize("gradient", ["checkpoint", "forward"])
 def test_all_gradients_are_the_same(monkeypatch, gradient):
-    monkeypatch.setattr(drawing, "_BLOCK", 90)
+    monkeypatch.setattr(increments, "_BLOCK", 90)
     slopes = []
     for way in ("direct", gradient):
         scale = torch.nn.Linear(2, 2, dtype=torch.float64)

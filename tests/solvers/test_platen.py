@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from skneuralde.problems import Problem
-from skneuralde.solvers import get_solver
+from skneuralde.solvers import StepInput, get_solver
 from skneuralde.solvers.core.stepper import Increments
 from tests.convergence import equation_of, slope
 
@@ -73,7 +73,7 @@ def moments(case, steps):
     for i in range(steps):
         w = h**0.5 * POINTS.repeat(len(u))[:, None]
         u, chance = u.repeat_interleave(3, 0), (chance[:, None] * CHANCES).flatten()
-        u = PLATEN.step(equation, torch.full_like(u, i * h), h, u, Increments(w), None).u1
+        u = PLATEN.step(StepInput(equation, torch.full_like(u, i * h), h, u, Increments(w))).u1
     return (chance @ u[:, 0]).item(), (chance @ u[:, 0] ** 2).item()
 
 
@@ -91,12 +91,14 @@ def test_several_noises():
     u, t = torch.tensor([[0.5, -1.0]], dtype=torch.float64), torch.zeros(1, 1, dtype=torch.float64)
     w = 0.1**0.5 * torch.tensor([[3**0.5, 0.0]], dtype=torch.float64)
     wavy = Problem(lambda t, u: -u, lambda t, u: 1 + 0.1 * torch.sin(u))
-    together = PLATEN.step(equation_of(wavy, 1.0), t, 0.1, u, Increments(w), None).u1
+    together = PLATEN.step(StepInput(equation_of(wavy, 1.0), t, 0.1, u, Increments(w))).u1
     for i in range(2):
-        alone = PLATEN.step(equation_of(wavy, 1.0), t, 0.1, u[:, i : i + 1], Increments(w[:, i : i + 1]), None).u1
+        alone = PLATEN.step(StepInput(equation_of(wavy, 1.0), t, 0.1, u[:, i : i + 1], Increments(w[:, i : i + 1]))).u1
         assert torch.equal(alone[:, 0], together[:, i])
     matrix = torch.tensor([[0.5, 0.1], [0.2, 0.3]], dtype=torch.float64)
-    mixed = PLATEN.step(equation_of(Problem(0.0, matrix, noise="additive"), 1.0), t, 0.1, u, Increments(w), None).u1
+    mixed = PLATEN.step(
+        StepInput(equation_of(Problem(0.0, matrix, noise="additive"), 1.0), t, 0.1, u, Increments(w))
+    ).u1
     torch.testing.assert_close(mixed, u + w @ matrix.T)
 
 
@@ -104,5 +106,5 @@ def test_several_noises():
 def test_evaluations_of_a_step(diffusion, expected):
     equation = equation_of(Problem(lambda t, u: -u, diffusion), 1.0)
     t, u = torch.zeros(1, 1, dtype=torch.float64), torch.ones(1, 1, dtype=torch.float64)
-    PLATEN.step(equation, t, 0.1, u, Increments(0 * u), None)
+    PLATEN.step(StepInput(equation, t, 0.1, u, Increments(0 * u)))
     assert (equation.counter.drift, equation.counter.diffusion) == (2, expected)

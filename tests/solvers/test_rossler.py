@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from skneuralde.problems import Problem
-from skneuralde.solvers import get_solver
+from skneuralde.solvers import StepInput, get_solver
 from skneuralde.solvers.core.stepper import Increments
 from tests.convergence import Noise, OnFineMesh, equation_of, rms, slope, strong_order
 from tests.problems_closed_form import fading_noise, geometric, rotating_noise, saturating, stiff_noise, turning
@@ -142,7 +142,7 @@ def test_weak_order(name):
         h = 1 / n
         t = torch.full_like(x, 5.0)
         noise = Increments(h**0.5 * x, (h / 12) ** 0.5 * y)
-        growth = solver.step(equation_of(case.problem, 10.0), t, h, torch.ones_like(x), noise, None).u1
+        growth = solver.step(StepInput(equation_of(case.problem, 10.0), t, h, torch.ones_like(x), noise)).u1
         sizes.append(h)
         errors.append(abs((weights * growth**2).sum().item() ** n - np.exp(1.16)))
     assert slope(sizes, errors) > solver.weak_order - 0.1
@@ -158,7 +158,7 @@ def local_errors(solver, case, h):
     t = torch.zeros(batch, 1, dtype=torch.float64)
     case.problem.check(t, u0)
     noise = Noise.draw(h, fine, batch=batch, m=case.problem.noise_dim(u0.shape[1]), seed=3)
-    step = solver.step(equation_of(case.problem, 10.0), t, h, u0, next(iter(noise.coarsen(fine))), None)
+    step = solver.step(StepInput(equation_of(case.problem, 10.0), t, h, u0, next(iter(noise.coarsen(fine)))))
     return rms(step.error), rms(step.u1 - step.error - case.at_end(u0, noise)), rms(step.u1 - case.at_end(u0, noise))
 
 
@@ -188,7 +188,7 @@ def test_error_is_that_of_the_embedded_step(name, case):
 def test_error_is_not_blind_to_a_drift_that_knows_only_the_time(name):
     problem = Problem(lambda t, u: torch.cos(t).expand_as(u), 0.7, noise="additive")
     t, u = torch.ones(1, 1, dtype=torch.float64), torch.zeros(1, 1, dtype=torch.float64)
-    step = get_solver(name).step(equation_of(problem, 2.0), t, 0.1, u, Increments(u, u), None)
+    step = get_solver(name).step(StepInput(equation_of(problem, 2.0), t, 0.1, u, Increments(u, u)))
     assert 1e-4 < step.error.abs() < 1e-2
 
 
@@ -211,7 +211,7 @@ def test_evaluations_of_a_step(name, noise, drifts, diffusions):
     problem = Problem(lambda t, u: -u, lambda t, u: 1 + 0.1 * (u if noise == "diagonal" else 0 * u), noise=noise)
     equation = equation_of(problem, 1.0)
     t, u = torch.zeros(1, 1, dtype=torch.float64), torch.ones(1, 1, dtype=torch.float64)
-    get_solver(name).step(equation, t, 0.1, u, Increments(u, u), None)
+    get_solver(name).step(StepInput(equation, t, 0.1, u, Increments(u, u)))
     assert (equation.counter.drift, equation.counter.diffusion) == (drifts, diffusions)
 
 
@@ -222,9 +222,9 @@ def test_steps_of_every_path_have_their_own_length(name):
     t, h = torch.tensor([[0.1], [0.7]], dtype=torch.float64), torch.tensor([[0.2], [0.05]], dtype=torch.float64)
     w, area = torch.randn(2, 2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     equation = equation_of(case.problem, 3.0)
-    together = solver.step(equation, t, h, u, Increments(w, area), None)
+    together = solver.step(StepInput(equation, t, h, u, Increments(w, area)))
     for i in range(2):
         row = slice(i, i + 1)
-        alone = solver.step(equation, t[row], h[i].item(), u[row], Increments(w[row], area[row]), None)
+        alone = solver.step(StepInput(equation, t[row], h[i].item(), u[row], Increments(w[row], area[row])))
         torch.testing.assert_close(alone.u1[0], together.u1[i])
         torch.testing.assert_close(alone.error[0], together.error[i])

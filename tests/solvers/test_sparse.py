@@ -9,7 +9,7 @@ from scipy.integrate import solve_ivp
 from scipy.sparse import diags
 
 from skneuralde.problems import Jump, Laplacian, Positive, Problem, Stencil, pattern_of
-from skneuralde.solvers import Status, choose_solver, get_solver, integrate, solve
+from skneuralde.solvers import SolveRequest, Status, choose_solver, get_solver, integrate, solve
 from skneuralde.solvers.methods.rosenbrock.sparse_systems import Factors, SparseSystem
 
 
@@ -295,7 +295,7 @@ def test_derivatives_of_operators_count_in_iterations_too():
         problem = Problem(None, operator=Spread(1 / 15), sparsity=sparsity).flattened((15, 15, 1))
         times = torch.tensor([0.0, 0.2], dtype=torch.float64)
         u0 = noise(1, 225)
-        trajectory = integrate(problem, u0, times, solver=get_solver("rosenbrock"))
+        trajectory = integrate(SolveRequest(problem, u0, times, solver=get_solver("rosenbrock")))
         counts.append(trajectory.stats.drift_evaluations / trajectory.stats.steps.item())
     assert counts[1] < 11
     assert counts[0] > 2 * counts[1]

@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from skneuralde.noise import Brownian
 from skneuralde.problems import Problem
-from skneuralde.solvers import get_solver, integrate, solve, solver_names
+from skneuralde.solvers import SolveRequest, get_solver, integrate, solve, solver_names
 from tests.stubs import times
 
 ADAPTIVE = [name for name in solver_names() if get_solver(name).adaptive and not get_solver(name).handles(None)]
@@ -51,15 +51,17 @@ def test_the_brownian_path_is_the_same_for_every_method_and_step():
 def test_aside_a_time_does_not_depend_on_the_others(name):
     noise = Brownian(0, torch.arange(3), torch.arange(3), 1, cell=0.5)
     u0 = torch.zeros(3, 1, dtype=torch.float64)
-    arguments = {"solver": get_solver(name), "noise": noise, "rtol": 1e-2, "atol": 1e-2, "aside": True}
+    arguments = {"solver": get_solver(name), "noise": noise, "rtol": 1e-2, "atol": 1e-2, "side_steps": True}
     # The drift nodes of sosri lie outside the step, where they meet the end of the interval.
     problem = Problem(lambda t, u: 3 * torch.cos(u), 1.0, noise="additive") if name == "sosri" else RESTLESS
-    many = integrate(problem, u0, IRREGULAR, **arguments).values
-    few = integrate(problem, u0, times(0, 1.7), **arguments).values
+    many = integrate(SolveRequest(problem, u0, IRREGULAR, **arguments)).values
+    few = integrate(SolveRequest(problem, u0, times(0, 1.7), **arguments)).values
     assert torch.equal(many[:, 5], few[:, 1])
-    coarse = [integrate(problem, u0, ts, **arguments).values for ts in (times(0, 0.1875), times(0, 0.1875, 1.3))]
+    coarse = [
+        integrate(SolveRequest(problem, u0, ts, **arguments)).values for ts in (times(0, 0.1875), times(0, 0.1875, 1.3))
+    ]
     assert torch.equal(coarse[0][:, 1], coarse[1][:, 1])
-    along = integrate(problem, u0, IRREGULAR, **(arguments | {"aside": False})).values
+    along = integrate(SolveRequest(problem, u0, IRREGULAR, **(arguments | {"side_steps": False}))).values
     torch.testing.assert_close(many, along, rtol=0, atol=0.2)
 
 
@@ -164,10 +166,10 @@ def test_a_stiff_mate_changes_no_bit(name):
     def values(rows):
         problem = Problem(lambda t, u, c: -c * (u - torch.cos(t)), 0.3, noise="additive")
         noise = Brownian(2, rows, torch.zeros_like(rows), 1, cell=0.3)
-        return integrate(
+        return integrate(SolveRequest(
             problem, torch.ones(len(rows), 1, dtype=torch.float64), ts, solver=get_solver(name), noise=noise,
             context=rate[rows], rtol=1e-2, atol=1e-2,
-        ).values  # fmt: skip
+        )).values  # fmt: skip
 
     together = values(torch.arange(3))
     for i in range(3):

@@ -294,7 +294,7 @@ def _solve_rows(
             setup.methods.paths,
             n_paths=n_paths,
             seed=seed,
-            aside=True,
+            side_steps=True,
         )
         out[:, rows[inside]] = values[:, setup.index(group[inside] - first), setup.index(column[inside])].cpu().numpy()
 

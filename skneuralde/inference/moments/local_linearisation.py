@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from skneuralde.inference.moments.linear_flow import linear_gaussian_flow, sandwich, transform
 from skneuralde.problems import Problem, ito_form
-from skneuralde.solvers import Solver, integrate
+from skneuralde.solvers import Controller, Solver, SolveRequest, integrate
 from skneuralde.terms import Term
 from skneuralde.terms.base import Around, sum_of_squares
 
@@ -321,6 +321,7 @@ class SolverPropagation:
     atol: Tensor
     dt: float | None
     max_steps: int
+    controller: Controller | None = None
 
     def advance(
         self, problem: Problem, mean: Tensor, cov: Tensor | None, t: Tensor, h: Tensor, c0: Tensor, c1: Tensor
@@ -353,15 +354,16 @@ class SolverPropagation:
             atol = torch.cat([atol, (atol[:, None] * atol)[equations.rows, equations.columns]])
         if equations.with_transition:
             atol = torch.cat([atol, torch.full((equations.dim**2,), self.rtol).to(start)])
-        trajectory = integrate(
+        request = SolveRequest(
             equations,
             start,
             torch.stack([torch.zeros_like(length), length], -1),
-            solver=self.solver,
-            context=torch.cat([frame, c0], -1) if c0 is c1 else context,
+            self.solver,
+            self.controller,
+            torch.cat([frame, c0], -1) if c0 is c1 else context,
             rtol=self.rtol,
             atol=atol,
             dt=self.dt,
             max_steps=self.max_steps,
         )
-        return trajectory.values[:, -1]
+        return integrate(request).values[:, -1]

@@ -6,17 +6,19 @@ import torch
 import torchdiffeq
 from torch import Tensor
 
-from skneuralde.solvers.adapters.base import BackendStepper, StepRun
-from skneuralde.solvers.core.stepper import Solver, Stats, Status, Task, Trajectory
+from skneuralde.solvers.core.results import Stats, Status, Trajectory
+from skneuralde.solvers.core.stepper import Solver
+from skneuralde.solvers.mesh.mesh import RunStepper, StepRun
+from skneuralde.solvers.stepping.task import BatchSolver, Task
 
-# The Adams methods are not among them: of order up to twelve, they are unstable at the steps that users take.
+# Without the Adams methods: of order up to twelve, they are unstable at the usual steps.
 _FIXED = {"euler": 1, "midpoint": 2, "heun2": 2, "heun3": 3, "rk4": 4}
 _ADAPTIVE = {"adaptive_heun": 2, "fehlberg2": 2, "bosh3": 3, "dopri5": 5, "dopri8": 8}
 _REFERENCE = "Chen (2018), torchdiffeq"
 
 
-class TorchDiffEqFixed(BackendStepper):
-    """A fixed-step method of torchdiffeq, on our mesh, which stops at every time wanted.
+class TorchDiffEqFixed(RunStepper):
+    """A fixed-step method of torchdiffeq, on our mesh, which stops at every save time.
 
     References
     ----------
@@ -30,20 +32,20 @@ class TorchDiffEqFixed(BackendStepper):
         self.name = f"torchdiffeq:{method}"
         self.order = _FIXED[method]
 
-    def run(self, stretch: StepRun, u: Tensor, memory: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def run(self, run: StepRun, u: Tensor, solver_state: Tensor | None) -> tuple[Tensor, Tensor | None]:
         def right_hand_side(s: Tensor, u: Tensor) -> Tensor:
-            return stretch.h * stretch.rhs.drift(stretch.time_point(s), u)
+            return run.h * run.rhs.drift(run.time_point(s), u)
 
-        s = torch.arange(stretch.n_steps + 1, dtype=torch.float64, device=u.device)
+        s = torch.arange(run.n_steps + 1, dtype=torch.float64, device=u.device)
         return torchdiffeq.odeint(right_hand_side, u, s, method=self.method)[1:], None
 
 
-class TorchDiffEqAdaptive(Solver):
+class TorchDiffEqAdaptive(BatchSolver):
     """An adaptive method of torchdiffeq.
 
-    Its step is shared by the whole batch and shortened to end on every time wanted, since the package's interpolation
-    is less accurate than its best methods: so, within the tolerance, the solution of one path depends on the others and
-    on the times wanted. Every path meets the tolerance.
+    Its step is shared by the whole batch and ends on every save time, since the package's interpolation is less
+    accurate than its best methods. So, within the tolerance, the solution of one path depends on the others and on the
+    save times. Every path meets the tolerance.
 
     References
     ----------
@@ -61,9 +63,9 @@ class TorchDiffEqAdaptive(Solver):
     def solve(self, task: Task) -> Trajectory:
         """Solve in a time that runs from 0 to 1 along every path, so that all paths end together."""
         batch = len(task.u0)
-        is_wanted = task.elapsed.isfinite()
-        length = torch.where(is_wanted, task.elapsed, 0.0).amax(1, keepdim=True)
-        share = torch.where(is_wanted, task.elapsed / torch.where(length > 0, length, 1.0), 0.0)
+        is_save_time = task.elapsed.isfinite()
+        length = torch.where(is_save_time, task.elapsed, 0.0).amax(1, keepdim=True)
+        share = torch.where(is_save_time, task.elapsed / torch.where(length > 0, length, 1.0), 0.0)
         saves = share.unique()
         run = _Run(task, length)
         values = task.u0[None]
@@ -73,7 +75,7 @@ class TorchDiffEqAdaptive(Solver):
         found = torch.searchsorted(saves, share).expand(batch, -1)
         failed = found >= len(values)
         values = values[found.clamp_max(len(values) - 1), path]
-        values = torch.where((failed | ~is_wanted)[..., None], torch.nan, values)
+        values = torch.where((failed | ~is_save_time)[..., None], torch.nan, values)
         counts = torch.full((batch,), 1, dtype=torch.int64, device=share.device)
         end = (task.start + task.direction * length * run.reached)[:, 0].expand(batch)
         stats = Stats(
@@ -102,14 +104,14 @@ class TorchDiffEqAdaptive(Solver):
 
 
 class _Stopped(Exception):
-    """Ends a run that would not end well."""
+    """Ends an integration that cannot succeed."""
 
     def __init__(self, status: Status):
         self.status = status
 
 
 class _Run:
-    """The equation as torchdiffeq wants it, with the counts and bounds that its callbacks allow."""
+    """The equation in the form that torchdiffeq takes, with counts and bounds by its callbacks."""
 
     def __init__(self, task: Task, length: Tensor):
         self.task = task
@@ -125,7 +127,7 @@ class _Run:
         return self.scale * rhs.drift(rhs.at(t.expand(len(u), 1), u.dtype), u)
 
     def callback_step(self, s: Tensor, u: Tensor, ds: Tensor) -> None:
-        """Look at a step that is about to be tried."""
+        """Check a step before it is tried."""
         start, step = s.item(), ds.item()
         self.reached = start
         if self.tried == self.task.max_steps:
@@ -138,7 +140,7 @@ class _Run:
         self.smallest = min(self.smallest, step)
 
     def callback_accept_step(self, s: Tensor, u: Tensor, ds: Tensor) -> None:
-        """Count a step that was good enough."""
+        """Count an accepted step."""
         self.accepted += 1
 
 

@@ -8,12 +8,12 @@ import torch
 import torchsde
 from torch import Tensor
 
-from skneuralde.solvers.adapters.base import BackendStepper, StepRun
 from skneuralde.solvers.core.right_hand_side import RightHandSide
+from skneuralde.solvers.mesh.mesh import RunStepper, StepRun
 
 
 class _Facts(NamedTuple):
-    """What the package says of a method."""
+    """Facts of a method, from the package's documentation."""
 
     calculus: tuple[str, ...]
     noise_kinds: tuple[str, ...]
@@ -24,7 +24,7 @@ class _Facts(NamedTuple):
 
 _ANY = ("diagonal", "additive", "general")
 _COMMUTING = ("diagonal", "additive")
-# "log_ode" is not among them: it needs the full Levy area, which our noise does not know.
+# Without "log_ode", which needs the full Levy area.
 _METHODS = {
     "euler": _Facts(("ito",), _ANY, 0.5, 1.0),
     "milstein": _Facts(("ito", "stratonovich"), _COMMUTING, 1.0, 1.0),
@@ -36,11 +36,11 @@ _METHODS = {
 }
 
 
-class TorchSDE(BackendStepper):
+class TorchSDE(RunStepper):
     """A fixed-step method of torchsde, on our mesh and with our noise.
 
-    The mesh stops at every time wanted, so that nothing is interpolated, and the noise is that of the keys, so that
-    neither torch's nor numpy's global random state is asked.
+    The mesh stops at every save time, so that nothing is interpolated, and the noise is a function of its keys, so
+    that neither torch's nor numpy's global random state is used.
 
     References
     ----------
@@ -57,50 +57,49 @@ class TorchSDE(BackendStepper):
         self.calculus, self.noise_kinds = facts.calculus, facts.noise_kinds
         self.strong_order, self.weak_order, self.levy_area = facts.strong_order, facts.weak_order, facts.levy_area
 
-    def resume(self, rhs: RightHandSide, t: Tensor, u: Tensor) -> Tensor:
-        """Both copies of the state start from the same."""
-        return u
+    def start_state(self, rhs: RightHandSide, t: Tensor, u: Tensor, f: Tensor | None = None) -> Tensor | None:
+        """The second copy of the state, of the reversible method."""
+        return u if self.method == "reversible_heun" else None
 
-    def run(self, stretch: StepRun, u: Tensor, memory: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Call torchsde once; the reversible method remembers its second copy of the state."""
-        problem = stretch.rhs.problem
+    def run(self, run: StepRun, u: Tensor, solver_state: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Call torchsde once."""
+        problem = run.rhs.problem
         calculus = problem.calculus if problem.calculus in self.calculus else self.calculus[0]
-        sde = _SDE(stretch, problem.noise, calculus)
-        s = torch.arange(stretch.n_steps + 1, dtype=u.dtype, device=u.device)
+        sde = _SDE(run, problem.noise, calculus)
+        s = torch.arange(run.n_steps + 1, dtype=u.dtype, device=u.device)
         states, last = torchsde.sdeint(
             sde,
             u,
             s,
-            bm=_UnitNoise(stretch),
+            bm=_UnitNoise(run),
             method=self.method,
             dt=1.0,
             extra=True,
-            extra_solver_state=None if memory is None else (*sde.f_and_g(s[0], memory), memory),
+            extra_solver_state=None if solver_state is None else (*sde.f_and_g(s[0], solver_state), solver_state),
         )
-        memory = last[-1] if last else None
-        # Milstein's method differentiates g by autograd, which leaves a graph behind even where nobody wants one.
+        # Milstein's method differentiates g by autograd, which leaves a graph behind even without a gradient.
         if not (torch.is_grad_enabled() and any(x.requires_grad for x in (u, *sde.f_and_g(s[0], u)))):
             states = states.detach()
-        return states[1:], memory
+        return states[1:], last[-1] if last else None
 
 
 class _SDE:
-    """The equation of a stretch as torchsde wants it."""
+    """The equation of a run in the form that torchsde takes."""
 
-    def __init__(self, stretch: StepRun, noise_type: str, sde_type: str):
-        self.stretch, self.noise_type, self.sde_type = stretch, noise_type, sde_type
-        self.spread = stretch.h**0.5
+    def __init__(self, run: StepRun, noise_type: str, sde_type: str):
+        self.run, self.noise_type, self.sde_type = run, noise_type, sde_type
+        self.spread = run.h**0.5
 
     def f(self, s: Tensor, u: Tensor) -> Tensor:
-        return self.stretch.h * self.stretch.rhs.drift(self.stretch.time_point(s), u)
+        return self.run.h * self.run.rhs.drift(self.run.time_point(s), u)
 
     def g(self, s: Tensor, u: Tensor) -> Tensor:
-        return self._spread(self.stretch.rhs.diffusion(self.stretch.time_point(s), u))
+        return self._spread(self.run.rhs.diffusion(self.run.time_point(s), u))
 
     def f_and_g(self, s: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
-        f, g = self.stretch.rhs.coefficients(self.stretch.time_point(s), u)
+        f, g = self.run.rhs.coefficients(self.run.time_point(s), u)
         assert g is not None
-        return self.stretch.h * f, self._spread(g)
+        return self.run.h * f, self._spread(g)
 
     def _spread(self, g: Tensor) -> Tensor:
         if self.noise_type != "diagonal" and g.ndim == 2:
@@ -110,13 +109,13 @@ class _SDE:
 
 
 class _UnitNoise(torchsde.BaseBrownian):
-    """The stretch's noise, scaled to steps of length one."""
+    """The run's noise, scaled to steps of length one."""
 
     levy_area_approximation = "space-time"
 
-    def __init__(self, stretch: StepRun):
-        self.noise = stretch.noise
-        self.scale = stretch.h**-0.5
+    def __init__(self, run: StepRun):
+        self.noise = run.noise
+        self.scale = run.h**-0.5
 
     def __call__(
         self, ta: Tensor, tb: Tensor, return_U: bool = False, return_A: bool = False

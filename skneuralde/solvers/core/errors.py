@@ -1,30 +1,30 @@
-"""What is raised when a solution does not reach its end."""
+"""The error that a failed solution raises."""
 
 from __future__ import annotations
 
-from skneuralde.solvers.core.stepper import Status, Trajectory
+from skneuralde.solvers.core.results import Status, Trajectory
 
 _ADVICE = {
     Status.MAX_STEPS: "raise max_steps, loosen rtol and atol or raise dt",
-    Status.STEP_TOO_SMALL: "the equation may be stiff, its coefficients discontinuous, or all of it far too fast for "
-    "times so far apart: loosen rtol and atol, or ask for closer times",
+    Status.STEP_TOO_SMALL: "the equation may be stiff, its coefficients discontinuous, or its time scale far too short "
+    "for times so far apart: loosen rtol and atol, or ask for closer times",
     Status.NON_FINITE: "the solution or a coefficient became infinite or NaN: check the coefficients there, "
     "or take smaller steps",
 }
 
 
 class SolverError(RuntimeError):
-    """A solution that did not reach its end.
+    """A solution did not reach its last time.
 
     Attributes
     ----------
     status : Status
     time : float
-        Where the first failed path stopped.
+        Time at which the first failed path stopped.
     n_steps : int
-        Its accepted steps.
+        Accepted steps of that path.
     smallest_step : float
-        The smallest step that it tried.
+        The smallest step that was tried.
     """
 
     def __init__(self, message: str, *, status: Status, time: float, n_steps: int, smallest_step: float):

@@ -15,9 +15,9 @@ class JumpRecord(NamedTuple):
     ----------
     path : int64 Tensor of shape (n,)
     elapsed : float64 Tensor of shape (n,)
-        When, since the start of the path.
+        Time since the start of the path.
     channel, number : int64 Tensor of shape (n,)
-        On which channel, and its number on that channel's clock.
+        Channel, and number on the channel's clock.
     """
 
     path: Tensor
@@ -32,7 +32,7 @@ class JumpRecord(NamedTuple):
         return cls(none, none.double(), none, none)
 
     def followed_by(self, other: JumpRecord) -> JumpRecord:
-        """Both, of which those of the other log that this one also has count once."""
+        """The jumps of both records, each once."""
         both = JumpRecord(*map(torch.cat, zip(self, other, strict=True)))
         if len(other.path) == 0:
             return both
@@ -42,8 +42,8 @@ class JumpRecord(NamedTuple):
         first = torch.full_like(group, len(group)).scatter_reduce(0, group, place, "amin")
         return both.where(first[group] == place)
 
-    def of_branches(self, path: Tensor, counts: Tensor) -> JumpRecord:
-        """The jumps of branches, as those of the paths (n,) that they leave, as far as a branch counts (n,)."""
+    def of_side_steps(self, path: Tensor, counts: Tensor) -> JumpRecord:
+        """The jumps of side steps, as those of the paths (n,) that they start from, where a side step counts (n,)."""
         own = self.where(counts[self.path])
         return own._replace(path=path[own.path])
 

@@ -1,162 +1,47 @@
-"""What a solver is, what it is asked, and what it answers."""
+"""Numerical methods: the facts of a solver, and the step that a driver asks of it."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from enum import IntEnum
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
-from skneuralde.noise import Brownian, Increments
-from skneuralde.solvers.core.jump_record import JumpRecord
+from skneuralde.noise import Increments
+from skneuralde.solvers.core.controllers import Controller, PIController
 from skneuralde.solvers.core.right_hand_side import ProblemLike, RightHandSide
-from skneuralde.solvers.jumps.hazards import Hazards
-from skneuralde.solvers.jumps.schedule import ExtraJump, JumpSchedule
-from skneuralde.solvers.mesh.increment_cache import IncrementCache
-
-
-class Status(IntEnum):
-    """How the solution of one path ended."""
-
-    SUCCESS = 0
-    MAX_STEPS = 1
-    STEP_TOO_SMALL = 2
-    NON_FINITE = 3
-
-
-@dataclass(frozen=True)
-class Stats:
-    """What a solution cost.
-
-    Attributes
-    ----------
-    steps, rejections : int64 Tensor of shape (batch,)
-        Accepted and rejected steps of each path.
-    smallest_step : float64 Tensor of shape (batch,)
-        The smallest step tried, in units of time; infinite where no step was needed.
-    drift_evaluations, diffusion_evaluations : int
-        Evaluations of each coefficient, summed over the paths.
-    """
-
-    steps: Tensor
-    rejections: Tensor
-    smallest_step: Tensor
-    drift_evaluations: int
-    diffusion_evaluations: int
-
-
-@dataclass(frozen=True)
-class Trajectory:
-    """Solutions of a batch of initial value problems.
-
-    Attributes
-    ----------
-    values : Tensor of shape (batch, n_times, dim)
-        NaN where the times are NaN and after a failure.
-    status : int64 Tensor of shape (batch,)
-        A `Status` per path.
-    reached : float64 Tensor of shape (batch,)
-        Where a failed path stopped; the last time of the others.
-    stats : Stats
-    jumps : JumpRecord or None
-        None in an equation without jumps.
-    """
-
-    values: Tensor
-    status: Tensor
-    reached: Tensor
-    stats: Stats
-    jumps: JumpRecord | None = None
-
-
-@dataclass(frozen=True)
-class Task:
-    """A batch of initial value problems, as a solver sees it.
-
-    Attributes
-    ----------
-    equation : RightHandSide
-    u0 : Tensor of shape (batch, dim)
-    start, direction : float64 Tensor of shape (batch, 1), or (1, 1) where all paths share their times
-        Where each path starts, and whether it goes forwards (1) or backwards (-1).
-    elapsed : float64 Tensor of shape (batch, n_times) or (1, n_times)
-        Time from the start to each time wanted, non-decreasing from 0; infinite where nothing is wanted.
-    noise : Brownian or None
-    rtol : float or None
-        None asks adaptive methods, too, for steps of size dt.
-    atol : Tensor of shape () or (dim,)
-    dt : float or None
-        Step of a fixed-step method, first step of an adaptive one.
-    max_steps : int
-        Bound on the steps of one path, rejected ones included.
-    aside : bool
-        Whether times are reached by side steps from a mesh that does not depend on them.
-    gradient : str
-        How the solution is differentiated, see `skneuralde.solvers.gradients.replay`.
-    clockwork : JumpSchedule or None
-        The jumps.
-    hazards : Hazards or None
-        What paths carry for jumps whose rates have no bound.
-    drawn : IncrementCache or None
-        Where fixed steps keep their noise.
-    extra : ExtraJump or None
-        The jump that these paths have more than those whose noise was kept.
-    """
-
-    rhs: RightHandSide
-    u0: Tensor
-    start: Tensor
-    direction: Tensor
-    elapsed: Tensor
-    noise: Brownian | None
-    rtol: float | None
-    atol: Tensor
-    dt: float | None
-    max_steps: int
-    aside: bool
-    gradient: str
-    clockwork: JumpSchedule | None = None
-    hazards: Hazards | None = None
-    drawn: IncrementCache | None = None
-    extra: ExtraJump | None = None
-
-    @property
-    def is_shared(self) -> bool:
-        """Whether all paths have the same times."""
-        return len(self.start) == 1
 
 
 class Solver(ABC):
-    """A numerical method. Its facts are class attributes, read by the checks, the tests and the documentation.
+    """A numerical method. Its facts are class attributes, which the checks, the tests and the documentation read.
 
     Attributes
     ----------
     name : str
     calculus : tuple of str
-        The readings of the stochastic integral that it solves: "ito", "stratonovich". Equations in another one are
-        converted to the first.
+        Interpretations of the stochastic integral that the method solves: "ito", "stratonovich". An equation in
+        another one is converted to the first.
     noise_kinds : tuple of str
-        The kinds of noise it treats, with "none" for equations without noise.
+        Kinds of noise that the method treats: "diagonal", "additive", "general", and "none" for equations without
+        noise.
     order : int or None
-        Order of convergence without noise; None where the method needs noise.
+        Order of convergence without noise; None for a method that needs noise.
     strong_order, weak_order : float or None
-        Orders of convergence with the least convenient noise it treats; None where single paths do not converge.
+        Orders of convergence with the least convenient noise that the method treats; None where single paths do not
+        converge.
     levy_area : str or None
-        What it needs to know of the noise besides increments: "space-time".
+        Levy area that the method needs besides increments: "space-time".
     increments : {"gaussian", "three-point"}
-        Whether its increments are those of a Brownian path, or numbers that only share their first five moments, for
-        methods that converge in law alone.
+        Distribution of the increments: those of a Brownian path, or three-valued ones that share their first five
+        moments, for methods that converge in law alone.
     adaptive : bool
-        Whether it chooses its steps from rtol and atol; else it needs dt.
+        True for a method that chooses its steps from rtol and atol; False for one that needs dt.
     gradients : tuple of str
-        The ways in which its solutions can be differentiated, see `skneuralde.solvers.gradients.replay`.
+        Gradient modes that the method supports, see `skneuralde.solvers.gradients.replay`.
     handles_jumps : bool
-        Whether its paths can stop at times of their own, where they jump.
-    handles_stiffness : bool
+        True where every path can stop at times of its own.
     reference : str
+        Publication of the method.
     """
 
     name: str
@@ -170,15 +55,10 @@ class Solver(ABC):
     adaptive: bool = False
     gradients: tuple[str, ...] = ("direct",)
     handles_jumps: bool = False
-    handles_stiffness: bool = False
     reference: str = ""
 
-    @abstractmethod
-    def solve(self, task: Task) -> Trajectory:
-        """Solve; failures are told by the status of each path, never raised."""
-
     def handles(self, noise: str | None) -> bool:
-        """Whether the method can treat this kind of noise (None: no noise)."""
+        """Whether the method treats this kind of noise (None: no noise)."""
         return ("none" if noise is None else noise) in self.noise_kinds
 
     def check(self, problem: ProblemLike) -> None:
@@ -187,13 +67,13 @@ class Solver(ABC):
         Raises
         ------
         ValueError
-            It names the methods that can.
+            The message names the methods that can.
         """
         if problem.jumps and not self.handles_jumps:
             able = sorted(solver.name for solver in SOLVERS.values() if solver.handles_jumps and solver.handles(None))
             raise ValueError(
-                f"solver {self.name!r} has one step for all paths and cannot stop where each of them jumps; these can: "
-                f"{', '.join(map(repr, able))}"
+                f"solver {self.name!r} takes the same steps for all paths and cannot stop where each of them jumps; "
+                f"these can: {', '.join(map(repr, able))}"
             )
         noise = None if problem.diffusion is None else problem.noise
         if self.handles(noise):
@@ -203,58 +83,113 @@ class Solver(ABC):
         raise ValueError(f"solver {self.name!r} cannot treat {kind}; these can: {', '.join(map(repr, able))}")
 
 
-#: The methods that have a name of their own; filled by the registry.
+#: Methods by name, filled by the registry.
 SOLVERS: dict[str, Solver] = {}
 
 
-class Step(NamedTuple):
-    """What one step gives.
+class StepInput(NamedTuple):
+    """Input of one step of every path.
 
-    ``error`` estimates the local error (adaptive methods), ``state`` is what the next step can reuse (rows as in u) and
-    ``stages`` is what the dense output needs.
+    Attributes
+    ----------
+    rhs : RightHandSide
+    t : float64 Tensor of shape (batch, 1)
+    h : float, or Tensor of shape (batch, 1) in the dtype of u
+        Length of the step; negative where time runs backwards.
+    u : Tensor of shape (batch, dim)
+    noise : Increments or None
+        Increments of the step, each of shape (batch, m); None without noise.
+    solver_state : Tensor of shape (batch, ...) or None
+        What the step before has left for this one; None at the start.
+    """
+
+    rhs: RightHandSide
+    t: Tensor
+    h: Tensor | float
+    u: Tensor
+    noise: Increments | None = None
+    solver_state: Tensor | None = None
+
+
+class Step(NamedTuple):
+    """Result of one step.
+
+    Attributes
+    ----------
+    u1 : Tensor of shape (batch, dim)
+        State at the end.
+    error : Tensor of shape (batch, dim) or None
+        Estimate of the local error, of adaptive methods.
+    solver_state : Tensor of shape (batch, ...) or None
+        What the next step can reuse, such as the drift at the end.
+    stages : tuple of Tensor of shape (batch, dim)
+        What the dense output needs.
     """
 
     u1: Tensor
     error: Tensor | None = None
-    state: Tensor | None = None
+    solver_state: Tensor | None = None
     stages: tuple[Tensor, ...] = ()
 
 
 class Stepper(Solver):
-    """A method of our own: one pure function makes a step, a loop does the rest."""
+    """A method that makes one step; a driver chooses the steps.
 
+    A subclass states its facts and implements `step`. An adaptive one returns an estimate of the local error with each
+    step and sets ``error_order`` and, if the default does not suit it, ``controller``.
+
+    Attributes
+    ----------
+    error_order : float
+        Power of the step's length with which the error estimate shrinks; adaptive methods only.
+    controller : Controller
+        Step-size controller of an adaptive method, unless the caller gives another one. Methods for equations with
+        noise take an `AveragedErrorController`.
+    """
+
+    gradients: tuple[str, ...] = ("direct", "checkpoint", "forward")
     handles_jumps = True
+    error_order: float
+    controller: Controller = PIController()
 
     @abstractmethod
-    def step(
-        self,
-        rhs: RightHandSide,
-        t: Tensor,
-        h: Tensor | float,
-        u: Tensor,
-        noise: Increments | None,
-        state: Tensor | None,
-    ) -> Step:
-        """One step of every path.
+    def step(self, inputs: StepInput) -> Step:
+        """Make one step of every path."""
+
+    def start_state(self, rhs: RightHandSide, t: Tensor, u: Tensor, f: Tensor | None = None) -> Tensor | None:
+        """Solver state of a step that starts afresh at times ``t (batch, 1)`` in states ``u``, as after a jump.
+
+        ``f`` is the drift there, where it is known. None for a method that keeps nothing from step to step.
+        """
+        return None
+
+    def prepare(self, rhs: RightHandSide, t: Tensor, u: Tensor, *, rtol: float | None, n_hazards: int) -> Stepper:
+        """The stepper for one batch, which starts at times ``t (batch, 1)`` in states ``u``.
+
+        A method may look at the equation first, and return a copy of itself that is tuned to it.
 
         Parameters
         ----------
-        equation : RightHandSide
-        t : float64 Tensor of shape (batch, 1)
-        h : float, or Tensor of shape (batch, 1) in the dtype of u
-            Negative where time runs backwards.
-        u : Tensor of shape (batch, dim)
-        noise : Increments or None
-            Each of shape (batch, m).
-        state : Tensor or None
-            What the step before left; None at the start.
+        rtol : float or None
+            Relative tolerance; None for steps of a fixed size.
+        n_hazards : int
+            Number of hazards and jump counts that are integrated along with the states.
+
+        Raises
+        ------
+        ValueError
+            If the method cannot solve such an equation.
         """
-
-    def resume(self, rhs: RightHandSide, t: Tensor, u: Tensor) -> Tensor | None:
-        """What a step would have left that ends at times ``t (batch, 1)`` in states ``u``, as after a jump."""
-        return None
+        return self
 
 
-def check_interval(device: torch.device) -> int:
-    """Steps between two questions that wait for the device; on the CPU they cost nothing."""
-    return 1 if device.type == "cpu" else 8
+class DenseOutput(ABC):
+    """A stepper that also gives the solution inside its steps."""
+
+    def can_interpolate(self, rhs: RightHandSide) -> bool:
+        """Whether the dense output is accurate for this right-hand side."""
+        return True
+
+    @abstractmethod
+    def interpolate(self, theta: Tensor, u0: Tensor, stages: tuple[Tensor, ...]) -> Tensor:
+        """The solution at fractions ``theta (n, 1)`` of steps that start at ``u0 (n, dim)``, from their stages."""

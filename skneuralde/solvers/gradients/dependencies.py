@@ -1,4 +1,4 @@
-"""What a solution depends on, for gradients that are put together by hand."""
+"""Tensors that a solution depends on, for gradients that are assembled by hand."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ import torch
 from torch import Tensor, nn
 
 from skneuralde.solvers.core.right_hand_side import RightHandSide
-from skneuralde.solvers.mesh.mesh import Mesh, Stepper
+from skneuralde.solvers.core.stepper import Stepper
+from skneuralde.solvers.mesh.mesh import Mesh, walk
 
 
-def leaves_of(marcher: Stepper, rhs: RightHandSide, u: Tensor, mesh: Mesh) -> list[Tensor]:
-    """The tensors that steps depend on and that a gradient is wanted for.
+def leaves_of(stepper: Stepper, rhs: RightHandSide, u: Tensor, mesh: Mesh) -> list[Tensor]:
+    """The leaf tensors that steps depend on and that require a gradient.
 
-    The parameters of the problem, and what the graphs of a first step and of a jump lead to besides: what callables
-    have captured.
+    These are the parameters of the problem and the tensors that callables have captured, which are found in the graphs
+    of a first step and of a jump.
     """
     with torch.enable_grad():
-        _, _, step = next(marcher.march(rhs, u.detach(), mesh, 0, 1, None))
+        _, _, step = next(walk(stepper, rhs, u.detach(), mesh, 0, 1, None))
         found = _leaves_of_graph(step.u1)
         t, *_ = next(mesh.steps(0, 1))
         for state in states_after_jumps(mesh.part(rhs, 1), t[:1], u[:1].detach()):
@@ -27,7 +28,7 @@ def leaves_of(marcher: Stepper, rhs: RightHandSide, u: Tensor, mesh: Mesh) -> li
 
 
 def states_after_jumps(rhs: RightHandSide, t: Tensor, u: Tensor) -> list[Tensor]:
-    """The effect of every channel on paths at times ``t (batch, 1)``, for what it depends on."""
+    """States after a jump on each channel at times ``t (batch, 1)``, to see what they depend on."""
     now = rhs.at(t, u.dtype)
     return [rhs.affect(k, now, u, jump.draw(torch.zeros_like(u))) for k, jump in enumerate(rhs.problem.jumps)]
 

@@ -1,4 +1,4 @@
-"""Gradients by forward mode, for few parameters: the derivatives travel along with the states."""
+"""Forward-mode gradients, for few parameters: derivatives are propagated along with the states."""
 
 from __future__ import annotations
 
@@ -8,48 +8,49 @@ import torch
 from torch import Tensor, nn
 
 from skneuralde.solvers.core.right_hand_side import RightHandSide
+from skneuralde.solvers.core.stepper import Stepper
 from skneuralde.solvers.gradients.dependencies import leaves_of
-from skneuralde.solvers.mesh.mesh import Mesh, Stepper
+from skneuralde.solvers.mesh.mesh import Mesh
 from skneuralde.solvers.mesh.outputs import RequestedStates, run
 
 
-def forward(marcher: Stepper, rhs: RightHandSide, u: Tensor, mesh: Mesh, wanted: RequestedStates) -> list[Tensor]:
+def forward(stepper: Stepper, rhs: RightHandSide, u: Tensor, mesh: Mesh, outputs: RequestedStates) -> list[Tensor]:
     """Forward mode with respect to the problem's parameters and the initial states; memory does not grow with steps.
 
     Raises
     ------
     ValueError
-        If the steps depend on something else that a gradient is wanted for.
+        If the steps depend on another tensor that requires a gradient.
     """
     if len(mesh) == 0:
         return []
     problem = cast(nn.Module, rhs.problem)
     parameters = {name: p for name, p in problem.named_parameters() if p.requires_grad}
-    for leaf in leaves_of(marcher, rhs, u, mesh):
+    for leaf in leaves_of(stepper, rhs, u, mesh):
         if not any(leaf is parameter for parameter in parameters.values()):
             raise ValueError(
                 "gradient='forward' differentiates with respect to y0 and the parameters of the problem, but a "
                 f"coefficient also depends on a tensor of shape {tuple(leaf.shape)} that requires a gradient: make it "
                 "a parameter of a torch.nn.Module, or use another gradient"
             )
-    journey = _Journey(problem, marcher, rhs, mesh, wanted)
-    return list(_Forward.apply(journey, u, tuple(parameters), *parameters.values()))
+    states = _StatesOfParameters(problem, stepper, rhs, mesh, outputs)
+    return list(_Forward.apply(states, u, tuple(parameters), *parameters.values()))
 
 
-class _Journey(nn.Module):
-    """The wanted states as a function of the initial ones and of the parameters."""
+class _StatesOfParameters(nn.Module):
+    """The requested states as a function of the initial ones and of the parameters."""
 
-    def __init__(self, problem: nn.Module, marcher: Stepper, rhs: RightHandSide, mesh: Mesh, wanted: RequestedStates):
+    def __init__(self, problem: nn.Module, stepper: Stepper, rhs: RightHandSide, mesh: Mesh, outputs: RequestedStates):
         super().__init__()
         self.problem = problem
-        self.work = marcher, rhs, mesh, wanted
+        self.work = stepper, rhs, mesh, outputs
 
     def forward(self, u: Tensor) -> tuple[Tensor, ...]:
-        marcher, rhs, mesh, wanted = self.work
-        return tuple(run(marcher, rhs, u, mesh, wanted)[0])
+        stepper, rhs, mesh, outputs = self.work
+        return tuple(run(stepper, rhs, u, mesh, outputs)[0])
 
     def along(self, u: Tensor, du: Tensor, parameters: dict[str, Tensor], name: str, change: Tensor) -> list[Tensor]:
-        """Derivatives of the wanted states in one direction."""
+        """Derivatives of the requested states in one direction."""
 
         def states(u: Tensor, value: Tensor) -> tuple[Tensor, ...]:
             changed = parameters if name == "" else {**parameters, name: value}
@@ -60,15 +61,15 @@ class _Journey(nn.Module):
 
 
 class _Forward(torch.autograd.Function):
-    """Carries the derivatives in all directions along, and contracts them in the backward pass."""
+    """Propagates the derivatives in all directions, and contracts them in the backward pass."""
 
     @staticmethod
-    def forward(ctx, journey, u, names, *values):
-        ctx.places = journey.work[3].places
+    def forward(ctx, states, u, names, *values):
+        ctx.places = states.work[3].places
         ctx.batch, ctx.shapes = len(u), [value.shape for value in values]
         parameters = dict(zip(names, (value.detach() for value in values), strict=True))
         ctx.by_parameter = [
-            [journey.along(u, torch.zeros_like(u), parameters, name, unit.view_as(parameters[name])) for unit in
+            [states.along(u, torch.zeros_like(u), parameters, name, unit.view_as(parameters[name])) for unit in
              torch.eye(parameters[name].numel(), dtype=parameters[name].dtype, device=u.device)]
             for name in names
         ]  # fmt: skip
@@ -76,8 +77,8 @@ class _Forward(torch.autograd.Function):
         if ctx.needs_input_grad[1]:
             units = torch.eye(u.shape[1], dtype=u.dtype, device=u.device)
             nothing = u.new_zeros(())
-            ctx.by_state = [journey.along(u, unit.expand_as(u), parameters, "", nothing) for unit in units]
-        return journey(u)
+            ctx.by_state = [states.along(u, unit.expand_as(u), parameters, "", nothing) for unit in units]
+        return states(u)
 
     @staticmethod
     def backward(ctx, *slopes):

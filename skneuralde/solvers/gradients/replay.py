@@ -1,42 +1,54 @@
-"""The steps of a mesh once more, with gradients, and the states that are wanted of them."""
+"""Gradient modes: the steps of a mesh are made again, and differentiated in one of four ways."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
 from skneuralde.solvers.core.right_hand_side import RightHandSide
-from skneuralde.solvers.gradients.checkpoint import checkpointed
+from skneuralde.solvers.core.stepper import Stepper
+from skneuralde.solvers.gradients.checkpoint import Checkpoint, checkpointed
 from skneuralde.solvers.gradients.forward import forward
 from skneuralde.solvers.gradients.reversible import reversible
-from skneuralde.solvers.mesh.mesh import Mesh, Stepper
+from skneuralde.solvers.mesh.mesh import Mesh
 from skneuralde.solvers.mesh.outputs import RequestedStates, run
 
 
 def replay(
-    marcher: Stepper, rhs: RightHandSide, u0: Tensor, mesh: Mesh, wanted: RequestedStates, *, gradient: str = "direct"
+    stepper: Stepper,
+    rhs: RightHandSide,
+    u0: Tensor,
+    mesh: Mesh,
+    outputs: RequestedStates,
+    *,
+    gradient: str = "direct",
+    stored: tuple[list[Checkpoint], list[Tensor]] | None = None,
 ) -> Tensor:
-    """Make the steps of a mesh and return the wanted states, differentiable with respect to all that they depend on.
+    """Make the steps of a mesh and return the requested states, differentiable in everything they depend on.
 
     Parameters
     ----------
-    marcher : Stepper
-        The method.
+    stepper : Stepper
     equation : RightHandSide
     u0 : Tensor of shape (batch, dim)
     mesh : Mesh
-    wanted : RequestedStates
+    outputs : RequestedStates
+    stored : tuple, optional
+        For "checkpoint", the checkpoints and requested states that the step loop has kept.
     gradient : one of `GRADIENTS`, default="direct"
-        "direct" keeps all that reverse mode needs. "checkpoint" keeps one state in ``sqrt(n_steps)`` and repeats the
-        steps in between. "reversible" keeps the last states and steps back from them. "forward" carries the derivatives
-        with respect to all parameters along.
+        "direct" stores the whole graph. "checkpoint" stores one state in ``sqrt(n_steps)`` and repeats the steps in
+        between. "reversible" stores the last states and steps back from them. "forward" propagates the derivatives with
+        respect to all parameters along with the states.
     """
-    return wanted.pick(u0, GRADIENTS[gradient](marcher, rhs, mesh.sorted(u0), mesh, wanted))
+    u = mesh.sorted(u0)
+    if stored is not None:
+        return outputs.pick(u0, checkpointed(stepper, rhs, u, mesh, outputs, stored=stored))
+    return outputs.pick(u0, GRADIENTS[gradient](stepper, rhs, u, mesh, outputs))
 
 
-def direct(marcher: Stepper, rhs: RightHandSide, u: Tensor, mesh: Mesh, wanted: RequestedStates) -> list[Tensor]:
-    """Reverse mode through everything."""
-    return run(marcher, rhs, u, mesh, wanted)[0]
+def direct(stepper: Stepper, rhs: RightHandSide, u: Tensor, mesh: Mesh, outputs: RequestedStates) -> list[Tensor]:
+    """Reverse mode through all steps."""
+    return run(stepper, rhs, u, mesh, outputs)[0]
 
 
-#: Ways to differentiate a solution.
+#: Gradient modes by name.
 GRADIENTS = {"direct": direct, "checkpoint": checkpointed, "reversible": reversible, "forward": forward}

@@ -1,4 +1,4 @@
-"""Gradients in constant memory, for methods whose steps can be undone."""
+"""Reversible gradients, in constant memory, for methods whose steps can be undone."""
 
 from __future__ import annotations
 
@@ -9,33 +9,34 @@ from torch import Tensor
 
 from skneuralde.noise import Increments
 from skneuralde.solvers.core.right_hand_side import RightHandSide
+from skneuralde.solvers.core.stepper import StepInput, Stepper
 from skneuralde.solvers.gradients.dependencies import leaves_of
-from skneuralde.solvers.mesh.mesh import Mesh, Stepper
+from skneuralde.solvers.mesh.mesh import Mesh, walk
 from skneuralde.solvers.mesh.outputs import RequestedStates
 
 #: Steps whose noise is drawn at once.
 _BLOCK = 64
 
 
-def reversible(marcher: Stepper, rhs: RightHandSide, u: Tensor, mesh: Mesh, wanted: RequestedStates) -> list[Tensor]:
+def reversible(stepper: Stepper, rhs: RightHandSide, u: Tensor, mesh: Mesh, outputs: RequestedStates) -> list[Tensor]:
     """Reverse mode that steps back from the last states, by steps of negative length and noise."""
     if len(mesh) == 0:
         return []
-    return list(_Reversed.apply(marcher, rhs, mesh, wanted, u, *leaves_of(marcher, rhs, u, mesh)))
+    return list(_Reversed.apply(stepper, rhs, mesh, outputs, u, *leaves_of(stepper, rhs, u, mesh)))
 
 
 class _Reversed(torch.autograd.Function):
-    """Makes the steps without a graph; each step's graph is made when its turn comes on the way back."""
+    """Makes the steps without a graph; on the way back the graph of one step at a time is made."""
 
     @staticmethod
-    def forward(ctx, marcher, rhs, mesh, wanted, u, *leaves):
-        ctx.work = marcher, rhs, mesh, wanted, leaves
+    def forward(ctx, stepper, rhs, mesh, outputs, u, *leaves):
+        ctx.work = stepper, rhs, mesh, outputs, leaves
         ctx.batch = len(u)
         ctx.ends = {}
         kept = []
-        for k, before, step in marcher.march(rhs, u, mesh, 0, len(mesh), None):
-            if k in wanted.places:
-                kept.append(wanted.keep(marcher, k, before, step))
+        for k, before, step in walk(stepper, rhs, u, mesh, 0, len(mesh), None):
+            if k in outputs.places:
+                kept.append(outputs.keep(stepper, k, before, step))
             staying = mesh.active[k + 1] if k + 1 < len(mesh) else 0
             if staying < mesh.active[k]:
                 ctx.ends[k] = step.u1[staying:]
@@ -43,23 +44,23 @@ class _Reversed(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, *slopes):
-        marcher, rhs, mesh, wanted, leaves = ctx.work
-        slope_of = dict(zip(wanted.places, slopes, strict=True))
+        stepper, rhs, mesh, outputs, leaves = ctx.work
+        slope_of = dict(zip(outputs.places, slopes, strict=True))
         u = slope = next(iter(ctx.ends.values()))[:0]
         totals: list[Tensor | None] = [None] * len(leaves)
         for k, t, h, noise in _backwards(mesh):
             if k in ctx.ends:
                 u, slope = torch.cat([u, ctx.ends[k]]), torch.cat([slope, torch.zeros_like(ctx.ends[k])])
             if k in slope_of:
-                rows = wanted.places[k].rows
+                rows = outputs.places[k].rows
                 slope = slope + slope_of[k] if rows is None else slope.index_add(0, rows, slope_of[k])
             part = mesh.part(rhs, mesh.active[k])
             undone = None if noise is None else noise.map(torch.neg)
-            u = marcher.step(part, t + h, -h, u, undone, None).u1
+            u = stepper.step(StepInput(part, t + h, -h, u, undone)).u1
             with torch.enable_grad():
                 start = u.detach().requires_grad_()
-                end = marcher.step(part, t, h, start, noise, None).u1
-                # What callables captured may have a graph of its own, which every step goes through.
+                end = stepper.step(StepInput(part, t, h, start, noise)).u1
+                # Tensors that callables captured may have a graph of their own, which all steps go through.
                 slope, *others = torch.autograd.grad(end, [start, *leaves], slope, allow_unused=True, retain_graph=True)
             totals = [total if new is None else new if total is None else total + new
                       for total, new in zip(totals, others, strict=True)]  # fmt: skip

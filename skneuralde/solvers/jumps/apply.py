@@ -1,4 +1,4 @@
-"""Jumps along a mesh that is known in advance: what happens at the ends of its steps."""
+"""Application of jumps at the ends of steps, and the jumps of a mesh."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from skneuralde.solvers.jumps.schedule import JumpSchedule
 
 
 class JumpGroup(NamedTuple):
-    """Paths that may jump on one channel at the end of a step.
+    """Paths that may jump on one channel at the end of the same step.
 
     Attributes
     ----------
     channel : int
     rows : int64 Tensor of shape (n,)
-        Which rows of the step.
+        Their rows in the step.
     path, number : int64 Tensor of shape (n,)
         Their positions in the batch, and the numbers of the jumps on their clocks.
     """
@@ -31,62 +31,64 @@ class JumpGroup(NamedTuple):
     path: Tensor
     number: Tensor
 
-    def settle(
+    def apply(
         self,
-        clockwork: JumpSchedule,
-        marcher: Stepper,
+        schedule: JumpSchedule,
+        stepper: Stepper,
         rhs: RightHandSide,
         t: Tensor,
         step: Step,
         accepted: Tensor | None = None,
     ) -> tuple[Step, Tensor]:
-        """The step, which ends at the times ``t (batch, 1)``, after the jumps; and which candidates are jumps, (n,).
+        """The step, which ends at times ``t (batch, 1)``, after the jumps; and which candidates are jumps, (n,).
 
-        That is found out where it is not given, from states that know of other channels settled at the same time.
+        Candidates are thinned here unless ``accepted`` is given. Their rates see the state after the jumps of channels
+        that were applied before at the same time.
         """
         channel, rows, path, number = self
         part, t, u = rhs.select(rows), t.index_select(0, rows), step.u1.index_select(0, rows)
         now = part.at(t, u.dtype)
         if accepted is None:
-            accepted = clockwork.decide(channel, part, now, u.detach(), path, number)
+            accepted = schedule.decide(channel, part, now, u.detach(), path, number)
         if not bool(accepted.all()):
             chosen = accepted.nonzero()[:, 0]
             part, now = part.select(chosen), now.select(chosen)
             rows, path, number, t, u = (x[chosen] for x in (rows, path, number, t, u))
         if len(rows) == 0:
             return step, accepted
-        u, state = clockwork.apply(channel, part, now, u, path, number), step.state
-        if state is not None:
-            fresh = marcher.resume(part, t, u)
-            assert fresh is not None  # who keeps something can also find it anew
-            state = state.index_copy(0, rows, fresh)
-        return step._replace(u1=step.u1.index_copy(0, rows, u), state=state), accepted
+        u, solver_state = schedule.apply(channel, part, now, u, path, number), step.solver_state
+        if solver_state is not None:
+            restarted = stepper.start_state(part, t, u)
+            if restarted is None:
+                raise TypeError(f"solver {stepper.name!r} keeps a solver state, so it must implement start_state")
+            solver_state = solver_state.index_copy(0, rows, restarted)
+        return step._replace(u1=step.u1.index_copy(0, rows, u), solver_state=solver_state), accepted
 
 
 class MeshJumps:
-    """What happens at mesh points, step by step.
+    """Jumps at the ends of the steps of a mesh.
 
-    Candidates are decided on the first time that a path comes by, and that decision is kept: whoever makes the steps
-    again, for a gradient, meets the same jumps.
+    Candidates are thinned when the steps are made for the first time, and the decision is kept: steps that are made
+    again, for a gradient, end on the same jumps.
 
     Parameters
     ----------
-    clockwork : JumpSchedule
+    schedule : JumpSchedule
     path, step, channel, number : int64 Tensor of shape (n,)
-        Which path may jump after which of its steps.
+        Path, number of the step at whose end it may jump, channel, and number on the channel's clock.
     elapsed : float64 Tensor of shape (n,)
-        When, since the start.
+        Time since the start.
     order : int64 Tensor of shape (batch,)
         The mesh's order of paths.
     certain : bool
-        Whether all of them are jumps.
+        True if all of them are jumps, which are not thinned.
     turn : int64 Tensor of shape (n,), optional
-        Which of them come after which at the same end of a step of the same path; else channels do, in order.
+        Order of jumps of one path at the end of the same step; by default that of the channels.
     """
 
     def __init__(
         self,
-        clockwork: JumpSchedule,
+        schedule: JumpSchedule,
         path: Tensor,
         step: Tensor,
         channel: Tensor,
@@ -102,7 +104,7 @@ class MeshJumps:
         group = (step if turn is None else step * n_turns + turn) * n_channels + channel
         place = group.argsort(stable=True)
         path, number = path[place], number[place]
-        self.clockwork, self.log = clockwork, JumpRecord(path, elapsed[place], channel[place], number)
+        self.schedule, self.record = schedule, JumpRecord(path, elapsed[place], channel[place], number)
         self.accepted = torch.full_like(path, certain, dtype=torch.bool)
         self.is_decided = certain
         groups, sizes = (x.tolist() for x in group[place].unique_consecutive(return_counts=True))
@@ -111,18 +113,18 @@ class MeshJumps:
         end = 0
         for which, *some in columns:
             begin, end = end, end + len(some[0])
-            landing = JumpGroup(which % n_channels, *some), slice(begin, end)
-            self.places.setdefault(which // (n_turns * n_channels), []).append(landing)
+            group_and_entries = JumpGroup(which % n_channels, *some), slice(begin, end)
+            self.places.setdefault(which // (n_turns * n_channels), []).append(group_and_entries)
 
-    def after(self, k: int, marcher: Stepper, rhs: RightHandSide, t: Tensor, step: Step) -> Step:
-        """Step ``k`` of the paths of an equation, which ends at the times ``t``, with the jumps that follow it."""
-        for landing, entries in self.places.get(k, ()):
+    def after(self, k: int, stepper: Stepper, rhs: RightHandSide, t: Tensor, step: Step) -> Step:
+        """Step ``k``, which ends at times ``t``, after the jumps at its end."""
+        for jumps, entries in self.places.get(k, ()):
             known = self.accepted[entries] if self.is_decided else None
-            step, accepted = landing.settle(self.clockwork, marcher, rhs, t, step, known)
+            step, accepted = jumps.apply(self.schedule, stepper, rhs, t, step, known)
             if known is None:
                 self.accepted[entries] = accepted
         return step
 
     def jumps(self) -> JumpRecord:
         """The jumps that have happened."""
-        return self.log.where(self.accepted)
+        return self.record.where(self.accepted)

@@ -1,7 +1,6 @@
-"""Where hazards cross their thresholds, and paths jump.
+"""Crossings of hazards with their thresholds, which are standard exponential numbers.
 
-The hazard of a channel is compared with a standard exponential number. A step that would go beyond is made once more,
-up to where it is estimated to get there.
+A step that would pass a crossing is rejected, and tried again up to the estimated crossing.
 """
 
 from __future__ import annotations
@@ -12,16 +11,16 @@ import torch
 from torch import Tensor
 
 from skneuralde.noise import Clocks
+from skneuralde.solvers.core.loop_state import StepAttempt
 from skneuralde.solvers.core.right_hand_side import RightHandSide
 from skneuralde.solvers.jumps.hazards import Hazards
-from skneuralde.solvers.stepping.loop import StepAttempt
 
-#: A step that is this many times as long as the shortest one is not divided any more.
+#: A step of up to this many smallest steps is not divided any further.
 _INDIVISIBLE = 4.0
 
 
 class HazardCrossings:
-    """Finds where hazards reach their thresholds.
+    """Locates the times at which hazards reach their thresholds.
 
     Parameters
     ----------
@@ -29,67 +28,67 @@ class HazardCrossings:
     clocks : Clocks
     """
 
-    #: So often the place is estimated, then the step is halved.
+    #: Number of estimates of one crossing, after which the step is halved.
     patience = 6
 
     def __init__(self, hazards: Hazards, clocks: Clocks):
         self.hazards, self.clocks = hazards, clocks
         self.tries = torch.zeros(len(clocks), 1, dtype=torch.int64, device=clocks.device)
 
-    def settle(self, rhs: RightHandSide, attempt: StepAttempt) -> tuple[StepAttempt, Tensor]:
-        """The attempt without the steps that go too far, and which channels jump at the ends of the others, (n, k)."""
-        front, hazards = attempt.front, self.hazards
-        gap = self._threshold(front.rows, front.u) - hazards.hazard(attempt.step.u1)
+    def locate(self, rhs: RightHandSide, attempt: StepAttempt) -> tuple[StepAttempt, Tensor]:
+        """The attempt without steps that pass a crossing, and the channels that jump at the others' ends, (n, k)."""
+        paths, hazards = attempt.paths, self.hazards
+        gap = self._threshold(paths.rows, paths.u) - hazards.hazard(attempt.step.u1)
         reached = attempt.accepted & (gap <= hazards.accuracy)
         far = attempt.accepted & (gap < -hazards.accuracy).any(1, keepdim=True)
-        far &= attempt.length > _INDIVISIBLE * front.shortest
-        cut = torch.where(attempt.accepted, torch.inf, front.cut)
+        far &= attempt.length > _INDIVISIBLE * paths.min_step
+        limit = torch.where(attempt.accepted, torch.inf, paths.limit)
         rows = far[:, 0].nonzero()[:, 0]
-        path = front.rows
+        path = paths.rows
         tries = torch.where(far, self.tries[path] + 1, torch.where(attempt.accepted, 0, self.tries[path]))
         self.tries[path] = tries
         if len(rows):
             share = self._share(rhs, attempt, rows, gap[rows])
             share = torch.where(tries[rows] > self.patience, 0.5, share)
-            length = torch.maximum(share * attempt.length[rows], front.shortest[rows])
-            cut = cut.index_copy(0, rows, front.elapsed[rows] + length)
+            length = torch.maximum(share * attempt.length[rows], paths.min_step[rows])
+            limit = limit.index_copy(0, rows, paths.elapsed[rows] + length)
         accepted = attempt.accepted & ~far
-        target = torch.where(accepted, attempt.target, front.elapsed)
-        return replace(attempt, accepted=accepted, reached=target, cut=cut), reached & ~far
+        target = torch.where(accepted, attempt.target, paths.elapsed)
+        return replace(attempt, accepted=accepted, reached=target, limit=limit), reached & ~far
 
     def check(self, rhs: RightHandSide, attempt: StepAttempt, jumped: Tensor) -> StepAttempt:
-        """Look at the rates where steps end, and ahead from where a hazard was nearly reached.
+        """Check the rates at the ends of steps, and limit the next step of paths that are close to a crossing.
 
         Raises
         ------
         ValueError
             If a rate is negative or not finite.
         """
-        front, hazards = attempt.front, self.hazards
+        paths, hazards = attempt.paths, self.hazards
         rows = (attempt.accepted & attempt.step.u1.isfinite().all(1, keepdim=True))[:, 0].nonzero()[:, 0]
         if len(rows) == 0:
             return attempt
         part, u = rhs.select(rows), attempt.step.u1[rows]
-        now = part.at(torch.addcmul(front.start, front.pace, attempt.target)[rows], u.dtype)
+        now = part.at(paths.time(attempt.target)[rows], u.dtype)
         rate = torch.stack([part.rate(k, now, u) for k in hazards.channels], 1).double()
-        was_cut = front.cut[rows].isfinite() & ~jumped[rows].any(1, keepdim=True)
-        rest = self._threshold(front.rows[rows], u) - hazards.hazard(u)
-        rest = (rest / (rate * front.pace[rows].abs())).nan_to_num(nan=torch.inf).amin(1, keepdim=True)
-        ahead = torch.where(was_cut, attempt.target[rows] + torch.maximum(rest, front.shortest[rows]), torch.inf)
-        assert attempt.cut is not None
-        return replace(attempt, cut=attempt.cut.index_copy(0, rows, ahead))
+        was_limited = paths.limit[rows].isfinite() & ~jumped[rows].any(1, keepdim=True)
+        rest = self._threshold(paths.rows[rows], u) - hazards.hazard(u)
+        rest = (rest / (rate * paths.unit[rows].abs())).nan_to_num(nan=torch.inf).amin(1, keepdim=True)
+        ahead = torch.where(was_limited, attempt.target[rows] + torch.maximum(rest, paths.min_step[rows]), torch.inf)
+        assert attempt.limit is not None
+        return replace(attempt, limit=attempt.limit.index_copy(0, rows, ahead))
 
     def _threshold(self, path: Tensor, u: Tensor) -> Tensor:
-        """What each hazard waits for, (n, n_channels); nothing that leaps does."""
+        """Thresholds, (n, n_channels); infinite for channels that leap."""
         leaping = torch.tensor(self.hazards.leaping, device=u.device)
         return self.hazards.threshold(self.clocks, path, u).masked_fill(leaping, torch.inf)
 
     def _share(self, rhs: RightHandSide, attempt: StepAttempt, rows: Tensor, gap: Tensor) -> Tensor:
-        """The share of steps after which the first hazard reaches its threshold, (n, 1); a parabola tells it."""
-        front, hazards = attempt.front, self.hazards
-        part, u = rhs.select(rows), front.u[rows]
-        now = part.at(torch.addcmul(front.start, front.pace, front.elapsed)[rows], u.dtype)
-        length = front.pace[rows].abs() * attempt.length[rows]
+        """Share of each step after which its first hazard crosses, (n, 1), by a parabola."""
+        paths, hazards = attempt.paths, self.hazards
+        part, u = rhs.select(rows), paths.u[rows]
+        now = part.at(paths.time(paths.elapsed)[rows], u.dtype)
+        length = paths.unit[rows].abs() * attempt.length[rows]
         slope = length * torch.stack([part.rate(k, now, u) for k in hazards.channels], 1).double()
         gain = (hazards.hazard(attempt.step.u1[rows]) - hazards.hazard(u)).double()
         needed = gain + gap

@@ -1,4 +1,4 @@
-"""The jumps of a batch of paths: when they may happen, whether they do, and what they do."""
+"""Schedules of jumps: candidate times by the clocks, thinning, and the effect of a jump."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ EXTRA = -1
 
 
 class ExtraJump(NamedTuple):
-    """One more jump of every path: its channel, and when it happens, (batch, 1) since the start.
+    """One more jump of every path: its channel, and its time since the start, (batch, 1).
 
-    ``state (batch, dim)`` is that of the same paths there without it, where that is known: fixed steps whose noise is
-    known begin there. What is wanted before is theirs, and not told again.
+    ``state (batch, dim)`` is the state of the same paths there without that jump, if it is known. Fixed steps whose
+    noise is cached then begin there, and states at earlier save times are not computed again.
     """
 
     channel: int
@@ -32,7 +32,7 @@ class ExtraJump(NamedTuple):
 
 @dataclass(frozen=True)
 class JumpCandidates:
-    """When jumps may happen, as far as that is known before anything is solved.
+    """Times at which jumps may happen, as far as they are known before the equation is solved.
 
     Attributes
     ----------
@@ -47,7 +47,7 @@ class JumpCandidates:
 
     @classmethod
     def merge(cls, end: Tensor, parts: list[tuple[Tensor, int, Tensor]]) -> JumpCandidates:
-        """From the times (batch, n), the channel and the numbers (n,) of each clock, of paths that end at times."""
+        """From the times (batch, n), the channel and the numbers (n,) of each clock, for paths that end at ``end``."""
         elapsed = torch.cat([end[:, :0], *(times for times, _, _ in parts)], 1)
         channel = [torch.full_like(number, channel) for _, channel, number in parts]
         none = torch.zeros(0, dtype=torch.int64, device=end.device)
@@ -61,11 +61,11 @@ class JumpCandidates:
         return self.elapsed.shape[1]
 
     def select(self, rows: Tensor) -> JumpCandidates:
-        """Those of some paths; a path may be named several times."""
+        """Those of some paths; a path may be selected several times."""
         return JumpCandidates(self.elapsed[rows], self.channel[rows], self.number[rows])
 
     def attach(self, elapsed: Tensor) -> Tensor:
-        """Wanted times (batch, n), or (1, n) for all, moved onto candidates that only rounding separates them from."""
+        """Save times (batch, n), or (1, n) for all, moved onto candidates that differ from them by rounding alone."""
         if len(self) == 0:
             return elapsed
         if len(elapsed) == 1 and not self._close_to(elapsed[0]):
@@ -78,19 +78,19 @@ class JumpCandidates:
         return elapsed
 
     def _close_to(self, times: Tensor) -> bool:
-        """Whether only rounding separates any of them from one of some times, in order."""
+        """Whether any candidate differs from one of these times, which are in order, by rounding alone."""
         after = torch.searchsorted(times, self.elapsed).clamp_max_(len(times) - 1)
         neighbours = after, (after - 1).clamp_min(0)
         return any(bool(_is_close(self.elapsed, times[neighbour]).any()) for neighbour in neighbours)
 
 
 def _is_close(candidate: Tensor, time: Tensor) -> Tensor:
-    """Whether a time is that of a candidate, but for rounding."""
+    """Whether a candidate and a time agree up to rounding."""
     return time.isfinite() & ((candidate - time).abs() <= 8.0 * torch.finfo(torch.float64).eps * time)
 
 
 def is_certain(jump: Jump) -> bool:
-    """Whether a jump has one rate for ever, so that all candidates are jumps."""
+    """Whether the rate of a jump is constant, so that all candidates are jumps."""
     return isinstance(jump.rate, Constant)
 
 
@@ -98,7 +98,8 @@ def is_certain(jump: Jump) -> bool:
 class JumpSchedule:
     """The jumps of a batch of paths.
 
-    A channel of constant rate jumps when its clock says so; one with a bound may jump then, by thinning [1]_.
+    A channel of constant rate jumps at the times of its clock. A channel with a bound has a clock of that rate, whose
+    times are thinned [1]_.
 
     Attributes
     ----------
@@ -118,7 +119,7 @@ class JumpSchedule:
     def make(
         cls, jumps: Sequence[Jump], clocks: Clocks, end: Tensor, *, extra: ExtraJump | None = None
     ) -> JumpSchedule:
-        """For paths that go on for the times ``end (batch, 1)``."""
+        """The schedule of paths that end at times ``end (batch, 1)`` since their start."""
         parts = []
         for k, jump in enumerate(jumps):
             rate = float(cast(Constant, jump.rate).value) if is_certain(jump) else jump.bound
@@ -132,16 +133,16 @@ class JumpSchedule:
         return cls(clocks, JumpCandidates.merge(end, parts))
 
     def select(self, rows: Tensor) -> JumpSchedule:
-        """Those of some paths; a path may be named several times."""
+        """Those of some paths; a path may be selected several times."""
         return replace(self, clocks=self.clocks.select(rows), candidates=self.candidates.select(rows))
 
     def decide(
         self, channel: int, rhs: RightHandSide, now: TimePoint, u: Tensor, path: Tensor, number: Tensor
     ) -> Tensor:
-        """Whether candidates of a channel are jumps, (n,), of paths at times ``now`` and states ``u`` before them.
+        """Whether candidates of a channel are jumps, (n,), at time points ``now`` and states ``u`` before them.
 
-        Paths whose state is not finite do not jump; ``path (n,)`` are their positions in the batch, ``number (n,)``
-        those of the jumps on their clocks.
+        Paths whose state is not finite do not jump. ``path (n,)`` are positions in the batch, ``number (n,)`` the
+        numbers of the candidates on their clocks.
 
         Raises
         ------
@@ -163,9 +164,9 @@ class JumpSchedule:
     def apply(
         self, channel: int, rhs: RightHandSide, now: TimePoint, u: Tensor, path: Tensor, number: Tensor
     ) -> Tensor:
-        """States (n, dim) after a jump of each path on a channel, from those before it; arguments as in `decide`."""
+        """States (n, dim) after a jump of each path on a channel; arguments as in `decide`."""
         jump = cast(Problem, rhs.problem).jumps[channel]
-        return rhs.affect(channel, now, u, self.marks(jump, channel, path, number, u))
+        return rhs.affect(channel, now, u, self.marks(jump, channel, path, number, rhs.state(u)))
 
     def marks(self, jump: Jump, channel: int, path: Tensor, number: Tensor, like: Tensor) -> Tensor:
         """Marks of jumps on a channel, one per row of ``like (n, dim)``."""

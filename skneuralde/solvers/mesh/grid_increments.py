@@ -1,4 +1,4 @@
-"""The noise of steps that are cells, or parts of them."""
+"""Noise of steps over cells of a fixed-step grid, or parts of them."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from skneuralde.solvers.mesh.increments import IncrementSource
 
 
 class GridIncrements:
-    """The noise of steps that follow each other: that of the cells in which paths make them, and of parts of cells.
+    """The noise of consecutive steps, over whole cells and over parts of cells.
 
-    Every cell is drawn once, some steps before the first path comes there.
+    Every cell is drawn once, some steps before the first path reaches it.
 
     Parameters
     ----------
     source : IncrementSource
-        Of all paths, in the order of a mesh.
+        The noise of all paths, in the order of a mesh.
     parts : PartialCells
-        Their rows are paths in this order.
+        Rows are paths in this order.
     by_step : int64 Tensor of shape (n,)
         The parts in the order of their steps.
     bounds : list of int
-        The first of those that belong to each step, and to those behind.
+        The first part of each step, and the number of all parts.
     until : float
-        Where the last path ends, in cells.
+        End of the last path, in cells.
     last : int
         The number of steps after the last one.
     """
@@ -44,7 +44,7 @@ class GridIncrements:
         self.whole = self.of_parts = self.cells
 
     def at(self, k: int, place: Tensor, row: Tensor) -> Increments:
-        """Of step ``k``, which the first paths make in cells ``place // batch (n,)``, and as a part in some rows."""
+        """Noise of step ``k``, over cells ``place // batch (n,)`` of the first paths, and over parts in some rows."""
         if k >= self.end:
             self._draw(k, int(place.min()) // self.batch, int(place.max()) // self.batch)
         increments = self._of(self.whole, place)
@@ -54,13 +54,13 @@ class GridIncrements:
         return increments.put(row, self.of_parts.map(lambda x: x[mine]))
 
     def _draw(self, k: int, lowest: int, highest: int) -> None:
-        """Draw what the next steps need, which begin in cells from ``lowest`` to ``highest``."""
+        """Draw the noise of the next steps, which begin in cells from ``lowest`` to ``highest``."""
         self.end, self.skipped = min(k + self.source.block, self.last), self.bounds[k]
         highest = min(highest + self.end - k, math.ceil(self.until)) - 1
         known = self.cells.map(lambda x: x[lowest - self.bottom :])
         top = lowest + len(known.w)
         if top <= highest:
-            more = self.source.cells(top, highest + 1, self.until, cut=len(self.parts.row) > 0)
+            more = self.source.cells(top, highest + 1, self.until, split=len(self.parts.row) > 0)
             known = more.after(known) if len(known.w) else more.map(torch.Tensor.contiguous)
         self.bottom, self.cells, self.whole = lowest, known, self.source.finished(*known)
         chosen, turn = self.by_step[self.bounds[k] : self.bounds[self.end]].sort()

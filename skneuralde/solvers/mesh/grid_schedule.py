@@ -1,4 +1,4 @@
-"""What fixed steps have to do: which steps to make, and where to find the times wanted."""
+"""Schedules of fixed steps: the steps to make, and the mesh point of each save time."""
 
 from __future__ import annotations
 
@@ -9,15 +9,22 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from skneuralde.solvers.mesh.grid_snapping import snapped
 from skneuralde.solvers.mesh.split_cells import SplitCells
 
-#: A number of cells that nobody steps through.
+#: A number of cells beyond all meshes.
 _FAR = 2.0**52
+#: A time within this distance of the boundary of a cell, in cells, is moved onto it.
+SNAP = 1e-9
+
+
+def snapped(position: Tensor) -> Tensor:
+    """Times in cells, moved onto the boundary of a cell from which they differ by rounding alone."""
+    nearest = position.round()
+    return torch.where((position - nearest).abs() <= SNAP, nearest, position)
 
 
 class PartialCells(NamedTuple):
-    """Steps that are parts of a cell, row by row and in order; all of shape (n,), positions in cells."""
+    """Steps over a part of a cell, row by row and in order; all of shape (n,), positions in cells."""
 
     row: Tensor
     step: Tensor
@@ -31,54 +38,54 @@ class PartialCells(NamedTuple):
 
 @dataclass(frozen=True)
 class StepSchedule:
-    """Which steps paths make; lengths are counted in cells.
+    """The steps that paths make; lengths are counted in cells.
 
     Attributes
     ----------
-    cuts : SplitCells
-        Rows are paths, or there is one for all.
+    splits : SplitCells
+        One row per path, or one for all.
     count : int64 Tensor of shape (rows,)
         Steps to make.
     first : int64 Tensor of shape (rows,)
-        The mesh point at which each path begins, which is its number 0.
+        The mesh point at which each path begins; it counts as the path's number 0.
     """
 
-    cuts: SplitCells
+    splits: SplitCells
     count: Tensor
     first: Tensor
 
     @classmethod
     def through(cls, points: Tensor, count: Tensor) -> StepSchedule:
-        """By ``count (rows,)`` steps through points (rows, n), padded with infinity, that leave no cell's end out."""
+        """``count (rows,)`` steps through points (rows, n), padded with infinity, with all boundaries of cells."""
         furthest = int(torch.where(points.isfinite(), points, 0.0).max()) + points.shape[1]
-        cuts, begin = SplitCells.make(points, furthest), points[:, :1].contiguous()
-        return cls(cuts, count, (begin.floor().long() + cuts.before(begin))[:, 0])
+        splits, begin = SplitCells.make(points, furthest), points[:, :1].contiguous()
+        return cls(splits, count, (begin.floor().long() + splits.before(begin))[:, 0])
 
     def step_to(self, position: Tensor) -> Tensor:
-        """The steps that end at positions (rows, m), which are mesh points; -1 for the start and what lies before."""
+        """The steps that end at positions (rows, m), which are mesh points; -1 for the start and before."""
         cell = position.clamp_max(_FAR).floor().long()
-        return (cell + self.cuts.before(position) - self.first[:, None] - 1).clamp_min(-1)
+        return (cell + self.splits.before(position) - self.first[:, None] - 1).clamp_min(-1)
 
     def cell(self, point: Tensor) -> Tensor:
-        """The cell in which each of the mesh points (rows, m) lies, or that it begins."""
-        return self.cuts.cell(point + self.first[:, None])
+        """The cell of each of the mesh points (rows, m); a boundary belongs to the cell that begins there."""
+        return self.splits.cell(point + self.first[:, None])
 
     def place(self, point: Tensor) -> Tensor:
         """The positions of mesh points (rows, m)."""
-        return self.cuts.place(point + self.first[:, None])
+        return self.splits.place(point + self.first[:, None])
 
     @cached_property
     def parts(self) -> PartialCells:
         """The steps that are shorter than a cell."""
-        row, column = self.cuts.position.isfinite().nonzero(as_tuple=True)
-        end, point = self.cuts.position[row, column], self.cuts.point[row, column]
+        row, column = self.splits.position.isfinite().nonzero(as_tuple=True)
+        end, point = self.splits.position[row, column], self.splits.point[row, column]
         cell = end.floor()
         follows = torch.zeros_like(row, dtype=torch.bool)
         follows[1:] = (row[1:] == row[:-1]) & (cell[1:] == cell[:-1])
         is_last = torch.ones_like(follows)
         is_last[:-1] = ~follows[1:]
-        # A cut ends a part, from the cut before it in the same cell or else from where the cell begins; the last one
-        # in a cell begins one, too.
+        # A split ends a part, which begins at the split before it in the same cell or else at the start of the cell.
+        # The last split of a cell also begins a part.
         columns = [
             (row, row),
             (point - 1, point),
@@ -92,7 +99,7 @@ class StepSchedule:
 
     @property
     def shortest(self) -> Tensor:
-        """Of each row the shortest step, (rows,); infinity without any."""
+        """The shortest step of each row, (rows,); infinity without steps."""
         row, _, begin, end = self.parts
         n_parts = torch.bincount(row, minlength=len(self.count))
         whole = torch.where(self.count > n_parts, 1.0, torch.inf).double()
@@ -101,59 +108,59 @@ class StepSchedule:
 
 @dataclass(frozen=True)
 class GridSchedule(StepSchedule):
-    """Which steps to make and where to find the times wanted.
+    """The steps to make, and the mesh point of each save time.
 
     Attributes
     ----------
     state : int64 Tensor of shape (rows, n_times)
-        The mesh point at each time, or before it.
+        The mesh point at each save time, or the last one before it.
     rest : float64 Tensor of shape (rows, n_times)
-        From there to the time; 0 where the time is never reached.
-    is_wanted : bool Tensor of shape (rows, n_times)
+        Distance from there to the save time; 0 where it is never reached.
+    is_save_time : bool Tensor of shape (rows, n_times)
         False where the times only pad.
     """
 
     state: Tensor
     rest: Tensor
-    is_wanted: Tensor
+    is_save_time: Tensor
 
     @classmethod
-    def make(cls, position: Tensor, *, aside: bool, max_steps: int, stops: Tensor | None = None) -> GridSchedule:
-        """From the times wanted, (rows, n_times), and more times to stop at, (rows, n), in cells from the start.
+    def make(cls, position: Tensor, *, side_steps: bool, max_steps: int, stops: Tensor | None = None) -> GridSchedule:
+        """From the save times (rows, n_times), and further times to stop at, (rows, n), in cells from the start.
 
-        The latter are `snapped` already.
+        The latter are `snapped` already. With ``side_steps`` save times are no mesh points.
         """
-        is_wanted = position.isfinite()
-        position = snapped(torch.where(is_wanted, position, 0.0))
+        is_save_time = position.isfinite()
+        position = snapped(torch.where(is_save_time, position, 0.0))
         whole = position.floor()
         rows = len(position) if stops is None else max(len(position), len(stops))
-        inside = position[:, :0] if aside or bool((position == whole).all()) else position
+        inside = position[:, :0] if side_steps or bool((position == whole).all()) else position
         every = [x.expand(rows, -1) for x in (inside, stops) if x is not None]
-        cuts = SplitCells.make(torch.cat(every, 1), max_steps + 1)
-        passed = cuts.before(position.expand(rows, -1).contiguous())
+        splits = SplitCells.make(torch.cat(every, 1), max_steps + 1)
+        passed = splits.before(position.expand(rows, -1).contiguous())
         state = whole.clamp_max(max_steps + 1).long() + passed
-        count = whole.amax(-1).clamp_max(max_steps + 1).long() + cuts.position.isfinite().sum(-1)
+        count = whole.amax(-1).clamp_max(max_steps + 1).long() + splits.position.isfinite().sum(-1)
         rest = torch.zeros_like(position)
-        if aside:
-            # Whoever keeps to the boundaries of cells comes to the times from the last point before them.
-            rest = position - cuts.place(state)
+        if side_steps:
+            # Save times are reached from the last mesh point before them.
+            rest = position - splits.place(state)
             rest = torch.where(state > max_steps, 0.0, rest)
         state = state.clamp_max(max_steps + 1)
-        return cls(cuts, count.clamp_max(max_steps), torch.zeros_like(count), state, rest, is_wanted)
+        return cls(splits, count.clamp_max(max_steps), torch.zeros_like(count), state, rest, is_save_time)
 
-    def without(self, lost: Tensor) -> GridSchedule:
-        """Without what is lost, ``(batch, n_times)``, and the steps that lead to nothing else."""
-        batch = len(lost)
-        is_wanted = self.is_wanted.expand(batch, -1)
-        count = torch.where(is_wanted & ~lost, self.state, 0).amax(-1)
-        state = torch.where(lost, torch.maximum(self.state, count[:, None] + 1), self.state)
-        rest = self.rest.expand(batch, -1).masked_fill(lost, 0.0)
-        cuts = SplitCells(
-            self.cuts.position.expand(batch, -1).contiguous(), self.cuts.point.expand(batch, -1).contiguous()
+    def without(self, failed: Tensor) -> GridSchedule:
+        """Drop failed save times, ``(batch, n_times)``, and the steps needed only for them."""
+        batch = len(failed)
+        is_save_time = self.is_save_time.expand(batch, -1)
+        count = torch.where(is_save_time & ~failed, self.state, 0).amax(-1)
+        state = torch.where(failed, torch.maximum(self.state, count[:, None] + 1), self.state)
+        rest = self.rest.expand(batch, -1).masked_fill(failed, 0.0)
+        splits = SplitCells(
+            self.splits.position.expand(batch, -1).contiguous(), self.splits.point.expand(batch, -1).contiguous()
         )
-        return GridSchedule(cuts, count, self.first.expand(batch), state, rest, is_wanted)
+        return GridSchedule(splits, count, self.first.expand(batch), state, rest, is_save_time)
 
     def since(self, first: Tensor) -> GridSchedule:
-        """Without the steps before the points ``first (batch,)``, where all that was wanted before is told."""
+        """Drop the steps before the points ``first (batch,)``, whose save times are known."""
         state = (self.state - first[:, None]).clamp_min(0)
         return replace(self, count=self.count - first, state=state, first=first)

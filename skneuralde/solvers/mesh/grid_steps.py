@@ -1,4 +1,4 @@
-"""The steps of paths that share the boundaries of cells and stop between them on their own."""
+"""Fixed steps of paths that share the boundaries of cells and stop between them at times of their own."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from skneuralde.noise import Increments
 from skneuralde.solvers.core.batch_order import rank
 from skneuralde.solvers.mesh.grid_increments import GridIncrements
 from skneuralde.solvers.mesh.grid_schedule import StepSchedule
-from skneuralde.solvers.mesh.increment_cache import IncrementCache, StepNoise
+from skneuralde.solvers.mesh.increment_cache import GridStepNoise, IncrementCache
 from skneuralde.solvers.mesh.increments import IncrementSource
 
-#: Times of whole cells that are found at once.
+#: Times of whole cells that are computed at once.
 _CHUNK = 2**16
 
 
-class _Cut(NamedTuple):
-    """The paths that make only a part of a cell in some step: where it begins, its length, and the cell behind it."""
+class _SplitStep(NamedTuple):
+    """The paths that make only a part of a cell in some step: its start, its length, and the cell after it."""
 
     row: Tensor
     begin: Tensor
@@ -33,77 +33,75 @@ class _Cut(NamedTuple):
 
 
 class GridSteps:
-    """The steps of a route for a mesh.
+    """The steps of a schedule for a mesh.
 
-    Most are as long as a cell: all are treated as such, and then the few `StepSchedule.parts` are put right.
+    Most are whole cells: all are treated as such, and then the few `StepSchedule.parts` are corrected.
 
     Parameters
     ----------
-    route : StepSchedule
+    schedule : StepSchedule
     order : int64 Tensor of shape (batch,)
         The mesh's order of paths.
     active : list of int
         Number of paths that make each step: the first ones.
-    start, pace : float64 Tensor of shape (batch, 1) or (1, 1)
-        Where each path starts, and the signed length of a cell.
+    start, unit : float64 Tensor of shape (batch, 1) or (1, 1)
+        Initial time of each path, and the signed length of a cell.
     dtype : torch.dtype
-        Of the states.
+        That of the states.
     source : IncrementSource or None
-        Of the noise.
-    drawn : IncrementCache or None
-        What keeps the noise.
+    increment_cache : IncrementCache or None
     """
 
     def __init__(
         self,
-        route: StepSchedule,
+        schedule: StepSchedule,
         order: Tensor,
         active: list[int],
         start: Tensor,
-        pace: Tensor,
+        unit: Tensor,
         dtype: torch.dtype,
         source: IncrementSource | None,
-        drawn: IncrementCache | None,
+        increment_cache: IncrementCache | None,
     ):
-        self.route, self.order, self.active, self.drawn = route, order, active, drawn
-        self.start, self.pace = (x.expand(len(order), 1)[order, 0] for x in (start, pace))
-        self.length = self.pace.to(dtype)
+        self.schedule, self.order, self.active, self.cache = schedule, order, active, increment_cache
+        self.start, self.unit = (x.expand(len(order), 1)[order, 0] for x in (start, unit))
+        self.length = self.unit.to(dtype)
         self.source = None if source is None else source.select(order)
-        self.parts = route.parts._replace(row=rank(order)[route.parts.row])
+        self.parts = schedule.parts._replace(row=rank(order)[schedule.parts.row])
         self.by_step = self.parts.step.argsort(stable=True)
 
     def along(self, first: int, last: int) -> Iterator[tuple[Tensor, Tensor, Increments | None]]:
         """Start and length, (active, 1) each, and noise of the steps ``first`` to ``last - 1``."""
         batch, noise, nobody = len(self.order), self._noise(last), self.order[:0]
-        cell = self.route.cell(torch.full_like(self.order, first)[:, None])[self.order, 0]
+        cell = self.schedule.cell(torch.full_like(self.order, first)[:, None])[self.order, 0]
         cell, place, k = cell.double(), cell * batch + torch.arange(batch, device=cell.device), first
         while k < last:
-            n, cut = self.active[k], self._cuts.get(k)
+            n, split = self.active[k], self._splits.get(k)
             cell, place = cell[:n], place[:n]
-            if cut is None:
-                # Whole cells, up to where a path stops inside one or for good.
+            if split is None:
+                # Whole cells, up to the next step at which a path stops.
                 stop = min(self._changes[bisect_right(self._changes, k)], last, k + max(1, _CHUNK // n))
                 count = torch.arange(stop - k, device=place.device)[:, None]
-                starts = (self.start[:n] + self.pace[:n] * (cell + count))[..., None].unbind()
+                starts = (self.start[:n] + self.unit[:n] * (cell + count))[..., None].unbind()
                 places = (place + batch * count).unbind()
                 for t, here in zip(starts, places, strict=True):
                     yield t, self.length[:n, None], None if noise is None else noise(k, here, nobody)
                     k += 1
                 cell, place = cell + float(len(count)), place + batch * len(count)
                 continue
-            t = (self.start[:n] + self.pace[:n] * cell).index_copy_(0, cut.row, cut.begin)
-            h = self.length[:n].index_copy(0, cut.row, cut.length)
-            yield t[:, None], h[:, None], None if noise is None else noise(k, place, cut.row)
-            cell = (cell + 1.0).index_copy_(0, cut.row, cut.cell)
-            place = (place + batch).index_copy_(0, cut.row, cut.place)
+            t = (self.start[:n] + self.unit[:n] * cell).index_copy_(0, split.row, split.begin)
+            h = self.length[:n].index_copy(0, split.row, split.length)
+            yield t[:, None], h[:, None], None if noise is None else noise(k, place, split.row)
+            cell = (cell + 1.0).index_copy_(0, split.row, split.cell)
+            place = (place + batch).index_copy_(0, split.row, split.place)
             k += 1
 
-    def _noise(self, last: int) -> StepNoise | None:
-        """What gives the noise of each step before ``last``."""
+    def _noise(self, last: int) -> GridStepNoise | None:
+        """The noise of each step before ``last``."""
         if self.source is None:
             return None
         fresh = GridIncrements(self.source, self.parts, self.by_step, self._bounds, self._until, last).at
-        return fresh if self.drawn is None else self.drawn.noise(self.route, self.order, self.active, fresh)
+        return fresh if self.cache is None else self.cache.noise(self.schedule, self.order, self.active, fresh)
 
     @cached_property
     def _bounds(self) -> list[int]:
@@ -112,21 +110,21 @@ class GridSteps:
 
     @cached_property
     def _until(self) -> float:
-        """Where the last path ends, in cells."""
-        return float(self.route.place(self.route.count[:, None]).max())
+        """End of the last path, in cells."""
+        return float(self.schedule.place(self.schedule.count[:, None]).max())
 
     @cached_property
     def _changes(self) -> list[int]:
-        """The steps with parts, and those that fewer paths make than the one before; then the end."""
+        """Steps with parts, steps that fewer paths make than the one before, and the end."""
         fewer = (k for k, (before, now) in enumerate(pairwise(self.active), 1) if now < before)
-        return sorted({*self._cuts, *fewer, len(self.active)})
+        return sorted({*self._splits, *fewer, len(self.active)})
 
     @cached_property
-    def _cuts(self) -> dict[int, _Cut]:
-        """The parts that belong to each step, where there are any."""
+    def _splits(self) -> dict[int, _SplitStep]:
+        """The parts of each step that has any."""
         row, step, begin, end = self.parts.where(self.by_step)
         steps, sizes = (x.tolist() for x in step.unique_consecutive(return_counts=True))
-        start, pace, cell = self.start[row], self.pace[row], end.floor()
-        length, place = (pace * (end - begin)).to(self.length.dtype), cell.long() * len(self.order) + row
-        columns = row, start + pace * begin, length, cell, place
-        return dict(zip(steps, map(_Cut, *(column.split(sizes) for column in columns)), strict=True))
+        start, unit, cell = self.start[row], self.unit[row], end.floor()
+        length, place = (unit * (end - begin)).to(self.length.dtype), cell.long() * len(self.order) + row
+        columns = row, start + unit * begin, length, cell, place
+        return dict(zip(steps, map(_SplitStep, *(column.split(sizes) for column in columns)), strict=True))

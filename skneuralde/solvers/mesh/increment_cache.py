@@ -1,4 +1,4 @@
-"""The noise of a mesh, kept for whoever makes the same steps again."""
+"""Cache of the noise of a mesh, for solutions that make the same steps again."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from skneuralde.noise import Increments
 from skneuralde.solvers.core.batch_order import rank
 from skneuralde.solvers.mesh.grid_schedule import StepSchedule
 
-#: Gives the noise of steps, one after the other: of step k, of the cells of the paths, and the rows of those that make
-#: only a part of it, see `skneuralde.solvers.mesh.grid_increments`.
-StepNoise = Callable[[int, Tensor, Tensor], Increments]
+#: The noise of steps, one after the other: of step k, from the cells of the paths, and the rows of those that make only
+#: a part of it, see `skneuralde.solvers.mesh.grid_increments`.
+GridStepNoise = Callable[[int, Tensor, Tensor], Increments]
 
 
 class IncrementCache:
-    """Remembers the noise of the steps of a route.
+    """Keeps the noise of the steps of a schedule.
 
-    A branch takes the steps of its path, so that it need not draw them once more: off the dyadic times, where jumps
-    are, noise costs more than steps do.
+    A rate branch makes the steps of its path, and need not draw their noise again: at the times of jumps, which are not
+    dyadic, noise costs more than steps.
     """
 
     def __init__(self) -> None:
-        self._route: StepSchedule | None = None
+        self._schedule: StepSchedule | None = None
         self._order: Tensor | None = None
         self._steps: dict[int, Increments] = {}
 
-    def noise(self, route: StepSchedule, order: Tensor, active: list[int], draw: StepNoise) -> StepNoise:
-        """The noise of a route, for paths in an order: what is not known is drawn."""
-        if self._route is None:
-            self._route, self._order = route, order
-        if not self._has_seen(route):
+    def noise(self, schedule: StepSchedule, order: Tensor, active: list[int], draw: GridStepNoise) -> GridStepNoise:
+        """The noise of a schedule, for paths in an order; noise that is not cached is drawn."""
+        if self._schedule is None:
+            self._schedule, self._order = schedule, order
+        if not self._has_seen(schedule):
             return draw
-        if bool(route.first.any()):
-            return self._since(route.first, order, active)
+        if bool(schedule.first.any()):
+            return self._since(schedule.first, order, active)
 
         def noise(k: int, place: Tensor, row: Tensor) -> Increments:
             if k not in self._steps:
@@ -44,18 +44,18 @@ class IncrementCache:
 
         return noise
 
-    def knows(self, route: StepSchedule) -> bool:
-        """Whether the noise of all steps of a route is kept."""
-        return self._has_seen(route) and len(self._steps) == int(route.count.max())
+    def knows(self, schedule: StepSchedule) -> bool:
+        """Whether the noise of all steps of a schedule is cached."""
+        return self._has_seen(schedule) and len(self._steps) == int(schedule.count.max())
 
-    def _has_seen(self, route: StepSchedule) -> bool:
-        seen = self._route
+    def _has_seen(self, schedule: StepSchedule) -> bool:
+        seen = self._schedule
         return seen is not None and (
-            torch.equal(seen.cuts.position, route.cuts.position)
-            and torch.equal(seen.first + seen.count, route.first + route.count)
+            torch.equal(seen.splits.position, schedule.splits.position)
+            and torch.equal(seen.first + seen.count, schedule.first + schedule.count)
         )
 
-    def _since(self, first: Tensor, order: Tensor, active: list[int]) -> StepNoise:
+    def _since(self, first: Tensor, order: Tensor, active: list[int]) -> GridStepNoise:
         """The noise of paths in an order from their steps ``first (batch,)`` on."""
         assert self._order is not None
         known = [self._steps[k] for k in range(len(self._steps))]

@@ -1,4 +1,4 @@
-"""The noise of the steps of a mesh."""
+"""Noise of the steps of a mesh."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from skneuralde.solvers.core.stepper import Solver
 from skneuralde.solvers.mesh.grid_schedule import PartialCells
 from skneuralde.solvers.mesh.mesh import MeshNoise
 
-#: Normal numbers, and steps, drawn at once.
+#: Normal numbers, and steps, that are drawn at once.
 _BLOCK, _MOST_STEPS = 2**20, 512
 
 
 @dataclass(frozen=True)
 class IncrementSource:
-    """Draws what a method needs to know of the noise.
+    """Draws the increments and areas that a method needs.
 
     Attributes
     ----------
     noise : Brownian
     offset : float64 Tensor of shape (batch,)
-        Where each path starts, in cells of the noise from its origin.
+        Start of each path, in cells of the noise from its origin.
     unit : float
-        What steps are counted in, in cells of the noise.
+        Unit in which steps are counted, in cells of the noise.
     level : int or None
-        How often cells are halved to give that unit from where the paths start; None where they do not.
+        Number of halvings of a cell that give the unit, counted from where paths start; None if there is none.
     area, three_point : bool
-        What the method asks for.
+        Whether the method needs areas, and three-point increments.
     dtype : torch.dtype
     """
 
@@ -66,7 +66,7 @@ class IncrementSource:
         return cls(noise, offset, unit, level, solver.levy_area is not None, solver.increments == "three-point", dtype)
 
     def over(self, path: Tensor, begin: Tensor, end: Tensor) -> Increments:
-        """Noise of one interval per row, ``(n,)`` each, counted from the start of its path."""
+        """Noise of one interval per row, ``(n,)`` each, in units from the start of its path."""
         if self.three_point:
             length = self.unit * (end - begin)
             return self.finished(self.noise.select(path).three_point(begin[:, None], length[:, None])[:, 0], None)
@@ -78,11 +78,11 @@ class IncrementSource:
 
     @property
     def block(self) -> int:
-        """How many steps of all paths to draw at once."""
+        """Number of steps of all paths to draw at once."""
         return min(_MOST_STEPS, max(1, _BLOCK // max(1, len(self.noise.path) * self.noise.dim)))
 
     def along(self, points: Tensor, order: Tensor, active: list[int]) -> MeshNoise:
-        """Noise of a mesh whose paths have an order, from their points (batch, n_points) padded with infinity."""
+        """Noise of a mesh with an order of paths, from the points (batch, n_points), padded with infinity."""
 
         def noise(first: int, last: int) -> Iterator[Increments]:
             for begin in range(first, last, self.block):
@@ -92,7 +92,7 @@ class IncrementSource:
         return noise
 
     def shared(self, points: Tensor) -> MeshNoise:
-        """Noise of a mesh of all paths, from its points (n_points,), no two of which are further apart than a unit."""
+        """Noise of a mesh that all paths share, from its points (n_points,), at most a unit apart."""
 
         def noise(first: int, last: int) -> Iterator[Increments]:
             batch = len(self.noise.path)
@@ -103,16 +103,16 @@ class IncrementSource:
 
         return noise
 
-    def cells(self, first: int, last: int, until: float, *, cut: bool) -> Increments:
-        """Noise of the units ``first`` to ``last - 1``, (last - first, batch, m), with all that their parts need.
+    def cells(self, first: int, last: int, until: float, *, split: bool) -> Increments:
+        """Noise of the units ``first`` to ``last - 1``, (last - first, batch, m); with areas if some are ``split``.
 
-        No path goes further than ``until``: what a unit holds beyond is left out, as it may be longer than all times.
+        No path goes beyond ``until``. The last unit ends there, as it may be longer than all times.
         """
         begin = torch.arange(first, last, dtype=torch.float64, device=self.offset.device)
         if self.three_point:
             cells = Increments(self.noise.three_point(begin[None], torch.full_like(begin, self.unit)[None]))
         elif self.level is not None:
-            cells = self.noise.cells(first, last, self.level, area=self.area or cut)
+            cells = self.noise.cells(first, last, self.level, area=self.area or split)
         else:
             batch = len(self.noise.path)
             path, begin = torch.arange(batch, device=begin.device).repeat_interleave(len(begin)), begin.repeat(batch)
@@ -121,7 +121,7 @@ class IncrementSource:
         return cells.map(lambda x: x.transpose(0, 1))
 
     def parts(self, parts: PartialCells, known: Increments) -> Increments:
-        """Noise of parts of units, ``(n, m)``, from that of the unit of each."""
+        """Noise of parts of units, ``(n, m)``, given that of their units."""
         path, _, begin, end = parts
         if self.level is None or self.three_point:
             return self.over(path, begin, end)
@@ -129,7 +129,7 @@ class IncrementSource:
         return self.finished(*self._inside(path, known.w, known.area, begin, end))
 
     def _between_points(self, points: Tensor, path: Tensor) -> Increments:
-        """Noise (n_steps, n, m) between the points (n, n_points) of some paths; nothing beyond the last one of each."""
+        """Noise (n_steps, n, m) between the points (n, n_points) of some paths; 0 beyond the last one of each."""
         begin, end = points[:, :-1], points[:, 1:]
         row, step = end.isfinite().nonzero(as_tuple=True)
         place = step * len(points) + row
@@ -140,35 +140,35 @@ class IncrementSource:
         return self.over(path[row], begin[row, step], end[row, step]).map(by_step)
 
     def _of_all(self, begin: Tensor, end: Tensor) -> Increments:
-        """Noise (n_steps, batch, m) of steps (n_steps,) of all paths, each a unit or a part of one."""
-        unit, cut = begin.floor().long(), (end - begin != 1.0).nonzero()[:, 0]
+        """Noise (n_steps, batch, m) of shared steps (n_steps,), each a unit or a part of one."""
+        unit, split = begin.floor().long(), (end - begin != 1.0).nonzero()[:, 0]
         first, last = int(unit[0]), int(unit[-1])
-        units = self.cells(first, last + 1, float(end[-1]), cut=len(cut) > 0)
-        if len(cut) == 0:
+        units = self.cells(first, last + 1, float(end[-1]), split=len(split) > 0)
+        if len(split) == 0:
             return self.finished(*units.map(torch.Tensor.contiguous))
         whole, batch = units.map(lambda x: x[unit - first]), units.w.shape[1]
-        # Path by path, where one part begins as the one before ends.
-        path = torch.arange(batch, device=cut.device).repeat_interleave(len(cut))
-        parts = PartialCells(path, *(x.repeat(batch) for x in (cut, begin[cut], end[cut])))
-        found = self.parts(parts, whole.map(lambda x: x[cut].transpose(0, 1).flatten(0, 1)))
-        return self.finished(*whole).put(cut, found.map(lambda x: x.unflatten(0, (batch, -1)).transpose(0, 1)))
+        # Path by path, so that each part follows the one before.
+        path = torch.arange(batch, device=split.device).repeat_interleave(len(split))
+        parts = PartialCells(path, *(x.repeat(batch) for x in (split, begin[split], end[split])))
+        found = self.parts(parts, whole.map(lambda x: x[split].transpose(0, 1).flatten(0, 1)))
+        return self.finished(*whole).put(split, found.map(lambda x: x.unflatten(0, (batch, -1)).transpose(0, 1)))
 
     def _between(self, path: Tensor, begin: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
         offset = self.offset.expand(len(self.noise.path))[path]
         return self.noise.select(path).between(offset + self.unit * begin, offset + self.unit * end)
 
     def _inside(self, path: Tensor, w: Tensor, area: Tensor, begin: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
-        """Noise of parts of units, from that of the units."""
+        """Noise of parts of units, given that of the units."""
         assert self.level is not None
         return self.noise.select(path).inside(w, area, self.level, self.unit * begin, self.unit * end)
 
     def finished(self, w: Tensor, area: Tensor | None) -> Increments:
-        """In the dtype of the state, without what was not asked for."""
+        """In the dtype of the state, without areas that the method does not need."""
         return Increments(w.to(self.dtype), area.to(self.dtype) if self.area and area is not None else None)
 
 
 def _one_by_one(block: Increments, active: list[int]) -> Iterator[Increments]:
-    """The noise of each of some steps, for the paths that make it."""
+    """The noise of each step, for the paths that make it."""
     areas = [None] * len(active) if block.area is None else block.area
     for n, w, area in zip(active, block.w, areas, strict=True):
         yield Increments(w[:n], None if area is None else area[:n])

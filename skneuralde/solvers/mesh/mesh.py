@@ -1,4 +1,4 @@
-"""Steps along a mesh that is known in advance: fixed steps, and the accepted steps of an adaptive method."""
+"""Meshes: steps that are known in advance, as fixed steps are, and the accepted steps of an adaptive method."""
 
 from __future__ import annotations
 
@@ -7,21 +7,22 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import repeat
 
+import torch
 from torch import Tensor
 
 from skneuralde.noise import Increments
-from skneuralde.solvers.core.right_hand_side import RightHandSide
-from skneuralde.solvers.core.stepper import Step, Stepper
-from skneuralde.solvers.jumps.apply import MeshJumps
+from skneuralde.solvers.core.loop_state import MeshEvents
+from skneuralde.solvers.core.right_hand_side import RightHandSide, TimePoint
+from skneuralde.solvers.core.stepper import Step, StepInput, Stepper
 
 #: Start, (active[k], 1), signed length, of the same shape or one for all, and noise of the steps ``first`` to
 #: ``last - 1`` of a mesh, for the paths that make them; the same at every call.
 MeshSteps = Callable[[int, int], Iterator[tuple[Tensor, Tensor | float, Increments | None]]]
 
-#: Their noise alone.
+#: The noise of these steps alone.
 MeshNoise = Callable[[int, int], Iterator[Increments]]
 
-#: Steps whose times are taken apart at once.
+#: Steps whose times are unbound at once.
 _CHUNK = 512
 
 
@@ -34,19 +35,19 @@ class Mesh:
     Attributes
     ----------
     steps : callable
-        Gives some steps: start, length and noise of each.
+        Start, length and noise of a range of steps.
     active : list of int
         Number of paths that make step k.
     order : int64 Tensor of shape (batch,) or None
-        None keeps the paths as they are; then all make every step.
-    landings : MeshJumps or None
-        The jumps between steps.
+        None keeps the order of the paths; then all make every step.
+    events : MeshEvents or None
+        Jumps at the ends of steps.
     """
 
     steps: MeshSteps
     active: list[int]
     order: Tensor | None
-    landings: MeshJumps | None = None
+    events: MeshEvents | None = None
 
     @classmethod
     def shared(cls, t: Tensor, h: Tensor, batch: int, noise: MeshNoise | None) -> Mesh:
@@ -60,7 +61,7 @@ class Mesh:
 
     @classmethod
     def ragged(cls, t: Tensor, h: Tensor, order: Tensor, active: list[int], noise: MeshNoise | None) -> Mesh:
-        """Steps of every path from (batch, n_steps) padded on the right, of which ``active`` tells the real ones."""
+        """Steps of every path, (batch, n_steps) padded on the right; ``active`` tells the real ones."""
         t, h = t[order, : len(active)], h[order, : len(active)]
 
         def times(first: int, last: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -80,7 +81,7 @@ class Mesh:
         return rows if self.order is None else rows[self.order]
 
     def part(self, rhs: RightHandSide, active: int) -> RightHandSide:
-        """The equation of the first ``active`` paths."""
+        """The right-hand side of the first ``active`` paths."""
         return rhs if self.order is None else rhs.select(self.order[:active])
 
 
@@ -95,44 +96,107 @@ def _with_noise(
     return steps
 
 
-class Stepper(Stepper):
-    """A method that can follow a mesh."""
+@dataclass(frozen=True)
+class StepRun:
+    """Consecutive steps of equal length, counted 0, 1, 2, ... so that every path has the same time and step.
 
-    gradients: tuple[str, ...] = ("direct", "checkpoint", "forward")
+    The equation in that time is ``du = h f ds + sqrt(h) g dB``, where B has unit increments over each step.
 
-    def first_carry(self, rhs: RightHandSide, t: Tensor, u: Tensor, f: Tensor) -> Tensor | None:
-        """What a first step can reuse, as `step` would find it by itself: nothing, or the drift f at the start."""
-        return None
+    Attributes
+    ----------
+    rhs : RightHandSide
+    t : float64 Tensor of shape (n, 1)
+        Initial time of each path.
+    h : float or Tensor of shape (n, 1)
+    noise : list of Increments
+        One per step; empty without noise.
+    n_steps : int
+    """
 
-    def march(
-        self, rhs: RightHandSide, u: Tensor, mesh: Mesh, first: int, last: int, carry: Tensor | None
-    ) -> Iterator[tuple[int, Tensor, Step]]:
-        """Make the steps ``first`` to ``last - 1`` of a mesh; yields the number, the state before, and the step.
+    rhs: RightHandSide
+    t: Tensor
+    h: Tensor | float
+    noise: list[Increments]
+    n_steps: int
 
-        A step ends after the jumps at its end.
-
-        ``u`` and ``carry`` belong to the paths that make step ``first``, or more, in the mesh's order.
-        """
-        rows = -1
-        for k, (t, h, noise) in enumerate(mesh.steps(first, last), first):
-            active = mesh.active[k]
-            if active != rows:
-                rows, u, part = active, u[:active], mesh.part(rhs, active)
-                carry = None if carry is None else carry[:active]
-            step = self.step(part, t, h, u, noise, carry)
-            if mesh.landings is not None:
-                step = mesh.landings.after(k, self, part, t + h, step)
-            yield k, u, step
-            u, carry = step.u1, step.state
+    def time_point(self, s: Tensor) -> TimePoint:
+        """Each path's own time at the count ``s`` of steps, a scalar in the dtype of the state."""
+        return self.rhs.at(self.t + s.double() * self.h, s.dtype)
 
 
-class DenseOutput(Stepper):
-    """A method that also gives the solution inside its steps."""
-
-    def can_interpolate(self, rhs: RightHandSide) -> bool:
-        """Whether it may be trusted there for this equation."""
-        return True
+class RunStepper(Stepper):
+    """A method that makes consecutive steps of equal length in one call."""
 
     @abstractmethod
-    def interpolate(self, theta: Tensor, u0: Tensor, stages: tuple[Tensor, ...]) -> Tensor:
-        """The solution at fractions ``theta (n, 1)`` of steps that start at ``u0 (n, dim)``, from their stages."""
+    def run(self, run: StepRun, u: Tensor, solver_state: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Make the steps: states (n_steps, n, dim) after each, and the solver state (n, dim) after the last."""
+
+    def step(self, inputs: StepInput) -> Step:
+        """One step, as a run of its own."""
+        rhs, t, h, u, noise, solver_state = inputs
+        states, solver_state = self.run(StepRun(rhs, t, h, [] if noise is None else [noise], 1), u, solver_state)
+        return Step(states[0], solver_state=solver_state)
+
+
+def walk(
+    stepper: Stepper, rhs: RightHandSide, u: Tensor, mesh: Mesh, first: int, last: int, solver_state: Tensor | None
+) -> Iterator[tuple[int, Tensor, Step]]:
+    """Make the steps ``first`` to ``last - 1`` of a mesh; yields the number, the state before, and the step.
+
+    A step ends after the jumps at its end. ``u`` and ``solver_state`` belong to the paths that make step ``first``, or
+    to more, in the mesh's order.
+    """
+    if isinstance(stepper, RunStepper):
+        yield from _walk_runs(stepper, rhs, u, mesh, first, last, solver_state)
+        return
+    rows = -1
+    for k, (t, h, noise) in enumerate(mesh.steps(first, last), first):
+        active = mesh.active[k]
+        if active != rows:
+            rows, u, part = active, u[:active], mesh.part(rhs, active)
+            solver_state = None if solver_state is None else solver_state[:active]
+        step = stepper.step(StepInput(part, t, h, u, noise, solver_state))
+        if mesh.events is not None:
+            step = mesh.events.after(k, stepper, part, t + h, step)
+        yield k, u, step
+        u, solver_state = step.u1, step.solver_state
+
+
+def _walk_runs(
+    stepper: RunStepper, rhs: RightHandSide, u: Tensor, mesh: Mesh, first: int, last: int, solver_state: Tensor | None
+) -> Iterator[tuple[int, Tensor, Step]]:
+    for begin, steps in _runs(mesh, first, last):
+        active, (t, h, _) = mesh.active[begin], steps[0]
+        noise = [noise for *_, noise in steps if noise is not None]
+        run = StepRun(mesh.part(rhs, active), t, h, noise, len(steps))
+        states, end_state = stepper.run(run, u[:active], None if solver_state is None else solver_state[:active])
+        for k, (state, (t, h, _)) in enumerate(zip(states, steps, strict=True), begin):
+            # The solver state is that of the run's end.
+            step = Step(state, solver_state=end_state if k == begin + len(steps) - 1 else None)
+            if mesh.events is not None:
+                step = mesh.events.after(k, stepper, run.rhs, t + h, step)
+            yield k, u[:active], step
+            u, solver_state = step.u1, step.solver_state
+
+
+_Steps = list[tuple[Tensor, Tensor | float, Increments | None]]
+
+
+def _runs(mesh: Mesh, first: int, last: int) -> Iterator[tuple[int, _Steps]]:
+    """Steps of equal length of the same paths, without a jump in between, with the number of the first of them."""
+    begin, run = first, _Steps()
+    jumped = () if mesh.events is None else mesh.events.places
+    for k, step in enumerate(mesh.steps(first, last), first):
+        if run and (k - 1 in jumped or not _is_same(run[-1][1], step[1])):
+            yield begin, run
+            begin, run = k, _Steps()
+        run.append(step)
+    if run:
+        yield begin, run
+
+
+def _is_same(before: Tensor | float, now: Tensor | float) -> bool:
+    """Whether a step is as long as the one before, for the same paths."""
+    if isinstance(before, Tensor) and isinstance(now, Tensor):
+        return torch.equal(before, now)
+    return bool(before == now)

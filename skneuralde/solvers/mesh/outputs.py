@@ -1,4 +1,4 @@
-"""Which states along a mesh are wanted."""
+"""Requested states along a mesh."""
 
 from __future__ import annotations
 
@@ -10,48 +10,48 @@ from torch import Tensor
 
 from skneuralde.solvers.core.batch_order import rank
 from skneuralde.solvers.core.right_hand_side import RightHandSide
-from skneuralde.solvers.core.stepper import Step
-from skneuralde.solvers.mesh.mesh import DenseOutput, Mesh, Stepper
+from skneuralde.solvers.core.stepper import DenseOutput, Step, Stepper
+from skneuralde.solvers.mesh.mesh import Mesh, walk
 
 
 class OutputRows(NamedTuple):
-    """Rows of a step, in the mesh's order (None: all of them), and how far inside it (None: at its end)."""
+    """Rows of a step, in the mesh's order (None: all of them), and fractions of the step (None: its end)."""
 
     rows: Tensor | None = None
     theta: Tensor | None = None
 
 
 class RequestedStates(ABC):
-    """States along a mesh that are wanted, step by step.
+    """States along a mesh that were requested.
 
     Attributes
     ----------
     places : dict of int to OutputRows
-        By the number of the step. Whoever makes the steps keeps one tensor for each, in this order.
+        By the number of the step; one tensor is kept for each, in this order.
     """
 
     places: dict[int, OutputRows]
 
     @abstractmethod
     def pick(self, u0: Tensor, kept: list[Tensor]) -> Tensor:
-        """The states in the order in which they were asked for, from the initial states and what was kept."""
+        """The states in the order of the request, from the initial states and those that were kept."""
 
-    def keep(self, marcher: Stepper, k: int, before: Tensor, step: Step) -> Tensor:
-        """What is wanted of step ``k``, given the states before it."""
+    def keep(self, stepper: Stepper, k: int, before: Tensor, step: Step) -> Tensor:
+        """The requested states of step ``k``, given the states before it."""
         rows, theta = self.places[k]
         if rows is None:
             return step.u1
         if theta is None:
             return step.u1.index_select(0, rows)
-        assert isinstance(marcher, DenseOutput)  # nobody else is asked for what lies inside a step
+        assert isinstance(stepper, DenseOutput)  # only then are states inside steps requested
         stages = tuple(stage.index_select(0, rows) for stage in step.stages)
-        interpolate = marcher.interpolate(theta, before.index_select(0, rows), stages)
-        # The end of a step is behind the jumps there.
-        return torch.where(theta < 1.0, interpolate, step.u1.index_select(0, rows))
+        inside = stepper.interpolate(theta, before.index_select(0, rows), stages)
+        # The end of a step comes after the jumps there.
+        return torch.where(theta < 1.0, inside, step.u1.index_select(0, rows))
 
 
 class AllPathsAt(RequestedStates):
-    """The states of all paths at some mesh points, which are counted from 0, the start; (batch, n_points, dim)."""
+    """The states of all paths at some mesh points, counted from 0 at the start; (batch, n_points, dim)."""
 
     def __init__(self, points: list[int]):
         self.points = points
@@ -63,14 +63,14 @@ class AllPathsAt(RequestedStates):
 
 
 class OneStatePerRow(RequestedStates):
-    """One state per row: of a path at a mesh point, or inside the step that ends there; (n, dim).
+    """One state per row, of a path at a mesh point or inside the step that ends there; (n, dim).
 
     Parameters
     ----------
     point, path : int64 Tensor of shape (n,)
-        Mesh points are counted from 0, the start.
+        Mesh points are counted from 0 at the start.
     theta : float64 Tensor of shape (n, 1), optional
-        How far inside the step, up to 1 at its end; then no point is the start.
+        Fraction of the step, 1 at its end; no point is the start then.
     mesh : Mesh
     """
 
@@ -81,38 +81,39 @@ class OneStatePerRow(RequestedStates):
         self.order = (point.to(torch.int16) if len(counts) <= 2**15 else point).argsort(stable=True)
         row = path if mesh.order is None else rank(mesh.order)[path]
         rows = row[self.order].split(counts)
-        interpolate = [None] * len(counts) if theta is None else theta[self.order].split(counts)
+        inside = [None] * len(counts) if theta is None else theta[self.order].split(counts)
         self.at_start = counts[0]
         self.counts = counts
         self.places = {
-            number - 1: OutputRows(rows[number], interpolate[number]) for number, n in enumerate(counts) if n and number
+            number - 1: OutputRows(rows[number], inside[number]) for number, n in enumerate(counts) if n and number
         }
 
     def pick(self, u0: Tensor, kept: list[Tensor]) -> Tensor:
         states = torch.cat([u0[self.path[self.order[: self.at_start]]], *kept])
         return torch.empty_like(states).index_copy_(0, self.order, states)
 
-    def apart(self, rows: Tensor) -> list[Tensor]:
-        """What belongs to each of `places`, of rows ``(n, ...)`` in the order in which they were asked for."""
+    def split(self, rows: Tensor) -> list[Tensor]:
+        """Rows ``(n, ...)`` in the order of the request, split by `places`."""
         parts = rows[self.order].split(self.counts)
         return [parts[k + 1] for k in self.places]
 
 
 def run(
-    marcher: Stepper,
+    stepper: Stepper,
     rhs: RightHandSide,
     u: Tensor,
     mesh: Mesh,
-    wanted: RequestedStates,
+    outputs: RequestedStates,
     *,
     first: int = 0,
     last: int | None = None,
-    carry: Tensor | None = None,
+    solver_state: Tensor | None = None,
 ) -> tuple[list[Tensor], Tensor, Tensor | None]:
-    """Make steps of a mesh: what is wanted of each, and state and carry after the last one."""
+    """Make steps of a mesh: the requested states of each, and the state and solver state after the last one."""
     kept = []
-    for k, before, step in marcher.march(rhs, u, mesh, first, len(mesh) if last is None else last, carry):
-        if k in wanted.places:
-            kept.append(wanted.keep(marcher, k, before, step))
-        u, carry = step.u1, step.state
-    return kept, u, carry
+    last = len(mesh) if last is None else last
+    for k, before, step in walk(stepper, rhs, u, mesh, first, last, solver_state):
+        if k in outputs.places:
+            kept.append(outputs.keep(stepper, k, before, step))
+        u, solver_state = step.u1, step.solver_state
+    return kept, u, solver_state

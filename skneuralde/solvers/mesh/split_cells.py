@@ -1,4 +1,4 @@
-"""Cells in a row, some of which are cut where a path stops inside."""
+"""Cells of a fixed-step grid, split where a path stops inside."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class SplitCells:
-    """Where paths stop besides the boundaries of cells; positions are counted in cells.
+    """Stops of paths between the boundaries of cells; positions are counted in cells.
 
-    Both together are the mesh points of a path, counted from 0, the start.
+    Boundaries and stops together are the mesh points of a path, counted from 0 at the start.
 
     Attributes
     ----------
     position : float64 Tensor of shape (rows, n)
         Each row in order and without repetitions, padded with infinity; one row per path, or one for all.
     point : int64 Tensor of shape (rows, n)
-        Which mesh points they are; behind all that is reached for what only pads.
+        Their mesh points; padding lies beyond all points that are reached.
     """
 
     position: Tensor
@@ -27,9 +27,9 @@ class SplitCells:
 
     @classmethod
     def make(cls, position: Tensor, furthest: int) -> SplitCells:
-        """From positions (rows, n) in any order, of which those on boundaries, and infinity, cut nothing.
+        """From positions (rows, n) in any order; positions on boundaries, and infinity, split nothing.
 
-        No mesh point beyond the number ``furthest`` is ever asked for.
+        No mesh point beyond the number ``furthest`` is used.
         """
         position = torch.where(position > position.floor(), position, torch.inf).sort(-1).values
         repeated = (position[:, 1:] == position[:, :-1]) & position[:, 1:].isfinite()
@@ -45,11 +45,11 @@ class SplitCells:
         return self.position.shape[1]
 
     def before(self, position: Tensor) -> Tensor:
-        """How many of a row come up to positions (rows, m)."""
+        """Number of splits of a row up to positions (rows, m)."""
         return torch.searchsorted(self.position, position, right=True)
 
     def cell(self, point: Tensor) -> Tensor:
-        """The cell that each of the mesh points (rows, m) lies in, or begins."""
+        """The cell of each of the mesh points (rows, m); a boundary belongs to the cell that begins there."""
         return point - torch.searchsorted(self.point, point, right=True)
 
     def place(self, point: Tensor) -> Tensor:
@@ -59,5 +59,5 @@ class SplitCells:
         if len(self) == 0:
             return whole
         last = (passed - 1).clamp_min(0)
-        is_cut = (passed > 0) & (self.point.gather(-1, last) == point)
-        return torch.where(is_cut, self.position.gather(-1, last), whole)
+        is_split = (passed > 0) & (self.point.gather(-1, last) == point)
+        return torch.where(is_split, self.position.gather(-1, last), whole)

@@ -1,4 +1,4 @@
-"""The states that a search went through."""
+"""States at which the accepted steps of a loop begin."""
 
 from __future__ import annotations
 
@@ -6,35 +6,35 @@ import torch
 from torch import Tensor
 
 from skneuralde.solvers.core.batch_order import rank
+from skneuralde.solvers.core.loop_state import StepAttempt, StepObserver
 from skneuralde.solvers.mesh.mesh import Mesh
-from skneuralde.solvers.stepping.loop import StepAttempt, StepObserver
 
 
 class StepStates(StepObserver):
-    """Keeps the state, and what is carried along, where each accepted step began."""
+    """Keeps the state and the solver state at the beginning of each accepted step."""
 
     def __init__(self) -> None:
         self.seen: list[tuple[Tensor, Tensor, Tensor, Tensor | None]] = []
 
     def attempted(self, attempt: StepAttempt) -> None:
-        front, accepted = attempt.front, attempt.accepted[:, 0]
+        paths, accepted = attempt.paths, attempt.accepted[:, 0]
         if not bool(accepted.any()):
             return
-        rows, steps, u, carry = front.rows, front.steps[:, 0], front.u, front.carry
+        rows, steps, u, solver_state = paths.rows, paths.steps[:, 0], paths.u, paths.solver_state
         if not bool(accepted.all()):
             rows, steps, u = rows[accepted], steps[accepted], u[accepted]
-            carry = None if carry is None else carry[accepted]
-        self.seen.append((rows, steps, u, carry))
+            solver_state = None if solver_state is None else solver_state[accepted]
+        self.seen.append((rows, steps, u, solver_state))
 
     def along(self, mesh: Mesh) -> tuple[Tensor, Tensor | None]:
-        """States and what is carried, ``(sum of mesh.active, ...)``: step by step, in the mesh's order of paths."""
+        """States and solver states, ``(sum of mesh.active, ...)``: step by step, in the mesh's order of paths."""
         assert mesh.order is not None
         rows, steps = (torch.cat(column) for column in zip(*(entry[:2] for entry in self.seen), strict=True))
         place = (steps * len(mesh.order) + rank(mesh.order)[rows]).argsort()
         in_order = bool((place.diff() == 1).all())
-        states, carries = (
+        states, solver_states = (
             None if column[0] is None else torch.cat(column) if in_order else torch.cat(column)[place]
             for column in zip(*(entry[2:] for entry in self.seen), strict=True)
         )
         assert states is not None
-        return states, carries
+        return states, solver_states

@@ -6,15 +6,14 @@ from torch import Tensor
 
 from skneuralde.noise import Increments
 from skneuralde.solvers.core.right_hand_side import RightHandSide, TimePoint
-from skneuralde.solvers.core.stepper import Step
-from skneuralde.solvers.stepping.fixed import FixedStepper
+from skneuralde.solvers.core.stepper import Step, StepInput, Stepper
 
 _NODES = (0.0, 1 / 3, 5 / 6)
 _DECAYS = (0.0, -7 / 15, -35 / 32)
 _WEIGHTS = (1 / 3, 15 / 16, 2 / 5)
 
 
-class EES25(FixedStepper):
+class EES25(Stepper):
     """Three evaluations a step, second order without noise, in the Stratonovich sense.
 
     A step with -h and -dW undoes a step, up to the sixth power of its length without noise: a gradient need not store
@@ -38,18 +37,11 @@ class EES25(FixedStepper):
     order = 2
     strong_order = 0.5
     weak_order = 1.0
-    gradients = (*FixedStepper.gradients, "reversible")
+    gradients = (*Stepper.gradients, "reversible")
     reference = "Shmelev & Salvi (2025)"
 
-    def step(
-        self,
-        rhs: RightHandSide,
-        t: Tensor,
-        h: Tensor | float,
-        u: Tensor,
-        noise: Increments | None,
-        state: Tensor | None,
-    ) -> Step:
+    def step(self, inputs: StepInput) -> Step:
+        rhs, t, h, u, noise, _ = inputs
         change: Tensor | float = 0.0
         time_points = rhs.along(t, h, _NODES, u.dtype)
         for time_point, decay, weight in zip(time_points, _DECAYS, _WEIGHTS, strict=True):

@@ -1,20 +1,15 @@
-"""The method of Euler and Maruyama."""
+"""The Euler-Maruyama method."""
 
 from __future__ import annotations
 
-from torch import Tensor
-
-from skneuralde.noise import Increments
-from skneuralde.solvers.core.right_hand_side import RightHandSide
-from skneuralde.solvers.core.stepper import Step
-from skneuralde.solvers.stepping.fixed import FixedStepper
+from skneuralde.solvers.core.stepper import Step, StepInput, Stepper
 
 
-class Euler(FixedStepper):
+class Euler(Stepper):
     """u + f h + g dW.
 
-    One evaluation a step; the reference for everything else, and a good choice where the network costs more than the
-    error matters. Strong order 1 with additive noise.
+    One evaluation a step: the reference for other methods, and a good choice where evaluations cost more than errors
+    matter. Strong order 1 with additive noise.
 
     References
     ----------
@@ -29,15 +24,8 @@ class Euler(FixedStepper):
     weak_order = 1.0
     reference = "Maruyama (1955)"
 
-    def step(
-        self,
-        rhs: RightHandSide,
-        t: Tensor,
-        h: Tensor | float,
-        u: Tensor,
-        noise: Increments | None,
-        state: Tensor | None,
-    ) -> Step:
+    def step(self, inputs: StepInput) -> Step:
+        rhs, t, h, u, noise, _ = inputs
         f, g = rhs.coefficients(rhs.at(t, u.dtype), u)
         u1 = u + h * f
         if g is not None and noise is not None:

@@ -1,22 +1,18 @@
-"""The method of Milstein."""
+"""The Milstein method."""
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
-from skneuralde.noise import Increments
-from skneuralde.solvers.core.right_hand_side import RightHandSide
-from skneuralde.solvers.core.stepper import Step
-from skneuralde.solvers.stepping.fixed import FixedStepper
+from skneuralde.solvers.core.stepper import Step, StepInput, Stepper
 
 
-class Milstein(FixedStepper):
+class Milstein(Stepper):
     """u + f h + g dW + g g' (dW^2 - h) / 2; without the last h in the Stratonovich sense.
 
     One evaluation of the drift a step, and the derivative of the diffusion: worth it where the drift is expensive and
     the diffusion is not. The order is reached where each component of g depends on its own component of the state
-    alone. With additive noise it is the method of Euler and Maruyama.
+    alone. With additive noise it is the Euler-Maruyama method.
 
     References
     ----------
@@ -31,15 +27,8 @@ class Milstein(FixedStepper):
     weak_order = 1.0
     reference = "Milstein (1975)"
 
-    def step(
-        self,
-        rhs: RightHandSide,
-        t: Tensor,
-        h: Tensor | float,
-        u: Tensor,
-        noise: Increments | None,
-        state: Tensor | None,
-    ) -> Step:
+    def step(self, inputs: StepInput) -> Step:
+        rhs, t, h, u, noise, _ = inputs
         assert noise is not None
         w, now = noise.w, rhs.at(t, u.dtype)
         if rhs.has_additive_noise:

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from torch import Tensor
-
-from skneuralde.noise import Increments
-from skneuralde.solvers.core.right_hand_side import RightHandSide
-from skneuralde.solvers.core.stepper import Step
-from skneuralde.solvers.stepping.fixed import FixedStepper
+from skneuralde.solvers.core.stepper import Step, StepInput, Stepper
 
 
-class Platen(FixedStepper):
+class Platen(Stepper):
     """For expectations: the law of the solution is right to second order, single paths are not.
 
     Two evaluations of the drift and three of the diffusion a step, and increments that only take the values 0 and
@@ -28,15 +23,8 @@ class Platen(FixedStepper):
     increments = "three-point"
     reference = "Kloeden & Platen (1992)"
 
-    def step(
-        self,
-        rhs: RightHandSide,
-        t: Tensor,
-        h: Tensor | float,
-        u: Tensor,
-        noise: Increments | None,
-        state: Tensor | None,
-    ) -> Step:
+    def step(self, inputs: StepInput) -> Step:
+        rhs, t, h, u, noise, _ = inputs
         assert noise is not None
         w = noise.w
         start, end = rhs.along(t, h, (0.0, 1.0), u.dtype)

@@ -1,4 +1,4 @@
-"""Fixed-step methods: a mesh of cells of length dt, known before the first step."""
+"""Driver of fixed steps: a mesh of cells of length dt, known before the first step."""
 
 from __future__ import annotations
 
@@ -8,170 +8,170 @@ import torch
 from torch import Tensor
 
 from skneuralde.solvers.core.batch_order import by_count
-from skneuralde.solvers.core.stepper import Stats, Status, Task, Trajectory
+from skneuralde.solvers.core.results import Stats, Status, Trajectory
+from skneuralde.solvers.core.stepper import StepInput, Stepper
 from skneuralde.solvers.gradients.replay import replay
 from skneuralde.solvers.jumps.apply import MeshJumps
-from skneuralde.solvers.jumps.schedule import EXTRA, JumpSchedule
-from skneuralde.solvers.mesh.grid_schedule import GridSchedule
-from skneuralde.solvers.mesh.grid_snapping import snapped
+from skneuralde.solvers.jumps.schedule import EXTRA, ExtraJump, JumpSchedule
+from skneuralde.solvers.mesh.grid_schedule import GridSchedule, snapped
 from skneuralde.solvers.mesh.grid_steps import GridSteps
 from skneuralde.solvers.mesh.increments import IncrementSource
-from skneuralde.solvers.mesh.mesh import Mesh, Stepper
+from skneuralde.solvers.mesh.mesh import Mesh, walk
 from skneuralde.solvers.mesh.outputs import AllPathsAt, OneStatePerRow, RequestedStates
-from skneuralde.solvers.stepping.fixed_with_hazards import GridDriver
+from skneuralde.solvers.stepping.task import Task
 
 
-class FixedStepper(Stepper):
-    """A method whose step is given by dt.
+class FixedDriver:
+    """Solves one task by steps of length dt.
 
-    Times wanted are stepped on exactly: either the path itself stops there, or (``aside``) it keeps to whole cells and
-    every time is reached by one shorter step from the mesh point before it. Nothing is ever interpolated.
-
-    Attributes
-    ----------
-    has_own_march : bool
-        Whether it is not `step` that makes its steps.
+    Steps end on save times, or, with side steps, keep to whole cells; then each save time is reached by one shorter
+    step from the mesh point before it. Nothing is ever interpolated.
     """
 
-    has_own_march: bool = False
+    def __init__(self, stepper: Stepper, task: Task):
+        assert task.dt is not None
+        self.stepper, self.task, self.dt = stepper, task, task.dt
+        self.schedule = self._schedule()
 
-    def solve(self, task: Task) -> Trajectory:
-        """Step along the mesh, keep the states at the times wanted."""
-        if task.hazards is not None:
-            return GridDriver(self, task).solve()
-        dt = task.dt
-        assert dt is not None
-        plan = self._plan(task, dt)
-        if task.extra is not None and task.extra.state is not None:
-            task, plan = self._since(task, plan, dt, task.extra.elapsed, task.extra.state)
-        mesh = self._mesh(task, plan, dt)
-        values = self._values(task, plan, mesh, dt)
-        reached = plan.state <= plan.count[:, None]
-        broken = plan.is_wanted & reached & ~values.detach().isfinite().all(-1)
-        counts, ceased, smallest = plan.count.expand(len(values)), broken.any(-1), dt * plan.shortest
-        if bool((broken | (plan.is_wanted & ~reached)).any()):
-            counts = self._finite_steps(task, plan, mesh, dt)
-            ceased = ceased | (counts < plan.count)
-            plan = plan.without(broken | (plan.state > counts[:, None]))
-            if values.requires_grad and bool(ceased.any()):
-                # A gradient would not be finite if the graph led through what is not.
-                mesh = self._mesh(task, plan, dt)
-                values = self._values(task, plan, mesh, dt)
-        trajectory = self._report(task, plan, dt, values, counts, ceased, smallest.expand(len(values)))
-        return trajectory if mesh.landings is None else replace(trajectory, jumps=mesh.landings.jumps())
+    def solve(self) -> Trajectory:
+        """Solve, with values at the save times."""
+        self._start_at_extra_jump()
+        schedule, mesh = self.schedule, self._mesh()
+        values = self._values(mesh)
+        reached = schedule.state <= schedule.count[:, None]
+        broken = schedule.is_save_time & reached & ~values.detach().isfinite().all(-1)
+        counts, failed = schedule.count.expand(len(values)), broken.any(-1)
+        smallest = (self.dt * schedule.shortest).expand(len(values))
+        if bool((broken | (schedule.is_save_time & ~reached)).any()):
+            counts = self._finite_steps(mesh)
+            failed = failed | (counts < schedule.count)
+            self.schedule = schedule.without(broken | (schedule.state > counts[:, None]))
+            if values.requires_grad and bool(failed.any()):
+                # A gradient through states that are not finite would not be finite.
+                mesh = self._mesh()
+                values = self._values(mesh)
+        trajectory = self._trajectory(values, counts, failed, smallest)
+        return replace(trajectory, jumps=mesh.events.jumps()) if isinstance(mesh.events, MeshJumps) else trajectory
 
-    def _since(
-        self, task: Task, plan: GridSchedule, dt: float, elapsed: Tensor, state: Tensor
-    ) -> tuple[Task, GridSchedule]:
-        """Begin with the jump that paths have more than others, whose states there and whose noise are known."""
-        assert task.extra is not None
-        assert task.clockwork is not None
-        if task.aside or (task.noise is not None and (task.drawn is None or not task.drawn.knows(plan))):
-            return task, plan
-        rows = elapsed[:, 0].isfinite().nonzero()[:, 0]
-        first = torch.zeros_like(plan.count)
-        first[rows] = plan.step_to(snapped(elapsed / dt))[rows, 0] + 1
+    def _start_at_extra_jump(self) -> None:
+        """Start paths at their extra jump, if their states there and the noise of all steps are known."""
+        task, schedule, extra = self.task, self.schedule, self.task.extra_jump
+        if extra is None or extra.state is None or task.jump_schedule is None or task.side_steps:
+            return
+        if task.noise is not None and (task.increment_cache is None or not task.increment_cache.knows(schedule)):
+            return
+        rows = extra.elapsed[:, 0].isfinite().nonzero()[:, 0]
+        first = torch.zeros_like(schedule.count)
+        first[rows] = schedule.step_to(snapped(extra.elapsed / self.dt))[rows, 0] + 1
+        self.task = replace(task, u0=task.u0.index_copy(0, rows, self._after(extra, extra.state, rows)))
+        self.schedule = schedule.since(first)
+
+    def _after(self, extra: ExtraJump, state: Tensor, rows: Tensor) -> Tensor:
+        """States of these paths after their extra jump."""
+        task = self.task
+        assert task.jump_schedule is not None
         part, u = task.rhs.select(rows), state[rows]
-        now = part.at((task.start + task.direction * elapsed)[rows], u.dtype)
-        after = task.clockwork.apply(task.extra.channel, part, now, u, rows, torch.full_like(rows, EXTRA))
-        return replace(task, u0=task.u0.index_copy(0, rows, after)), plan.since(first)
+        now = part.at((task.start + task.direction * extra.elapsed)[rows], u.dtype)
+        return task.jump_schedule.apply(extra.channel, part, now, u, rows, torch.full_like(rows, EXTRA))
 
-    def _plan(self, task: Task, dt: float) -> GridSchedule:
-        stops = None if task.clockwork is None else snapped(task.clockwork.candidates.elapsed / dt)
-        return GridSchedule.make(task.elapsed / dt, aside=task.aside, max_steps=task.max_steps, stops=stops)
+    def _schedule(self) -> GridSchedule:
+        task, jumps = self.task, self.task.jump_schedule
+        stops = None if jumps is None else snapped(jumps.candidates.elapsed / self.dt)
+        return GridSchedule.make(
+            task.elapsed / self.dt, side_steps=task.side_steps, max_steps=task.max_steps, stops=stops
+        )
 
-    def _mesh(self, task: Task, plan: GridSchedule, dt: float) -> Mesh:
-        """The steps of a plan in units of time, with their noise and jumps."""
-        dtype, pace = task.u0.dtype, task.direction * dt
-        source = None if task.noise is None else IncrementSource.of_steps(task.noise, task.start, dt, self, dtype)
-        if task.is_shared and task.clockwork is None and len(plan.count) == 1:
-            points = plan.place(torch.arange(int(plan.count) + 1, device=pace.device)[None])
-            t, h = task.start + pace * points[:, :-1], pace * points.diff(dim=1)
+    def _mesh(self) -> Mesh:
+        """The steps of the schedule in units of time, with their noise and jumps."""
+        task, schedule, dtype, unit = self.task, self.schedule, self.task.u0.dtype, self.task.direction * self.dt
+        source = self._source()
+        if task.is_shared and task.jump_schedule is None and len(schedule.count) == 1:
+            points = schedule.place(torch.arange(int(schedule.count) + 1, device=unit.device)[None])
+            t, h = task.start + unit * points[:, :-1], unit * points.diff(dim=1)
             return Mesh.shared(t[0], h[0], len(task.u0), None if source is None else source.shared(points[0]))
-        order, active = by_count(plan.count)
-        steps = GridSteps(plan, order, active, task.start, pace, dtype, source, task.drawn)
-        landings = None if task.clockwork is None else self._landings(task.clockwork, plan, dt, order)
-        return Mesh(steps.along, active, order, landings)
+        order, active = by_count(schedule.count)
+        steps = GridSteps(schedule, order, active, task.start, unit, dtype, source, task.increment_cache)
+        return Mesh(steps.along, active, order, self._jumps(order))
 
-    def _landings(self, clockwork: JumpSchedule, plan: GridSchedule, dt: float, order: Tensor) -> MeshJumps:
+    def _source(self) -> IncrementSource | None:
+        task = self.task
+        if task.noise is None:
+            return None
+        return IncrementSource.of_steps(task.noise, task.start, self.dt, self.stepper, task.u0.dtype)
+
+    def _jumps(self, order: Tensor) -> MeshJumps | None:
         """The candidates for jumps that the steps reach."""
-        candidates = clockwork.candidates
-        step = plan.step_to(snapped(candidates.elapsed / dt))
-        path, place = ((step >= 0) & (step < plan.count[:, None])).nonzero(as_tuple=True)
+        jumps: JumpSchedule | None = self.task.jump_schedule
+        if jumps is None:
+            return None
+        candidates = jumps.candidates
+        step = self.schedule.step_to(snapped(candidates.elapsed / self.dt))
+        path, place = ((step >= 0) & (step < self.schedule.count[:, None])).nonzero(as_tuple=True)
         step, channel, number, elapsed = (
             column[path, place] for column in (step, candidates.channel, candidates.number, candidates.elapsed)
         )
-        return MeshJumps(clockwork, path, step, channel, number, elapsed, order, certain=False)
+        return MeshJumps(jumps, path, step, channel, number, elapsed, order, certain=False)
 
-    def _values(self, task: Task, plan: GridSchedule, mesh: Mesh, dt: float) -> Tensor:
-        """States at the times wanted, (batch, n_times, dim)."""
-        state = plan.state.minimum(plan.count[:, None])
+    def _values(self, mesh: Mesh) -> Tensor:
+        """States at the save times, (batch, n_times, dim)."""
+        task = self.task
+        state = self.schedule.state.minimum(self.schedule.count[:, None])
         batch, n_times = len(task.u0), state.shape[1]
         if mesh.order is None:
-            wanted: RequestedStates = AllPathsAt(state[0].tolist())
+            outputs: RequestedStates = AllPathsAt(state[0].tolist())
         else:
             path = torch.arange(batch, device=state.device).repeat_interleave(n_times)
-            wanted = OneStatePerRow(state.flatten(), path, mesh)
-        if mesh.landings is not None and task.gradient != "direct":
-            # Which candidates are jumps is settled before anything is differentiated.
+            outputs = OneStatePerRow(state.flatten(), path, mesh)
+        if isinstance(mesh.events, MeshJumps) and task.gradient != "direct":
+            # Candidates are thinned before anything is differentiated.
             with torch.no_grad():
-                replay(self, task.rhs, task.u0, mesh, wanted)
-            mesh.landings.is_decided = True
-        values = replay(self, task.rhs, task.u0, mesh, wanted, gradient=task.gradient)
+                replay(self.stepper, task.rhs, task.u0, mesh, outputs)
+            mesh.events.is_decided = True
+        values = replay(self.stepper, task.rhs, task.u0, mesh, outputs, gradient=task.gradient)
         values = values.view(batch, n_times, -1)
-        return self._step_aside(task, plan, dt, values) if task.aside else values
+        return self._side_step(values) if task.side_steps else values
 
-    def _step_aside(self, task: Task, plan: GridSchedule, dt: float, values: Tensor) -> Tensor:
-        """From the state at the mesh point before each time to the state at that time, in one step of all together."""
-        path, save = plan.rest.expand(len(task.u0), -1).nonzero(as_tuple=True)
+    def _side_step(self, values: Tensor) -> Tensor:
+        """From the states at the mesh points before save times to those at save times, in one step of all together."""
+        task, schedule = self.task, self.schedule
+        path, save = schedule.rest.expand(len(task.u0), -1).nonzero(as_tuple=True)
         if len(path) == 0:
             return values
         shared = torch.zeros_like(path)
-        row, planned = (shared if task.is_shared else path), (shared if len(plan.count) == 1 else path)
-        direction, rest = task.direction[row], plan.rest.expand(len(plan.count), -1)[planned, save]
-        begin = plan.place(plan.state)[planned, save]
-        t = task.start[row] + direction * dt * begin[:, None]
-        h = direction * dt * rest[:, None]
-        dtype, increments = values.dtype, None
-        if task.noise is not None:
-            source = IncrementSource.of_steps(task.noise, task.start, dt, self, dtype)
-            increments = source.over(path, begin, begin + rest)
-        step = self.step(task.rhs.select(path), t, h.to(dtype), values[path, save], increments, None)
+        row, scheduled = (shared if task.is_shared else path), (shared if len(schedule.count) == 1 else path)
+        direction, rest = task.direction[row], schedule.rest.expand(len(schedule.count), -1)[scheduled, save]
+        begin = schedule.place(schedule.state)[scheduled, save]
+        t = task.start[row] + direction * self.dt * begin[:, None]
+        h = (direction * self.dt * rest[:, None]).to(values.dtype)
+        source = self._source()
+        noise = None if source is None else source.over(path, begin, begin + rest)
+        step = self.stepper.step(StepInput(task.rhs.select(path), t, h, values[path, save], noise))
         return values.index_put((path, save), step.u1)
 
-    def _report(
-        self,
-        task: Task,
-        plan: GridSchedule,
-        dt: float,
-        values: Tensor,
-        counts: Tensor,
-        ceased: Tensor,
-        smallest: Tensor,
-    ) -> Trajectory:
-        """Tell what went wrong, and leave NaN from there on.
-
-        ``counts`` are the steps of each path, and ``ceased`` the paths that are not finite to the end.
-        """
-        failed = plan.is_wanted & (plan.state > plan.count[:, None])
-        status = torch.where(failed.any(-1), int(Status.MAX_STEPS), int(Status.SUCCESS))
-        status = torch.where(ceased, int(Status.NON_FINITE), status)
-        hidden = failed.long().cummax(-1).values.bool() | ~plan.is_wanted
+    def _trajectory(self, values: Tensor, counts: Tensor, failed: Tensor, smallest: Tensor) -> Trajectory:
+        """Values with NaN after a failure; ``counts`` are the steps of each path, ``failed`` those not finite."""
+        task, schedule = self.task, self.schedule
+        missed = schedule.is_save_time & (schedule.state > schedule.count[:, None])
+        status = torch.where(missed.any(-1), int(Status.MAX_STEPS), int(Status.SUCCESS))
+        status = torch.where(failed, int(Status.NON_FINITE), status)
+        hidden = missed.long().cummax(-1).values.bool() | ~schedule.is_save_time
         if bool(hidden.any()):
             values = torch.where(hidden[..., None], torch.nan, values)
-        last = torch.where(plan.is_wanted, task.elapsed, 0.0).amax(-1)
-        reached = plan.place(counts[None] if len(plan.count) == 1 else counts[:, None]).flatten()
-        elapsed = torch.where(status == Status.SUCCESS, last, dt * reached)
+        last = torch.where(schedule.is_save_time, task.elapsed, 0.0).amax(-1)
+        reached = schedule.place(counts[None] if len(schedule.count) == 1 else counts[:, None]).flatten()
+        elapsed = torch.where(status == Status.SUCCESS, last, self.dt * reached)
         counter = task.rhs.counter
         stats = Stats(counts, torch.zeros_like(counts), smallest, counter.drift, counter.diffusion)
         return Trajectory(values, status, task.start[:, 0] + task.direction[:, 0] * elapsed, stats)
 
     @torch.no_grad()
-    def _finite_steps(self, task: Task, plan: GridSchedule, mesh: Mesh, dt: float) -> Tensor:
-        """Walk once more to count each path's steps before it ceases to be finite."""
-        good = plan.count.repeat(len(task.u0) // len(plan.count))
-        paths = mesh.sorted(torch.arange(len(good), device=good.device))
-        for k, _, step in self.march(task.rhs, mesh.sorted(task.u0), mesh, 0, len(mesh), None):
+    def _finite_steps(self, mesh: Mesh) -> Tensor:
+        """Number of finite steps of each path, counted by making the steps again."""
+        count = self.schedule.count
+        finite = count.repeat(len(self.task.u0) // len(count))
+        paths = mesh.sorted(torch.arange(len(finite), device=finite.device))
+        u0 = mesh.sorted(self.task.u0)
+        for k, _, step in walk(self.stepper, self.task.rhs, u0, mesh, 0, len(mesh), None):
             broken = paths[: len(step.u1)][~step.u1.isfinite().all(-1)]
-            good[broken] = good[broken].clamp_max(k)
-        return good
+            finite[broken] = finite[broken].clamp_max(k)
+        return finite

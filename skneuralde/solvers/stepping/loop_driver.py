@@ -1,4 +1,4 @@
-"""Solutions by a search for steps, which are made once more where a gradient is wanted."""
+"""Drivers by the step loop, whose accepted steps are made again if a gradient is needed."""
 
 from __future__ import annotations
 
@@ -12,17 +12,19 @@ from torch import Tensor
 from skneuralde.solvers.core.batch_order import by_count
 from skneuralde.solvers.core.controllers import Controller
 from skneuralde.solvers.core.jump_record import JumpRecord
-from skneuralde.solvers.core.right_hand_side import RightHandSide
-from skneuralde.solvers.core.stepper import Stats, Status, Task, Trajectory
-from skneuralde.solvers.gradients.checkpoint import stepwise
+from skneuralde.solvers.core.loop_state import AcceptanceTest, PathState, StepObserver
+from skneuralde.solvers.core.results import Stats, Status, Trajectory
+from skneuralde.solvers.core.stepper import DenseOutput, Stepper
+from skneuralde.solvers.gradients.checkpoint import checkpoint_every_step
 from skneuralde.solvers.gradients.dependencies import states_after_jumps
 from skneuralde.solvers.gradients.replay import replay
+from skneuralde.solvers.jumps.hazards import AugmentedRightHandSide
 from skneuralde.solvers.jumps.jump_handler import JumpHandler
 from skneuralde.solvers.mesh.increments import IncrementSource
-from skneuralde.solvers.mesh.mesh import DenseOutput, Mesh, Stepper
+from skneuralde.solvers.mesh.mesh import Mesh
 from skneuralde.solvers.mesh.outputs import OneStatePerRow
 from skneuralde.solvers.mesh.step_states import StepStates
-from skneuralde.solvers.stepping.loop import AcceptanceTest, PathState, StepObserver, search
+from skneuralde.solvers.stepping.loop import StepLoop
 from skneuralde.solvers.stepping.saving import (
     AcceptedSteps,
     DenseOutputSaver,
@@ -31,12 +33,14 @@ from skneuralde.solvers.stepping.saving import (
     StepIndexSaver,
 )
 from skneuralde.solvers.stepping.step_alignment import FreeSteps, StepAlignment, StopTimes
+from skneuralde.solvers.stepping.step_noise import StepNoise
+from skneuralde.solvers.stepping.task import Task
 
 
-class _Reached(NamedTuple):
-    """What a solution found: the final front, the states at wanted times by path and position, and the jumps."""
+class _Solved(NamedTuple):
+    """Final paths, states at save times by path and position, and jumps."""
 
-    front: PathState
+    paths: PathState
     status: Tensor
     path: Tensor
     save: Tensor
@@ -45,22 +49,27 @@ class _Reached(NamedTuple):
 
 
 class LoopDriver(ABC):
-    """The work on one task, by a search for steps.
+    """Solves one task by the step loop.
 
-    Elapsed times are counted in the unit of the strides from here on.
+    Elapsed times are counted in the unit of the step alignment.
 
     Parameters
     ----------
-    method : Stepper
+    stepper : Stepper
     task : Task
     controller : Controller
+    error_order : float
+        Power of a step's length with which the error estimate shrinks.
     tolerance : AcceptanceTest
     """
 
     tolerance: AcceptanceTest
 
-    def __init__(self, method: Stepper, task: Task, controller: Controller, tolerance: AcceptanceTest):
-        self.method, self.task, self.controller, self.tolerance = method, task, controller, tolerance
+    def __init__(
+        self, stepper: Stepper, task: Task, controller: Controller, error_order: float, tolerance: AcceptanceTest
+    ):
+        self.stepper, self.task, self.controller, self.tolerance = stepper, task, controller, tolerance
+        self.error_order = error_order
         batch = len(task.u0)
         self.start, self.direction = task.start.expand(batch, 1), task.direction.expand(batch, 1)
         self.elapsed = self.counted(task.elapsed)
@@ -68,210 +77,196 @@ class LoopDriver(ABC):
         self.furthest = float(end.max()) if batch else 0.0
         self.rhs, u0 = task.rhs, task.u0
         if task.hazards is not None:
-            self.rhs, u0 = task.hazards.carry(self.rhs), task.hazards.begin(u0)
+            self.rhs, u0 = AugmentedRightHandSide(task.rhs, task.hazards), task.hazards.augment(u0)
         f0, g0 = self.rhs.coefficients(self.rhs.at(self.start, u0.dtype), u0)
-        #: Components of the state that no noise moves, where its components move one state each.
-        self.idle = 0 if task.hazards is None or g0 is None or g0.ndim > 2 else task.hazards.width
-        self.strides = self._strides(self.elapsed, None)
-        leads_on = [task.u0, f0[:, : task.u0.shape[1]], g0]
-        if task.clockwork is not None:
-            leads_on += states_after_jumps(task.rhs, self.start, task.u0)
-        self.differentiate = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in leads_on)
-        self.front = self.begin(u0.detach(), f0.detach(), None if g0 is None else g0.detach(), end)
+        #: Hazards and counts behind the states, if the noise has one component per state.
+        self.n_hazards = 0 if task.hazards is None or g0 is None or g0.ndim > 2 else task.hazards.width
+        self.alignment, self.noise = self._alignment(self.elapsed, None)
+        depends_on = [task.u0, f0[:, : task.u0.shape[1]], g0]
+        if task.jump_schedule is not None:
+            depends_on += states_after_jumps(task.rhs, self.start, task.u0)
+        self.needs_gradient = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in depends_on)
+        self.paths = self.begin(u0.detach(), f0.detach(), None if g0 is None else g0.detach(), end)
 
     @abstractmethod
     def counted(self, elapsed: Tensor) -> Tensor:
-        """Times since the start in the unit of the strides."""
+        """Times since the start in the unit of the step alignment."""
 
     @abstractmethod
-    def strides_to(self, stops: Tensor, rows: Tensor | None) -> StepAlignment:
-        """Strides that end on ``stops``, of the paths ``rows``, None for all of them once."""
+    def align(self, stops: Tensor, rows: Tensor | None) -> tuple[StepAlignment, StepNoise | None]:
+        """Alignment of steps that end on ``stops``, and their noise; of all paths, or of ``rows`` for side steps."""
 
     @abstractmethod
     def begin(self, u0: Tensor, f0: Tensor, g0: Tensor | None, end: Tensor) -> PathState:
-        """All paths where they begin, with the coefficients there, to go on to ``end (batch, 1)``."""
+        """All paths at their start, with the coefficients there; they end at ``end (batch, 1)``."""
 
     @abstractmethod
     def source(self, rows: Tensor | None) -> IncrementSource:
-        """The noise of these paths."""
+        """The noise of a mesh of all paths, or of ``rows``."""
 
     @property
-    def looks_inside(self) -> bool:
-        """Whether what is wanted lies inside steps, which need not end there."""
-        if self.task.noise is not None or not isinstance(self.method, DenseOutput):
+    def has_dense_output(self) -> bool:
+        """Whether save times are interpolated, so that steps need not end on them."""
+        if self.task.noise is not None or not isinstance(self.stepper, DenseOutput):
             return False
-        return self.method.can_interpolate(self.task.rhs)
+        return self.stepper.can_interpolate(self.task.rhs)
 
-    def _strides(self, wanted: Tensor, rows: Tensor | None) -> StepAlignment:
-        points = self._candidates(rows)
-        if self.looks_inside:
-            return FreeSteps() if points is None else StopTimes(points)
-        if points is not None:
-            wanted = torch.cat([wanted.expand(len(points), -1), points], 1).sort(1).values
-        return self.strides_to(wanted, rows)
+    def _alignment(self, save_times: Tensor, rows: Tensor | None) -> tuple[StepAlignment, StepNoise | None]:
+        candidates = self._candidates(rows)
+        if self.has_dense_output:
+            return (FreeSteps() if candidates is None else StopTimes(candidates)), None
+        if candidates is not None:
+            save_times = torch.cat([save_times.expand(len(candidates), -1), candidates], 1).sort(1).values
+        return self.align(save_times, rows)
 
     def _candidates(self, rows: Tensor | None) -> Tensor | None:
-        """When paths may jump, with infinity behind; None in an equation without jumps."""
-        if self.task.clockwork is None:
+        """Candidate times of jumps, padded with infinity; None for an equation without jumps."""
+        if self.task.jump_schedule is None:
             return None
-        elapsed = self.task.clockwork.candidates.elapsed
+        elapsed = self.task.jump_schedule.candidates.elapsed
         elapsed = self.counted(elapsed if rows is None else elapsed[rows])
         return torch.cat([elapsed, elapsed.new_full((len(elapsed), 1), torch.inf)], 1)
 
-    def _arrivals(self, rows: Tensor | None) -> JumpHandler | None:
-        """The jumps that a search of these paths meets."""
-        clockwork, points = self.task.clockwork, self._candidates(rows)
-        if clockwork is None or points is None:
+    def _jump_handler(self, rows: Tensor | None) -> JumpHandler | None:
+        schedule, candidates = self.task.jump_schedule, self._candidates(rows)
+        if schedule is None or candidates is None:
             return None
-        return JumpHandler(
-            self.method, clockwork if rows is None else clockwork.select(rows), points, self.task.hazards
-        )
+        schedule = schedule if rows is None else schedule.select(rows)
+        return JumpHandler(self.stepper, schedule, candidates, self.task.hazards)
 
     def solve(self) -> Trajectory:
-        """Values at the times wanted."""
+        """Solve, with values at the save times."""
         task, counter = self.task, self.task.rhs.counter
         values = torch.where((self.elapsed <= 0.0)[..., None], task.u0[:, None], torch.nan)
-        front, status = self.front, self.front.status[:, 0]
-        jumps = None if task.clockwork is None else JumpRecord.empty(values.device)
-        if bool((front.end > 0.0).any()):
-            front, status, path, save, states, jumps = self._by_side_steps() if task.aside else self._inside_steps()
+        paths, status = self.paths, self.paths.status[:, 0]
+        jumps = None if task.jump_schedule is None else JumpRecord.empty(values.device)
+        if bool((paths.end > 0.0).any()):
+            solved = self._by_side_steps() if task.side_steps else self._along_steps()
+            paths, status, path, save, states, jumps = solved
             values = values.index_put((path, save), states)
-        smallest = self.strides.unit * front.smallest[:, 0]
-        stats = Stats(front.steps[:, 0], front.rejections[:, 0], smallest, counter.drift, counter.diffusion)
-        reached = torch.where(status[:, None] == Status.SUCCESS, front.end, front.elapsed)
-        return Trajectory(values, status, (self.start + front.pace * reached)[:, 0], stats, jumps)
+        smallest = self.alignment.unit * paths.smallest[:, 0]
+        stats = Stats(paths.steps[:, 0], paths.rejections[:, 0], smallest, counter.drift, counter.diffusion)
+        reached = torch.where(status[:, None] == Status.SUCCESS, paths.end, paths.elapsed)
+        return Trajectory(values, status, (self.start + paths.unit * reached)[:, 0], stats, jumps)
 
-    def _inside_steps(self) -> _Reached:
-        """Wanted times from the dense output, or, with noise or without such output, from steps that end on them."""
-        task, arrivals = self.task, self._arrivals(None)
-        if not self.differentiate:
-            harvest = self._harvest()
-            front = self._search(self.strides, self.rhs, self.front, [harvest], arrivals)
-            path, save, (states,) = harvest.result()
+    def _along_steps(self) -> _Solved:
+        """Save times by dense output, or else by steps that end on them."""
+        task, handler = self.task, self._jump_handler(None)
+        if not self.needs_gradient:
+            saver = self._saver()
+            paths = self._loop([saver], handler).run(self.rhs, self.paths)
+            path, save, (states,) = saver.result()
             states = states[:, : task.u0.shape[1]]
-            return _Reached(front, front.status[:, 0], path, save, states, _log(arrivals))
-        accepted, passed = AcceptedSteps(), StepIndexSaver(self.elapsed, len(task.u0))
-        watchers: list[StepObserver] = [accepted, passed]
-        stepping = task.gradient == "checkpoint" and task.noise is None and arrivals is None
-        if stepping:
-            harvest, visited = self._harvest(), StepStates()
-            watchers += [harvest, visited]
-        front = self._search(self.strides, self.rhs, self.front, watchers, arrivals)
-        path, save, (step, theta) = passed.result()
-        mesh = self._mesh(accepted, self.front, front.steps[:, 0], None, arrivals)
-        interpolate = theta if bool((theta < 1.0).any()) else None
-        wanted = OneStatePerRow(step + 1, path, mesh, interpolate)
-        if stepping and len(mesh):
-            _, _, (values,) = harvest.result()
-            states = stepwise(self.method, task.rhs, task.u0, mesh, wanted, values, visited)
-        else:
-            states = replay(self.method, task.rhs, task.u0, mesh, wanted, gradient=task.gradient)
-        return _Reached(front, front.status[:, 0], path, save, states, _log(arrivals))
+            return _Solved(paths, paths.status[:, 0], path, save, states, _record(handler))
+        accepted, index = AcceptedSteps(), StepIndexSaver(self.elapsed, len(task.u0))
+        observers: list[StepObserver] = [accepted, index]
+        keeps_states = task.gradient == "checkpoint" and task.noise is None and handler is None
+        if keeps_states:
+            saver, step_states = self._saver(), StepStates()
+            observers += [saver, step_states]
+        paths = self._loop(observers, handler).run(self.rhs, self.paths)
+        path, save, (step, theta) = index.result()
+        mesh = self._mesh(accepted, self.paths, paths.steps[:, 0], None, handler)
+        outputs = OneStatePerRow(step + 1, path, mesh, theta if bool((theta < 1.0).any()) else None)
+        stored = None
+        if keeps_states and len(mesh):
+            same_path, same_save, (values,) = saver.result()
+            order = _by_path_and_save(same_path, same_save)[_by_path_and_save(path, save).argsort()]
+            stored = checkpoint_every_step(mesh, *step_states.along(mesh)), outputs.split(values[order])
+        states = replay(self.stepper, task.rhs, task.u0, mesh, outputs, gradient=task.gradient, stored=stored)
+        return _Solved(paths, paths.status[:, 0], path, save, states, _record(handler))
 
-    def _harvest(self) -> StepEndSaver | DenseOutputSaver:
-        """What keeps the states at the wanted times during a search."""
-        if not self.looks_inside:
+    def _saver(self) -> StepEndSaver | DenseOutputSaver:
+        if not self.has_dense_output:
             return StepEndSaver(self.elapsed, len(self.task.u0))
-        assert isinstance(self.method, DenseOutput)
-        return DenseOutputSaver(self.elapsed, len(self.task.u0), self.method.interpolate)
+        assert isinstance(self.stepper, DenseOutput)
+        return DenseOutputSaver(self.elapsed, len(self.task.u0), self.stepper.interpolate)
 
-    def _by_side_steps(self) -> _Reached:
-        """Wanted times by branches from a mesh that knows nothing of them.
+    def _by_side_steps(self) -> _Solved:
+        """Save times by side steps from a mesh that does not depend on them.
 
-        A branch starts from the first mesh point whose next step passes its time, whether or not that step is then
-        accepted: so neither the mesh nor the branches depend on what else is wanted, and nothing is asked of the
-        equation beyond the wanted time.
+        A side step starts from the first mesh point whose next step passes its save time, whether or not that step is
+        then accepted. So neither the mesh nor the side steps depend on other save times, and the equation is not
+        evaluated beyond the save time.
         """
         task = self.task
-        accepted, branches = AcceptedSteps(), SideStepOrigins(self.elapsed, len(task.u0))
-        watchers: list[StepObserver] = [branches, accepted] if self.differentiate else [branches]
-        nowhere = torch.full_like(self.elapsed[:1, :1], torch.inf)
-        arrivals = self._arrivals(None)
-        strides = self._strides(nowhere, None)
-        main = self._search(strides, self.rhs, self.front, watchers, arrivals, overshoot=True)
-        path, save, (step, elapsed, u) = branches.result()
-        wanted = self.elapsed.expand(len(task.u0), -1)[path, save][:, None]
-        origin = self.front.select(path)
-        front = PathState.begin(
+        accepted, origins = AcceptedSteps(), SideStepOrigins(self.elapsed, len(task.u0))
+        observers: list[StepObserver] = [origins, accepted] if self.needs_gradient else [origins]
+        handler = self._jump_handler(None)
+        self.alignment, self.noise = self._alignment(torch.full_like(self.elapsed[:1, :1], torch.inf), None)
+        main = self._loop(observers, handler).run(self.rhs, self.paths, overshoot=True)
+        path, save, (step, elapsed, u) = origins.result()
+        end = self.elapsed.expand(len(task.u0), -1)[path, save][:, None]
+        origin = self.paths.select(path)
+        paths = PathState.begin(
             u,
-            None,
-            origin.floor,
-            origin.start,
-            origin.pace,
-            elapsed,
-            wanted,
-            wanted - elapsed,
-            origin.memory,
-            origin.shortest,
+            start=origin.start,
+            unit=origin.unit,
+            end=end,
+            min_step=origin.min_step,
+            elapsed=elapsed,
+            proposal=end - elapsed,
+            controller_state=origin.controller_state,
+            floor=origin.floor,
         )
-        steps = AcceptedSteps()
-        strides, side_arrivals = self._strides(wanted, path), self._arrivals(path)
-        side = self._search(strides, self.rhs.select(path), front, [steps] if self.differentiate else [], side_arrivals)
+        side_accepted, side_handler = AcceptedSteps(), self._jump_handler(path)
+        alignment, noise = self._alignment(end, path)
+        observers = [side_accepted] if self.needs_gradient else []
+        loop = replace(self._loop(observers, side_handler), alignment=alignment, noise=noise)
+        side = loop.run(self.rhs.select(path), paths)
         states = side.u[:, : task.u0.shape[1]]
-        if self.differentiate:
-            mesh = self._mesh(accepted, self.front, main.steps[:, 0], None, arrivals)
-            origins = OneStatePerRow(step, path, mesh)
-            states = replay(self.method, task.rhs, task.u0, mesh, origins, gradient=task.gradient)
+        if self.needs_gradient:
+            mesh = self._mesh(accepted, self.paths, main.steps[:, 0], None, handler)
+            outputs = OneStatePerRow(step, path, mesh)
+            states = replay(self.stepper, task.rhs, task.u0, mesh, outputs, gradient=task.gradient)
             count = side.steps[:, 0]
-            mesh = self._mesh(steps, front, count, path, side_arrivals)
-            ends = OneStatePerRow(count, torch.arange(len(path), device=u.device), mesh)
-            states = replay(self.method, task.rhs.select(path), states, mesh, ends, gradient=task.gradient)
+            mesh = self._mesh(side_accepted, paths, count, path, side_handler)
+            outputs = OneStatePerRow(count, torch.arange(len(path), device=u.device), mesh)
+            states = replay(self.stepper, task.rhs.select(path), states, mesh, outputs, gradient=task.gradient)
         states = torch.where(side.status == Status.SUCCESS, states, torch.nan)
         status = main.status[:, 0].scatter_reduce(0, path, side.status[:, 0], "amax")
         jumps = None
-        if arrivals is not None and side_arrivals is not None:
-            last = wanted == origin.end
-            jumps = arrivals.log().followed_by(side_arrivals.log().of_branches(path, last[:, 0]))
-        return _Reached(main, status, path, save, states, jumps)
+        if handler is not None and side_handler is not None:
+            is_last = (end == origin.end)[:, 0]
+            jumps = handler.record().followed_by(side_handler.record().of_side_steps(path, is_last))
+        return _Solved(main, status, path, save, states, jumps)
 
-    @torch.no_grad()
-    def _search(
-        self,
-        strides: StepAlignment,
-        rhs: RightHandSide,
-        front: PathState,
-        watchers: list[StepObserver],
-        arrivals: JumpHandler | None,
-        *,
-        overshoot: bool = False,
-    ) -> PathState:
-        return search(
-            self.method,
+    def _loop(self, observers: list[StepObserver], handler: JumpHandler | None) -> StepLoop:
+        return StepLoop(
+            self.stepper,
             self.controller,
-            strides,
-            rhs,
-            front,
+            self.error_order,
+            self.alignment,
+            self.noise,
             self.tolerance,
-            max_steps=self.task.max_steps,
-            watchers=watchers,
-            settler=arrivals,
-            overshoot=overshoot,
+            self.task.max_steps,
+            observers,
+            handler,
         )
 
     def _mesh(
-        self,
-        accepted: AcceptedSteps,
-        front: PathState,
-        count: Tensor,
-        rows: Tensor | None,
-        arrivals: JumpHandler | None,
+        self, accepted: AcceptedSteps, paths: PathState, count: Tensor, rows: Tensor | None, handler: JumpHandler | None
     ) -> Mesh:
-        """The accepted steps, with their noise and jumps; ``rows`` are the paths, None for all of them once."""
-        mesh = self.mesh(accepted.points(front.elapsed, count), front, count, rows)
-        if arrivals is None:
+        """The accepted steps, with their noise and jumps; of all paths, or of ``rows``."""
+        mesh = self.mesh(accepted.points(paths.elapsed, count), paths, count, rows)
+        if handler is None:
             return mesh
         assert mesh.order is not None  # paths that jump have steps of their own
-        return replace(mesh, landings=arrivals.landings(mesh.order))
+        return replace(mesh, events=handler.on_mesh(mesh.order))
 
-    def mesh(self, points: Tensor, front: PathState, count: Tensor, rows: Tensor | None) -> Mesh:
+    def mesh(self, points: Tensor, paths: PathState, count: Tensor, rows: Tensor | None) -> Mesh:
         """The steps between the points (batch, n_points) of these paths, with their noise."""
-        task = self.task
-        t = front.start + front.pace * points[:, :-1]
-        h = (front.pace * points.diff(dim=1)).to(task.u0.dtype)
+        t = paths.start + paths.unit * points[:, :-1]
+        h = (paths.unit * points.diff(dim=1)).to(self.task.u0.dtype)
         order, active = by_count(count)
-        noise = None if task.noise is None else self.source(rows).along(points, order, active)
+        noise = None if self.task.noise is None else self.source(rows).along(points, order, active)
         return Mesh.ragged(t, h, order, active, noise)
 
 
-def _log(arrivals: JumpHandler | None) -> JumpRecord | None:
-    return None if arrivals is None else arrivals.log()
+def _record(handler: JumpHandler | None) -> JumpRecord | None:
+    return None if handler is None else handler.record()
+
+
+def _by_path_and_save(path: Tensor, save: Tensor) -> Tensor:
+    """Order of entries by path and then by save time."""
+    return (path * (int(save.max()) + 1) + save).argsort() if len(path) else path

@@ -1,4 +1,4 @@
-"""Which step of a search passes over each time that is wanted."""
+"""Savers: for each save time, something from the step of the loop that passes it."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from skneuralde.solvers.stepping.loop import PathState, StepAttempt, StepObserver
+from skneuralde.solvers.core.loop_state import PathState, StepAttempt, StepObserver
 
-#: Steps that are looked through at once, unless so many numbers are at hand before.
+#: Steps that are processed at once, and the number of values at which they are processed earlier.
 _INTERVAL, _MANY = 32, 2**20
 
 
 class Saver(StepObserver):
-    """Collects something from the step that passes over each wanted time.
+    """Keeps something from the step that passes each save time.
 
     Parameters
     ----------
-    wanted : float64 Tensor of shape (batch, n_times) or (1, n_times)
-        Elapsed times, non-decreasing, infinite where nothing is wanted.
+    save_times : float64 Tensor of shape (batch, n_times) or (1, n_times)
+        Elapsed times, non-decreasing, infinite where they only pad.
     batch : int
     """
 
-    def __init__(self, wanted: Tensor, batch: int):
-        self.wanted = wanted.contiguous()
-        self.next = (wanted <= 0).sum(1).expand(batch).clone()
+    def __init__(self, save_times: Tensor, batch: int):
+        self.save_times = save_times.contiguous()
+        self.next = (save_times <= 0).sum(1).expand(batch).clone()
         self.pending: list[tuple[Tensor, tuple[Tensor, ...]]] = []
         self.rows = torch.empty(0, dtype=torch.int64)
         self.paths: list[Tensor] = []
@@ -34,7 +34,7 @@ class Saver(StepObserver):
         self.kept: list[tuple[Tensor, ...]] = []
 
     def add(self, rows: Tensor, reached: Tensor, payload: tuple[Tensor, ...]) -> None:
-        """A step of paths ``rows`` passes over all times up to ``reached (n, 1)``."""
+        """Add a step of paths ``rows`` that passes all times up to ``reached (n, 1)``."""
         if self.pending and rows is not self.rows:
             self.flush()
         self.rows = rows
@@ -44,18 +44,18 @@ class Saver(StepObserver):
 
     @abstractmethod
     def use(self, time: Tensor, *payload: Tensor) -> tuple[Tensor, ...]:
-        """What to keep of wanted times, (n, 1), and the rows of their steps."""
+        """The values to keep of save times, (n, 1), from the rows of their steps."""
 
     def flush(self) -> None:
-        """Look for wanted times in the steps since the last look."""
+        """Find the save times in the pending steps."""
         if not self.pending:
             return
         reached = torch.cat([entry for entry, _ in self.pending], 1).cummax(1).values
         furthest = torch.zeros_like(self.next, dtype=torch.float64).index_copy(0, self.rows, reached[:, -1])
-        if len(self.wanted) == 1:
-            passed = torch.searchsorted(self.wanted[0], furthest, right=True)
+        if len(self.save_times) == 1:
+            passed = torch.searchsorted(self.save_times[0], furthest, right=True)
         else:
-            passed = torch.searchsorted(self.wanted, furthest[:, None], right=True)[:, 0]
+            passed = torch.searchsorted(self.save_times, furthest[:, None], right=True)[:, 0]
         count = (passed - self.next).clamp_min(0)
         path = torch.repeat_interleave(count)
         if len(path) or not self.kept:
@@ -64,7 +64,7 @@ class Saver(StepObserver):
             slot = torch.empty_like(self.next).index_copy(
                 0, self.rows, torch.arange(len(self.rows), device=path.device)
             )
-            time = self.wanted[path if len(self.wanted) > 1 else torch.zeros_like(path), save][:, None]
+            time = self.save_times[path if len(self.save_times) > 1 else torch.zeros_like(path), save][:, None]
             slot = slot[path]
             row = torch.searchsorted(reached[slot], time)[:, 0] * len(self.rows) + slot
             columns = zip(*(payload for _, payload in self.pending), strict=True)
@@ -75,55 +75,57 @@ class Saver(StepObserver):
         self.pending.clear()
 
     def result(self) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
-        """Paths and positions of the wanted times that were passed, and what was kept."""
+        """Paths and positions of the save times that were passed, and the values that were kept."""
         self.flush()
         return torch.cat(self.paths), torch.cat(self.saves), tuple(map(torch.cat, zip(*self.kept, strict=True)))
 
 
 class DenseOutputSaver(Saver):
-    """The solution at the wanted times, from the method's dense output."""
+    """The solution at the save times, from the method's dense output."""
 
-    def __init__(self, wanted: Tensor, batch: int, interpolate: Callable[[Tensor, Tensor, tuple[Tensor, ...]], Tensor]):
-        super().__init__(wanted, batch)
+    def __init__(
+        self, save_times: Tensor, batch: int, interpolate: Callable[[Tensor, Tensor, tuple[Tensor, ...]], Tensor]
+    ):
+        super().__init__(save_times, batch)
         self.interpolate = interpolate
 
     def use(self, time: Tensor, *payload: Tensor) -> tuple[Tensor, ...]:
         elapsed, length, u, after, *stages = payload
         theta = (time - elapsed) / length
-        # The end of a step is behind the jumps there.
+        # The end of a step comes after the jumps there.
         return (torch.where(theta < 1.0, self.interpolate(theta.clamp_max(1.0), u, tuple(stages)), after),)
 
     def attempted(self, attempt: StepAttempt) -> None:
-        front = attempt.front
+        paths = attempt.paths
         self.add(
-            front.rows, attempt.reached, (front.elapsed, attempt.length, front.u, attempt.step.u1, *attempt.step.stages)
+            paths.rows, attempt.reached, (paths.elapsed, attempt.length, paths.u, attempt.step.u1, *attempt.step.stages)
         )
 
 
 class StepEndSaver(Saver):
-    """The solution at wanted times that steps end on."""
+    """The solution at save times on which steps end."""
 
     def use(self, time: Tensor, *payload: Tensor) -> tuple[Tensor, ...]:
         return payload
 
     def attempted(self, attempt: StepAttempt) -> None:
-        self.add(attempt.front.rows, attempt.reached, (attempt.step.u1,))
+        self.add(attempt.paths.rows, attempt.reached, (attempt.step.u1,))
 
 
 class StepIndexSaver(Saver):
-    """The number of the step over each wanted time, and how far inside it the time lies."""
+    """The number of the step that passes each save time, and the fraction of it."""
 
     def use(self, time: Tensor, *payload: Tensor) -> tuple[Tensor, ...]:
         elapsed, length, steps = payload
         return steps[:, 0], ((time - elapsed) / length).clamp_max(1.0)
 
     def attempted(self, attempt: StepAttempt) -> None:
-        front = attempt.front
-        self.add(front.rows, attempt.reached, (front.elapsed, attempt.length, front.steps))
+        paths = attempt.paths
+        self.add(paths.rows, attempt.reached, (paths.elapsed, attempt.length, paths.steps))
 
 
 class SideStepOrigins(Saver):
-    """For each wanted time the first mesh point whose first step, good enough or not, passes it.
+    """For each save time the origin of its side step: the first mesh point whose first try, accepted or not, passes it.
 
     Keeps the point's number, elapsed time and state.
     """
@@ -132,25 +134,25 @@ class SideStepOrigins(Saver):
         elapsed, steps, u = payload
         return steps[:, 0], elapsed, u
 
-    def proposed(self, front: PathState, target: Tensor) -> None:
-        reached = torch.where(front.fresh, target, front.elapsed)
-        self.add(front.rows, reached, (front.elapsed, front.steps, front.u))
+    def proposed(self, paths: PathState, target: Tensor) -> None:
+        reached = torch.where(paths.is_first_try, target, paths.elapsed)
+        self.add(paths.rows, reached, (paths.elapsed, paths.steps, paths.u))
 
 
 class AcceptedSteps(StepObserver):
-    """The mesh that a search finds."""
+    """The mesh of the accepted steps."""
 
     def __init__(self) -> None:
         self.seen: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
 
     def attempted(self, attempt: StepAttempt) -> None:
-        front = attempt.front
-        self.seen.append((front.rows, front.steps[:, 0], attempt.target[:, 0], attempt.accepted[:, 0]))
+        paths = attempt.paths
+        self.seen.append((paths.rows, paths.steps[:, 0], attempt.target[:, 0], attempt.accepted[:, 0]))
 
     def points(self, begin: Tensor, count: Tensor) -> Tensor:
         """Elapsed times (batch, n_points) of the mesh points of every path, padded with infinity.
 
-        From ``begin (batch, 1)`` on, by ``count (batch,)`` accepted steps.
+        Paths make ``count (batch,)`` accepted steps from ``begin (batch, 1)`` on.
         """
         n_steps = int(count.max()) if len(count) else 0
         points = torch.full((len(count), n_steps + 1), torch.inf, dtype=torch.float64, device=count.device)

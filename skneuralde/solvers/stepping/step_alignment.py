@@ -1,39 +1,34 @@
-"""Where steps may end: anywhere without noise, on the halves of halves of its cells with it."""
+"""Step alignment: the end of each step, anywhere without noise, on the dyadic parts of the noise's cells with it."""
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from functools import partial
 
 import torch
 from torch import Tensor
 
-from skneuralde.noise import DEPTH, Brownian, Increments, Table, floor_power_of_two
-from skneuralde.solvers.core.controllers import smallest_step
+from skneuralde.noise import DEPTH, floor_power_of_two
+from skneuralde.solvers.core.first_step import smallest_step
 
-#: Times this close to a coarse dyadic part of a cell, in cells, lie on it.
+#: Times within this distance of a coarse dyadic part of a cell, in cells, are moved onto it.
 _SNAP, _COARSE = 1e-13, 2.0**10
 
 
 class StepAlignment(ABC):
-    """Turns the steps that a controller proposes into those that are tried.
+    """Turns the lengths that a controller proposes into the steps that are tried.
 
     Attributes
     ----------
     unit : float
-        What elapsed time is counted in.
+        Unit of elapsed time.
     """
 
     unit: float = 1.0
 
     @abstractmethod
     def target(self, rows: Tensor, elapsed: Tensor, proposal: Tensor, end: Tensor) -> Tensor:
-        """The elapsed time at which the next step ends, (n, 1) as all arguments, no further than proposed."""
-
-    @abstractmethod
-    def noise(self, rows: Tensor, elapsed: Tensor, target: Tensor) -> Increments | None:
-        """The noise in between."""
+        """Elapsed time at which the next step ends, no later than proposed; (n, 1) as all arguments."""
 
     @abstractmethod
     def smallest(self, start: Tensor, end: Tensor) -> Tensor:
@@ -46,15 +41,12 @@ class FreeSteps(StepAlignment):
     def target(self, rows: Tensor, elapsed: Tensor, proposal: Tensor, end: Tensor) -> Tensor:
         return torch.where(proposal >= end - elapsed, end, elapsed + proposal)
 
-    def noise(self, rows: Tensor, elapsed: Tensor, target: Tensor) -> None:
-        return None
-
     def smallest(self, start: Tensor, end: Tensor) -> Tensor:
         return smallest_step(start, end)
 
 
 class StopTimes(FreeSteps):
-    """Steps that end on the times wanted, for methods that say nothing of the solution inside their steps.
+    """Steps of any length that end on given times.
 
     Parameters
     ----------
@@ -63,38 +55,48 @@ class StopTimes(FreeSteps):
     """
 
     def __init__(self, stops: Tensor):
-        self.stops = torch.cat([stops, torch.full_like(stops[:, :1], torch.inf)], 1)
+        self.stops = _with_infinity(stops)
 
     def target(self, rows: Tensor, elapsed: Tensor, proposal: Tensor, end: Tensor) -> Tensor:
-        here = self.stops.expand(len(rows), -1) if len(self.stops) == 1 else self.stops[rows]
-        stop = here.gather(1, torch.searchsorted(here.contiguous(), elapsed, right=True))
-        return super().target(rows, elapsed, proposal, torch.minimum(stop, end))
+        return super().target(rows, elapsed, proposal, torch.minimum(_next_stop(self.stops, rows, elapsed), end))
 
 
-class DyadicAlignment(StepAlignment):
-    """Steps over the largest dyadic part of a cell of the noise that begins where a path is, cut short by stops.
-
-    So a step that was rejected is divided, and what the path has looked at it also visits: without that an adaptive
-    method need not converge. A path that stands inside a part, after a stop, goes on to the end of it.
+class GridAlignment(StepAlignment):
+    """Steps to the next multiple of a fixed length, or to a stop before it; elapsed time counts these lengths.
 
     Parameters
     ----------
-    noise : Brownian
-        Its cells are the unit of time; the paths start at its origin.
     stops : float64 Tensor of shape (batch, n) or (1, n)
-        Where steps must end, non-decreasing, in cells.
+        Non-decreasing, in units of dt.
+    dt : float
+    """
+
+    def __init__(self, stops: Tensor, dt: float):
+        self.stops, self.unit = _with_infinity(stops), dt
+
+    def target(self, rows: Tensor, elapsed: Tensor, proposal: Tensor, end: Tensor) -> Tensor:
+        return torch.minimum(torch.minimum(elapsed.floor() + 1.0, _next_stop(self.stops, rows, elapsed)), end)
+
+    def smallest(self, start: Tensor, end: Tensor) -> Tensor:
+        return smallest_step(start / self.unit, end)
+
+
+class DyadicAlignment(StepAlignment):
+    """Steps over the largest dyadic part of a cell that begins at a path's time and is not longer than proposed.
+
+    Steps also end on stops. A rejected step is divided, so that every Brownian value that was drawn is also stepped on;
+    otherwise an adaptive method need not converge [1]_. After a stop inside a part a path goes on to the part's end.
+
+    Parameters
+    ----------
+    stops : float64 Tensor of shape (batch, n) or (1, n)
+        Times at which steps must end, non-decreasing, in cells.
+    cell : float
+        Length of a cell of the noise, the unit of elapsed time; paths start at the noise's origin.
     furthest : float
-        The last time that any path goes to, in cells.
-    table : bool
-        Whether paths come by all of the way, so that it pays to draw their noise together.
-    area : bool
-        Whether areas are asked for.
-    dtype : torch.dtype
-        Of the state.
-    idle : int
-        Components of the state that no noise moves, behind the others.
-    anywhere : bool
-        Whether steps may also end where they are cut short later.
+        The last time of any path, in cells.
+    has_limits : bool
+        Whether steps may be limited by other times, too.
 
     References
     ----------
@@ -102,28 +104,14 @@ class DyadicAlignment(StepAlignment):
        arXiv:2311.14201 (2023).
     """
 
-    def __init__(
-        self,
-        noise: Brownian,
-        stops: Tensor,
-        *,
-        furthest: float,
-        table: bool,
-        area: bool,
-        dtype: torch.dtype,
-        idle: int = 0,
-        anywhere: bool = False,
-    ):
-        self.source, self.area, self.dtype, self.idle = noise, area, dtype, idle
-        beyond = torch.full_like(stops[:, :1], torch.inf)
-        self.stops = torch.cat([stops, beyond], 1)
-        # Stops on coarse parts are reached by parts: their noise is cheaper than that of what is cut.
+    def __init__(self, stops: Tensor, cell: float, *, furthest: float, has_limits: bool = False):
+        self.stops, self.unit = _with_infinity(stops), cell
+        # Stops on coarse dyadic times are reached by whole parts, whose noise is cheaper than that of pieces.
         self.on_coarse = ((stops * _COARSE).floor() == stops * _COARSE).all(1, keepdim=True)
-        self.never_cuts = not anywhere and bool(self.on_coarse.all())
-        self.unit = noise.cell
-        # So deep that every dyadic time up to the last stop is an exact floating-point number.
+        #: Whether every step is a dyadic part.
+        self.whole_parts = not has_limits and bool(self.on_coarse.all())
+        # At this depth every dyadic time up to the last stop is an exact floating-point number.
         self.depth = max(0, min(DEPTH, 51 - math.frexp(furthest)[1]))
-        self.table = Table(noise, math.ceil(furthest)) if table else None
         self.rows: Tensor | None = None
 
     def target(self, rows: Tensor, elapsed: Tensor, proposal: Tensor, end: Tensor) -> Tensor:
@@ -134,7 +122,7 @@ class DyadicAlignment(StepAlignment):
         whole = scaled.long()
         whole |= 1 << self.depth  # no part is longer than a cell
         aligned = (whole & -whole).double() * finest
-        if self.never_cuts:
+        if self.whole_parts:
             length = torch.minimum(floor_power_of_two(torch.minimum(proposal, stop - elapsed)), aligned)
             return elapsed + length.clamp_min_(finest)
         aligned = torch.where(scaled == scaled.floor(), aligned, 1.0)
@@ -142,38 +130,35 @@ class DyadicAlignment(StepAlignment):
         length = torch.minimum(floor_power_of_two(length), aligned).clamp_min_(finest)
         return torch.minimum(((elapsed / length).floor() + 1.0) * length, stop)
 
+    def smallest(self, start: Tensor, end: Tensor) -> Tensor:
+        return torch.full_like(end, 2.0**-self.depth)
+
     def _next_stop(self, elapsed: Tensor) -> Tensor:
-        """The first stop after each path's time, (n, 1); infinite where there is none."""
         if len(self.here) == 1:
             return self.here[0][torch.searchsorted(self.here[0], elapsed, right=True)]
         return self.here.gather(1, torch.searchsorted(self.here, elapsed, right=True))
 
-    def noise(self, rows: Tensor, elapsed: Tensor, target: Tensor) -> Increments:
-        self._select(rows)
-        begin, end = elapsed[:, 0], target[:, 0]
-        if self.never_cuts:
-            w, area = self.part(begin, end - begin)
-        else:
-            w, area = self.noises.over(begin, end, self.part)
-        if self.idle:
-            w, area = (torch.cat([x, x.new_zeros(len(x), self.idle)], 1) for x in (w, area))
-        return Increments(w.to(self.dtype), area.to(self.dtype) if self.area else None)
-
-    def smallest(self, start: Tensor, end: Tensor) -> Tensor:
-        return torch.full_like(end, 2.0**-self.depth)
-
     def _select(self, rows: Tensor) -> None:
-        """Keep the noise and the stops of the paths that are under way until others are."""
+        """Keep the stops of the paths under way until these change."""
         if rows is not self.rows:
-            self.rows, self.noises = rows, self.source.select(rows)
-            self.part = self.noises.part if self.table is None else partial(self.table.part, rows, self.noises)
+            self.rows = rows
             shared = len(self.stops) == 1
             self.here = self.stops if shared else self.stops[rows]
             self.in_parts = self.on_coarse if shared else self.on_coarse[rows]
 
 
 def snap(elapsed: Tensor) -> Tensor:
-    """Times in cells, moved onto a coarse part of a cell where only rounding separates them."""
+    """Times in cells, moved onto a coarse dyadic part of a cell from which they differ by rounding alone."""
     nearest = (elapsed * _COARSE).round() / _COARSE
     close = (elapsed - nearest).abs() <= _SNAP * elapsed.abs().clamp_min(1.0)
     return torch.where(close, nearest, elapsed)
+
+
+def _with_infinity(stops: Tensor) -> Tensor:
+    return torch.cat([stops, torch.full_like(stops[:, :1], torch.inf)], 1)
+
+
+def _next_stop(stops: Tensor, rows: Tensor, elapsed: Tensor) -> Tensor:
+    """The first stop after each path's time, (n, 1); infinite where there is none."""
+    here = stops.expand(len(rows), -1) if len(stops) == 1 else stops[rows]
+    return here.gather(1, torch.searchsorted(here.contiguous(), elapsed, right=True))

@@ -1,4 +1,4 @@
-"""ETDRK4: diffusion exactly, the rest by four stages."""
+"""ETDRK4: exponential time differencing of fourth order."""
 
 from __future__ import annotations
 
@@ -7,20 +7,18 @@ import math
 import torch
 from torch import Tensor
 
-from skneuralde.noise import Increments
 from skneuralde.problems.field_modes import Modes
 from skneuralde.problems.phi_functions import phi_functions
 from skneuralde.solvers.core.right_hand_side import RightHandSide
-from skneuralde.solvers.core.stepper import Step
-from skneuralde.solvers.stepping.adaptive import AdaptiveStepper
+from skneuralde.solvers.core.stepper import Step, StepInput, Stepper
 
 
-class ETDRK4(AdaptiveStepper):
-    """Fourth order: for a known Laplacian and a reaction that is not stiff. Its steps end on the times wanted.
+class ETDRK4(Stepper):
+    """Fourth order: for a known Laplacian and a reaction that is not stiff. Its steps end on save times.
 
-    Diffusion is solved in closed form in its eigenbasis, so that it limits neither stability nor step. Everything else
-    is explicit. Without diffusion it is the classical Runge-Kutta method. The error is told by the slope at the end,
-    which the next step begins with, in place of the last stage's.
+    Diffusion is solved in closed form in its eigenbasis, so that it limits neither stability nor the step. Everything
+    else is explicit. Without diffusion it is the classical Runge-Kutta method. The error estimate replaces the slope of
+    the last stage by that at the end of the step, with which the next step begins.
 
     References
     ----------
@@ -31,23 +29,16 @@ class ETDRK4(AdaptiveStepper):
 
     name = "etdrk4"
     noise_kinds = ("none",)
+    adaptive = True
     order = error_order = 4
-    handles_stiffness = True
     reference = "Krogstad (2005)"
 
-    def first_carry(self, rhs: RightHandSide, t: Tensor, u: Tensor, f: Tensor) -> Tensor:
-        return _slope(rhs, t, u)
+    def start_state(self, rhs: RightHandSide, t: Tensor, u: Tensor, f: Tensor | None = None) -> Tensor:
+        return rhs.drift_without_diffusion(rhs.at(t, u.dtype), u)
 
-    def step(
-        self,
-        rhs: RightHandSide,
-        t: Tensor,
-        h: Tensor | float,
-        u: Tensor,
-        noise: Increments | None,
-        state: Tensor | None,
-    ) -> Step:
-        start = _slope(rhs, t, u) if state is None else state
+    def step(self, inputs: StepInput) -> Step:
+        rhs, t, h, u, _, solver_state = inputs
+        start = self.start_state(rhs, t, u) if solver_state is None else solver_state
         modes = Modes(rhs.field, u)
         half, whole = _functions(modes, h, u, 0.5), _functions(modes, h, u, 1.0)
         middle, end = rhs.along(t, h, (0.5, 1.0), u.dtype)
@@ -69,10 +60,6 @@ class ETDRK4(AdaptiveStepper):
         ahead = rhs.drift_without_diffusion(end, u1)
         error = modes.leave(last * (length * modes.enter(ahead) - nc))
         return Step(u1, error, ahead)
-
-
-def _slope(rhs: RightHandSide, t: Tensor, u: Tensor) -> Tensor:
-    return rhs.drift_without_diffusion(rhs.at(t, u.dtype), u)
 
 
 def _functions(modes: Modes, h: Tensor | float, u: Tensor, share: float) -> list[Tensor]:

@@ -1,4 +1,4 @@
-"""Rodas3: a Rosenbrock method for stiff equations whose Jacobian is at hand."""
+"""Rodas3: a Rosenbrock method for stiff equations."""
 
 from __future__ import annotations
 
@@ -7,31 +7,28 @@ import copy
 import torch
 from torch import Tensor
 
-from skneuralde.noise import Increments
 from skneuralde.solvers.core.controllers import PredictiveController
 from skneuralde.solvers.core.right_hand_side import RightHandSide
-from skneuralde.solvers.core.stepper import Step, Task, Trajectory
-from skneuralde.solvers.mesh.mesh import DenseOutput
+from skneuralde.solvers.core.stepper import DenseOutput, Step, StepInput, Stepper
 from skneuralde.solvers.methods.rosenbrock.linearization import MOST_STATES, linearized
-from skneuralde.solvers.stepping.adaptive import AdaptiveStepper
 
 _GAMMA = 0.5
-#: What iterations may leave is this share of the relative tolerance, within bounds.
+#: The tolerance of iterative linear solves is this share of the relative tolerance, within bounds.
 _SHARE, _LEAST, _MOST = 1e-3, 1e-10, 1e-5
 
 
-class Rosenbrock(AdaptiveStepper, DenseOutput):
+class Rosenbrock(Stepper, DenseOutput):
     """Third order and L-stable: for stiff reactions, with or without diffusion.
 
-    A step solves four linear equations with the Jacobian: of fields that of the reaction at every point by itself, with
-    diffusion in its eigenbasis; of a problem with a sparsity the sparse one, by coloured derivatives; of up to 64
-    states without space the dense one. It evaluates the right-hand side three times, the Jacobian once, and where there
-    is one the derivative with respect to time. Inside a step the solution is a polynomial of second order that forgets
-    stiff components as the step does. Where the right-hand side depends on time, steps end on the times wanted: a
-    component that follows a forcing at once is known there, but the error estimate says nothing of it in between.
+    A step solves four linear equations with the Jacobian. For fields it is that of the reaction, point by point, and
+    diffusion is solved in its eigenbasis. A problem with a sparsity has a sparse Jacobian, by coloured derivatives; up
+    to 64 states without space have a dense one. A step evaluates the right-hand side three times, the Jacobian once,
+    and, unless the equation is autonomous, the derivative with respect to time. The dense output is a polynomial of
+    second order that damps stiff components as the step does. If the right-hand side depends on time, steps end on save
+    times: the error estimate does not see, inside a step, a component that follows a forcing at once.
 
-    Where a solution becomes infinite, a step may lead over the pole, and the solution goes on behind it, as that of a
-    rational function does; explicit methods stop there with an error.
+    At a pole of the solution a step may lead over it, and the solution goes on behind it; explicit methods stop there
+    with an error.
 
     References
     ----------
@@ -42,47 +39,46 @@ class Rosenbrock(AdaptiveStepper, DenseOutput):
 
     name = "rosenbrock"
     noise_kinds = ("none",)
+    adaptive = True
     order = error_order = 3
-    handles_stiffness = True
-    smooth = PredictiveController
+    controller = PredictiveController()
     reference = "Sandu et al. (1997)"
-    #: What iterations may leave of a linear equation, as a share of its right-hand side.
+    #: Tolerance of iterative linear solves, as a share of the right-hand side.
     residual = 1e-8
+    #: Whether the right-hand side is known not to depend on time.
+    is_autonomous = False
 
-    def solve(self, task: Task) -> Trajectory:
-        """Solve, unless there are too many states without an operator that tells how they hang together."""
-        n = task.u0.shape[1]
-        told = task.rhs.pattern(n) is not None
-        if told and task.hazards is not None and n > MOST_STATES:
+    def prepare(self, rhs: RightHandSide, t: Tensor, u: Tensor, *, rtol: float | None, n_hazards: int) -> Rosenbrock:
+        """A copy that knows whether the equation is autonomous, and solves linear equations as accurately as needed.
+
+        Raises
+        ------
+        ValueError
+            For too many states without an operator or a sparsity pattern.
+        """
+        n, has_pattern = u.shape[1], rhs.pattern(u.shape[1]) is not None
+        if n > MOST_STATES and has_pattern and n_hazards:
             raise ValueError(
-                f"solver {self.name!r} carries rates of jumps without a bound along with up to {MOST_STATES} states, "
-                f"got {n}: give Jump a bound, or solver='rock2'"
+                f"solver {self.name!r} integrates rates of jumps without a bound along with up to {MOST_STATES} "
+                f"states, got {n}: give Jump a bound, or solver='rock2'"
             )
-        if task.rhs.field is None and not told and n > MOST_STATES:
+        if n > MOST_STATES and not has_pattern and rhs.field is None:
             raise ValueError(
                 f"solver {self.name!r} solves up to {MOST_STATES} states without an operator, got {n}: give "
                 "solver='rock2', an operator, or the sparsity of the drift"
             )
-        task.rhs.notice_time(task.start.expand(len(task.u0), 1), task.u0)
-        # As exact as the steps deserve.
         tuned = copy.copy(self)
-        tuned.residual = self.residual if task.rtol is None else min(max(_SHARE * task.rtol, _LEAST), _MOST)
-        return super(Rosenbrock, tuned).solve(task)
+        # A rate may depend on time even if the drift does not.
+        tuned.is_autonomous = not n_hazards and rhs.is_autonomous(t, u)
+        tuned.residual = self.residual if rtol is None else min(max(_SHARE * rtol, _LEAST), _MOST)
+        return tuned
 
-    def step(
-        self,
-        rhs: RightHandSide,
-        t: Tensor,
-        h: Tensor | float,
-        u: Tensor,
-        noise: Increments | None,
-        state: Tensor | None,
-    ) -> Step:
+    def step(self, inputs: StepInput) -> Step:
+        rhs, t, h, u, _, _ = inputs
         length = h if isinstance(h, Tensor) else torch.full_like(u[:, :1], h)
         now, end = rhs.at(t, u.dtype), rhs.at(t + h, u.dtype)
         f, stages = linearized(rhs, now, u, 1.0 / (_GAMMA * length), self.residual)
-        change = rhs.drift_over_time(t, h, u)
-        forced = torch.zeros_like(u) if change is None else length * change
+        forced = torch.zeros_like(u) if self.is_autonomous else length * rhs.time_derivative(t, h, u)
         k1 = stages.solve(f + 0.5 * forced)
         k2 = stages.solve(f + (4.0 / length) * k1 + 1.5 * forced)
         k3 = stages.solve(rhs.drift(end, u + 2.0 * k1) + (k1 - k2) / length)
@@ -91,11 +87,11 @@ class Rosenbrock(AdaptiveStepper, DenseOutput):
         return Step(u + 2.0 * k1 + k3 + k4, error, None, (k1, k2, k3, k4))
 
     def can_interpolate(self, rhs: RightHandSide) -> bool:
-        return not rhs.counter.depends_on_time
+        return self.is_autonomous
 
     def interpolate(self, theta: Tensor, u0: Tensor, stages: tuple[Tensor, ...]) -> Tensor:
-        # The weights of second order that meet one condition of third order, and leave (1 - theta)^3 of what is
-        # infinitely stiff.
+        # The weights of second order that meet one condition of third order, and leave (1 - theta)^3 of infinitely
+        # stiff components.
         x = theta.to(u0.dtype)
         k1, k2, k3, k4 = stages
         start = x * (5.0 - 3.0 * x) * k1 - x * (1.0 - x) * k2

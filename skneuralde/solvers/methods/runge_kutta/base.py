@@ -1,4 +1,4 @@
-"""Explicit Runge-Kutta pairs for equations without noise: their tableaus, and the step that they share."""
+"""Explicit Runge-Kutta pairs for equations without noise: the tableau, and the step that all pairs share."""
 
 from __future__ import annotations
 
@@ -8,17 +8,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from skneuralde.noise import Increments
 from skneuralde.solvers.core.right_hand_side import RightHandSide
-from skneuralde.solvers.core.stepper import Step
-from skneuralde.solvers.mesh.mesh import DenseOutput
+from skneuralde.solvers.core.stepper import DenseOutput, Step, StepInput, Stepper
 from skneuralde.solvers.methods.stages import combine
-from skneuralde.solvers.stepping.adaptive import AdaptiveStepper
 
 
 @dataclass(frozen=True)
 class Tableau:
-    """Coefficients of a pair whose last stage is the first one of the next step.
+    """Coefficients of a pair whose last stage is the first stage of the next step (first same as last).
 
     Attributes
     ----------
@@ -51,23 +48,16 @@ class Tableau:
                 raise ValueError(f"dense weights must end at b: expected {weight}, got {sum(polynomial)}")
 
 
-class RungeKutta(AdaptiveStepper, DenseOutput):
-    """A step of an explicit pair with local extrapolation."""
+class RungeKutta(Stepper, DenseOutput):
+    """An explicit Runge-Kutta pair with local extrapolation; a subclass states its facts and its ``tableau``."""
 
     noise_kinds = ("none",)
-    first_same_as_last = True
+    adaptive = True
     tableau: Tableau
 
-    def step(
-        self,
-        rhs: RightHandSide,
-        t: Tensor,
-        h: Tensor | float,
-        u: Tensor,
-        noise: Increments | None,
-        state: Tensor | None,
-    ) -> Step:
-        f = rhs.drift(rhs.at(t, u.dtype), u) if state is None else state
+    def step(self, inputs: StepInput) -> Step:
+        rhs, t, h, u, _, solver_state = inputs
+        f = self.start_state(rhs, t, u) if solver_state is None else solver_state
         stages, u1 = [h * f], u
         time_points = rhs.along(t, h, self.tableau.nodes, u.dtype)
         for time_point, row in zip(time_points, self.tableau.matrix, strict=True):
@@ -77,8 +67,8 @@ class RungeKutta(AdaptiveStepper, DenseOutput):
         error = combine(torch.zeros_like(u), self.tableau.error, stages)
         return Step(u1, error, f, tuple(stages))
 
-    def resume(self, rhs: RightHandSide, t: Tensor, u: Tensor) -> Tensor:
-        return rhs.drift(rhs.at(t, u.dtype), u)
+    def start_state(self, rhs: RightHandSide, t: Tensor, u: Tensor, f: Tensor | None = None) -> Tensor:
+        return rhs.drift(rhs.at(t, u.dtype), u) if f is None else f
 
     def interpolate(self, theta: Tensor, u0: Tensor, stages: tuple[Tensor, ...]) -> Tensor:
         weights = [_polynomial(coefficients, theta).to(u0.dtype) for coefficients in self.tableau.dense]

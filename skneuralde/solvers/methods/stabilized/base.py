@@ -1,4 +1,4 @@
-"""Explicit methods for diffusion: as many stages as the equation is stiff, few of them for its accuracy."""
+"""Stabilized explicit methods, whose number of stages follows the stiffness of the equation."""
 
 from __future__ import annotations
 
@@ -8,32 +8,29 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from skneuralde.noise import Increments
 from skneuralde.solvers.core.right_hand_side import RightHandSide
-from skneuralde.solvers.core.stepper import Step
+from skneuralde.solvers.core.stepper import Step, StepInput, Stepper
 from skneuralde.solvers.methods.stabilized.spectral_radius import Spectrum
-from skneuralde.solvers.stepping.adaptive import AdaptiveStepper
 
-#: A step that needs more stages is refused, and tried again shorter.
+#: A step that needs more stages is rejected.
 MOST_STAGES = 20_000
 
 
 class Advance(NamedTuple):
-    """A step before its end is looked at: the new state, and an estimate of the error if the stages tell it."""
+    """The stages' part of a step: the new state, and the error estimate if it comes from the stages."""
 
     u1: Tensor
     error: Tensor | None
 
 
-class Stabilized(AdaptiveStepper):
-    """A Runge-Kutta method whose number of stages follows the spectral radius, path by path.
+class Stabilized(Stepper):
+    """A stabilized Runge-Kutta method, whose number of stages follows the spectral radius, path by path.
 
-    Stable along the negative real axis, as far as the square of the number of stages.
+    Its stability interval on the negative real axis grows with the square of the number of stages.
     """
 
     noise_kinds = ("none",)
-    first_same_as_last = True
-    handles_stiffness = True
+    adaptive = True
 
     @abstractmethod
     def stages(self, z: float) -> int:
@@ -45,26 +42,17 @@ class Stabilized(AdaptiveStepper):
 
     @abstractmethod
     def compare(self, h: Tensor, u: Tensor, f: Tensor, u1: Tensor, f1: Tensor) -> Tensor:
-        """An estimate of the error from both ends of a step, where the stages do not tell it."""
+        """Error estimate from both ends of a step, for methods whose stages give none."""
 
-    def first_carry(self, rhs: RightHandSide, t: Tensor, u: Tensor, f: Tensor) -> Tensor:
-        return _pack(f, Spectrum.estimate(rhs, rhs.at(t, u.dtype), u))
+    def start_state(self, rhs: RightHandSide, t: Tensor, u: Tensor, f: Tensor | None = None) -> Tensor:
+        now = rhs.at(t, u.dtype)
+        return _pack(rhs.drift(now, u) if f is None else f, Spectrum.estimate(rhs, now, u))
 
-    def resume(self, rhs: RightHandSide, t: Tensor, u: Tensor) -> Tensor:
-        return self.first_carry(rhs, t, u, rhs.drift(rhs.at(t, u.dtype), u))
-
-    def step(
-        self,
-        rhs: RightHandSide,
-        t: Tensor,
-        h: Tensor | float,
-        u: Tensor,
-        noise: Increments | None,
-        state: Tensor | None,
-    ) -> Step:
-        if state is None:
-            state = self.resume(rhs, t, u)
-        f, spectrum = _unpack(state, u.shape[1])
+    def step(self, inputs: StepInput) -> Step:
+        rhs, t, h, u, _, solver_state = inputs
+        if solver_state is None:
+            solver_state = self.start_state(rhs, t, u)
+        f, spectrum = _unpack(solver_state, u.shape[1])
         spectrum = spectrum.renewed(rhs, t, u)
         length = h if isinstance(h, Tensor) else torch.full_like(u[:, :1], h)
         needed = [self._stages(x.item()) for x in (length.detach().abs() * spectrum.radius)[:, 0]]
@@ -72,13 +60,13 @@ class Stabilized(AdaptiveStepper):
         f1 = rhs.drift(rhs.at(t + h, u.dtype), u1)
         if error is None:
             error = self.compare(length, u, f, u1, f1)
-        refused = torch.tensor([s > MOST_STAGES for s in needed], device=u.device)[:, None]
-        error = torch.where(refused, torch.inf, error)
+        rejected = torch.tensor([s > MOST_STAGES for s in needed], device=u.device)[:, None]
+        error = torch.where(rejected, torch.inf, error)
         older = Spectrum(spectrum.radius, spectrum.vector, spectrum.age + 1.0)
         return Step(u1, error, _pack(f1, older), (length * f, length * f1, u1 - u))
 
     def _stages(self, z: float) -> int:
-        # A spectral radius that is not finite is that of no step.
+        # A spectral radius that is not finite leads to a rejection, too.
         return self.stages(z) if z < MOST_STAGES**2 else MOST_STAGES + 1
 
     def _by_stages(
@@ -98,15 +86,15 @@ class Stabilized(AdaptiveStepper):
         return u1, error
 
     def _allowed(self, s: int) -> int:
-        """A step that is refused anyway costs little."""
+        """The number of stages to make; few for a step that will be rejected."""
         return s if s <= MOST_STAGES else self.stages(0.0)
 
 
 def _pack(f: Tensor, spectrum: Spectrum) -> Tensor:
-    """What a step leaves to the next one, with one row per path."""
+    """Solver state: the drift and the spectrum, with one row per path."""
     return torch.cat([f, spectrum.vector, spectrum.radius, spectrum.age], 1)
 
 
-def _unpack(carry: Tensor, n: int) -> tuple[Tensor, Spectrum]:
-    f, vector, radius, age = carry.split([n, n, 1, 1], 1)
+def _unpack(solver_state: Tensor, n: int) -> tuple[Tensor, Spectrum]:
+    f, vector, radius, age = solver_state.split([n, n, 1, 1], 1)
     return f, Spectrum(radius.detach(), vector.detach(), age.detach())

@@ -1,4 +1,4 @@
-"""Runge-Kutta-Chebyshev: stages by the recurrence of Chebyshev's polynomials."""
+"""RKC2: Runge-Kutta-Chebyshev of second order."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from skneuralde.solvers.core.right_hand_side import RightHandSide
-from skneuralde.solvers.mesh.mesh import DenseOutput
+from skneuralde.solvers.core.stepper import DenseOutput
 from skneuralde.solvers.methods.stabilized.base import Advance, Stabilized
 
 #: Damping: how much the polynomial is kept away from 1.

@@ -43,7 +43,7 @@ class ROCK4(ROCK):
     reference = "Abdulle (2002)"
     table, share = TABLE, 0.35
     # Its steps are few and long; where a solution comes to rest, they grow by much at once.
-    smooth = PredictiveController
+    controller = PredictiveController()
 
     def advance(self, rhs: RightHandSide, t: Tensor, h: Tensor, u: Tensor, f: Tensor, s: int) -> Advance:
         c = coefficients(s)

@@ -1,4 +1,4 @@
-"""How stiff an equation is: the spectral radius of its Jacobian, followed along a solution."""
+"""Spectral radius of the Jacobian, followed along a solution."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from skneuralde.solvers.core.right_hand_side import RightHandSide, TimePoint
 
-#: An estimate is taken to be too small by at most this factor.
+#: Estimates are multiplied by this factor.
 _SAFETY = 1.2
 #: Iterations stop when they change the estimate by less than this.
 _CHANGE = 0.01
@@ -20,14 +20,14 @@ _LIFETIME = 5
 
 @dataclass(frozen=True)
 class Spectrum:
-    """Estimates for a batch, and where the next ones start from.
+    """Estimates of the spectral radius for a batch, and starts of the next estimates.
 
     Attributes
     ----------
     radius : Tensor of shape (batch, 1)
-        No eigenvalue is taken to be larger.
+        Bound on the modulus of all eigenvalues.
     vector : Tensor of shape (batch, n)
-        The direction that grows fastest.
+        Direction of fastest growth.
     age : Tensor of shape (batch, 1)
         Steps since the estimate.
     """
@@ -48,9 +48,9 @@ class Spectrum:
 
     @torch.no_grad()
     def renewed(self, rhs: RightHandSide, t: Tensor, u: Tensor) -> Spectrum:
-        """The estimates of which the old ones are no longer good, at the states of the present step.
+        """The estimates, renewed where they are too old, at the states of the present step.
 
-        A function of the accepted steps alone: whoever makes these again finds the same.
+        They depend on the accepted steps alone, so that steps that are made again use the same.
         """
         rows = (self.age[:, 0] >= _LIFETIME).nonzero()[:, 0]
         if len(rows) == 0:
@@ -66,10 +66,10 @@ class Spectrum:
 
 
 def _iterate(rhs: RightHandSide, now: TimePoint, u: Tensor, vector: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
-    """Power iteration by derivatives in one direction, and the radius that follows.
+    """Power iteration by directional derivatives: the direction, and the spectral radius.
 
-    Where a field's operator is a Laplacian, whose spectrum is known, only its reaction is asked: every point has
-    eigenvalues and directions of its own, all of them followed at once.
+    For a field whose only operator is a Laplacian, the Laplacian's radius is known, and the iteration is for the
+    reaction, at all points at once.
     """
     field = rhs.field
     closed = torch.zeros_like(known)
@@ -77,7 +77,7 @@ def _iterate(rhs: RightHandSide, now: TimePoint, u: Tensor, vector: Tensor, know
     if field is not None and field.diffusion is not None and not field.operators.others:
         closed = closed + field.diffusion.spectral_radius(field.field(u))
         points = u.shape[1] // field.state[-1]
-        rhs = _without_diffusion(rhs)
+        rhs = rhs.with_drift(field.without_diffusion)
     size = (known - closed) / _SAFETY
     done = torch.zeros_like(size, dtype=torch.bool)
     for _ in range(_MOST_ITERATIONS):
@@ -92,17 +92,3 @@ def _iterate(rhs: RightHandSide, now: TimePoint, u: Tensor, vector: Tensor, know
         if bool(done.all()):
             break
     return vector, closed + _SAFETY * size
-
-
-class _Rest:
-    """A field's equation without its diffusion."""
-
-    noise, calculus, diffusion, jumps, sparsity = "diagonal", "ito", None, (), None
-
-    def __init__(self, rhs: RightHandSide):
-        assert rhs.field is not None
-        self.drift = rhs.field.without_diffusion
-
-
-def _without_diffusion(rhs: RightHandSide) -> RightHandSide:
-    return RightHandSide(_Rest(rhs), rhs.context, rhs.lower, rhs.upper, rhs.counter)

@@ -1,4 +1,4 @@
-"""Stochastic Runge-Kutta methods for additive noise: their tableaus, and the step that they share."""
+"""Stochastic Runge-Kutta methods for additive noise: the tableau, and the step that all methods share."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from skneuralde.noise import Increments
+from skneuralde.solvers.core.controllers import AveragedErrorController
 from skneuralde.solvers.core.right_hand_side import RightHandSide
-from skneuralde.solvers.core.stepper import Step
+from skneuralde.solvers.core.stepper import Step, StepInput, Stepper
 from skneuralde.solvers.methods.stages import combine, widened
-from skneuralde.solvers.stepping.adaptive import AdaptiveStepper
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def additive_step(
     return Step(u + k[0] + rhs.apply_noise(g[0], w) + correction, correction)
 
 
-class SRA(AdaptiveStepper):
+class SRA(Stepper):
     """A stochastic Runge-Kutta step for additive noise.
 
     The step is that of Euler and Maruyama plus a correction of order h^1.5, ``Step.error``: an estimate of the local
@@ -124,17 +124,12 @@ class SRA(AdaptiveStepper):
     strong_order = 1.5
     weak_order = 2.0
     levy_area = "space-time"
+    adaptive = True
     error_order = 1.5
+    controller = AveragedErrorController()
     tableau: SRATableau
 
-    def step(
-        self,
-        rhs: RightHandSide,
-        t: Tensor,
-        h: Tensor | float,
-        u: Tensor,
-        noise: Increments | None,
-        state: Tensor | None,
-    ) -> Step:
+    def step(self, inputs: StepInput) -> Step:
+        rhs, t, h, u, noise, _ = inputs
         assert noise is not None
         return additive_step(self.tableau, rhs, t, h, u, noise)

@@ -1,4 +1,4 @@
-"""Stochastic Runge-Kutta methods for diagonal noise: their tableaus, and the step that they share."""
+"""Stochastic Runge-Kutta methods for diagonal noise: the tableau, and the step that all methods share."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from itertools import zip_longest
 import torch
 from torch import Tensor
 
-from skneuralde.noise import Increments
+from skneuralde.solvers.core.controllers import AveragedErrorController
 from skneuralde.solvers.core.right_hand_side import RightHandSide, TimePoint
-from skneuralde.solvers.core.stepper import Step
-from skneuralde.solvers.methods.stages import combine, weighted_sums, widened
+from skneuralde.solvers.core.stepper import Step, StepInput, Stepper
+from skneuralde.solvers.methods.stages import combine, widened
 from skneuralde.solvers.methods.stochastic_runge_kutta.additive import (
     SRATableau,
     additive_step,
@@ -21,7 +21,6 @@ from skneuralde.solvers.methods.stochastic_runge_kutta.additive import (
     less_first,
     path_mean,
 )
-from skneuralde.solvers.stepping.adaptive import AdaptiveStepper
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,7 @@ class SRITableau:
         return SRATableau(self.c0, c1, self.A0, self.B0, self.alpha, beta1, beta3)
 
 
-class SRI(AdaptiveStepper):
+class SRI(Stepper):
     """A stochastic Runge-Kutta step for diagonal and additive noise, in the Ito sense.
 
     The order is reached where each component of g depends on its own component of the state alone.
@@ -101,18 +100,13 @@ class SRI(AdaptiveStepper):
     strong_order = 1.5
     weak_order = 1.5
     levy_area = "space-time"
+    adaptive = True
     error_order = 1.5
+    controller = AveragedErrorController()
     tableau: SRITableau
 
-    def step(
-        self,
-        rhs: RightHandSide,
-        t: Tensor,
-        h: Tensor | float,
-        u: Tensor,
-        noise: Increments | None,
-        state: Tensor | None,
-    ) -> Step:
+    def step(self, inputs: StepInput) -> Step:
+        rhs, t, h, u, noise, _ = inputs
         assert noise is not None
         if rhs.has_additive_noise:
             return additive_step(self.tableau.additive, rhs, t, h, u, noise)
@@ -122,11 +116,15 @@ class SRI(AdaptiveStepper):
         root = h**0.5
         k, g = self._evaluate_stages(rhs, time_points, h, u, mean, root)
         square = w * w
-        sum2, sum3, sum4 = weighted_sums((self.tableau.beta2, self.tableau.beta3, self.tableau.beta4), g)
-        embedded = torch.addcmul(torch.addcmul(u + k[0], w, g[0]), (square - h) / (2.0 * root), sum2)
-        # beta1 is beta3 with the sign changed, but for the first stage, which Euler's step has.
-        correction = torch.addcmul((mean - w) * sum3, w * (square / (6.0 * h) - 0.5), sum4)
-        correction = combine(correction, self.tableau.alpha_correction, k)
+        swing, drift_area, triple = (square - h) / (2.0 * root), mean - w, w * (square / (6.0 * h) - 0.5)
+        embedded, correction = u + k[0], combine(torch.zeros_like(u), self.tableau.alpha_correction, k)
+        # Stage by stage, since the rounding of a matrix product would depend on the size of the batch. beta1 is beta3
+        # with the sign changed, except for the first stage, which Euler's step has.
+        for i, value in enumerate(g):
+            beta2, beta3, beta4 = self.tableau.beta2[i], self.tableau.beta3[i], self.tableau.beta4[i]
+            weight = torch.add(w, swing, alpha=beta2) if i == 0 else beta2 * swing
+            embedded = torch.addcmul(embedded, weight, value)
+            correction = torch.addcmul(correction, torch.add(beta3 * drift_area, triple, alpha=beta4), value)
         return Step(embedded + correction, correction)
 
     def _evaluate_stages(

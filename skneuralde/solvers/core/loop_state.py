@@ -1,0 +1,192 @@
+"""State of the step loop: the paths under way, the step that is tried, and the interfaces of what takes part in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from skneuralde.solvers.core.results import Status
+from skneuralde.solvers.core.right_hand_side import RightHandSide
+from skneuralde.solvers.core.stepper import Step, Stepper
+
+#: Status of a path that is still under way.
+RUNNING = -1
+
+
+@dataclass(frozen=True)
+class PathState:
+    """State of the paths in the step loop; every tensor has one row per path.
+
+    Elapsed times and lengths are counted in the unit of the step alignment.
+
+    Attributes
+    ----------
+    rows : int64 Tensor of shape (n,)
+        Positions in the batch.
+    start, unit, end, min_step : float64 Tensor of shape (n, 1)
+        First time, signed unit of elapsed time, elapsed time at which the path ends, and length below which a step is
+        too small.
+    elapsed, proposal, controller_state : float64 Tensor of shape (n, 1)
+        Time since the start, and the length of the next step to try with the state of the controller.
+    u : Tensor of shape (n, dim)
+    solver_state : Tensor or None
+        What the method can reuse in the next step.
+    floor : Tensor of shape (n, dim) or None
+        Size that replaces that of smaller states in the tolerance.
+    is_first_try : bool Tensor of shape (n, 1)
+        Whether no step has been tried from this point yet.
+    limit : float64 Tensor of shape (n, 1)
+        Elapsed time at which the next step must end at the latest, because of a jump.
+    status, steps, rejections : int64 Tensor of shape (n, 1)
+    smallest : float64 Tensor of shape (n, 1)
+        The smallest step that was tried.
+    """
+
+    rows: Tensor
+    start: Tensor
+    unit: Tensor
+    end: Tensor
+    min_step: Tensor
+    elapsed: Tensor
+    proposal: Tensor
+    controller_state: Tensor
+    u: Tensor
+    solver_state: Tensor | None
+    floor: Tensor | None
+    is_first_try: Tensor
+    limit: Tensor
+    status: Tensor
+    steps: Tensor
+    rejections: Tensor
+    smallest: Tensor
+
+    @classmethod
+    def begin(
+        cls,
+        u0: Tensor,
+        *,
+        start: Tensor,
+        unit: Tensor,
+        end: Tensor,
+        min_step: Tensor,
+        elapsed: Tensor,
+        proposal: Tensor,
+        controller_state: Tensor,
+        solver_state: Tensor | None = None,
+        floor: Tensor | None = None,
+    ) -> PathState:
+        """All paths of a batch at their start; a path whose end is its start has succeeded."""
+        none = torch.zeros_like(end, dtype=torch.int64)
+        return cls(
+            rows=torch.arange(len(u0), device=u0.device),
+            start=start,
+            unit=unit,
+            end=end,
+            min_step=min_step,
+            elapsed=elapsed,
+            proposal=proposal,
+            controller_state=controller_state,
+            u=u0,
+            solver_state=solver_state,
+            floor=floor,
+            is_first_try=torch.ones_like(end, dtype=torch.bool),
+            limit=torch.full_like(end, torch.inf),
+            status=torch.where(end > elapsed, RUNNING, int(Status.SUCCESS)),
+            steps=none,
+            rejections=none,
+            smallest=torch.full_like(end, torch.inf),
+        )
+
+    def time(self, elapsed: Tensor) -> Tensor:
+        """Times of these paths after ``elapsed (n, 1)``."""
+        return torch.addcmul(self.start, self.unit, elapsed)
+
+    def select(self, keep: Tensor) -> PathState:
+        """Some of the paths."""
+        kept = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{name: value[keep] for name, value in kept.items() if value is not None})
+
+    def update(self, part: PathState) -> PathState:
+        """The batch with the new state of some of its paths."""
+        changes = {
+            field.name: getattr(self, field.name).index_copy(0, part.rows, getattr(part, field.name))
+            for field in fields(self)
+            if getattr(self, field.name) is not None
+        }
+        return replace(self, **changes)
+
+
+@dataclass(frozen=True)
+class StepAttempt:
+    """One step, tried by all paths under way.
+
+    Attributes
+    ----------
+    paths : PathState
+        State before the step.
+    target, length : float64 Tensor of shape (n, 1)
+        Elapsed time at which the step ends, and its length.
+    step : Step
+    ratio : float64 Tensor of shape (n, 1)
+        Error over tolerance.
+    accepted : bool Tensor of shape (n, 1)
+        Whether the path is under way and the step good enough.
+    reached : float64 Tensor of shape (n, 1)
+        Elapsed time after the step.
+    jumped : bool Tensor of shape (n, 1) or None
+        Whether the path stopped for a jump; None if none did.
+    limit : float64 Tensor of shape (n, 1) or None
+        Elapsed time at which the next step must end at the latest; None for that of ``paths``.
+    """
+
+    paths: PathState
+    target: Tensor
+    length: Tensor
+    step: Step
+    ratio: Tensor
+    accepted: Tensor
+    reached: Tensor
+    jumped: Tensor | None = None
+    limit: Tensor | None = None
+
+
+class AcceptanceTest(Protocol):
+    """Decides whether a step is accepted."""
+
+    def ratio(self, error: Tensor | None, u0: Tensor, u1: Tensor, floor: Tensor | None = None) -> Tensor:
+        """Error over tolerance, float64 (batch, 1); a step is accepted up to 1."""
+
+
+class StepEndHandler(Protocol):
+    """Acts on paths at the ends of their steps, as jumps do."""
+
+    def handle(self, rhs: RightHandSide, attempt: StepAttempt) -> StepAttempt:
+        """The attempt after everything that happens at its end."""
+
+
+class MeshEvents(Protocol):
+    """Acts on paths at the ends of the steps of a mesh.
+
+    Attributes
+    ----------
+    places : dict
+        Its keys are the steps with something at their end.
+    """
+
+    places: dict
+
+    def after(self, k: int, stepper: Stepper, rhs: RightHandSide, t: Tensor, step: Step) -> Step:
+        """Step ``k``, which ends at times ``t``, after everything that happens at its end."""
+
+
+class StepObserver:
+    """Observes the steps of the loop."""
+
+    def proposed(self, paths: PathState, target: Tensor) -> None:
+        """Called before steps to ``target (n, 1)`` are tried."""
+
+    def attempted(self, attempt: StepAttempt) -> None:
+        """Called after they were tried."""

@@ -1,0 +1,64 @@
+"""Results of a batch of initial value problems."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from torch import Tensor
+
+from skneuralde.solvers.core.jump_record import JumpRecord
+
+
+class Status(IntEnum):
+    """How the solution of one path ended."""
+
+    SUCCESS = 0
+    MAX_STEPS = 1
+    STEP_TOO_SMALL = 2
+    NON_FINITE = 3
+
+
+@dataclass(frozen=True)
+class Stats:
+    """Cost of a solution.
+
+    Attributes
+    ----------
+    steps, rejections : int64 Tensor of shape (batch,)
+        Accepted and rejected steps of each path.
+    smallest_step : float64 Tensor of shape (batch,)
+        The smallest step that was tried, in units of time; infinite for a path that needed no step.
+    drift_evaluations, diffusion_evaluations : int
+        Evaluations of each coefficient, summed over the paths.
+    """
+
+    steps: Tensor
+    rejections: Tensor
+    smallest_step: Tensor
+    drift_evaluations: int
+    diffusion_evaluations: int
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """Solutions of a batch of initial value problems.
+
+    Attributes
+    ----------
+    values : Tensor of shape (batch, n_times, dim)
+        NaN where the times are NaN, and after a failure.
+    status : int64 Tensor of shape (batch,)
+        A `Status` per path.
+    reached : float64 Tensor of shape (batch,)
+        The time at which a failed path stopped; the last time of the others.
+    stats : Stats
+    jumps : JumpRecord or None
+        None for an equation without jumps.
+    """
+
+    values: Tensor
+    status: Tensor
+    reached: Tensor
+    stats: Stats
+    jumps: JumpRecord | None = None

@@ -1,0 +1,100 @@
+"""Noise of the steps that the step loop tries."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from skneuralde.noise import Brownian, Increments, Table
+from skneuralde.solvers.mesh.increments import IncrementSource
+
+
+class StepNoise(ABC):
+    """Increments of the steps of the paths under way.
+
+    Parameters
+    ----------
+    n_hazards : int
+        Components behind the states that no noise moves; 0 for noise that has no component per state.
+    """
+
+    def __init__(self, n_hazards: int = 0):
+        self.n_hazards = n_hazards
+
+    def increments(self, rows: Tensor, elapsed: Tensor, target: Tensor) -> Increments:
+        """Increments of paths ``rows (n,)`` from ``elapsed (n, 1)`` to ``target (n, 1)``."""
+        noise = self._draw(rows, elapsed[:, 0], target[:, 0])
+        if not self.n_hazards:
+            return noise
+        nothing = noise.w.new_zeros(len(noise.w), self.n_hazards)
+        return noise.map(lambda x: torch.cat([x, nothing], 1))
+
+    @abstractmethod
+    def _draw(self, rows: Tensor, begin: Tensor, end: Tensor) -> Increments:
+        """Increments of the states between times ``(n,)``."""
+
+
+class GridNoise(StepNoise):
+    """Noise of steps along a grid of fixed steps.
+
+    Parameters
+    ----------
+    source : IncrementSource
+    """
+
+    def __init__(self, source: IncrementSource, n_hazards: int = 0):
+        super().__init__(n_hazards)
+        self.source = source
+
+    def _draw(self, rows: Tensor, begin: Tensor, end: Tensor) -> Increments:
+        return self.source.over(rows, begin, end)
+
+
+class DyadicNoise(StepNoise):
+    """Noise of steps over dyadic parts of the noise's cells, or pieces of them.
+
+    Parameters
+    ----------
+    noise : Brownian
+        Times are counted in its cells, from its origin.
+    furthest : float
+        The last time of any path, in cells.
+    tabulate : bool
+        Whether to draw the noise of all paths together, which pays if all of them make the whole way.
+    whole_parts : bool
+        Whether every step is a dyadic part.
+    area : bool
+        Whether the method needs space-time Levy areas.
+    dtype : torch.dtype
+        That of the state.
+    """
+
+    def __init__(
+        self,
+        noise: Brownian,
+        *,
+        furthest: float,
+        tabulate: bool,
+        whole_parts: bool,
+        area: bool,
+        dtype: torch.dtype,
+        n_hazards: int = 0,
+    ):
+        super().__init__(n_hazards)
+        self.source, self.whole_parts, self.area, self.dtype = noise, whole_parts, area, dtype
+        self.table = Table(noise, math.ceil(furthest)) if tabulate else None
+        self.rows: Tensor | None = None
+
+    def _draw(self, rows: Tensor, begin: Tensor, end: Tensor) -> Increments:
+        if rows is not self.rows:
+            self.rows, self.noises = rows, self.source.select(rows)
+            self.part = self.noises.part if self.table is None else partial(self.table.part, rows, self.noises)
+        if self.whole_parts:
+            w, area = self.part(begin, end - begin)
+        else:
+            w, area = self.noises.over(begin, end, self.part)
+        return Increments(w.to(self.dtype), area.to(self.dtype) if self.area else None)
