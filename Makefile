@@ -11,7 +11,7 @@ ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 help:
 	@echo "make demo      learn two equations, with pictures in demo_output/"
 	@echo "make test      the test suite"
-	@echo "make lint      ruff, mypy and the import layers"
+	@echo "make lint      ruff, mypy, the import layers and the words"
 	@echo "make bench     side by side with other packages"
 	@echo "make recovery  what is learned against the truth, over ten seeds (minutes)"
 	@echo "make docs      the documentation, in docs/_build/html"
@@ -39,6 +39,7 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python tools/check_words.py
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

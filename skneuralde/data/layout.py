@@ -1,4 +1,4 @@
-"""What the roles make of X: time series, a plain table, or maps from an initial state."""
+"""Layout of X, which follows from the roles: time series, a plain table, or flow maps from initial states."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _INITIAL_STATES = ("first", "context", "learn")
 def choose_layout(
     time: Source, series: Sequence[Source], controls: Sequence[int], initial: Sequence[int], rest: Sequence[int]
 ) -> Layout:
-    """Layout of X. A single numeric column is the time of one series."""
+    """Return the layout of X; a single numeric column is the time of one series."""
     if initial:
         return "flow"
     is_table = time.kind == "column" and not series and not controls and rest
@@ -31,7 +31,7 @@ def choose_layout(
 
 
 def find_initial_state(initial_state: Any, find: Finder) -> tuple[InitialState | None, tuple[int, ...]]:
-    """Keyword (None for "auto"), and the positions of the columns for "columns"."""
+    """Return the keyword (None for "auto"), and for "columns" the positions of the columns."""
     if is_word(initial_state, "auto"):
         return None, ()
     for word in _INITIAL_STATES:
@@ -47,10 +47,10 @@ def find_initial_state(initial_state: Any, find: Finder) -> tuple[InitialState |
 
 
 def varying_columns(table: Table, series: Sequence[Source], columns: Sequence[int], dtype: np.dtype) -> tuple[int, ...]:
-    """Columns that vary within a series, which makes them controls.
+    """Return the columns that vary within a series, which are controls.
 
-    A column with one value in all of X cannot tell series apart, so it counts as a control as well: it may move in rows
-    that are asked for later, as a rare event's indicator does.
+    A column with a single value in all of X does not distinguish series, so it counts as a control as well: it may vary
+    in later rows, as the indicator of a rare event does.
     """
     if not columns or not series:
         return tuple(columns)
@@ -66,7 +66,7 @@ def varying_columns(table: Table, series: Sequence[Source], columns: Sequence[in
 
 
 def refuse_lost_index(table: Table, y: Any, time: Any) -> None:
-    """Catch a Pipeline step that turned a frame with a time index into an array."""
+    """Refuse an array X if y has a time index: a Pipeline step has probably dropped that of X."""
     index = getattr(y, "index", None)
     if table.index is not None or table.named or not is_word(time, "auto") or not isinstance(index, pd.Index):
         return
@@ -82,7 +82,7 @@ def refuse_lost_index(table: Table, y: Any, time: Any) -> None:
 def refuse_two_roles(
     table: Table, time: Source, series: Sequence[Source], controls: Sequence[int], initial: Sequence[int]
 ) -> None:
-    """Refuse a column or level that was given twice."""
+    """Refuse a column or level with two roles."""
     columns = [*(s.position for s in (time, *series) if s.kind == "column"), *controls, *initial]
     twice = sorted({c for c in columns if columns.count(c) > 1})
     if twice:
@@ -95,7 +95,7 @@ def refuse_two_roles(
         raise ValueError(f"{time} is the time, or is named twice in series=. An index level has one role.")
 
 
-def refuse_nonsense(
+def refuse_inconsistent(
     layout: Layout,
     state: InitialState,
     time: Source,
@@ -104,7 +104,7 @@ def refuse_nonsense(
     rest: Sequence[int],
     table: Table,
 ) -> None:
-    """Refuse combinations of parameters that mean nothing."""
+    """Refuse combinations of parameters that contradict each other."""
     if layout == "flow":
         if controls or series is not None:
             raise ValueError(
@@ -113,7 +113,7 @@ def refuse_nonsense(
             )
         if kind_of(read_times(time.values(table), str(time))) == "datetime":
             raise ValueError(
-                f"With columns as initial_state the time is what passed since that state, but {time} holds datetimes. "
+                f"With columns as initial_state the time is the time since that state, but {time} holds datetimes. "
                 "Give numbers or timedeltas."
             )
     if layout == "table" and state == "first":
@@ -126,7 +126,7 @@ def refuse_nonsense(
 
 
 def warn_of_one_series(layout: Layout, time: Source, table: Table) -> None:
-    """Warn where a plain table looks like one long series."""
+    """Warn if a plain table looks like one long series."""
     if layout != "table" or table.n_rows < 3:
         return
     times = read_times(time.values(table), str(time))

@@ -1,4 +1,4 @@
-"""Rows of all series, flat: sorted by series and time, repeated times merged."""
+"""Panels: rows sorted by series and time, with repeated times merged."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from skneuralde.data.roles import Roles, Rows
 class Panel:
     """Observations, or queries, of many series in flat arrays.
 
-    Series' arrays are in one piece, so that tensors can share their memory; where the caller's own are, and in order,
-    they are shared as well.
+    The arrays are contiguous, so that tensors can share their memory. Arrays of the caller that are contiguous and in
+    order are shared, too.
 
     Attributes
     ----------
     times : float64 array of shape (n,)
         Model time, increasing within a series.
     values : array of shape (n, n_outputs)
-        NaN where nothing was observed, as everywhere in queries.
+        NaN means not observed; queries hold only NaN.
     weight : float64 array of shape (n,)
     context, controls, initial : array of shape (n, k)
     offsets : int array of shape (n_series + 1,)
@@ -35,7 +35,7 @@ class Panel:
     labels : list of length n_series
         The series' names; None for rows that are trajectories of their own.
     rows : int array of shape (n_rows,)
-        Where each of the caller's rows is; -1 if it was dropped because it has no weight.
+        Position of each of the caller's rows; -1 if it was dropped because its weight is zero.
     """
 
     times: np.ndarray
@@ -60,11 +60,11 @@ class Panel:
 
     @property
     def series_of(self) -> np.ndarray:
-        """The series of each time, as an index into `labels`."""
+        """Series of each time, as an index into `labels`."""
         return np.repeat(np.arange(self.n_series, dtype=position_type(self.n_series)), self.lengths)
 
     def subset(self, keep: np.ndarray) -> Panel:
-        """Keep the times where `keep` is true; series that lose all of theirs go as well."""
+        """Keep the times at which `keep` is true, and the series that still have some."""
         lengths = np.add.reduceat(keep.astype(np.int64), self.offsets[:-1]) if self.n_series else self.lengths
         position = np.append(np.where(keep, np.cumsum(keep) - 1, -1), -1)
         return Panel(
@@ -89,24 +89,24 @@ def as_panel(
     sample_weight: Any = None,
     fill: Missing = "linear",
 ) -> Panel:
-    """Put rows in order.
+    """Sort rows into a panel.
 
     Parameters
     ----------
     rows : Rows
         From `roles.read(X)`.
     values : ndarray of shape (n_rows, n_outputs), optional
-        From `read_targets`; None for rows that are only asked for.
+        From `read_targets`; None for queries.
     sample_weight : array-like of shape (n_rows,), optional
         Rows of weight zero are dropped before anything else.
     fill : {"linear", "previous"}
-        How a control that is NaN is filled within its series; "previous" never looks ahead.
+        Rule that fills NaN in a control within its series; "previous" does not look ahead.
 
     Raises
     ------
     ValueError
-        A NaN in context or controls that nothing in its series can fill; context that varies within a series; nothing
-        observed in the rows that have weight.
+        If NaN in context or controls cannot be filled within its series, context varies within a series, or nothing was
+        observed in the rows with a positive weight.
     """
     times = clock.to_model(rows.times)
     weight = _check_sample_weight(sample_weight, times, dtype=np.float64, ensure_non_negative=True)
@@ -124,7 +124,7 @@ def as_panel(
         return _series_panel(rows, times, values, weight, roles, fill)
     refuse_missing(rows.context, roles.names_of(roles.context))
     refuse_missing(rows.initial, roles.names_of(roles.initial))
-    return _as_they_are(rows, times, values) if is_query else _distinct_rows(rows, times, values, weight)
+    return _query_rows(rows, times, values) if is_query else _distinct_rows(rows, times, values, weight)
 
 
 def _series_panel(
@@ -138,14 +138,14 @@ def _series_panel(
     controls = np.ascontiguousarray(rows.controls[order])
     values = np.ascontiguousarray(values[order])
 
-    fresh = np.ones(len(codes), dtype=bool)
-    fresh[1:] = (codes[1:] != codes[:-1]) | (times[1:] != times[:-1])
-    group = np.cumsum(fresh, dtype=position_type(rows.n_rows))
+    is_first = np.ones(len(codes), dtype=bool)
+    is_first[1:] = (codes[1:] != codes[:-1]) | (times[1:] != times[:-1])
+    group = np.cumsum(is_first, dtype=position_type(rows.n_rows))
     group -= 1
     where = np.full(rows.n_rows, -1, dtype=group.dtype)
     where[order] = group
-    if not fresh.all():
-        starts = np.flatnonzero(fresh)
+    if not is_first.all():
+        starts = np.flatnonzero(is_first)
         values = _grouped_mean(values, weight, starts, group)
         controls = _grouped_mean(controls, weight, starts, group)
         times, context = times[starts], context[starts]
@@ -157,7 +157,7 @@ def _series_panel(
 
 
 def _order(codes: np.ndarray, times: np.ndarray, weight: np.ndarray) -> np.ndarray | slice:
-    """Rows with weight by series and time; a slice, which copies nothing, where they are so already."""
+    """Order of the rows with a positive weight by series and time; a slice, without copies, if they are sorted."""
     same, ascending = codes[1:] == codes[:-1], times[1:] >= times[:-1]
     if np.all(weight > 0) and np.all((codes[1:] > codes[:-1]) | (same & ascending)):
         return slice(None)
@@ -166,10 +166,8 @@ def _order(codes: np.ndarray, times: np.ndarray, weight: np.ndarray) -> np.ndarr
 
 
 def _grouped_mean(values: np.ndarray, weight: np.ndarray, starts: np.ndarray, group: np.ndarray) -> np.ndarray:
-    """Weighted mean of the values that are there in each group; NaN where none is.
-
-    Taken about the group's smallest value, so that equal values give that value and not its rounding.
-    """
+    """Weighted mean of the known values in each group; NaN if there are none."""
+    # Relative to the group's smallest value, so that the mean of equal values is exact.
     if not values.shape[1]:
         return values[starts]
     low = np.fmin.reduceat(values, starts, axis=0)
@@ -180,8 +178,8 @@ def _grouped_mean(values: np.ndarray, weight: np.ndarray, starts: np.ndarray, gr
     return low + np.add.reduceat(shares * above, starts, axis=0).astype(values.dtype, copy=False)
 
 
-def _as_they_are(rows: Rows, times: np.ndarray, values: np.ndarray) -> Panel:
-    """Rows that are trajectories of their own, in the caller's order."""
+def _query_rows(rows: Rows, times: np.ndarray, values: np.ndarray) -> Panel:
+    """Panel of queries that are trajectories of their own, in the caller's order."""
     n = len(times)
     return Panel(
         times,
@@ -197,14 +195,14 @@ def _as_they_are(rows: Rows, times: np.ndarray, values: np.ndarray) -> Panel:
 
 
 def _distinct_rows(rows: Rows, times: np.ndarray, values: np.ndarray, weight: np.ndarray) -> Panel:
-    """Each distinct row once, its weights summed, in an order that depends on the rows' content only."""
+    """Panel of the distinct rows with their total weights, in an order that depends on the rows' content only."""
     keys = [times, *rows.context.T, *rows.initial.T, *values.T]
     order = content_order(keys, weight)
     order = order[weight[order] > 0]
-    fresh = changes(keys, order)
-    starts = np.flatnonzero(fresh)
+    is_first = changes(keys, order)
+    starts = np.flatnonzero(is_first)
     where = np.full(len(times), -1, dtype=np.int64)
-    where[order] = np.cumsum(fresh) - 1
+    where[order] = np.cumsum(is_first) - 1
     kept = order[starts]
     return Panel(
         times[kept],

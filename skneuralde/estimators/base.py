@@ -94,10 +94,10 @@ class BaseDifferentialEquation(FittedEquation):
             model.propagator = _on_device(model.propagator, cpu)
             state |= {
                 "model_": model,
-                "problem_": model.problem.whole,
+                "problem_": model.problem.original,
                 "_setup": self._setup.to(cpu),
                 "device_": cpu,
-                **self._terms(model.problem.whole),
+                **self._terms(model.problem.original),
             }
         return state
 
@@ -249,7 +249,7 @@ class BaseDifferentialEquation(FittedEquation):
         warn_of_snapshots(self._setup)
         self._scale = np.tile(scales.state[1], self._setup.n_points)
         self.model_ = build_model(factory, problem, panel, self.roles_, self._setup, self.observation_noise).to(device)
-        self.problem_ = self.model_.problem.whole
+        self.problem_ = self.model_.problem.original
         self.device_ = device
 
     def _seen(self, panel: Panel) -> Panel:

@@ -308,4 +308,4 @@ time_unit_, series_, n_features_in_, feature_names_in_, device_
 
 def _law_of(problem: Problem | FieldProblem) -> nn.Module:
     """The law of single points."""
-    return problem.drift.reaction.law if isinstance(problem, FieldProblem) else problem.drift
+    return problem.drift.reaction.term if isinstance(problem, FieldProblem) else problem.drift

@@ -156,7 +156,7 @@ class Collocation(SumOfSquares):
         with torch.no_grad():
             self._draw(drift, 0 if epoch == 1 else _SWEEPS, generator)
             if epoch > 1:
-                self._weigh(LocalBalance(drift.reaction.law, drift.diffusion))
+                self._weigh(LocalBalance(drift.reaction.term, drift.diffusion))
 
     def _draw(self, drift: FieldDrift, sweeps: int, generator: torch.Generator) -> None:
         order, parts = [], []
@@ -242,7 +242,7 @@ class Collocation(SumOfSquares):
 
     def residuals(self, model: Model) -> tuple[nn.Module, tuple[Tensor, ...]]:
         drift = drift_of(model)
-        return LocalBalance(drift.reaction.law, drift.diffusion), self._in_units(self.variance.sqrt()[self.of])
+        return LocalBalance(drift.reaction.term, drift.diffusion), self._in_units(self.variance.sqrt()[self.of])
 
     def values(self, model: Model, items: Tensor, *, seed: int) -> Tensor:
         balance, data = self.residuals(model)

@@ -165,7 +165,7 @@ def test_roles(X, parameters, expected):
         (np.ones((3, 2)), {"initial_state": []}, "is not understood"),
         (np.ones((3, 2)), {"initial_state": "first"}, "'first' needs series"),
         (np.ones((3, 3)), {"initial_state": [1], "controls": [2]}, "controls= and series= have no meaning"),
-        (daily(u0=range(6)), {"initial_state": "u0"}, "what passed since that state.*datetimes"),
+        (daily(u0=range(6)), {"initial_state": "u0"}, "the time since that state.*datetimes"),
         (daily(x=range(6)), {"initial_state": "context"}, "needs columns of context"),
         (panel_frame().assign(t=1.0), {"time": "t"}, "MultiIndex.*series="),
         (panel_frame(), {"series": ["id", "day"]}, "index level 'day' is the time"),

@@ -31,11 +31,11 @@ def test_without_a_law_the_heat_equation_is_exact(boundary, h):
     problem = heat(boundary=boundary)
     drift = problem.flattened((GRID, 1)).drift
     u0 = field()
-    u1 = problem.operator.diffusion.function(u0, lambda z: torch.exp(h * z))
+    u1 = problem.operator.diffusion.apply_function(u0, lambda z: torch.exp(h * z))
     bridge = build_bridge(drift, h, u0.flatten(1), u1.flatten(1))
     assert float(bridge.gap.abs().max()) < 1e-9
     for at, node in zip(MIDDLES.tolist(), bridge.nodes, strict=True):
-        exact = problem.operator.diffusion.function(u0, lambda z, s=at * h: torch.exp(s * z))
+        exact = problem.operator.diffusion.apply_function(u0, lambda z, s=at * h: torch.exp(s * z))
         assert torch.allclose(node, exact.flatten(1), atol=1e-11)
 
 
@@ -45,8 +45,8 @@ def test_a_constant_forcing_is_found_as_the_gap(h):
     problem = heat(law=force[0, :, None].numpy())
     drift = problem.flattened((GRID, 1)).drift
     u0 = field()
-    moved = problem.operator.diffusion.function(u0, lambda z: torch.exp(h * z))
-    pushed = problem.operator.diffusion.function(
+    moved = problem.operator.diffusion.apply_function(u0, lambda z: torch.exp(h * z))
+    pushed = problem.operator.diffusion.apply_function(
         force[..., None].expand(2, -1, -1), lambda z: h * torch.where(z == 0, 1.0, torch.expm1(h * z) / (h * z))
     ).nan_to_num()
     u1 = (moved + pushed).flatten(1)

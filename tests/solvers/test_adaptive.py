@@ -210,7 +210,7 @@ def test_a_state_at_zero_and_at_rest_gets_going():
 
 def test_device_is_asked_rarely(monkeypatch):
     """Off the CPU a question waits for the device: the loop asks once in eight steps."""
-    from skneuralde.solvers import loop
+    from skneuralde.solvers.stepping import loop
 
     asked = []
     original = torch.Tensor.__int__

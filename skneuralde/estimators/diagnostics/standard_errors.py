@@ -85,7 +85,7 @@ def _train_member(
     member.on_epoch = None
     if start is not None:
         member.model_ = copy.deepcopy(estimator.model_)
-        member.problem_ = member.model_.problem.whole
+        member.problem_ = member.model_.problem.original
         set_parameters(member.model_, start)
     with _said_once():
         member._start_model(panel, seed, estimator.device_, warm=start is not None)

@@ -128,7 +128,7 @@ class FieldEquation(BaseDifferentialEquation):
         like = torch.zeros(self._state, dtype=torch.float64)[None]
         with torch.no_grad():
             value = diffusion.diffusivity(like.to(next(diffusion.parameters(), like).device)).cpu().numpy().copy()
-        return {"reaction_": problem.drift.law, "diffusivity_": value}
+        return {"reaction_": problem.drift.term, "diffusivity_": value}
 
     def _warn_of_unidentified(self, panel: Panel) -> None:
         if not self.grid_:

@@ -151,7 +151,7 @@ class FieldTraining(FieldEquation):
     def _optimizer_at_points(self, objective: Collocation, epochs: int) -> tuple[Optimizer, StoppingRule]:
         if self.optimizer == "adam":
             return self._adam(_POINTS_PER_STEP, False, epochs)
-        rule = StoppingRule(epochs, _SETTLED, _PATIENCE, 0, together=True)
+        rule = StoppingRule(epochs, _SETTLED, _PATIENCE, 0, cumulative=True)
         if sum(p.numel() for p in trainable(self.model_)) <= _MOST_PARAMETERS:
             objective.start_epoch(self.model_, 1)
             if NormalEquations(objective, self.model_).can_be_made():

@@ -11,7 +11,7 @@ from skneuralde.data.panel import Panel
 from skneuralde.estimators.config.scales import Scales, increments
 from skneuralde.estimators.model.coefficients import TermFactory
 from skneuralde.problems import Jump
-from skneuralde.terms import MLP, Networks, rate_bound, resolve_affect, resolve_rate
+from skneuralde.terms import MLP, JumpNetworks, rate_bound, resolve_affect, resolve_rate
 
 #: Beyond so many robust deviations a change is taken for a jump; of normal changes one in 16,000 is.
 _TAIL = 4.0
@@ -129,7 +129,7 @@ def _is_mixed(rate: Any) -> bool:
 
 def _networks(
     factory: TermFactory, max_rate: float | str, *, channel: int, n_channels: int, of_means: bool
-) -> Networks:
+) -> JumpNetworks:
     scales = factory.scales
     assert isinstance(scales, JumpScales)  # `_measure` of the estimator with jumps makes them
     most = 1.0 / scales.spacing if isinstance(max_rate, str) else max_rate
@@ -142,7 +142,7 @@ def _networks(
     elif n_channels > 1:
         # Channels that start alike would stay alike.
         shift = move = scales.jump_size * (-1.0) ** channel * (1.0 + channel // 2)
-    return Networks(
+    return JumpNetworks(
         default=factory.default,
         inputs=factory.inputs,
         generator=factory.generator,

@@ -12,7 +12,7 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from skneuralde.data import Clock, Output, Roles
+from skneuralde.data import Clock, OutputFormat, Roles
 from skneuralde.data.instants import read_instants
 from skneuralde.estimators.config.setup import Setup
 from skneuralde.inference import Model
@@ -28,7 +28,7 @@ class EvaluatedCoefficients:
     roles_: Roles
     clock_: Clock
     _setup: Setup
-    _output: Output
+    _output: OutputFormat
     #: Weighted mean of the context and control columns of fit, of shape (k,).
     _typical_context: np.ndarray
     #: Of the trainable parameters; None where fit was not asked for it, or could not tell.

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skneuralde.data import (
     Clock,
-    Output,
+    OutputFormat,
     Panel,
     Roles,
     as_panel,
@@ -47,7 +47,7 @@ class FittedEquation(RegressorMixin, BaseEstimator):
     _setup: Setup
     #: What is known so far of every series.
     _kept: Panel
-    _output: Output
+    _output: OutputFormat
 
     def predict(self, X: Any, *, return_std: bool = False, quantiles: Any = None) -> Any:
         """Predict the state at each row.

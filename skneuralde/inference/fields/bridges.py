@@ -8,9 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from skneuralde.problems import FieldDrift
-from skneuralde.problems.field_modes import Modes
-from skneuralde.problems.phi_functions import phi_functions
+from skneuralde.problems import FieldDrift, FieldModes, phi_functions
 
 #: Ends of the pieces of an interval, as shares of it: shorter ones at the start, where diffusion smooths fast.
 PIECES = (torch.arange(6, dtype=torch.float64) / 5.0).square()
@@ -58,9 +56,9 @@ def build_bridge(drift: FieldDrift, h: float, start: Tensor, stop: Tensor, forci
     -------
     Bridge
     """
-    modes = Modes(drift, start)
-    x = modes.enter(start)
-    forced = None if forcing is None else [modes.enter(f) for f in forcing]
+    modes = FieldModes(drift, start)
+    x = modes.to_modes(start)
+    forced = None if forcing is None else [modes.to_modes(f) for f in forcing]
 
     def functions(length: float, order: int) -> list[Tensor]:
         """The functions of ``length`` times the eigenvalues, the k-th with ``length`` to the power k, shaped as x."""
@@ -69,7 +67,7 @@ def build_bridge(drift: FieldDrift, h: float, start: Tensor, stop: Tensor, forci
             return [x.new_tensor(value) for value in still[: order + 1]]
         values = phi_functions(length * modes.eigenvalues[None], order)
         still = (1.0, 1.0, 0.5)
-        return [length**k * modes.spread(value, still[k]) for k, value in enumerate(values)]
+        return [length**k * modes.factors(value, still[k]) for k, value in enumerate(values)]
 
     nodes, mean = [], torch.zeros_like(x)
     for piece, share in enumerate(LENGTHS.tolist()):
@@ -84,7 +82,8 @@ def build_bridge(drift: FieldDrift, h: float, start: Tensor, stop: Tensor, forci
         nodes.append(middle)
         mean, x = mean + area, ahead
     last = functions(h, 2)
-    gap = (modes.enter(stop) - x) / last[1]
+    gap = (modes.to_modes(stop) - x) / last[1]
     mean = (mean + last[2] * gap) / h
     nodes = [node + functions(at * h, 1)[1] * gap for node, at in zip(nodes, MIDDLES.tolist(), strict=True)]
-    return Bridge(torch.stack([modes.leave(node) for node in nodes]), modes.leave(mean), modes.leave(gap))
+    back = modes.from_modes
+    return Bridge(torch.stack([back(node) for node in nodes]), back(mean), back(gap))

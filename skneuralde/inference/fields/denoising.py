@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from skneuralde.problems import FieldDrift
-from skneuralde.problems.field_modes import Modes
+from skneuralde.problems import FieldDrift, FieldModes
 
 #: Neighbouring modes whose power is taken as one, at least.
 _WINDOW = 5
@@ -31,11 +30,11 @@ def denoise(drift: FieldDrift, states: Tensor) -> Tensor:
     ----------
     .. [1] N. Wiener, *Extrapolation, Interpolation, and Smoothing of Stationary Time Series* (1949).
     """
-    modes = Modes(drift, states)
+    modes = FieldModes(drift, states)
     if modes.diffusion is None or len(states) < 2:
         return states
-    x = modes.enter(states)
-    chosen = x if modes.all_move else x.index_select(1, modes.chosen)
+    x = modes.to_modes(states)
+    chosen = x if modes.all_diffuse else x.index_select(1, modes.chosen)
     roughness = modes.basis.eigenvalues.abs().flatten().argsort()
     ordered = chosen.flatten(2)[..., roughness]
     power, n = ordered.square(), ordered.shape[-1]
@@ -58,4 +57,4 @@ def denoise(drift: FieldDrift, states: Tensor) -> Tensor:
     gain = torch.where(near >= (1.0 + 2.0 * spread) * noise[:, None], share, 0.0)
     back = torch.empty_like(gain).index_copy(-1, roughness, gain).view_as(chosen)
     filtered = chosen * back
-    return modes.leave(filtered if modes.all_move else x.index_copy(1, modes.chosen, filtered))
+    return modes.from_modes(filtered if modes.all_diffuse else x.index_copy(1, modes.chosen, filtered))

@@ -21,7 +21,7 @@ from skneuralde.inference.moments.linear_flow import linear_gaussian_flow, sandw
 from skneuralde.problems import Problem, ito_form
 from skneuralde.solvers import Controller, Solver, SolveRequest, integrate
 from skneuralde.terms import Term
-from skneuralde.terms.base import Around, sum_of_squares
+from skneuralde.terms.base import Expansion, sum_of_squares
 
 #: The finest division of an interval that the local linearisation will use.
 _MAX_SUBSTEPS = 1024
@@ -81,12 +81,12 @@ class CurvedNoise:
     """A diffusion around a state to second order."""
 
     g: Tensor
-    around: Around
+    around: Expansion
 
     @classmethod
     def at(cls, diffusion: Term, t: Tensor, u: Tensor, c: Tensor) -> CurvedNoise:
         """The diffusion around the states ``u (batch, dim)``."""
-        around = diffusion.around(t, u, c)
+        around = diffusion.expand(t, u, c)
         return cls(as_matrix(around.value), around)
 
     def expected(self, factor: Tensor) -> Tensor:

@@ -3,8 +3,8 @@ from functools import partial
 import pytest
 import torch
 
-from skneuralde.noise import Brownian, Table
-from skneuralde.noise import table as module
+from skneuralde.noise import Brownian, IncrementTable
+from skneuralde.noise import increment_table as module
 
 
 def brownian(n, dim=2):
@@ -24,10 +24,10 @@ def intervals(n, generator):
 
 @pytest.mark.parametrize(("room", "levels"), [(2**21, 3), (2000, 1), (0, 0)])
 def test_looking_up_is_the_same_as_asking(room, levels, monkeypatch):
-    monkeypatch.setattr(module, "_MOST_KEPT", room)
+    monkeypatch.setattr(module, "_MAX_KEPT", room)
     n, generator = 50, torch.Generator().manual_seed(0)
     noise = brownian(n)
-    table = Table(noise, 5)
+    table = IncrementTable(noise, 5)
     rows = torch.arange(n)
     for turn in range(60):
         if turn == 30:
@@ -44,13 +44,13 @@ def test_looking_up_is_the_same_as_asking(room, levels, monkeypatch):
 def test_a_batch_of_one_has_the_same_noise():
     n, generator = 30, torch.Generator().manual_seed(1)
     noise = brownian(n)
-    together = Table(noise, 5)
+    together = IncrementTable(noise, 5)
     begin, end = intervals(n, generator)
     for _ in range(10):
         w, area = noise.over(begin, end, partial(together.part, torch.arange(n), noise))
     for i in range(0, n, 7):
         one = noise.select(torch.tensor([i]))
-        part = partial(Table(one, 5).part, torch.tensor([0]), one)
+        part = partial(IncrementTable(one, 5).part, torch.tensor([0]), one)
         alone = one.over(begin[i : i + 1], end[i : i + 1], part)
         assert torch.equal(alone[0][0], w[i])
         assert torch.equal(alone[1][0], area[i])
@@ -59,6 +59,6 @@ def test_a_batch_of_one_has_the_same_noise():
 def test_paths_that_have_arrived_ask_for_nothing():
     noise = brownian(3)
     end = torch.full((3,), 5.0, dtype=torch.float64)
-    w, area = noise.over(end, end, partial(Table(noise, 5).part, torch.arange(3), noise))
+    w, area = noise.over(end, end, partial(IncrementTable(noise, 5).part, torch.arange(3), noise))
     assert not w.any()
     assert not area.any()
