@@ -376,7 +376,7 @@ class BaseDifferentialEquation(FittedEquation):
 def _on_device(propagator: Any, device: torch.device) -> Any:
     """The propagator of a model on another device."""
     if isinstance(propagator, JumpSplitting):
-        return replace(propagator, flow=_on_device(propagator.flow, device))
+        return replace(propagator, moment_propagator=_on_device(propagator.moment_propagator, device))
     if isinstance(propagator, SolverPropagation):
         return replace(propagator, atol=propagator.atol.to(device))
     return propagator

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from skneuralde.inference.distributions.gaussian import Gaussian
-from skneuralde.inference.filtering.kalman import Chains
-from skneuralde.inference.filtering.parallel import run_around, settle
+from skneuralde.inference.filtering.kalman import ObservationChains
+from skneuralde.inference.filtering.parallel import find_linearisation_states, run_linearised_filter
 from skneuralde.inference.model import Model
 from skneuralde.losses.base import Objective
 from skneuralde.losses.likelihood import Calibration, start_calibration
@@ -20,7 +20,7 @@ class FilterLikelihood(Objective):
 
     Parameters
     ----------
-    chains : Chains
+    chains : ObservationChains
     row_weight : Tensor of shape (n,)
         Weight of each transition's target.
     calibrate : Callable
@@ -29,7 +29,7 @@ class FilterLikelihood(Objective):
 
     is_sequential = True
 
-    def __init__(self, chains: Chains, row_weight: Tensor, *, calibrate: Calibration):
+    def __init__(self, chains: ObservationChains, row_weight: Tensor, *, calibrate: Calibration):
         self.chains = chains
         self.row_weight = row_weight
         self.weight = _sum_by(chains.chain, row_weight, len(chains.first))
@@ -38,16 +38,16 @@ class FilterLikelihood(Objective):
 
     def start_epoch(self, model: Model, epoch: int) -> None:
         start_calibration(model, epoch, self.calibrate)
-        self.around = settle(model, self.chains, self.around)
+        self.around = find_linearisation_states(model, self.chains, self.around)
 
     def values(self, model: Model, items: Tensor, *, seed: int) -> Tensor:
         if self.around is None:  # no epoch has started: a trained model is looked at
-            self.around = settle(model, self.chains)
+            self.around = find_linearisation_states(model, self.chains)
         chains, around, row_weight = self.chains, self.around, self.row_weight
         if len(items) < len(self):
             chosen = chains.transitions_of(items)
             chains, around, row_weight = chains.select(items), around.rows(chosen), row_weight[chosen]
-        density = run_around(model, chains, around).log_density
+        density = run_linearised_filter(model, chains, around).log_density
         # A density that is not finite where nothing is asked must not spoil the sum.
         cost = torch.where(row_weight > 0.0, -density, 0.0) * row_weight
         total = _sum_by(chains.chain, cost, len(chains.first))

@@ -46,7 +46,7 @@ class JumpLikelihood(TransitionLikelihood):
     def values(self, model: Model, items: Tensor, *, seed: int) -> Tensor:
         if self.jump_cost is None:  # no epoch has started: a trained model is looked at
             self.jump_cost = _RARITY / (1.0 + self._expected_jumps(model))
-        law = model.law(self._transitions(model, items))
+        law = model.observed_distribution(self._transitions(model, items))
         assert isinstance(law, Mixture)  # a model with jumps
         return self._penalty(model, law, self.jump_cost) - law.log_density(self.targets.index_select(0, items))
 

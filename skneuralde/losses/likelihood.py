@@ -9,13 +9,13 @@ from torch import Tensor
 
 from skneuralde.inference.jumps.splitting import JumpSplitting
 from skneuralde.inference.model import Model
-from skneuralde.inference.moments.local_linearisation import Propagator
-from skneuralde.inference.transitions.from_series import Gathered
+from skneuralde.inference.moments.propagator import MomentPropagator
+from skneuralde.inference.transitions.from_series import LazyRows
 from skneuralde.inference.transitions.segments import Transitions, TransitionSource
 from skneuralde.losses.base import Objective
 
 #: Makes a propagator that is fine enough for the model's present coefficients.
-Calibration = Callable[[Model], Propagator | JumpSplitting]
+Calibration = Callable[[Model], MomentPropagator | JumpSplitting]
 
 
 class TransitionLikelihood(Objective):
@@ -23,8 +23,8 @@ class TransitionLikelihood(Objective):
 
     Parameters
     ----------
-    transitions : Transitions or RecordedTransitions
-    targets : Tensor or Gathered of shape (items, dim)
+    transitions : Transitions or SeriesTransitions
+    targets : Tensor or LazyRows of shape (items, dim)
         What was observed at each transition's end; NaN where nothing was.
     weight : Tensor of shape (items,)
     calibrate : Callable
@@ -41,7 +41,7 @@ class TransitionLikelihood(Objective):
     def __init__(
         self,
         transitions: TransitionSource,
-        targets: Tensor | Gathered,
+        targets: Tensor | LazyRows,
         weight: Tensor,
         *,
         calibrate: Calibration,
@@ -57,7 +57,9 @@ class TransitionLikelihood(Objective):
         start_calibration(model, epoch, self.calibrate)
 
     def values(self, model: Model, items: Tensor, *, seed: int) -> Tensor:
-        return -model.law(self._transitions(model, items)).log_density(self.targets.index_select(0, items))
+        return -model.observed_distribution(self._transitions(model, items)).log_density(
+            self.targets.index_select(0, items)
+        )
 
     def _transitions(self, model: Model, items: Tensor) -> Transitions:
         """These items, from where they start."""

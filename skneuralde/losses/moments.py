@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from skneuralde.inference.model import Model
-from skneuralde.inference.paths import Curves, Method
+from skneuralde.inference.paths import Curves, SolverSettings
 from skneuralde.losses.ensemble import Ensemble
 from skneuralde.losses.simulation import PathObjective, Start
 
@@ -27,7 +27,7 @@ class MomentMatching(PathObjective):
 
     Parameters
     ----------
-    curves, start, method, n_paths
+    curves, start, settings, n_paths
         Like in `CurveObjective`.
     targets : Tensor of shape (series, n_times, dim)
         NaN where nothing was observed.
@@ -53,10 +53,10 @@ class MomentMatching(PathObjective):
         row_weight: Tensor,
         *,
         start: Start,
-        method: Method,
+        settings: SolverSettings,
         n_paths: Callable[[int], int] = lambda epoch: 12,
     ):
-        super().__init__(curves, start=start, method=method, n_paths=n_paths)
+        super().__init__(curves, start=start, settings=settings, n_paths=n_paths)
         self.all_series = torch.arange(len(targets), device=targets.device)
         observed = ~targets.isnan() & (row_weight > 0)[..., None]
         self.cells = observed.any(-1).nonzero()

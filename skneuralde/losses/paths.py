@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from skneuralde.inference.model import Model
-from skneuralde.inference.paths import Curves, Method
+from skneuralde.inference.paths import Curves, SolverSettings
 from skneuralde.losses.ensemble import Ensemble
 from skneuralde.losses.simulation import PathObjective, Start
 
@@ -26,7 +26,7 @@ class CurveObjective(PathObjective):
     scale : Tensor of shape (dim,)
     start : Callable
         ``start(model, items)`` gives the initial states (items, dim).
-    method : Method
+    settings : SolverSettings
     n_paths : Callable
         The number of simulated paths as a function of the epoch.
     """
@@ -39,10 +39,10 @@ class CurveObjective(PathObjective):
         scale: Tensor,
         *,
         start: Start,
-        method: Method,
+        settings: SolverSettings,
         n_paths: Callable[[int], int] = lambda epoch: 1,
     ):
-        super().__init__(curves, start=start, method=method, n_paths=n_paths)
+        super().__init__(curves, start=start, settings=settings, n_paths=n_paths)
         self.targets = targets
         self.observed = ~targets.isnan() & (row_weight > 0)[..., None]
         self.cell_weight = self.weigh(row_weight[..., None] * self.observed)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from skneuralde.inference.model import Model
-from skneuralde.inference.paths import Curves, Method
+from skneuralde.inference.paths import Curves, SolverSettings
 from skneuralde.losses.base import Objective
 from skneuralde.losses.ensemble import Alternative, Ensemble
 from skneuralde.losses.growth import GrowingPaths
@@ -27,7 +27,7 @@ class PathObjective(Objective):
     curves : Curves
     start : Callable
         ``start(model, series)`` gives the initial states (series, dim).
-    method : Method
+    settings : SolverSettings
     n_paths : Callable
         The number of simulated paths of each series as a function of the epoch; or `GrowingPaths`.
     """
@@ -39,11 +39,11 @@ class PathObjective(Objective):
     least_paths: int = 1
 
     def __init__(
-        self, curves: Curves, *, start: Start, method: Method, n_paths: Callable[[int], int] = lambda epoch: 1
+        self, curves: Curves, *, start: Start, settings: SolverSettings, n_paths: Callable[[int], int] = lambda epoch: 1
     ):
         self.curves = curves
         self.start = start
-        self.method = method
+        self.settings = settings
         self.n_paths = n_paths
         self.paths = self.version = n_paths(1)
 
@@ -69,7 +69,7 @@ class PathObjective(Objective):
         values, branches = self.curves.select(series).solve_with_branches(
             model.problem,
             self.start(model, series),
-            self.method,
+            self.settings,
             n_paths=self.paths,
             seed=seed,
             antithetic=self.antithetic,

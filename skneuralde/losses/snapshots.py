@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from skneuralde.inference.model import Model
-from skneuralde.inference.paths import Curves, Method
+from skneuralde.inference.paths import Curves, SolverSettings
 from skneuralde.losses.ensemble import Ensemble
 from skneuralde.losses.simulation import PathObjective, Start
 
@@ -31,7 +31,7 @@ class SnapshotEnergy(PathObjective):
         The position of each item's time among those of the curves.
     weight : Tensor of shape (items,)
     scale : Tensor of shape (dim,)
-    start, method, n_paths
+    start, settings, n_paths
         Like in `CurveObjective`; paths are those of each individual.
 
     References
@@ -55,10 +55,10 @@ class SnapshotEnergy(PathObjective):
         scale: Tensor,
         *,
         start: Start,
-        method: Method,
+        settings: SolverSettings,
         n_paths: Callable[[int], int] = lambda epoch: 4,
     ):
-        super().__init__(curves, start=start, method=method, n_paths=n_paths)
+        super().__init__(curves, start=start, settings=settings, n_paths=n_paths)
         self.share = start_weight / start_weight.sum()
         self.targets = targets / scale
         self.place = place

@@ -56,8 +56,8 @@ def test_objective_holds_positions_and_weights_only(early_stopping):
     of_sample = 1024 * 7 * 8 * len(parts)
     assert sum(bytes_beside(part, panel) for part in parts) <= 16 * len(X) + of_sample
     for part in parts:
-        assert part.targets.source.data_ptr() == part.transitions.record.state.data_ptr() == panel.values.ctypes.data
-        assert part.transitions.record.times.data_ptr() == panel.times.ctypes.data
+        assert part.targets.source.data_ptr() == part.transitions.series.state.data_ptr() == panel.values.ctypes.data
+        assert part.transitions.series.times.data_ptr() == panel.times.ctypes.data
 
 
 def test_panel_shares_columns_that_are_in_order():

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from skneuralde.inference import Curves, InputPath, Method
+from skneuralde.inference import Curves, InputPath, SolverSettings
 from skneuralde.problems import Problem
 from skneuralde.solvers import get_solver
 from tests.learnable_equations import checked, column, geometric_matrix, nonlinear, pendulum
 
 NAN = math.nan
-EULER = Method(get_solver("euler"), 1e-3, torch.tensor(1e-6).double(), 0.05, 100_000, 0.05)
-TSIT5 = Method(get_solver("tsit5"), 1e-8, torch.tensor(1e-10).double(), None, 100_000, 1.0)
+EULER = SolverSettings(get_solver("euler"), 1e-3, torch.tensor(1e-6).double(), 0.05, 100_000, 0.05)
+TSIT5 = SolverSettings(get_solver("tsit5"), 1e-8, torch.tensor(1e-10).double(), None, 100_000, 1.0)
 RAGGED = torch.tensor([[0.0, 0.33, 1.0, 2.0], [1.0, 1.2, NAN, NAN], [5.0, 5.5, 6.77, NAN]], dtype=torch.float64)
 SHARED = torch.tensor([[0.0, 0.5, 1.0]], dtype=torch.float64).repeat(3, 1)
 
@@ -61,25 +61,25 @@ def test_paths_have_the_moments_of_the_equation(times):
     assert np.abs(np.corrcoef(final.T.numpy()) - np.eye(3)).max() < 4 / n_paths**0.5
 
 
-@pytest.mark.parametrize("aside", [False, True])
+@pytest.mark.parametrize("side_steps", [False, True])
 @pytest.mark.parametrize("options", [{}, {"context": True}, {"controls": True}, {"controls": True, "context": True}])
 @pytest.mark.parametrize("times", [SHARED, RAGGED], ids=["shared", "ragged"])
-def test_batch_mates_do_not_matter(times, options, aside):
+def test_batch_mates_do_not_matter(times, options, side_steps):
     def drift(t, u, c):
         return c.sum(-1, keepdim=True) - u
 
     problem = Problem(drift if options else lambda t, u: -u, 0.5)
     all_of_them = curves(times, **options)
-    values, _ = all_of_them.solve(problem, START, EULER, n_paths=3, seed=1, aside=aside)
+    values, _ = all_of_them.solve(problem, START, EULER, n_paths=3, seed=1, side_steps=side_steps)
     for i in range(3):
         alone = all_of_them.select(torch.tensor([i]))
-        value, _ = alone.solve(problem, START[i : i + 1], EULER, n_paths=3, seed=1, aside=aside)
+        value, _ = alone.solve(problem, START[i : i + 1], EULER, n_paths=3, seed=1, side_steps=side_steps)
         used = alone.times.shape[1]
         assert used == int((~times[i].isnan()).sum())
         torch.testing.assert_close(value[:, 0], values[:, i, :used], rtol=1e-12, atol=1e-13)
         assert values[:, i, used:].isnan().all()
     # A path does not depend on how many there are.
-    fewer, _ = all_of_them.solve(problem, START, EULER, n_paths=1, seed=1, aside=aside)
+    fewer, _ = all_of_them.solve(problem, START, EULER, n_paths=1, seed=1, side_steps=side_steps)
     torch.testing.assert_close(fewer[0], values[0], rtol=1e-12, atol=1e-13, equal_nan=True)
 
 

@@ -6,9 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from skneuralde.inference import Chains, Gaussian, LocalLinearisation, Model, Selection, Transitions
-from skneuralde.inference.filtering.kalman import filtered_starts, run_filter, start_of
-from skneuralde.inference.filtering.parallel import infer, run_around, settle
+from skneuralde.inference import Gaussian, LocalLinearisation, Model, ObservationChains, Selection, Transitions
+from skneuralde.inference.filtering.kalman import filtered_starts, initial_distribution, run_filter
+from skneuralde.inference.filtering.parallel import (
+    find_linearisation_states,
+    run_linearised_filter,
+    run_parallel_filter,
+)
 from skneuralde.inference.observation import resolve_observation
 from skneuralde.problems import Problem
 
@@ -33,7 +37,7 @@ def chains_of(times, targets, dim, known=None):
         nothing,
         nothing,
     )
-    return Chains(
+    return ObservationChains(
         transitions,
         torch.as_tensor(np.concatenate([y[1:] for y in targets])),
         torch.as_tensor(chain),
@@ -113,7 +117,7 @@ def equal(first, second, tolerance=1e-9):
 
 def both_ways(model, chains):
     one_by_one = run_filter(model, chains)
-    at_once = infer(model, chains)
+    at_once = run_parallel_filter(model, chains)
     equal(one_by_one.predicted, at_once.predicted, 1e-5)
     equal(one_by_one.filtered, at_once.filtered, 1e-5)
     torch.testing.assert_close(one_by_one.log_density, at_once.log_density, rtol=1e-6, atol=1e-5)
@@ -125,7 +129,7 @@ def test_all_at_once_is_the_same_for_a_linear_equation_wherever_it_is_linearised
     chains = chains_of(TIMES, targets, 2)
     model = model_of(linear(), 2, noise_std=[0.3], observation=Selection([1]))
     around = Gaussian(torch.randn(7, 2, dtype=torch.float64), 0.5 * torch.eye(2, dtype=torch.float64).expand(7, 2, 2))
-    first, second = run_filter(model, chains), run_around(model, chains, around)
+    first, second = run_filter(model, chains), run_linearised_filter(model, chains, around)
     equal(first.filtered, second.filtered)
     equal(first.predicted, second.predicted)
     torch.testing.assert_close(first.log_density, second.log_density, rtol=1e-9, atol=1e-9)
@@ -155,8 +159,8 @@ def test_settled_states_are_the_filtered_ones():
     targets = [rng.normal(size=(12, 1))]
     model = model_of(Problem(lambda t, u: u - u**3, 0.5), 1, noise_std=[0.4], observation=Selection([0]))
     chains = chains_of(times, targets, 1)
-    around = settle(model, chains)
-    start = start_of(model, None, chains.first)
+    around = find_linearisation_states(model, chains)
+    start = initial_distribution(model, None, chains.first)
     equal(filtered_starts(chains, start, run_filter(model, chains).filtered), around, 1e-5)
 
 
@@ -169,7 +173,7 @@ def test_without_noise_a_complete_observation_is_the_state():
     chains = chains_of(TIMES, targets, 2, known=torch.as_tensor(np.stack([y[0] for y in targets])))
     model = model_of(linear(), 2)
     both_ways(model, chains)
-    filtered = infer(model, chains).filtered
+    filtered = run_parallel_filter(model, chains).filtered
     complete = ~chains.targets.isnan().any(1)
     torch.testing.assert_close(filtered.mean[complete], chains.targets[complete], rtol=0, atol=1e-10)
     assert float(filtered.cov[complete].abs().max()) < 1e-10
@@ -183,7 +187,7 @@ def test_an_equation_without_noise_can_be_filtered():
     model = model_of(Problem(lambda t, u: -decay * u), 1, noise_std=[0.1], observation=Selection([0]))
     chains = chains_of(times, targets, 1)
     both_ways(model, chains)
-    filtered = infer(model, chains).filtered
+    filtered = run_parallel_filter(model, chains).filtered
     shape = np.exp(-decay * times[0])
     precision = 1 / 1.5**2 + (shape**2).sum() / 0.1**2
     mean = (0.3 / 1.5**2 + (shape * targets[0][:, 0]).sum() / 0.1**2) / precision

@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy.linalg import expm, solve_continuous_lyapunov
 
-from skneuralde.inference import LocalLinearisation, SolverPropagation
+from skneuralde.inference import Interval, LocalLinearisation, Moments, SolverPropagation
 from skneuralde.problems import Problem, ito_form
 from skneuralde.solvers import get_solver
 from tests.learnable_equations import column, cubic, no_inputs, nonlinear, wavy
@@ -26,7 +26,8 @@ def advance(propagator, problem, mean, h, *, cov=None, t=0.0, c0=None, c1=None):
     if isinstance(propagator, SolverPropagation):
         propagator = replace(propagator, atol=propagator.atol.expand(mean.shape[1]))
     c0 = no_inputs(n) if c0 is None else c0
-    return propagator.advance(problem, mean, cov, start, h, c0, c0 if c1 is None else c1)
+    interval = Interval(start, h, c0, c0 if c1 is None else c1)
+    return propagator.advance(problem, Moments(mean, cov), interval)[:2]
 
 
 def orders(problem, mean, cov=None, h=0.8, substeps=(0.1, 0.05)):

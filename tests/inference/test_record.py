@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from skneuralde.inference import Gathered, Record, RecordedTransitions, Transitions
+from skneuralde.inference import FlatSeries, LazyRows, SeriesTransitions, Transitions
 from tests.learnable_equations import column
 
 #: Two series of four and three rows.
@@ -14,9 +14,9 @@ CONTROLS = 10.0 * STATE
 NONE = torch.empty(7, 0).double()
 
 
-def between(pairs, interpolation="next", controls=CONTROLS, cov=None) -> RecordedTransitions:
+def between(pairs, interpolation="next", controls=CONTROLS, cov=None) -> SeriesTransitions:
     start, stop = torch.tensor(pairs, dtype=torch.int32).T
-    return RecordedTransitions(Record(TIMES, STATE, CONTEXT, controls, interpolation, cov), start, stop)
+    return SeriesTransitions(FlatSeries(TIMES, STATE, CONTEXT, controls, interpolation, cov), start, stop)
 
 
 @pytest.mark.parametrize(
@@ -59,5 +59,5 @@ def test_selects_what_transitions_select(pairs):
 
 
 def test_gathered_rows():
-    rows = Gathered(STATE, torch.tensor([5, 0, 3], dtype=torch.int32))
+    rows = LazyRows(STATE, torch.tensor([5, 0, 3], dtype=torch.int32))
     assert rows.index_select(0, torch.tensor([2, 2, 0]))[:, 0].tolist() == [3, 3, 5]

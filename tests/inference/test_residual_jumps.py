@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from skneuralde.inference import Channels, Residuals, find_jumps, residual_jumps
+from skneuralde.inference import ChannelParameters, Residuals, find_jumps
+from skneuralde.inference.jumps import mixture_em
 
 N, H = 4000, 0.1
 
@@ -29,7 +30,7 @@ def residuals(seed, sizes=(), rates=(), spreads=(), *, sigma=0.3, claimed=1.0, d
 def sought(count, dim=1):
     nothing = torch.zeros(count, N, dim, dtype=torch.float64)
     yes = torch.ones(count, dtype=torch.bool)
-    return Channels(nothing[..., 0] + 1.0, nothing, nothing + 1.0, yes, yes, yes)
+    return ChannelParameters(nothing[..., 0] + 1.0, nothing, nothing + 1.0, yes, yes, yes)
 
 
 def found(seed, channels=None, **options):
@@ -125,15 +126,15 @@ def test_several_components_and_weights():
 @pytest.mark.parametrize("seed", range(3))
 def test_likelihood_never_falls(seed, monkeypatch):
     seen = []
-    iterate = residual_jumps._iterate
+    iterate = mixture_em._iterate
 
     def watched(left, mixed, begun, **options):
         after = iterate(left, mixed, begun, **options)
         seen.append(after.log_likelihood)
         return after
 
-    monkeypatch.setattr(residual_jumps, "_iterate", watched)
-    monkeypatch.setattr(residual_jumps, "_starts", lambda *args: [replace(sought(1), rate=sought(1).rate * 0.5)])
+    monkeypatch.setattr(mixture_em, "_iterate", watched)
+    monkeypatch.setattr(mixture_em, "_starts", lambda *args: [replace(sought(1), rate=sought(1).rate * 0.5)])
     found(seed, sizes=[-1.0], rates=[0.5], spreads=[0.5])
     assert len(seen) > 3
     assert np.diff(seen).min() > -0.5

@@ -34,7 +34,7 @@ def merton_density(x, h):
 def law(problem, start, h, **options):
     start = torch.as_tensor(start, dtype=torch.float64)
     lengths = torch.full((len(start),), h, dtype=torch.float64)
-    return JumpSplitting(LocalLinearisation(), **options).law(problem, direct(start, lengths))
+    return JumpSplitting(LocalLinearisation(), **options).state_distribution(problem, direct(start, lengths))
 
 
 @pytest.mark.parametrize(("h", "most"), [(1 / 252, 5), (0.1, 8)])
@@ -154,7 +154,7 @@ def test_segments_of_different_numbers():
         torch.zeros(2, 1, dtype=torch.float64), torch.zeros(2, dtype=torch.float64), torch.tensor([0, 1, 3]),
         column(0.01, 0.004, 0.006), inputs, inputs,
     )  # fmt: skip
-    mixture = JumpSplitting(LocalLinearisation(), most=5).law(problem, two)
+    mixture = JumpSplitting(LocalLinearisation(), most=5).state_distribution(problem, two)
     x = np.array([-0.1, 0.03])
     for value in x:
         target = torch.full((2, 1), value, dtype=torch.float64)
@@ -167,7 +167,7 @@ def test_controls_reach_rate_and_effect():
     transitions = Transitions(
         torch.zeros(1, 1, dtype=torch.float64), column(0.0), torch.tensor([0, 1]), column(0.1), inputs, inputs
     )
-    mixture = JumpSplitting(LocalLinearisation()).law(problem, transitions)
+    mixture = JumpSplitting(LocalLinearisation()).state_distribution(problem, transitions)
     assert float(mixture.weight[0]) == pytest.approx(math.exp(-0.2))
     assert float(mixture.means[1]) == pytest.approx(5.0)
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from skneuralde.inference import LocalLinearisation, Transitions, random_subset
+from skneuralde.inference import Interval, LocalLinearisation, Moments, Transitions, random_subset
 from skneuralde.problems import Problem
 from tests.learnable_equations import column, direct, nonlinear
 
@@ -66,7 +66,8 @@ def test_several_segments_are_composed():
         for k in range(transitions.offsets[i], transitions.offsets[i + 1]):
             s = slice(k, k + 1)
             h = transitions.lengths[s]
-            m, p = propagator.advance(problem, m, p, t, h, transitions.c0[s], transitions.c1[s])
+            interval = Interval(t, h, transitions.c0[s], transitions.c1[s])
+            m, p, _ = propagator.advance(problem, Moments(m, p), interval)
             t = t + h
         torch.testing.assert_close(mean[i], m[0], rtol=1e-12, atol=1e-14)
         torch.testing.assert_close(cov[i], p[0], rtol=1e-12, atol=1e-14)

@@ -26,7 +26,9 @@ def test_the_simulated_variance_is_unbiased(weight):
     start = torch.tensor([1.0, 2.0, -0.5], dtype=torch.float64)
     weight = torch.tensor(weight, dtype=torch.float64)
     data = torch.stack([start, torch.tensor([0.0, 1.0, 3.0]).double()], 1)
-    loss = bound(MomentMatching, data, weight=weight[:, None].expand(3, 2), n_paths=12, times=(0.0, 1.0), method=EULER)
+    loss = bound(
+        MomentMatching, data, weight=weight[:, None].expand(3, 2), n_paths=12, times=(0.0, 1.0), settings=EULER
+    )
     n = float(weight.sum())
     mean = float(weight @ data[:, 1] / n)
     variance = float(weight @ (data[:, 1] - mean).square() / (n - 1))
@@ -136,7 +138,7 @@ def test_outputs_are_counted_one_by_one():
         targets,
         torch.ones(4, 4).double(),
         start=lambda m, items: data[items, :1].expand(-1, 2),
-        method=EULER,
+        settings=EULER,
     )
     assert with_gap.count[0].tolist() == [4, 3]
     two = Model(checked(Problem(lambda t, u: 1.0 - u, Level(0.5), noise="additive"), 2))

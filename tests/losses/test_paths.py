@@ -9,7 +9,7 @@ import math
 import pytest
 import torch
 
-from skneuralde.inference import Curves, InputPath, Method, Model
+from skneuralde.inference import Curves, InputPath, Model, SolverSettings
 from skneuralde.losses import (
     LeastSquares,
     MeanMatching,
@@ -24,7 +24,7 @@ from tests.learnable_equations import Level, column
 
 NAN = math.nan
 SIGMA = 0.7
-EULER = Method(get_solver("euler"), 1e-3, torch.tensor(1e-6).double(), 0.5, 100_000, 0.5)
+EULER = SolverSettings(get_solver("euler"), 1e-3, torch.tensor(1e-6).double(), 0.5, 100_000, 0.5)
 
 
 def given(states):
@@ -41,7 +41,7 @@ def objective(kind, targets, *, times=(0.0, 1.0), weight=None, scale=1.0, start=
     start = torch.ones(n, 1, dtype=dtype) if start is None else start
     curves = Curves(times, inputs, torch.arange(n))
     return kind(
-        curves, targets, weight, torch.tensor([scale], dtype=dtype), start=given(start), method=EULER, **options
+        curves, targets, weight, torch.tensor([scale], dtype=dtype), start=given(start), settings=EULER, **options
     )
 
 

@@ -9,7 +9,7 @@ import math
 import pytest
 import torch
 
-from skneuralde.inference import Curves, InputPath, LocalLinearisation, Method, Model
+from skneuralde.inference import Curves, InputPath, LocalLinearisation, Model, SolverSettings
 from skneuralde.losses import (
     MomentMatching,
     PairedEnergy,
@@ -25,7 +25,7 @@ from tests.learnable_equations import Level, OrnsteinUhlenbeck, checked, column,
 TRUTH = {"rate": 0.8, "level": 1.5, "volatility": 0.6}
 TIMES = (0.0, 0.5, 1.0, 2.0)
 #: Steps of strong order 1.5 whose bias is far below the statistical error.
-SRA = Method(get_solver("sosra"), None, torch.tensor(1e-6).double(), 0.25, 100_000, 0.25)
+SRA = SolverSettings(get_solver("sosra"), None, torch.tensor(1e-6).double(), 0.25, 100_000, 0.25)
 
 
 def model(**changed):
@@ -54,7 +54,7 @@ def curves(n, times=TIMES, first=0):
     return Curves(torch.tensor(times, dtype=torch.float64).repeat(n, 1), inputs, torch.arange(first, first + n))
 
 
-def bound(kind, data, *, weight=None, n_paths=16, first=0, method=SRA, times=TIMES, **options):
+def bound(kind, data, *, weight=None, n_paths=16, first=0, settings=SRA, times=TIMES, **options):
     """The loss of series that start at their first value."""
     targets = data[..., None].clone()
     targets[:, 0] = math.nan
@@ -63,7 +63,7 @@ def bound(kind, data, *, weight=None, n_paths=16, first=0, method=SRA, times=TIM
     start = data[:, :1]
     options = {
         "start": lambda model, items: start[items],
-        "method": method,
+        "settings": settings,
         "n_paths": lambda epoch: n_paths,
         **options,
     }
@@ -92,7 +92,7 @@ def minimum(values, step):
     return float(-slope.mean() / curvature), float(slope.std() / math.sqrt(len(slope)) / curvature)
 
 
-def snapshots(n, *, seed=0, times=TIMES, n_paths=4, method=SRA):
+def snapshots(n, *, seed=0, times=TIMES, n_paths=4, settings=SRA):
     """Population of n individuals at every time, all of them different ones."""
     data = simulate(n * len(times), times, seed)
     observed = torch.stack([data[k * n : (k + 1) * n, k] for k in range(len(times))])
@@ -105,7 +105,7 @@ def snapshots(n, *, seed=0, times=TIMES, n_paths=4, method=SRA):
         torch.ones((len(times) - 1) * n).double(),
         column(1.0),
         start=lambda model, items: start[items],
-        method=method,
+        settings=settings,
         n_paths=lambda epoch: n_paths,
     )
 

@@ -10,7 +10,7 @@ from skneuralde.losses import MomentMatching, PairedEnergy, PlainMomentMatching,
 from skneuralde.losses.fair import fair_energy_score
 from skneuralde.problems import Problem
 from tests.learnable_equations import checked, column
-from tests.losses.test_proper import SRA as METHOD
+from tests.losses.test_proper import SRA as SETTINGS
 from tests.losses.test_proper import TIMES, TRUTH, bound, curves, model, simulate, snapshots
 
 NAN = math.nan
@@ -70,7 +70,7 @@ def test_an_output_that_is_missing_leaves_the_vector():
         torch.ones(1, 3).double(),
         column(1.0, 2.0),
         start=lambda model, items: start[items],
-        method=METHOD,
+        settings=SETTINGS,
         n_paths=lambda epoch: 4,
     )
     still = Model(checked(Problem(None, 1e-12, noise="additive"), 2))
@@ -102,7 +102,7 @@ def test_a_weight_is_a_repetition_in_snapshots():
         torch.bincount(items).double(),
         loss.scale,
         start=loss.start,
-        method=METHOD,
+        settings=SETTINGS,
         n_paths=lambda epoch: 4,
     )
     states = loss.start(fitted, starts)
@@ -114,7 +114,7 @@ def test_a_weight_is_a_repetition_in_snapshots():
         torch.ones(len(items)).double(),
         loss.scale,
         start=lambda model, series: states[series],
-        method=METHOD,
+        settings=SETTINGS,
         n_paths=lambda epoch: 4,
     )
     torch.testing.assert_close(mean(weighted, fitted), mean(repeated, fitted), rtol=1e-10, atol=0)

@@ -33,7 +33,7 @@ from skneuralde.estimators.rows.states import (
     observed,
     origin_positions,
 )
-from skneuralde.inference import JumpSplitting, LocalLinearisation, Method, Model, Observation, Selection
+from skneuralde.inference import JumpSplitting, LocalLinearisation, Model, Observation, Selection, SolverSettings
 from skneuralde.losses import Objective, PathObjective
 from skneuralde.problems import FieldProblem, Problem
 from skneuralde.solvers import Solver, choose_solver, get_solver
@@ -155,14 +155,14 @@ def choose_methods(
     smallest = 10.0 * torch.finfo(dtype).eps
     with_noise = problem.diffusion is not None
 
-    def method(solver: Solver, on_paths: bool, fixed: bool = False) -> Method:
+    def method(solver: Solver, on_paths: bool, fixed: bool = False) -> SolverSettings:
         dt = None
         if fixed or not solver.adaptive:
             accurate = (solver.weak_order or 0.0) >= 2.0 or (solver.strong_order or 0.0) >= 1.5
             steps = _FEW_STEPS_PER_GAP if accurate else _STEPS_PER_GAP
             dt = scales.spacing / steps if estimator.dt is None else estimator.dt
         by_noise = with_noise and on_paths
-        return Method(
+        return SolverSettings(
             solver,
             rtol=None if fixed else smallest if by_noise else estimator.rtol,
             atol=(estimator.atol + (math.sqrt(2.0 * estimator.rtol) if by_noise else 0.0)) * scale,
@@ -367,7 +367,7 @@ def describe_solvers(model: Model, setup: Setup) -> dict[str, object]:
     propagator = model.propagator
     if isinstance(propagator, JumpSplitting):
         stats.update(jump_times=propagator.nodes, jump_numbers=propagator.most)
-        propagator = propagator.flow
+        propagator = propagator.moment_propagator
     if isinstance(propagator, LocalLinearisation):
         stats.update(moments="local_linearisation", substep=propagator.substep)
     elif methods.moments is not None:

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from skneuralde.inference import (
     JumpSplitting,
-    Method,
-    Propagator,
+    MomentPropagator,
     SolverPropagation,
+    SolverSettings,
     calibrate_jumps,
     calibrate_moments,
 )
@@ -31,22 +31,22 @@ class Methods:
 
     Attributes
     ----------
-    training : Method
+    training : SolverSettings
         Curves in the loss.
-    paths : Method
+    paths : SolverSettings
         Paths and curves of a fitted model.
-    moments : Method or None
+    moments : SolverSettings or None
         Moments; None is the local linearisation.
     """
 
-    training: Method
-    paths: Method
-    moments: Method | None
+    training: SolverSettings
+    paths: SolverSettings
+    moments: SolverSettings | None
 
     def to(self, device: torch.device) -> Methods:
         """The same methods on another device."""
 
-        def moved(method: Method) -> Method:
+        def moved(method: SolverSettings) -> SolverSettings:
             return replace(method, atol=method.atol.to(device))
 
         return Methods(moved(self.training), moved(self.paths), None if self.moments is None else moved(self.moments))
@@ -147,16 +147,16 @@ class Setup:
         """How a propagator for these transitions is found for the present weights of a model."""
         sample = random_subset(transitions, _CALIBRATION_SIZE, torch.Generator().manual_seed(self.seed))
 
-        def calibrate(model: Model) -> Propagator | JumpSplitting:
+        def calibrate(model: Model) -> MomentPropagator | JumpSplitting:
             with torch.no_grad():
                 begun = started(sample, model) if self.encodes else sample
-            flow: Propagator
+            propagator: MomentPropagator
             if self.methods.moments is None:
-                flow = calibrate_moments(model, begun, rtol=self.rtol)
+                propagator = calibrate_moments(model, begun, rtol=self.rtol)
             else:
                 moments = self.methods.moments
-                flow = SolverPropagation(moments.solver, self.rtol, moments.atol, moments.dt, moments.max_steps)
-            return calibrate_jumps(model, begun, flow, rtol=self.rtol) if self.jumps else flow
+                propagator = SolverPropagation(moments.solver, self.rtol, moments.atol, moments.dt, moments.max_steps)
+            return calibrate_jumps(model, begun, propagator, rtol=self.rtol) if self.jumps else propagator
 
         return calibrate
 

@@ -172,7 +172,7 @@ class Runs(LeastSquares):
             setup.tensor(weight),
             setup.tensor(snapshots.scale),
             start=start,
-            method=setup.methods.training,
+            settings=setup.methods.training,
         )
         self.snapshots = snapshots
         self.fields = setup.n_fields

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from skneuralde.inference import Channels, Model, Residuals, Transitions, find_jumps
+from skneuralde.inference import ChannelParameters, Model, Residuals, Transitions, find_jumps
 from skneuralde.inference.jumps.effect_moments import after_jump
 from skneuralde.losses import JumpLikelihood
 from skneuralde.problems import Jump
@@ -41,7 +41,7 @@ def start_at_jumps_seen(model: Model, objective: JumpLikelihood, seed: int) -> N
     items = _subset(objective.items, seed)
     transitions = objective.transitions.select(items)
     model.propagator = objective.calibrate(model)
-    mean, cov = transitions.moments(problem, model.flow)
+    mean, cov = transitions.moments(problem, model.moment_propagator)
     assert cov is not None  # the likelihood of jumps has a diffusion
     variance = cov.diagonal(dim1=-2, dim2=-1).double()
     # Where there is no noise, as where geometric motion is zero, every change is infinitely unlikely.
@@ -100,7 +100,7 @@ def _parts(jump: Jump) -> tuple[Term | None, Term | None]:
     return _with_levels(affect.move) if isinstance(affect, MoveBy) else None, None
 
 
-def _channels(jumps: Sequence[Jump], places: Places) -> Channels:
+def _channels(jumps: Sequence[Jump], places: Places) -> ChannelParameters:
     """The channels as they are now, and what of them networks learn."""
     t, u, c = places
     exactly = u.new_zeros(len(u), u.shape[1], u.shape[1])
@@ -110,7 +110,7 @@ def _channels(jumps: Sequence[Jump], places: Places) -> Channels:
     def told(values: list[bool]) -> Tensor:
         return torch.tensor(values, device=u.device)
 
-    return Channels(
+    return ChannelParameters(
         rate=torch.stack([jump.rate(t, u, c) for jump in jumps]).double(),
         mean=torch.stack([mean - u for mean, _ in laws]).double(),
         variance=torch.stack([cov.diagonal(dim1=-2, dim2=-1) for _, cov in laws]).double(),

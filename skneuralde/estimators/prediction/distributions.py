@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from skneuralde.inference import Independent, Law
+from skneuralde.inference import DiagonalGaussian, PredictiveDistribution
 
 
 class Marginals(Protocol):
@@ -22,7 +22,7 @@ class Marginals(Protocol):
 class OfLaw:
     """Marginals that a law knows."""
 
-    law: Law | Independent
+    law: PredictiveDistribution | DiagonalGaussian
 
     @torch.no_grad()
     def quantiles(self, levels: np.ndarray) -> np.ndarray:
@@ -56,7 +56,7 @@ class Forecast:
     std: np.ndarray
     parts: list[tuple[np.ndarray, Marginals]] = field(default_factory=list)
 
-    def put_law(self, rows: np.ndarray, law: Law) -> None:
+    def put_law(self, rows: np.ndarray, law: PredictiveDistribution) -> None:
         """Say that these rows have this law."""
         self.mean[rows], self.std[rows] = law.mean.cpu().numpy(), law.std.cpu().numpy()
         self.parts.append((rows, OfLaw(law)))

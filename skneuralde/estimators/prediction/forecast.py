@@ -13,7 +13,7 @@ from skneuralde.estimators.config.setup import Setup
 from skneuralde.estimators.prediction.distributions import Forecast, OfLaw
 from skneuralde.estimators.rows.objectives import input_path, series_keys, transitions_to
 from skneuralde.estimators.rows.states import States, filters, infer_states, origin_positions, smoothed_moments
-from skneuralde.inference import Curves, Independent, Law, Model, TransitionSource
+from skneuralde.inference import Curves, DiagonalGaussian, Model, PredictiveDistribution, TransitionSource
 from skneuralde.losses import started
 from skneuralde.noise import keyed_normals
 
@@ -59,7 +59,7 @@ class View:
     of_states: bool = False
 
     @torch.no_grad()
-    def law(self, of_states: Law) -> Law:
+    def law(self, of_states: PredictiveDistribution) -> PredictiveDistribution:
         """The law of what is asked, from that of states."""
         return of_states if self.of_states else of_states.observed(self.model.observed)
 
@@ -168,7 +168,9 @@ def _forecast_far(
     if n_paths > 1:
         result.put_samples(rows, _with_noise(paths, view, panel, positions, setup, setup.seed))
     else:
-        result.parts.append((rows, OfLaw(Independent(setup.tensor(result.mean[rows]), setup.tensor(result.std[rows])))))
+        result.parts.append(
+            (rows, OfLaw(DiagonalGaussian(setup.tensor(result.mean[rows]), setup.tensor(result.std[rows]))))
+        )
 
 
 def _has_moments(model: Model, panel: Panel, setup: Setup) -> bool:
@@ -180,10 +182,10 @@ def _has_moments(model: Model, panel: Panel, setup: Setup) -> bool:
 
 
 @torch.no_grad()
-def propagate(model: Model, source: TransitionSource, setup: Setup) -> Law:
+def propagate(model: Model, source: TransitionSource, setup: Setup) -> PredictiveDistribution:
     """The law of the states at the ends of transitions."""
     transitions = source.select(torch.arange(len(source), device=source.device))
-    return model.state_law(started(transitions, model) if setup.encodes else transitions)
+    return model.state_distribution(started(transitions, model) if setup.encodes else transitions)
 
 
 @torch.no_grad()
@@ -196,7 +198,7 @@ def log_density(model: Model, panel: Panel, asked: np.ndarray, setup: Setup) -> 
     values = setup.tensor(panel.values[asked])
     if model.problem.diffusion is None and setup.layout == "series" and not filters(panel, setup):
         result = forecast(model, panel, asked, setup)
-        normal = Independent(setup.tensor(result.mean), setup.tensor(result.std))
+        normal = DiagonalGaussian(setup.tensor(result.mean), setup.tensor(result.std))
         density[:] = normal.log_density(values).cpu().numpy()
         if setup.initial_state == "first":
             density[origin_positions(panel, setup)[panel.series_of[asked]] == asked] = np.nan
@@ -207,14 +209,16 @@ def log_density(model: Model, panel: Panel, asked: np.ndarray, setup: Setup) -> 
 
 
 @torch.no_grad()
-def law_given_past(model: Model, panel: Panel, asked: np.ndarray, setup: Setup) -> tuple[np.ndarray, Law]:
+def law_given_past(
+    model: Model, panel: Panel, asked: np.ndarray, setup: Setup
+) -> tuple[np.ndarray, PredictiveDistribution]:
     """The laws of what is observed at the positions ``asked``, given the observations before each.
 
     Returns
     -------
     rows : int array of shape (n,)
         Which of ``asked`` something precedes.
-    law : Law
+    law : PredictiveDistribution
         Of these.
 
     Raises

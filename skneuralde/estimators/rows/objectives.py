@@ -21,7 +21,7 @@ from skneuralde.estimators.rows.states import (
     observed,
     transitions_between,
 )
-from skneuralde.inference import Curves, Gathered, InputPath, Model, Transitions, TransitionSource
+from skneuralde.inference import Curves, InputPath, LazyRows, Model, Transitions, TransitionSource
 from skneuralde.losses import (
     CurveObjective,
     FilterLikelihood,
@@ -103,12 +103,12 @@ def make_objective(
     loss = loss_class(setup, debiased)
     _refuse_empty(float((weight[..., None] * ~np.isnan(padded)).sum()))
     data = curves, setup.tensor(padded), setup.tensor(weight)
-    method = setup.methods.training
+    settings = setup.methods.training
     if issubclass(loss, MomentMatching):
-        return loss(*data, start=start, method=method, n_paths=n_paths)
+        return loss(*data, start=start, settings=settings, n_paths=n_paths)
     assert issubclass(loss, CurveObjective)
     number = n_paths if loss.stochastic else _one
-    return loss(*data, setup.tensor(scale), start=start, method=method, n_paths=number)
+    return loss(*data, setup.tensor(scale), start=start, settings=settings, n_paths=number)
 
 
 def loss_class(setup: Setup, debiased: bool) -> type[PathObjective]:
@@ -152,7 +152,7 @@ def _likelihood(panel: Panel, rows: np.ndarray, setup: Setup) -> Objective:
     likelihood = JumpLikelihood if setup.jumps else TransitionLikelihood
     return likelihood(
         transitions,
-        Gathered(setup.tensor(panel.values), setup.rows(stop)),
+        LazyRows(setup.tensor(panel.values), setup.rows(stop)),
         setup.tensor(panel.weight[stop]),
         calibrate=setup.calibration(transitions),
         encode=setup.encodes,
@@ -176,7 +176,7 @@ def transitions_to(
     -------
     stop : int array of shape (n,)
         The positions that are left.
-    transitions : RecordedTransitions or Transitions
+    transitions : SeriesTransitions or Transitions
     """
     if setup.layout == "series":
         states = States(complete(panel), panel.values, None) if states is None else states
@@ -241,7 +241,7 @@ def _snapshots(
         setup.tensor(panel.weight[later]),
         setup.tensor(scale),
         start=lambda model, items: states[items],
-        method=setup.methods.training,
+        settings=setup.methods.training,
         n_paths=n_paths,
     )
 

@@ -13,19 +13,19 @@ from skneuralde.data.positions import where
 from skneuralde.data.timeline import complete, first_position, following, previous
 from skneuralde.estimators.config.setup import Setup
 from skneuralde.inference import (
-    Chains,
+    FlatSeries,
     Gaussian,
     JumpSplitting,
     LocalLinearisation,
     Model,
-    Propagator,
-    Record,
-    RecordedTransitions,
-    infer,
-    settle,
+    MomentPropagator,
+    ObservationChains,
+    SeriesTransitions,
+    find_linearisation_states,
+    initial_distribution,
+    run_parallel_filter,
     smooth,
     smooth_between,
-    start_of,
 )
 from skneuralde.losses import Calibration
 
@@ -81,14 +81,14 @@ def starts_of_chains(panel: Panel, setup: Setup) -> np.ndarray:
     return starts
 
 
-def chains_of(panel: Panel, setup: Setup, wanted: np.ndarray | None = None) -> tuple[np.ndarray, Chains]:
+def chains_of(panel: Panel, setup: Setup, wanted: np.ndarray | None = None) -> tuple[np.ndarray, ObservationChains]:
     """All observations as chains; those of the series whose positions are ``wanted`` (n,), if that is given.
 
     Returns
     -------
     stop : int array of shape (n,)
         The position of each transition's end.
-    chains : Chains
+    chains : ObservationChains
     """
     before, start = previous(panel, observed(panel)), previous(panel, starts_of_chains(panel, setup))
     stop = where(observed(panel) & (start >= 0) & (True if wanted is None else wanted))
@@ -97,7 +97,7 @@ def chains_of(panel: Panel, setup: Setup, wanted: np.ndarray | None = None) -> t
     values = setup.tensor(panel.values)
     first = values[setup.index(origin)]
     transitions = transitions_between(panel, before[stop], stop, setup, _guess(panel, setup)).all()
-    chains = Chains(
+    chains = ObservationChains(
         transitions,
         values[setup.index(stop)],
         setup.index(chain),
@@ -110,9 +110,9 @@ def chains_of(panel: Panel, setup: Setup, wanted: np.ndarray | None = None) -> t
 
 def transitions_between(
     panel: Panel, start: np.ndarray, stop: np.ndarray, setup: Setup, states: States
-) -> RecordedTransitions:
+) -> SeriesTransitions:
     """The transitions between positions of the same series."""
-    record = Record(
+    record = FlatSeries(
         setup.times(panel.times),
         setup.tensor(states.mean),
         setup.tensor(panel.context),
@@ -120,7 +120,7 @@ def transitions_between(
         setup.interpolation,
         None if states.cov is None else setup.tensor(states.cov),
     )
-    return RecordedTransitions(record, setup.rows(start), setup.rows(stop))
+    return SeriesTransitions(record, setup.rows(start), setup.rows(stop))
 
 
 def _guess(panel: Panel, setup: Setup) -> States:
@@ -148,10 +148,10 @@ def infer_states(model: Model, panel: Panel, setup: Setup, asked: np.ndarray) ->
     mean = np.full((len(panel.times), setup.n_states), np.nan)
     cov = np.full((len(panel.times), setup.n_states, setup.n_states), np.nan)
     if len(stop):
-        filtered = infer(model, chains).filtered
+        filtered = run_parallel_filter(model, chains).filtered
         mean[stop], cov[stop] = filtered.mean.cpu().numpy(), filtered.cov.cpu().numpy()
     first = setup.tensor(panel.values[starts])
-    state = start_of(model, None if setup.is_hidden else first, first)
+    state = initial_distribution(model, None if setup.is_hidden else first, first)
     mean[starts], cov[starts] = state.mean.cpu().numpy(), state.cov.cpu().numpy()
     return States(~np.isnan(mean[:, 0]), mean, cov)
 
@@ -176,7 +176,7 @@ def smoothed_moments(
     if filtered.cov is not None:
         cov[known] = filtered.cov[known]
     if len(stop):
-        starts, ends = smooth(model, chains, infer(model, chains))
+        starts, ends = smooth(model, chains, run_parallel_filter(model, chains))
         # A chain's end, where another one starts, is known exactly: the order does not matter.
         mean[stop], cov[stop] = ends.mean.cpu().numpy(), ends.cov.cpu().numpy()
         if setup.is_hidden:
@@ -203,15 +203,15 @@ def smoothed_moments(
     return rows, Gaussian(torch.cat([state.mean, inside.mean]), torch.cat([state.cov, inside.cov]))
 
 
-def filter_calibration(chains: Chains, setup: Setup) -> Calibration:
+def filter_calibration(chains: ObservationChains, setup: Setup) -> Calibration:
     """How a propagator for these chains is found for the present weights of a model: at the states that it infers."""
 
-    def calibrate(model: Model) -> Propagator | JumpSplitting:
+    def calibrate(model: Model) -> MomentPropagator | JumpSplitting:
         if setup.methods.moments is not None:
             return setup.calibration(chains.transitions)(model)
         if model.propagator is None:
             model.propagator = LocalLinearisation()
-        begun = settle(model, chains)
+        begun = find_linearisation_states(model, chains)
         return setup.calibration(replace(chains.transitions, state=begun.mean, cov=begun.cov))(model)
 
     return calibrate
