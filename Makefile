@@ -13,7 +13,7 @@ help:
 	@echo "make test      the test suite"
 	@echo "make lint      ruff, mypy, the import layers, the longest chains of imports and the words"
 	@echo "make bench     side by side with other packages"
-	@echo "make recovery  what is learned against the truth, over ten seeds (minutes)"
+	@echo "make recovery  errors of estimates over ten seeds (minutes)"
 	@echo "make docs      the documentation, in docs/_build/html"
 	@echo "make coverage, make format, make clean"
 

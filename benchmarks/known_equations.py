@@ -1,6 +1,7 @@
-"""What is learned from simulated data against the law that made them, ten seeds each.
+"""Errors of estimates from simulated data, for equations whose answer is known, over ten seeds each.
 
-Run ``python benchmarks/known_laws.py [name ...]``; a line per law says how many of the ten seeds pass, and by how much.
+Run ``python benchmarks/known_equations.py [name ...]``. A line per equation says how many of the ten seeds pass, and
+lists their errors.
 """
 
 import sys
@@ -96,7 +97,7 @@ def geometric(seed, n=2500, spacing=0.05):
     return np.abs((learned - [exact_mu, np.log(exact_sigma)]) / errors).max()
 
 
-# Cox-Ingersoll-Ross: rate 1, mean 1, noise 0.5, against the exact estimates by the non-central chi-square law.
+# Cox-Ingersoll-Ross: rate 1, mean 1, noise 0.5, against the exact estimates by the non-central chi-square distribution.
 
 
 def square_root(seed, n=1000, spacing=0.02):
@@ -148,7 +149,7 @@ def simulate(drift, diffusion, start, spacing, n, seed, fine=50):
 
 def double_well(seed, n=100_000, spacing=0.1):
     y = simulate(lambda u: u - u**3, lambda u: 0.7, [1.0], spacing, n, seed, fine=20)[:, 0]
-    # The drift is worth little likelihood beside the noise: Adam stops before it is found.
+    # The drift changes the likelihood little beside the noise: Adam stops before it is found.
     model = NeuralSDERegressor(
         hidden_layer_sizes=(20,), noise="additive", optimizer="lbfgs", tol=1e-8, max_iter=30, random_state=seed
     ).fit(spacing * np.arange(n)[:, None], y)
@@ -197,7 +198,7 @@ def lotka_volterra(seed, n=100, spacing=0.1, n_series=40):
     return np.sqrt(((found - truth) ** 2).sum() / (truth**2).sum()) / 0.05
 
 
-# A pendulum of which the angle is seen, through noise: velocity inferred. Force 4, friction 0.2, kicks of 0.5.
+# A pendulum whose angle is observed with noise; the velocity is inferred. Force 4, friction 0.2, kicks of 0.5.
 
 
 def swing(m, u):
@@ -210,7 +211,7 @@ def kicks(t, u):
 
 
 def pendulum(seed, n, spacing=0.1):
-    """What is learned of the force, and the errors of the velocity as learned and as the true law infers it."""
+    """The learned force, errors of the velocity by the learned and by the true model, and its standard deviation."""
 
     def force(u):
         return np.array([u[1], -4 * np.sin(u[0]) - 0.2 * u[1]])
@@ -231,20 +232,20 @@ def pendulum(seed, n, spacing=0.1):
     return model.drift_.function.force.item(), learned, least, states[:, 1].std()
 
 
-def pendulum_beside_true_law(seed):
-    """Whatever the path, the velocity can be told no better than by the true law."""
+def pendulum_beside_true_model(seed):
+    """On every path, no model infers the velocity better than the true one."""
     force, learned, least, _ = pendulum(seed, 1000)
     return max((learned / least - 1) / 0.01, abs(force / 4 - 1) / 0.1)
 
 
 def pendulum_velocity(seed):
-    """Over 400 units of time, quiet and lively stretches of a path average out."""
-    force, learned, _, spread = pendulum(seed, 4000)
-    return max((learned / spread) ** 2 / 0.05, abs(force / 4 - 1) / 0.1)
+    """Over 400 units of time, quiet and lively parts of a path average out."""
+    force, learned, _, std = pendulum(seed, 4000)
+    return max((learned / std) ** 2 / 0.05, abs(force / 4 - 1) / 0.1)
 
 
-#: Each law's measure of error, in the units of what it may be at most.
-LAWS = {
+#: The error of each equation, the largest error that passes, and its unit.
+EQUATIONS = {
     "Ornstein-Uhlenbeck, 5,000 at spacing 0.1": (check_ornstein_uhlenbeck(0.1), 0.05, "standard errors"),
     "Ornstein-Uhlenbeck, 5,000 at spacing 1": (check_ornstein_uhlenbeck(1.0), 0.05, "standard errors"),
     "Ornstein-Uhlenbeck, 5,000 at spacing 3": (check_ornstein_uhlenbeck(3.0), 0.05, "standard errors"),
@@ -253,9 +254,9 @@ LAWS = {
     "double well, 100,000 at spacing 0.1": (double_well, 1.0, "of 5% of a zero and 15% of the barrier"),
     "Lotka-Volterra, 40 series of 100 at spacing 0.1": (lotka_volterra, 1.0, "of 5% of the interaction"),
     "pendulum, 1,000 angles at spacing 0.1": (
-        pendulum_beside_true_law,
+        pendulum_beside_true_model,
         1.0,
-        "of 1% more error of the velocity than the true law has, and 10% of the force",
+        "of 1% more error of the velocity than the true model, and 10% of the force",
     ),
     "pendulum, 4,000 angles at spacing 0.1": (
         pendulum_velocity,
@@ -268,7 +269,7 @@ LAWS = {
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    for name, (measure, most, unit) in LAWS.items():
+    for name, (measure, most, unit) in EQUATIONS.items():
         if sys.argv[1:] and not any(word in name for word in sys.argv[1:]):
             continue
         begin = time.perf_counter()
