@@ -45,7 +45,7 @@ def tight(name):
     solver = get_solver(name)
     if solver.order == 2:
         return 1e-5 if getattr(solver, "error_order", 2) == 2 else 1e-6
-    return 1e-7
+    return 1e-6 if name == "rosenbrock" else 1e-7
 
 
 def noisy_calculus(name):
@@ -185,7 +185,7 @@ def test_a_path_does_not_know_its_batch_mates(name, aside):
     times[1, :3] = torch.tensor([0.5, 0.5, 4.25])
     times[2, :1] = 1.0
     noise = Brownian(5, torch.arange(3), torch.arange(3), 1, origin=times[:, 0], cell=0.05)
-    arguments = settings(name)
+    arguments = settings(name, 1e-2)
     together = integrate(problem, u0, times, noise=noise if noisy else None, aside=aside, **arguments).values
     for i in range(3):
         rows = torch.tensor([i])
@@ -211,7 +211,9 @@ def test_every_path_of_a_shared_step_meets_the_tolerance(name):
 @pytest.mark.parametrize("name", DETERMINISTIC)
 def test_backwards_in_time_undoes_forwards(name, aside):
     case = oscillator()
-    arguments = settings(name, tight(name)) | ({} if get_solver(name).adaptive else {"dt": 2e-3})
+    arguments = settings(name, tight(name)) | (
+        {} if get_solver(name).adaptive else {"dt": 2e-3 if get_solver(name).order == 1 else 2e-2}
+    )
     end = case.exact(case.u0, 3.0, None)
     values = integrate(case.problem, end, TIMES.flip(0), aside=aside, **arguments).values
     torch.testing.assert_close(values[:, -1], case.u0, rtol=0, atol=2e-2 if get_solver(name).order <= 2 else 1e-4)
@@ -229,7 +231,9 @@ def test_coefficients_are_never_called_outside_the_interval(name):
     times = torch.tensor([[0.2, 0.5], [0.3, 1.7]], dtype=torch.float64)
     noise = Brownian(0, torch.arange(2), torch.arange(2), 1, origin=times[:, 0], cell=0.05) if name in NOISY else None
     for aside in (False, True):
-        integrate(problem, torch.ones(2, 1, dtype=torch.float64), times, noise=noise, aside=aside, **settings(name))
+        integrate(
+            problem, torch.ones(2, 1, dtype=torch.float64), times, noise=noise, aside=aside, **settings(name, 1e-2)
+        )
     assert min(t.min() for t in seen) >= 0.2
     assert max(t.max() for t in seen) <= 1.7
 
@@ -283,6 +287,6 @@ def test_global_random_states_are_left_alone(name):
     torch_state, numpy_state = torch.random.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
     problem = noisy_problem(name, lambda t, u: -u, 0.1)
     noise = brownian(2) if name in NOISY else None
-    integrate(problem, torch.ones(2, 1, dtype=torch.float64), TIMES, noise=noise, **settings(name))
+    integrate(problem, torch.ones(2, 1, dtype=torch.float64), TIMES, noise=noise, **settings(name, 1e-2))
     assert torch.equal(torch.random.get_rng_state(), torch_state)
     assert (np.random.get_state()[1] == numpy_state).all()  # noqa: NPY002
