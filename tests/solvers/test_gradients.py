@@ -221,11 +221,11 @@ def peak_of_long_solution(n_steps, mode, send):
 
 
 @pytest.mark.slow
-def test_a_hundred_thousand_steps_in_bounded_memory():
+def test_twenty_thousand_steps_in_bounded_memory():
     context = multiprocessing.get_context("spawn")
     send = context.Queue()
-    process = context.Process(target=peak_of_long_solution, args=(100_000, "checkpoint", send))
+    process = context.Process(target=peak_of_long_solution, args=(20_000, "checkpoint", send))
     process.start()
     growth = send.get(timeout=300)
     process.join()
-    assert growth < 300
+    assert growth < 60  # plain autograd takes 107
