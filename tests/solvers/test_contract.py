@@ -185,7 +185,7 @@ def test_a_path_does_not_know_its_batch_mates(name, aside):
     times[1, :3] = torch.tensor([0.5, 0.5, 4.25])
     times[2, :1] = 1.0
     noise = Brownian(5, torch.arange(3), torch.arange(3), 1, origin=times[:, 0], cell=0.05)
-    arguments = settings(name, 1e-2)
+    arguments = settings(name)
     together = integrate(problem, u0, times, noise=noise if noisy else None, aside=aside, **arguments).values
     for i in range(3):
         rows = torch.tensor([i])
