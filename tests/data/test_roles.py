@@ -47,7 +47,6 @@ def decided(time, layout, series=(), context=(), controls=(), initial=(), initia
 @pytest.mark.parametrize(
     ("X", "parameters", "expected"),
     [
-        # where the time is
         (daily(x=range(6)), {}, decided("the index", "series", controls=["x"])),
         (daily(x=range(6)).to_period("D"), {}, decided("the index", "series", controls=["x"])),
         (daily(x=range(6)).rename_axis("day"), {}, decided("index level 'day'", "series", controls=["x"])),
@@ -75,12 +74,16 @@ def decided(time, layout, series=(), context=(), controls=(), initial=(), initia
             {"time": -1},
             decided("column 2", "table", context=[0, 1], initial_state="context"),
         ),
-        # which rows belong together
-        (
-            panel_frame(),
-            {},
-            decided("index level 'day'", "series", ["index level 'id'"], ["size"], ["x", "flag"]),
-        ),
+    ],
+)
+def test_the_column_or_index_of_the_times(X, parameters, expected):
+    assert roles_of(X, **parameters) == expected
+
+
+@pytest.mark.parametrize(
+    ("X", "parameters", "expected"),
+    [
+        (panel_frame(), {}, decided("index level 'day'", "series", ["index level 'id'"], ["size"], ["x", "flag"])),
         (
             panel_frame().swaplevel(),
             {},
@@ -111,6 +114,15 @@ def decided(time, layout, series=(), context=(), controls=(), initial=(), initia
             {},
             decided("index level 1", "series", ["the index"], [], ["x"]),
         ),
+    ],
+)
+def test_the_rows_of_one_series(X, parameters, expected):
+    assert roles_of(X, **parameters) == expected
+
+
+@pytest.mark.parametrize(
+    ("X", "parameters", "expected"),
+    [
         # controls by hand
         (
             np.arange(12.0).reshape(4, 3),
@@ -144,7 +156,7 @@ def decided(time, layout, series=(), context=(), controls=(), initial=(), initia
         ),
     ],
 )  # fmt: skip
-def test_roles(X, parameters, expected):
+def test_controls_and_initial_states(X, parameters, expected):
     assert roles_of(X, **parameters) == expected
 
 

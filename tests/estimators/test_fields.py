@@ -192,17 +192,17 @@ def test_single_precision_and_weights_as_repetitions():
 
 
 def test_bands_cover_the_true_drift_at_their_rate():
-    """Two standard deviations in at least 41 of 50 data sets; at a coverage of 95.4% fewer come once in 10,000."""
+    """Two standard deviations in at least 19 of 25 data sets; at a coverage of 95.4% fewer come once in 10,000."""
     states = np.array([0.0, MEAN, 2.5])
     covered = []
-    for seed in range(50):
+    for seed in range(25):
         model = mechanistic(uncertainty="laplace", rtol=1e-2).fit(*ornstein_uhlenbeck(300, 1.0, seed))
         drift, std = model.drift_field(states, return_std=True)
         covered.append(np.abs(drift - RATE * (MEAN - states)) < 2 * std)
         assert (std < 0.5).all()
     hits = np.sum(covered, axis=0)
-    assert (hits >= 41).all()
-    assert hits.sum() < 150
+    assert (hits >= 19).all()
+    assert hits.sum() < 75
 
 
 def test_nothing_to_learn_is_known_exactly(numbers):
@@ -258,11 +258,11 @@ def test_an_ensemble_changes_no_prediction_and_survives_a_file(ensemble):
 
 
 def test_an_ensemble_and_laplace_agree_on_a_mechanistic_equation():
-    """Also where a member learns the volatility with the other sign. A deviation of 20 members is known to 16%."""
+    """Also where a member learns the volatility with the other sign. A deviation of 12 members is known to 21%."""
     X, y = ornstein_uhlenbeck(400, 0.5, seed=0)
     laplace = mechanistic(uncertainty="laplace").fit(X, y)
-    members = mechanistic(uncertainty="ensemble", n_members=20).fit(X, y)
-    assert members._uncertainty.members.shape == (20, 3)
+    members = mechanistic(uncertainty="ensemble", n_members=12).fit(X, y)
+    assert members._uncertainty.members.shape == (12, 3)
     for state in (0.0, 1.0, 3.0):
         for name in ("drift_field", "diffusion_field"):
             _, expected = getattr(laplace, name)([state], return_std=True)

@@ -60,10 +60,18 @@ def kalman_loss(parameters, y, spacing):
     return total / (len(y) - 1)
 
 
-def test_learned_noise_is_that_of_maximum_likelihood():
+@pytest.fixture(scope="module")
+def learned_noise():
+    """A fitted model, its data, and the maximum of the exact likelihood."""
     times, y = reverting(0)
-    model = NeuralSDERegressor(Reversion(), Noise(), observation_noise="learn", random_state=0).fit(times[:, None], y)
-    exact = minimize(kalman_loss, [1, 0, -1, 0], args=(y, 0.3), method="BFGS")
+    model = NeuralSDERegressor(
+        Reversion(), Noise(), observation_noise="learn", uncertainty="laplace", random_state=0
+    ).fit(times[:, None], y)
+    return model, times, y, minimize(kalman_loss, [1, 0, -1, 0], args=(y, 0.3), method="BFGS")
+
+
+def test_learned_noise_is_that_of_maximum_likelihood(learned_noise):
+    model, times, y, exact = learned_noise
     learned = [model.drift_.function.rate, model.diffusion_.function.log_size, model.model_.log_noise]
     np.testing.assert_allclose([x.item() for x in learned], exact.x[:3], atol=1e-3)
     assert model.loss_ == pytest.approx(exact.fun, abs=1e-6)
@@ -71,12 +79,9 @@ def test_learned_noise_is_that_of_maximum_likelihood():
     assert np.isnan(model.log_likelihood(times[:, None], y)[0])
 
 
-def test_standard_errors_are_those_of_the_exact_likelihood():
-    times, y = reverting(0)
-    model = NeuralSDERegressor(
-        Reversion(), Noise(), observation_noise="learn", uncertainty="laplace", random_state=0
-    ).fit(times[:, None], y)
-    exact = minimize(kalman_loss, [1, 0, -1, 0], args=(y, 0.3), method="BFGS").x
+def test_standard_errors_are_those_of_the_exact_likelihood(learned_noise):
+    model, _, y, exact = learned_noise
+    exact = exact.x
     steps = 1e-3 * np.eye(4)
     curvature = np.array(
         [

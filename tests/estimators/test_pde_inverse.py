@@ -52,22 +52,19 @@ def test_reaction_and_diffusivity_of_a_spreading_species_are_learned_together(da
 
 @pytest.mark.slow
 def test_the_reaction_is_learned_through_noise(data):
-    model = fit(data, "fisher", "mlp", 0.01, "neumann_cell", noise=0.01)
+    model = fit(data, "fisher", "mlp", 0.01, "neumann_cell", noise=0.01, max_iter=15, hidden_layer_sizes=(16,))
     assert logistic_error(model, data) < 0.10
 
 
 @pytest.mark.slow
-def test_snapshots_that_are_far_apart_tell_law_and_diffusivities(data):
-    """Bridges and law improve each other by a little in many epochs: collocation that ends early is off by half."""
+def test_snapshots_that_are_far_apart_take_patience(data):
+    """Law and bridges improve each other by a few percent in each of many epochs, from diffusivities 60% off to 3%.
+
+    Collocation that ends early is off by half.
+    """
     model = fit(data, "gray_scott", "mlp", "learn", "periodic", stages=("collocation",))
-    np.testing.assert_allclose(model.diffusivity_, data["gray_scott_diffusivity"], rtol=0.1)
+    np.testing.assert_allclose(model.diffusivity_, data["gray_scott_diffusivity"], rtol=0.05)
     u, v = data["gray_scott_values"].reshape(-1, 2).T
     true = np.stack([-u * v**2 + 0.04 * (1 - u), u * v**2 - 0.1 * v], -1)
     learned = model.reaction_field(data["gray_scott_values"].reshape(-1, 2))
     assert (np.linalg.norm(learned - true, axis=0) < 0.15 * np.linalg.norm(true, axis=0)).all()
-
-
-def test_snapshots_that_are_far_apart_take_patience(data):
-    """Law and bridges improve each other by a few percent in each of many epochs, from diffusivities 60% off to 3%."""
-    model = fit(data, "gray_scott", "mlp", "learn", "periodic", stages=("collocation",))
-    np.testing.assert_allclose(model.diffusivity_, data["gray_scott_diffusivity"], rtol=0.05)

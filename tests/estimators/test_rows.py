@@ -1,9 +1,5 @@
 """Rows are queries: what a row's answer depends on, and what it does not."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -155,22 +151,6 @@ def test_two_outputs_with_correlated_noise():
     assert covariance[0, 1] / np.sqrt(covariance[0, 0] * covariance[1, 1]) == pytest.approx(
         0.8, abs=0.07
     )  # three standard errors
-
-
-def test_pickle_in_another_process_gives_the_same_answers(fitted, data, tmp_path):
-    import joblib
-
-    X, _ = data
-    joblib.dump((fitted, X), tmp_path / "model.joblib")
-    code = (
-        "import sys, joblib, numpy as np; model, X = joblib.load(sys.argv[1]); "
-        "np.savez(sys.argv[2], mean=model.predict(X), paths=model.sample(X, 3, random_state=1))"
-    )
-    args = [sys.executable, "-W", "ignore", "-c", code, str(tmp_path / "model.joblib"), str(tmp_path / "answers.npz")]
-    subprocess.run(args, check=True, cwd=Path(__file__).resolve().parents[2], timeout=120)
-    answers = np.load(tmp_path / "answers.npz")
-    np.testing.assert_array_equal(answers["mean"], fitted.predict(X))
-    np.testing.assert_array_equal(answers["paths"], fitted.sample(X, 3, random_state=1))
 
 
 @pytest.mark.parametrize(

@@ -104,9 +104,9 @@ def compare(loss, n_seeds):
         (PathSquaredError, 400, 3, 10),
         (RankedProbability, 400, 5, 10),
         (PairedEnergy, 400, 5, 10),
-        (SnapshotEnergy, 14, 8, 50),
-        (MomentMatching, 8, 24, 40),
-        (PlainMomentMatching, 8, 48, 30),
+        (SnapshotEnergy, 14, 8, 20),
+        (MomentMatching, 8, 24, 20),
+        (PlainMomentMatching, 8, 48, 15),
     ],
 )
 def test_gradients_are_those_of_finite_differences(kind, n_series, n_paths, n_seeds):

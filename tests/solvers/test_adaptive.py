@@ -82,25 +82,26 @@ def test_values_with_and_without_gradient_are_the_same(name, side_steps):
     assert not quiet.requires_grad
 
 
+def remember_and_replay(monkeypatch, cls, method, memory, replay):
+    """Append what `method` returns to `memory`, or return the next entry of `replay` where there is one."""
+    original = getattr(cls, method)
+
+    def frozen(self, *args):
+        if replay:
+            return replay.pop(0)
+        memory.append(original(self, *args))
+        return memory[-1]
+
+    monkeypatch.setattr(cls, method, frozen)
+
+
 @pytest.mark.parametrize("side_steps", [False, True])
 @pytest.mark.parametrize("name", OURS)
 def test_gradient_is_exact_on_the_frozen_mesh(name, side_steps, monkeypatch):
     """With the steps repeated for other parameters, the difference quotient is the gradient."""
     memory, replay = [], []
-
-    def freeze(cls, method):
-        original = getattr(cls, method)
-
-        def frozen(self, *args):
-            if replay:
-                return replay.pop(0)
-            memory.append(original(self, *args))
-            return memory[-1]
-
-        monkeypatch.setattr(cls, method, frozen)
-
-    freeze(LoopDriver, "_mesh")
-    freeze(SideStepOrigins if side_steps else StepIndexSaver, "result")
+    remember_and_replay(monkeypatch, LoopDriver, "_mesh", memory, replay)
+    remember_and_replay(monkeypatch, SideStepOrigins if side_steps else StepIndexSaver, "result", memory, replay)
     parameter = torch.nn.Parameter(torch.tensor([0.7, 1.3], dtype=torch.float64))
     u0 = torch.tensor([[1.0, 0.5], [3.0, -1.0]], dtype=torch.float64, requires_grad=True)
 

@@ -53,7 +53,7 @@ def test_moments_of_halving_jumps(name):
 
 @pytest.mark.parametrize("name", ["sosri2", "tsit5"])
 def test_the_same_seed_gives_the_same_jumps_at_every_tolerance(name):
-    rough, fine = (trajectory(problem(name == "sosri2"), range(30), name=name, rtol=rtol) for rtol in (1e-2, 1e-6))
+    rough, fine = (trajectory(problem(name == "sosri2"), range(30), name=name, rtol=rtol) for rtol in (1e-2, 1e-4))
     for channel in range(2):
         torch.testing.assert_close(rough.jumps.of_channel(channel), fine.jumps.of_channel(channel), rtol=0, atol=0)
     torch.testing.assert_close(rough.values, fine.values, rtol=1e-2, atol=0)
@@ -71,7 +71,7 @@ def test_answers_do_not_depend_on_batch_mates(name, side_steps):
 @pytest.mark.parametrize("name", ["sosri2", "tsit5"])
 def test_side_steps_lead_to_the_same_states_and_jumps(name):
     inside, side_steps = (
-        trajectory(problem(name == "sosri2"), range(30), name=name, side_steps=x, rtol=1e-6) for x in (0, 1)
+        trajectory(problem(name == "sosri2"), range(30), name=name, side_steps=x, rtol=1e-5) for x in (0, 1)
     )
     torch.testing.assert_close(inside.values, side_steps.values, rtol=1e-6, atol=0)
     for channel in range(2):

@@ -45,7 +45,7 @@ def tight(name):
     solver = get_solver(name)
     if solver.order == 2:
         return 1e-5 if getattr(solver, "error_order", 2) == 2 else 1e-6
-    return 1e-7
+    return 1e-6 if name == "rosenbrock" else 1e-7
 
 
 def noisy_calculus(name):
@@ -227,7 +227,9 @@ def test_every_path_of_a_shared_step_meets_the_tolerance(name):
 @pytest.mark.parametrize("name", DETERMINISTIC)
 def test_backwards_in_time_undoes_forwards(name, side_steps):
     case = oscillator()
-    arguments = settings(name, tight(name)) | ({} if get_solver(name).adaptive else {"dt": 2e-3})
+    arguments = settings(name, tight(name)) | (
+        {} if get_solver(name).adaptive else {"dt": 2e-3 if get_solver(name).order == 1 else 2e-2}
+    )
     end = case.exact(case.u0, 3.0, None)
     values = integrate(SolveRequest(case.problem, end, TIMES.flip(0), side_steps=side_steps, **arguments)).values
     torch.testing.assert_close(values[:, -1], case.u0, rtol=0, atol=2e-2 if get_solver(name).order <= 2 else 1e-4)
@@ -252,7 +254,7 @@ def test_coefficients_are_never_called_outside_the_interval(name):
                 times,
                 noise=noise,
                 side_steps=side_steps,
-                **settings(name),
+                **settings(name, 1e-2),
             )
         )
     assert min(t.min() for t in seen) >= 0.2
@@ -312,6 +314,6 @@ def test_global_random_states_are_left_alone(name):
     torch_state, numpy_state = torch.random.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
     problem = noisy_problem(name, lambda t, u: -u, 0.1)
     noise = brownian(2) if name in NOISY else None
-    integrate(SolveRequest(problem, torch.ones(2, 1, dtype=torch.float64), TIMES, noise=noise, **settings(name)))
+    integrate(SolveRequest(problem, torch.ones(2, 1, dtype=torch.float64), TIMES, noise=noise, **settings(name, 1e-2)))
     assert torch.equal(torch.random.get_rng_state(), torch_state)
     assert (np.random.get_state()[1] == numpy_state).all()  # noqa: NPY002

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from skneuralde.datasets import abc_source
-from skneuralde.problems import Advection, Laplacian, Positive, Problem
+from skneuralde.problems import Laplacian, Positive, Problem
 from skneuralde.solvers import solve
-from tests.solvers.test_fields import Law, noise
+from tests.solvers.test_fields import CASES, noise, reaction_and_diffusion
 
 
 class Hidden(torch.nn.Module):
@@ -82,14 +82,10 @@ def test_by_default_one_step_is_held_at_a_time(monkeypatch):
     assert work < 2.2
 
 
-@pytest.mark.parametrize("name", ["rosenbrock", "etdrk4", "rock2", "rock4", "rkc2", "tsit5"])
-@pytest.mark.parametrize("others", [False, True])
+@pytest.mark.parametrize(("name", "others"), CASES)
 def test_every_way_gives_the_same_with_adaptive_steps(name, others):
     """Fields of different stiffness, so with steps of their own, and times inside steps, at ends and at the start."""
-    operators = [Laplacian([Positive(0.5), 0.0], (0.5, 0.7), ("neumann", "periodic"))]
-    if others:
-        operators.append(Advection([0.2, 0.1], (0.5, 0.7), ("neumann", "periodic")))
-    problem = Problem(Law(), operator=operators)
+    problem = reaction_and_diffusion(others)
     start = torch.stack([noise(4, 3, 2), 3 * noise(4, 3, 2, seed=1)]).requires_grad_()
     ts = torch.tensor([[0.0, 0.1, 0.2, 0.35, 1.0], [0.0, 0.3, 0.7, torch.nan, torch.nan]], dtype=torch.float64)
     inputs = [start, *problem.parameters()]

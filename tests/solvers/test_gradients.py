@@ -1,5 +1,6 @@
 """All ways to differentiate a solution agree with each other and with finite differences."""
 
+import functools
 import math
 import multiprocessing
 import resource
@@ -61,23 +62,33 @@ def loss_of(problem, start, name, mode, *, dt=0.05, rtol=None, ts=TS):
     return torch.sin(2 * solution.ys.nan_to_num()).sum()
 
 
+@functools.cache
+def finite_differences(name, eps=1e-5):
+    """Slopes of the loss in the start and in every parameter."""
+    problem, start = make_problem(name), torch.tensor(1.1, dtype=torch.float64)
+
+    def loss(entries, i, change):
+        entries[i] += change
+        value = loss_of(problem, start, name, "direct").item()
+        entries[i] -= change
+        return value
+
+    with torch.no_grad():
+        return [
+            [(loss(x.view(-1), i, eps) - loss(x.view(-1), i, -eps)) / (2 * eps) for i in range(x.numel())]
+            for x in (start, *problem.parameters())
+        ]
+
+
 @pytest.mark.parametrize(("name", "mode"), MODES)
 def test_fixed_steps_have_the_gradient_of_finite_differences(name, mode):
     problem, start = make_problem(name), torch.tensor(1.1, dtype=torch.float64, requires_grad=True)
     inputs = [start, *problem.parameters()]
     gradient = torch.autograd.grad(loss_of(problem, start, name, mode), inputs)
-    eps = 1e-5
-    for tensor, slope in zip(inputs, gradient, strict=True):
-        for i in range(tensor.numel()):
-            sides = []
-            for change in (eps, -eps):
-                with torch.no_grad():
-                    tensor.view(-1)[i] += change
-                    sides.append(loss_of(problem, start, name, "direct").item())
-                    tensor.view(-1)[i] -= change
-            expected = (sides[0] - sides[1]) / (2 * eps)
-            tolerance = 1e-4 if mode == "reversible" else 1e-6
-            assert abs(slope.view(-1)[i].item() - expected) < tolerance * max(1.0, abs(expected))
+    tolerance = 1e-4 if mode == "reversible" else 1e-6
+    for found, slopes in zip(gradient, finite_differences(name), strict=True):
+        for slope, expected in zip(found.flatten().tolist(), slopes, strict=True):
+            assert abs(slope - expected) < tolerance * max(1.0, abs(expected))
 
 
 @pytest.mark.parametrize(("name", "mode"), [pair for pair in MODES if get_solver(pair[0]).adaptive])
@@ -178,7 +189,7 @@ def held_in_backward(mode, n_steps):
 
 
 def test_memory_of_the_graph_grows_as_promised():
-    few, many = 16, 144
+    few, many = 9, 81
     growth = {mode: held_in_backward(mode, many) / max(1, held_in_backward(mode, few)) for mode in GRADIENTS}
     assert growth["direct"] > 7
     assert growth["checkpoint"] < 5
@@ -210,11 +221,11 @@ def peak_of_long_solution(n_steps, mode, send):
 
 
 @pytest.mark.slow
-def test_a_hundred_thousand_steps_in_bounded_memory():
+def test_twenty_thousand_steps_in_bounded_memory():
     context = multiprocessing.get_context("spawn")
     send = context.Queue()
-    process = context.Process(target=peak_of_long_solution, args=(100_000, "checkpoint", send))
+    process = context.Process(target=peak_of_long_solution, args=(20_000, "checkpoint", send))
     process.start()
     growth = send.get(timeout=300)
     process.join()
-    assert growth < 300
+    assert growth < 60  # plain autograd takes 107

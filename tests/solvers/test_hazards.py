@@ -9,7 +9,7 @@ from skneuralde import Jump, Problem, solve
 from skneuralde.noise import Brownian, Clocks
 from skneuralde.solvers import SolveRequest, get_solver, integrate
 
-TIMES = [0.0, 0.3, 1.0, 1.7]
+TIMES = [0.0, 0.2, 0.6, 1.0]
 
 
 def count(t, u):

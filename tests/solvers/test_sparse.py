@@ -56,9 +56,9 @@ def chain(n=500):
 
 def test_solutions_of_sparse_equations():
     """Of a batch, with both derivatives and the second one."""
-    pattern = pattern_of(Stencil(periodic=True, coupled=False), (5, 4, 2))
-    r, shift, told = noise(2, 40), 9 + noise(2, 1), noise(2, len(pattern.on(torch.device("cpu")).rows), seed=1)
-    dense = shift[..., None] * torch.eye(40).double() - pattern.dense(told)
+    pattern = pattern_of(Stencil(periodic=True, coupled=False), (4, 3, 2))
+    r, shift, told = noise(2, 24), 9 + noise(2, 1), noise(2, len(pattern.on(torch.device("cpu")).rows), seed=1)
+    dense = shift[..., None] * torch.eye(24).double() - pattern.dense(told)
     torch.testing.assert_close(SparseSystem(pattern, told, shift).solve(r), torch.linalg.solve(dense, r))
 
     def solved(told, shift, r):
@@ -98,7 +98,7 @@ def test_order(forced):
 
     problem = Problem(law, operator=Spread(0.5), sparsity=Stencil(coupled=False))
     u0 = 1 + noise(7, 6, 2)
-    ts = [0.0, 0.5]
+    ts = [0.0, 0.25]
     expected = solve(problem, u0, ts, solver="dopri5", rtol=1e-11, atol=1e-11).ys[0, -1]
     errors = [(solve(problem, u0, ts, rtol=None, dt=dt).ys[0, -1] - expected).norm().item() for dt in (1 / 64, 1 / 256)]
     assert abs(math.log(errors[0] / errors[1], 4) - 3.0) < 0.15
@@ -106,8 +106,8 @@ def test_order(forced):
 
 @pytest.mark.parametrize(("dtype", "rtol", "bound"), [(torch.float64, 1e-5, 3e-3), (torch.float32, 1e-3, 3e-2)])
 def test_a_chain_of_reactions_against_scipy(dtype, rtol, bound):
-    """Five hundred states without a grid, at times over seven decades."""
-    n, law = 500, chain()
+    """States without a grid, at times over seven decades."""
+    n, law = 150, chain(150)
     told = diags([1.0, 1.0, 1.0], [-1, 0, 1], shape=(n, n))
     ts = [0.0, 1e-4, 1e-2, 1.0, 1e2, 1e3]
     u0 = noise(n)
@@ -130,7 +130,7 @@ def test_a_chain_of_reactions_against_scipy(dtype, rtol, bound):
 @pytest.mark.parametrize("shape", [(70, 2), (8, 9, 2), (3, 4, 3, 2)])
 def test_the_same_steps_as_iterated_and_as_dense_ones(shape):
     told = [None, Stencil(coupled=False), Stencil()]
-    u0, ts = 0.5 + noise(2, *shape), [0.0, 0.05, 0.3]
+    u0, ts = 0.5 + noise(2, *shape), [0.0, 0.05, 0.15]
     solutions = []
     for sparsity in told:
         operators = [Laplacian([0.1, 0.0], 0.5, "neumann_cell", ndim=len(shape) - 1), Spread(0.5)]
@@ -184,7 +184,7 @@ def test_gradients_against_iterations(mode, dt):
         operators = [Laplacian([rate, 0.0], 1.0, "neumann_cell", ndim=2), own]
         problem = Problem(lambda t, u: torch.tanh(law(u)), operator=operators, sparsity=sparsity)
         options = {"rtol": None if dt else 1e-3, "dt": dt, "gradient": mode, "solver": "rosenbrock"}
-        found.append(gradient_of(problem, u0, [0.0, 0.13, 0.3], inputs, **options))
+        found.append(gradient_of(problem, u0, [0.0, 0.06, 0.15], inputs, **options))
     for a, b in zip(*found, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 
@@ -293,7 +293,7 @@ def test_derivatives_of_operators_count_in_iterations_too():
     counts = []
     for sparsity in (None, Stencil()):
         problem = Problem(None, operator=Spread(1 / 15), sparsity=sparsity).flattened((15, 15, 1))
-        times = torch.tensor([0.0, 0.2], dtype=torch.float64)
+        times = torch.tensor([0.0, 0.05], dtype=torch.float64)
         u0 = noise(1, 225)
         trajectory = integrate(SolveRequest(problem, u0, times, solver=get_solver("rosenbrock")))
         counts.append(trajectory.stats.drift_evaluations / trajectory.stats.steps.item())

@@ -1,6 +1,7 @@
 """Methods for stiff equations: their polynomials, their orders, and what stiffness costs."""
 
 import copy
+import functools
 import math
 from itertools import pairwise
 
@@ -32,6 +33,7 @@ LAWS = {"autonomous": autonomous, "forced": forced}
 START = torch.tensor([[1.5, 0.7]], dtype=torch.float64)
 
 
+@functools.cache
 def exact(law, end):
     times = torch.tensor([0.0, end], dtype=torch.float64)
     return integrate(
@@ -66,7 +68,7 @@ def test_order_in_the_loop(name, order, law):
     errors = [
         (integrate(SolveRequest(Problem(LAWS[law]), START, times, get_solver(name), rtol=None, dt=dt)).values[:, -1]
          - exact(LAWS[law], 2.0)).norm()
-        for dt in (0.02, 0.005)
+        for dt in (0.04, 0.01)
     ]  # fmt: skip
     assert abs(math.log(errors[0] / errors[1], 4) - order) < 0.15
 

@@ -92,9 +92,9 @@ CASES = {
 @pytest.mark.parametrize("name", DIAGONAL)
 def test_the_error_follows_the_tolerance(name, case):
     drift, diffusion, start, exact = CASES[case]
-    ts, n = torch.linspace(0, 1, 6, dtype=torch.float64), 60
+    ts, n = torch.linspace(0, 0.4, 6, dtype=torch.float64), 60
     arguments = {"n_paths": n, "random_state": 5}
-    w = solve(WIENER, [0.0], ts, solver="euler", dt=0.2, **arguments).ys
+    w = solve(WIENER, [0.0], ts, solver="euler", dt=0.08, **arguments).ys
     truth = exact(ts[:, None], w)
     errors = [
         error(
@@ -106,12 +106,12 @@ def test_the_error_follows_the_tolerance(name, case):
     assert errors[-1] < 0.02 * errors[0]
 
 
-@pytest.mark.parametrize("rate", [1.0, 30.0])
+@pytest.mark.parametrize(("rate", "end"), [(1.0, 1.0), (30.0, 0.5)])
 @pytest.mark.parametrize("name", ADAPTIVE)
-def test_the_error_follows_the_tolerance_with_additive_noise(name, rate):
+def test_the_error_follows_the_tolerance_with_additive_noise(name, rate, end):
     """Against a fine solution on the same Brownian path."""
     problem = Problem(lambda t, u: -rate * (torch.sin(u) - torch.cos(3 * t)), 0.5, noise="additive")
-    ts = torch.linspace(0, 1, 5, dtype=torch.float64)
+    ts = torch.linspace(0, end, 5, dtype=torch.float64)
     arguments = {"solver": name, "n_paths": 40, "random_state": 5}
     fine = solve(problem, [0.0], ts, rtol=None, dt=0.25 / 2**10, **arguments).ys
     errors = [
@@ -125,7 +125,7 @@ def test_adaptive_steps_need_far_fewer_evaluations_than_eulers_for_a_fast_transi
     """From u = 20 the rate falls from 1200 to 2."""
     problem, ts = Problem(lambda t, u: u - u**3, lambda t, u: 0.2 * u), torch.linspace(0, 2, 9, dtype=torch.float64)
     arguments = {"n_paths": 50, "random_state": 0}
-    fine = solve(problem, [20.0], ts, solver="sriw1", rtol=None, dt=0.25 / 2**11, **arguments).ys
+    fine = solve(problem, [20.0], ts, solver="sriw1", rtol=None, dt=0.25 / 2**10, **arguments).ys
     adaptive = solve(problem, [20.0], ts, solver="sosri", rtol=1e-1, atol=1e-1, **arguments)
     euler = solve(problem, [20.0], ts, solver="euler", dt=0.25 / 2**9, **arguments)
     assert error(adaptive.ys, fine) < error(euler.ys, fine)
@@ -149,7 +149,9 @@ def test_rejected_steps_leave_no_bias():
 def test_saves_that_are_close_far_or_the_same(name):
     """Most times lie close together; steps over the long gap are long nevertheless."""
     ts = times(0, 1e-9, 2e-9, 2e-9, 1.0, 1e6, 1e6 + 1e-3)
-    solution = solve(Problem(lambda t, u: -1e-6 * u, 0.1, noise="additive"), [1.0], ts, solver=name, random_state=0)
+    solution = solve(
+        Problem(lambda t, u: -1e-6 * u, 0.1, noise="additive"), [1.0], ts, solver=name, rtol=1e-2, random_state=0
+    )
     ys = solution.ys[0, :, 0]
     assert ys.isfinite().all()
     assert ys[2] == ys[3]
@@ -161,7 +163,7 @@ def test_saves_that_are_close_far_or_the_same(name):
 @pytest.mark.parametrize("name", ADAPTIVE)
 def test_a_stiff_mate_changes_no_bit(name):
     rate = torch.tensor([[1.0], [1.0], [300.0]], dtype=torch.float64)
-    ts = times(0, 0.3, 0.77, 1.0)
+    ts = times(0, 0.1, 0.27, 0.35)
 
     def values(rows):
         problem = Problem(lambda t, u, c: -c * (u - torch.cos(t)), 0.3, noise="additive")
@@ -188,7 +190,7 @@ SPIRAL = torch.tensor([[-0.1, 2.0], [-2.0, -0.1]], dtype=torch.float64)
 SPIRALLING = Problem(lambda t, u: u**3 @ SPIRAL, lambda t, u: 0.2 * u)
 
 
-@pytest.mark.parametrize("ts", [torch.linspace(0, 1, 5, dtype=torch.float64), times(0, 0.1, 0.33, 1.0)])
+@pytest.mark.parametrize("ts", [torch.linspace(0, 0.5, 5, dtype=torch.float64), times(0, 0.1, 0.33, 0.5)])
 def test_treating_all_rows_alike_gives_the_same(ts, request):
     arguments = {"solver": "sosri2", "rtol": 1e-2, "atol": 1e-2, "n_paths": 20, "random_state": 0}
     sorted_rows = solve(SPIRALLING, [2.0, 0.0], ts, **arguments)
