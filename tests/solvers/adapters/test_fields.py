@@ -9,7 +9,7 @@ import torch
 from skneuralde.problems import Laplacian, Problem
 from skneuralde.solvers import solve
 
-PYPDE = np.load(Path(__file__).parents[1] / "estimators" / "data" / "pypde_fields.npz")
+PYPDE = np.load(Path(__file__).parents[2] / "estimators" / "data" / "pypde_fields.npz")
 
 
 def still(t, u):

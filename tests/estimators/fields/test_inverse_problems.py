@@ -7,7 +7,7 @@ import pytest
 
 from skneuralde import NeuralPDEField
 
-DATA = Path(__file__).parent / "data" / "pypde_fields.npz"
+DATA = Path(__file__).parents[1] / "data" / "pypde_fields.npz"
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import torch
 from skneuralde.datasets import abc_source
 from skneuralde.problems import Laplacian, Positive, Problem
 from skneuralde.solvers import solve
-from tests.solvers.test_fields import CASES, noise, reaction_and_diffusion
+from tests.solvers.methods.test_fields import CASES, noise, reaction_and_diffusion
 
 
 class Hidden(torch.nn.Module):

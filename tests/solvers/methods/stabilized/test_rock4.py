@@ -10,7 +10,7 @@ import torch
 from skneuralde.problems import Laplacian, Problem
 from skneuralde.solvers import get_solver, solve
 from skneuralde.solvers.methods.stabilized.rock4 import coefficients
-from tests.solvers.test_stiff import LAWS, error_of_stages
+from tests.solvers.methods.test_stiff import LAWS, error_of_stages
 
 STAGES = [5, 6, 7, 12, 20, 33, 45, 100, 170, 600]
 
