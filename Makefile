@@ -9,10 +9,11 @@ ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 .PHONY: help install demo test coverage lint format bench recovery docs clean
 
 help:
+	@echo "make install   .venv with the pinned packages"
 	@echo "make demo      learn two equations, with pictures in demo_output/"
 	@echo "make test      the test suite"
 	@echo "make lint      ruff, mypy, the import layers, the longest chains of imports and the words"
-	@echo "make bench     side by side with other packages"
+	@echo "make bench     comparisons with other packages (docs/benchmarks.md)"
 	@echo "make recovery  errors of estimates over ten seeds (minutes)"
 	@echo "make docs      the documentation, in docs/_build/html"
 	@echo "make coverage, make format, make clean"
