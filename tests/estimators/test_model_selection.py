@@ -59,7 +59,7 @@ class Decay(torch.nn.Module):
     [
         {"diffusion": None, "solver": "bs3"},
         {"diffusion": 0.02, "solver": "bs3", "optimizer": "adam", "max_iter": 2, "learning_rate_init": 0.1},
-        {"diffusion": 0.02, "optimizer": "adam", "max_iter": 2, "learning_rate_init": 0.1},
+        {"diffusion": 0.02},
     ],
     ids=["curve", "moments by bs3", "local linearisation"],
 )

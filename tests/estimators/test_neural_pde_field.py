@@ -291,7 +291,7 @@ def test_the_score_is_that_of_components_at_all_points():
 def test_noise_sends_training_on_to_solutions(front):
     """Solutions are not within a hundredth of a deviation after collocation, so that the other stages follow."""
     noisy = front[:5] + 0.05 * np.random.default_rng(0).normal(size=(5, *front.shape[1:]))
-    model = estimator(max_iter=25, tol=1e-2, hidden_layer_sizes=(8,)).fit(TIMES[:5, None], noisy)
+    model = estimator(max_iter=16, tol=1e-2, hidden_layer_sizes=(8,)).fit(TIMES[:5, None], noisy)
     assert [stage["stage"] for stage in model.stages_] == ["collocation", "shooting", "shooting", "path"]
     assert min(stage["error"] for stage in model.stages_) > 0.01
     assert model.n_iter_ == sum(stage["epochs"] for stage in model.stages_) == len(model.loss_curve_)

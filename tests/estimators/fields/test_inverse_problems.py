@@ -52,7 +52,7 @@ def test_reaction_and_diffusivity_of_a_spreading_species_are_learned_together(da
 
 @pytest.mark.slow
 def test_the_reaction_is_learned_through_noise(data):
-    model = fit(data, "fisher", "mlp", 0.01, "neumann_cell", noise=0.01, max_iter=15, hidden_layer_sizes=(16,))
+    model = fit(data, "fisher", "mlp", 0.01, "neumann_cell", noise=0.01, max_iter=9, hidden_layer_sizes=(16,))
     assert logistic_error(model, data) < 0.10
 
 
