@@ -24,7 +24,7 @@ def refuse_another_equation(before: dict[str, Any], now: dict[str, Any]) -> None
     for name, value in now.items():
         if not _is_same(before[name], value):
             raise ValueError(
-                f"warm_start=True goes on with the equation of the fit before, but {name} has changed since: use "
+                f"warm_start=True continues with the equation of the fit before, but {name} has changed since: use "
                 "warm_start=False."
             )
 
