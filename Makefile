@@ -9,11 +9,12 @@ ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 .PHONY: help install demo test coverage lint format bench recovery docs clean
 
 help:
+	@echo "make install   .venv with the pinned packages"
 	@echo "make demo      learn two equations, with pictures in demo_output/"
 	@echo "make test      the test suite"
-	@echo "make lint      ruff, mypy and the import layers"
-	@echo "make bench     side by side with other packages"
-	@echo "make recovery  what is learned against the truth, over ten seeds (minutes)"
+	@echo "make lint      ruff, mypy, the import layers, the longest chains of imports and the words"
+	@echo "make bench     comparisons with other packages (docs/benchmarks.md)"
+	@echo "make recovery  errors of estimates over ten seeds (minutes)"
 	@echo "make docs      the documentation, in docs/_build/html"
 	@echo "make coverage, make format, make clean"
 
@@ -39,6 +40,8 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python tools/import_chains.py
+	$(BIN)/python tools/check_words.py
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

@@ -1,9 +1,9 @@
-"""Do intervals hold what they promise? Coverage of forecasts of simulated Ornstein-Uhlenbeck data.
+"""Coverage of prediction intervals on simulated Ornstein-Uhlenbeck data.
 
-Run ``python benchmarks/calibration.py [word ...]``; a line per case and horizon for the model, for the true law, whose
-misses are those of chance alone, and for the exact estimates put in its place, whose misses are also those of their
-uncertainty. Forecasts of one data set share its estimates, so that for standard errors, and for the test that ranks are
-uniform, a data set is one observation.
+Run ``python benchmarks/calibration.py [word ...]``. For each case and horizon it prints a line for the model, one for
+the true model, which misses by chance alone, and one for the maximum likelihood estimate, which also misses by the
+uncertainty of its parameters. Forecasts of one data set share its estimates. A data set is therefore one observation in
+standard errors and in the test for uniform ranks.
 """
 
 import sys
@@ -21,9 +21,9 @@ from skneuralde.metrics import interval_coverage, probability_integral_transform
 SPACING, AHEAD = 0.3, 5
 LEVELS = {0.5: (0.25, 0.75), 0.9: (0.05, 0.95)}
 ENDS = sorted(end for ends in LEVELS.values() for end in ends)
-#: By steps ahead. A rank is uniform among any number of samples; there are many ranks one step ahead.
+#: By steps ahead. A rank among any number of samples is uniform; one step ahead there are many ranks.
 N_SAMPLES = {1: 200, AHEAD: 2000}
-#: Classes into which ranks are counted.
+#: Number of classes of ranks.
 N_CLASSES = 10
 #: Rate 1, mean 0, noise 1.
 DECAY = np.exp(-SPACING)
@@ -58,32 +58,33 @@ def simulate(seed, n, noise):
 
 
 def forecasts(y, decay, mean, variance, noise):
-    """Means and deviations of every value given those before, then of the values after the last; by a Kalman filter.
+    """Means and standard deviations of every value given those before, then of the values after the last.
 
-    The law has a stationary mean and variance, and forgets by a factor ``decay`` from one value to the next.
+    They come from a Kalman filter. ``mean`` and ``variance`` are stationary, and ``decay`` is the autocorrelation of
+    neighbouring values.
     """
-    at, spread, out = 0.0, variance, []
+    at, var, out = 0.0, variance, []
     for i in range(len(y) + AHEAD):
         if i:
-            at, spread = decay * at, decay**2 * spread + variance * (1 - decay**2)
-        out.append((mean + at, np.sqrt(spread + noise**2)))
+            at, var = decay * at, decay**2 * var + variance * (1 - decay**2)
+        out.append((mean + at, np.sqrt(var + noise**2)))
         if i < len(y):
-            gain = spread / (spread + noise**2)
-            at, spread = at + gain * (y[i] - mean - at), (1 - gain) * spread
+            gain = var / (var + noise**2)
+            at, var = at + gain * (y[i] - mean - at), (1 - gain) * var
     return np.array(out)
 
 
 def exact_estimates(y, noise):
-    """Decay, mean, variance and noise of the largest likelihood."""
+    """Maximum likelihood estimates of decay, mean, variance and noise."""
 
-    def law(x):
+    def parameters(x):
         return 1 / (1 + np.exp(-x[0])), x[1], np.exp(x[2]), np.exp(x[3]) if noise else 0.0
 
     def loss(x):
-        return -norm.logpdf(y, *forecasts(y, *law(x))[: len(y)].T).sum()
+        return -norm.logpdf(y, *forecasts(y, *parameters(x))[: len(y)].T).sum()
 
     start = [1.0, 0.0, np.log(0.5), np.log(noise or 1.0)]
-    return law(minimize(loss, start if noise else start[:3], method="BFGS", options={"gtol": 1e-3}).x)
+    return parameters(minimize(loss, start if noise else start[:3], method="BFGS", options={"gtol": 1e-3}).x)
 
 
 def covered(y, quantiles):
@@ -106,10 +107,10 @@ def score_rows(model, X, y, rows, n_samples, seed):
     return covered(y[rows], quantiles), probability_integral_transform(y[rows], draws, random_state=seed)
 
 
-def score_law(law, y, n_train):
-    """The same of a law with known parameters."""
-    near = forecasts(y, *law)[n_train : len(y)]
-    far = forecasts(y[:n_train], *law)[-1:]
+def score_parameters(parameters, y, n_train):
+    """The same for an Ornstein-Uhlenbeck process with given parameters."""
+    near = forecasts(y, *parameters)[n_train : len(y)]
+    far = forecasts(y[:n_train], *parameters)[-1:]
     scores = {}
     for ahead, values, (mean, std) in ((1, y[n_train:], near.T), (AHEAD, y[n_train + AHEAD - 1 :][:1], far.T)):
         quantiles = mean[:, None] + std[:, None] * norm.ppf(ENDS)
@@ -120,8 +121,8 @@ def score_law(law, y, n_train):
 def uniformity(ranks):
     """p value of uniform ranks (data sets, rows); rows of one data set may depend on each other.
 
-    Hotelling's test of the mean, over data sets, of the shares of ranks that fall into each class. A single rank per
-    data set goes to the test of Kolmogorov and Smirnov, which needs no classes.
+    Hotelling's test of the mean, over data sets, of the shares of ranks in each class. With a single rank per data set,
+    the Kolmogorov-Smirnov test, which needs no classes.
     """
     n_sets, n_rows = ranks.shape
     if n_rows == 1:
@@ -145,14 +146,14 @@ def filtering(seed):
     return modules(seed, observation_noise="learn")
 
 
-#: Model, data sets, observations, of them in training, and the observation noise of the data.
+#: Model, number of data sets, observations, observations in training, and the observation noise of the data.
 CASES = {
     "modules, 300 observations": (modules, 200, 300, 240, 0.0),
     "modules and observation noise, 300 observations": (filtering, 200, 300, 240, 0.3),
     "modules and observation noise, 1,000 observations": (filtering, 200, 1000, 800, 0.3),
     "networks, 300 observations": (networks, 100, 300, 240, 0.0),
     "networks, 1,000 observations": (networks, 100, 1000, 800, 0.0),
-    # Enough data sets to see what the uncertainty of exact estimates does.
+    # Enough data sets to see the effect of the uncertainty of the estimates.
     "no model, observation noise, 300 observations": (None, 3000, 300, 240, 0.3),
     "no model, observation noise, 1,000 observations": (None, 1000, 1000, 800, 0.3),
 }
@@ -172,13 +173,13 @@ def say(name, who, ahead, scores):
 def run(name):
     make, n_sets, n, n_train, noise = CASES[name]
     begin = time.perf_counter()
-    scores = {"model": [], "exact estimates": [], "true law": []}
+    scores = {"model": [], "MLE": [], "true model": []}
     for seed in range(n_sets):
         X, y = simulate(seed, n, noise)
         if make is not None:
             scores["model"].append(score_model(make(seed), X, y, n_train, seed))
-        scores["exact estimates"].append(score_law(exact_estimates(y[:n_train], noise), y, n_train))
-        scores["true law"].append(score_law((DECAY, 0.0, 0.5, noise), y, n_train))
+        scores["MLE"].append(score_parameters(exact_estimates(y[:n_train], noise), y, n_train))
+        scores["true model"].append(score_parameters((DECAY, 0.0, 0.5, noise), y, n_train))
     for ahead in (1, AHEAD):
         for who, of_sets in scores.items():
             if of_sets:

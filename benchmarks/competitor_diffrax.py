@@ -1,6 +1,6 @@
-"""diffrax in the work-precision comparison; its interpreter needs what requirements-diffrax.txt lists.
+"""diffrax in the work-precision comparison; its interpreter needs the packages of requirements-diffrax.txt.
 
-Stratonovich methods get the converted drift. One path is solved and vmapped, so that each path has its own steps.
+Stratonovich methods get the converted drift. The solution of one path is vmapped, so that each path has its own steps.
 """
 
 import functools
@@ -45,9 +45,9 @@ ADAPTIVE = {name: FIXED[name] for name in ("SPaRK", "SRA1", "ShARK")} | {
     f"Half {name}": FIXED[name]._replace(solver=HalfSolver(FIXED[name].solver), stages=3 * FIXED[name].stages)
     for name in ("ItoMilstein", "GeneralShARK", "SlowRK")
 }
-#: Step to each saved time, or interpolate there.
+#: Step to each save time, or interpolate there.
 AT_SAVES = ("step", "interpolate")
-#: The integral controller, and the one that the documentation of diffrax advises for noise: name and coefficients.
+#: The integral controller, and the one that diffrax's documentation recommends for noise: name and coefficients.
 CONTROLLERS = {"I": (0.0, 1.0), "PI": (0.1, 0.3)}
 FINE = "SlowRK"
 #: Resolution of the Brownian paths, in units of their length: just below the steps of the fine solution.
@@ -60,7 +60,7 @@ def network(weights):
 
 
 def path(equation, method, controller, noise, weights, setting, **options):
-    """One path at the saved times and its number of steps; ``weights`` are the network's, or None for the true law."""
+    """One path at the save times, and its number of steps; ``weights`` is None for the true drift."""
     drift = equation.drift(jnp) if weights is None else network(weights)
     drift = drift if method.ito else equation.stratonovich_drift(drift)
     diffusion = equation.diffusion(jnp)
@@ -95,7 +95,7 @@ def make_controller(at_saves, coefficients):
 
 def make_simulate(equation, method, controller, *, forward_only=False, max_steps=2**16):
     """All paths and their steps, as a function of the weights, the paths' keys, and the step or the tolerance."""
-    # Fixed steps without a gradient need no tree of the noise, only numbers for each step.
+    # Fixed steps without a gradient need independent increments, and no Brownian tree.
     treeless = forward_only and controller is None
     adjoint = diffrax.ForwardMode() if forward_only else diffrax.RecursiveCheckpointAdjoint()
 

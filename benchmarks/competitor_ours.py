@@ -49,7 +49,7 @@ def curves(task: Task):
         run = training_step(problem, forward) if task.gradient else torch.no_grad()(forward)
         return Work(run, error)
 
-    # How many steps of Euler's method are worth one of the others' takes many of them to tell.
+    # Euler's method needs many more steps than the others for the same error.
     yield Curve("euler", False, functools.partial(prepare, "euler", False), substeps=(*SUBSTEPS, 64, 256, 1024))
     for method in ("milstein", *methods):
         yield Curve(method, False, functools.partial(prepare, method, False))

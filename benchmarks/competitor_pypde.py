@@ -1,6 +1,7 @@
-"""py-pde on the classic reaction-diffusion problem: START.npy END.npy T TOLERANCE; its interpreter needs py-pde.
+"""py-pde on the classic reaction-diffusion problem; its interpreter needs py-pde.
 
-Prints processor time, compilation left out, and evaluations of the right-hand side as JSON.
+Arguments: START.npy END.npy T TOLERANCE. Prints processor time without compilation, and evaluations of the right-hand
+side, as JSON.
 """
 
 import json
@@ -17,15 +18,15 @@ def main() -> None:
     n, m, _ = values.shape
     grid = pde.CartesianGrid([[0, n], [0, m]], [n, m])
     source = pde.ScalarField(grid, np.arange(m)[None] >= m - round(0.21 * m) + np.zeros((n, 1)))
-    law = {
+    rates = {
         "a": "100 * laplace(a) + s - a - a * b + c",
         "b": "1 - b - a * b + c",
         "c": "1 - 2 * c + a * b",
     }
-    equation = pde.PDE(law, bc={"derivative": 0}, consts={"s": source})
+    equation = pde.PDE(rates, bc={"derivative": 0}, consts={"s": source})
     state = pde.FieldCollection([pde.ScalarField(grid, values[..., i]) for i in range(3)])
     seconds = []
-    for span in (last / 100, last):  # the first time it compiles
+    for span in (last / 100, last):  # the first run compiles
         solver = pde.RungeKuttaSolver(equation, backend="numpy", adaptive=True, tolerance=tolerance)
         controller = pde.Controller(solver, t_range=span, tracker=None)
         begin = time.process_time()

@@ -9,16 +9,16 @@ import torchsde
 from measured import ERROR_PATHS, REFINEMENT, Curve, FailedError, Task, Work, strong_error
 from torch_training import CubicNetwork, training_step
 
-#: It interpolates at the saved times: the usual tolerances do not give the usual errors.
+#: torchsde interpolates at the save times, so it needs smaller tolerances for the same errors.
 TOLERANCES = (*measured.TOLERANCES, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6, 1e-6)
 FIXED = ("euler", "milstein", "srk")
 ADAPTIVE = ("milstein", "srk")
-#: The first step of adaptive methods in spacings of the saves: from a longer one some equations do not recover.
+#: The first step of adaptive methods, in spacings of the save times; some equations fail after a longer first step.
 FIRST = 1 / 8
 
 
 class Equation(torch.nn.Module):
-    """An equation as torchsde takes it, counting the evaluations of its drift."""
+    """An equation in torchsde's form, which counts the evaluations of its drift."""
 
     sde_type = "ito"
 
@@ -36,7 +36,7 @@ def curves(task: Task):
     equation = task.equation
     drift = CubicNetwork() if task.gradient else equation.drift(torch)
     times = torch.as_tensor(equation.saves)
-    # torchsde wants additive noise as a matrix; the diagonal kind serves both and is its faster one.
+    # torchsde takes additive noise as a matrix; diagonal noise serves both and is faster.
     sde = Equation(drift, equation.diffusion(torch), "diagonal")
 
     def brownian(paths, step, entropy=None, cache_size=45):
@@ -61,7 +61,7 @@ def curves(task: Task):
     @functools.cache
     @torch.no_grad()
     def fine():
-        """A fine solution and its Brownian paths, which remember every interval that was asked for."""
+        """A fine solution and its Brownian paths, which remember every interval queried."""
         step = equation.spacing / REFINEMENT
         bm = brownian(ERROR_PATHS, step, entropy=0)
         return bm, simulate(bm, ERROR_PATHS, method="srk", dt=step)
@@ -76,7 +76,7 @@ def curves(task: Task):
                 "dt_min": 1e-7,
             }
         else:
-            # A little longer, or rounding adds a step.
+            # Slightly longer, since rounding would add a step.
             options = {"dt": setting * (1 + 1e-9)}
 
         @torch.no_grad()
@@ -87,7 +87,7 @@ def curves(task: Task):
             return strong_error(values[1:], reference[1:]), sde.evaluations
 
         def forward():
-            # The step is the hint with which the noise prepares its tree; an adaptive method has none to give.
+            # The noise prepares its tree for this step; adaptive methods have no fixed step.
             bm = brownian(task.paths, None if adaptive else setting)
             return simulate(bm, task.paths, method=method, **options)
 

@@ -1,4 +1,4 @@
-"""The equations of the work-precision comparison, written once for numpy, torch and jax alike.
+"""Equations of the work-precision comparison, written once for numpy, torch and jax.
 
 Noise is diagonal. A function of an equation takes the array module (``numpy``, ``torch`` or ``jax.numpy``) and returns
 ``drift(t, u)`` or ``diffusion(t, u)`` for states of shape (..., dim).
@@ -15,20 +15,20 @@ N_SAVES = 30
 SPIRAL = ((-0.1, 2.0), (-2.0, -0.1))
 SPIRAL_NOISE = 0.2
 
-#: A function of time and state, made of the operations of one array module.
+#: A function of time and state in one array module.
 Coefficient = Callable[[Any, Any], Any]
 
 
 @dataclass(frozen=True)
 class Equation:
-    """An initial value problem and what methods need to know about its noise.
+    """An initial value problem and the properties of its noise.
 
     Attributes
     ----------
     formula : str
     start : tuple of float
     stop : float
-        The last of `N_SAVES` saved times; the first is 0.
+        The last of `N_SAVES` save times; the first is 0.
     drift, diffusion : array module -> (t, u) -> array like u
     additive : bool
         Whether the diffusion is constant. If not, it is proportional to the state: ``diffusion = noise * u``.
@@ -56,7 +56,7 @@ class Equation:
         return lambda t, u: self.noise * u
 
     def stratonovich_drift(self, drift: Coefficient) -> Coefficient:
-        """The drift with which a Stratonovich method solves the same equation, which is Ito's."""
+        """The drift of the same equation in Stratonovich form; the equation itself is in Ito's form."""
         if self.additive:
             return drift
         return lambda t, u: drift(t, u) - 0.5 * self.noise**2 * u
@@ -122,8 +122,8 @@ EQUATIONS = {
 def network_weights(width: int = 50) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Weights of a 2-50-2 tanh network of u^3 that has learned the spiral's drift.
 
-    The hidden layer is random and the output layer is the ridge regression of the drift on it, so that no framework
-    has to train. In the layout of ``x @ weight + bias``.
+    The hidden layer is random, and the output layer is the ridge regression of the drift on it, so that no framework
+    has to train. Weights are in the layout of ``x @ weight + bias``.
     """
     rng = np.random.default_rng(0)
     cube = rng.uniform(-12.0, 12.0, size=(4000, 2))
@@ -135,6 +135,6 @@ def network_weights(width: int = 50) -> tuple[np.ndarray, np.ndarray, np.ndarray
 
 
 def spiral_data() -> np.ndarray:
-    """What the gradient step compares the mean with; its values do not matter for the time."""
+    """Data that the gradient step compares the mean with; the values do not affect the time."""
     t = EQUATIONS["spiral"].saves
     return 2 * np.exp(-t)[:, None] * np.column_stack([np.cos(4 * t), np.sin(4 * t)])

@@ -1,8 +1,9 @@
-"""What is learned from fields that py-pde has simulated, against the numbers in its equations, over ten seeds.
+"""Errors of coefficients learned from fields that py-pde has simulated, over ten seeds.
 
-Data: ``tests/estimators/data/pypde_fields.npz``, made by ``tools/pypde_fields.py``. Seeds draw the network's weights,
-the points of collocation and the noise, whose deviation is a share of the field's own over all points and times, or of
-its largest value. All settings are the defaults. Names of cases may be given.
+The data are ``tests/estimators/data/pypde_fields.npz``, made by ``tools/pypde_fields.py``. Seeds draw the network's
+weights, the points of collocation and the noise. The standard deviation of the noise is a share of that of the field
+over all points and times, or of its largest value. All settings are the defaults. Run ``python
+benchmarks/field_recovery.py [case ...]``.
 """
 
 import sys
@@ -32,7 +33,7 @@ def diffusivity_error(model, name):
 
 
 def logistic_error(model):
-    """Relative L2 error of the learned u (1 - u) over the range that the field has visited."""
+    """Relative L2 error of the learned u (1 - u) over the range of the field."""
     u = np.linspace(DATA["fisher_values"].min(), DATA["fisher_values"].max(), 201)[:, None]
     true = u * (1.0 - u)
     return np.linalg.norm(model.reaction_field(u) - true) / np.linalg.norm(true)
@@ -50,7 +51,7 @@ def fisher(diffusivity, noise, seed):
 
 
 HEAT, FISHER = (DATA[f"{name}_values"] for name in ("heat", "fisher"))
-#: What is learned, and the largest errors that pass.
+#: Learned coefficients, and the largest errors that pass.
 CASES = {
     "heat": (lambda seed: heat(0.0, seed), {"diffusivity": 0.01}),
     "heat, noise 1% of largest": (lambda seed: heat(SHARE * HEAT.max(), seed), {"diffusivity": 0.01}),
@@ -80,8 +81,11 @@ if __name__ == "__main__":
         began = time.process_time()
         errors = [run(seed) for seed in SEEDS]
         seconds = (time.process_time() - began) / len(SEEDS)
-        for what, bound in bounds.items():
-            values = np.array([error[what] for error in errors])
+        for coefficient, bound in bounds.items():
+            values = np.array([error[coefficient] for error in errors])
             passed = f", {np.sum(values <= bound)} of {len(values)} within {bound:.0%}"
-            spread = f"median {np.median(values):.2%}, largest {values.max():.2%}"
-            print(f"{name}: relative error of the {what} {spread}{passed}, {seconds:.1f} s of CPU each", flush=True)
+            summary = f"median {np.median(values):.2%}, largest {values.max():.2%}"
+            print(
+                f"{name}: relative error of the {coefficient} {summary}{passed}, {seconds:.1f} s of CPU each",
+                flush=True,
+            )

@@ -1,9 +1,10 @@
-"""The classic reaction-diffusion problem with its true law and with a network: evaluations, time and error of solvers.
+"""Evaluations, time and error of solvers on the classic reaction-diffusion problem.
 
-A 100 x 100 field of three substances, t = 0..100, 21 saves, beside torchdiffeq, scipy and py-pde, which needs an
-interpreter of its own (``pip install py-pde==0.59.0``; give ``--pypde-python``). One thread, processor time; errors
-against a solution at a much tighter tolerance. A Jacobian of the reaction counts as one evaluation. Then the gradient
-of a loss of all saves with respect to the network, in forward solves and in memory.
+The reaction is the true one, then a network. The field has 100 x 100 points and three substances; t = 0..100, with 21
+save times. Competitors are torchdiffeq, scipy and py-pde, which needs an interpreter of its own (``pip install
+py-pde==0.59.0``, then ``--pypde-python``). One thread, processor time; errors are against a solution at a much tighter
+tolerance. A Jacobian of the reaction counts as one evaluation. The last lines are for the gradient of a loss of all
+save times with respect to the network, in units of forward solves, and its memory.
 """
 
 import argparse
@@ -27,13 +28,13 @@ from skneuralde.terms.inputs import Inputs
 from skneuralde.terms.network import Network
 
 TS = np.arange(0.0, 101.0, 5.0)
-#: Part of the interval that bosh3 solves; its steps are as long as stability allows, so the rest costs the same.
+#: End of the interval that bosh3 solves; stability limits its steps, so the rest costs the same.
 PART = 0.5
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table; errors are the largest over the saves."""
+    """One line of the table; errors are the largest over the save times."""
 
     solver: str
     tolerance: float
@@ -50,14 +51,14 @@ class Row:
 
 
 def errors(ys: np.ndarray, fine: np.ndarray) -> tuple[float, float]:
-    """Relative L2 error of the worst save, and the largest error of all."""
+    """Largest relative L2 error of a save time, and the largest error of all values."""
     difference = (ys - fine).reshape(len(ys), -1)
     relative = np.linalg.norm(difference, axis=1) / np.linalg.norm(fine.reshape(len(fine), -1), axis=1)
     return float(relative.max()), float(np.abs(difference).max())
 
 
 def ours(problem: Problem, u0: np.ndarray, fine: np.ndarray, solver: str, tolerance: float, repeats: int = 1) -> Row:
-    """Least time of some solutions, without gradients."""
+    """A solution without gradients; its time is the least of several."""
     seconds = []
     for _ in range(repeats):
         start = time.process_time()
@@ -70,7 +71,7 @@ def ours(problem: Problem, u0: np.ndarray, fine: np.ndarray, solver: str, tolera
 
 @torch.no_grad()
 def after_part(problem: Problem, u0: np.ndarray, solver: str, tolerance: float) -> tuple[np.ndarray, float]:
-    """The field at the end of the first part of the interval, and the evaluations it took."""
+    """The field at the end of the first part of the interval, and the number of evaluations."""
     solution = solve(problem, u0, [0.0, PART], solver=solver, rtol=tolerance, atol=tolerance)
     return solution.ys[0, -1:].numpy(), solution.stats.drift_evaluations
 
@@ -86,33 +87,33 @@ def bosh3(problem: Problem, u0: np.ndarray, tolerance: float) -> Row:
 
 
 def pypde(python: str, u0: np.ndarray, tolerance: float) -> Row:
-    """py-pde's adaptive Runge-Kutta method on the first part; its points are the middles of cells."""
+    """py-pde's adaptive Runge-Kutta method on the first part; its points are centres of grid cells."""
     with tempfile.TemporaryDirectory() as folder:
         start, end = Path(folder) / "start.npy", Path(folder) / "end.npy"
         np.save(start, u0)
         script = Path(__file__).with_name("competitor_pypde.py")
         command = [python, str(script), str(start), str(end), str(PART), str(tolerance)]
-        told = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+        result = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
         end = np.load(end)[None]
-    law = Problem(
+    problem = Problem(
         [abc_source(u0.shape[:2]), abc_law], operator=Laplacian([100.0, 0.0, 0.0], 1.0, "neumann_cell", ndim=2)
     )
-    fine, _ = after_part(law, u0, "etdrk4", 1e-9)
+    fine, _ = after_part(problem, u0, "etdrk4", 1e-9)
     scale = TS[-1] / PART
-    return Row("py-pde *", tolerance, scale * told["evaluations"], scale * told["seconds"], *errors(end, fine))
+    return Row("py-pde *", tolerance, scale * result["evaluations"], scale * result["seconds"], *errors(end, fine))
 
 
 def network() -> Network:
-    """A network 3-50-3 that has learned the law on the box in which the fields move."""
+    """A 3-50-3 network that has learned the reaction on the range of the fields."""
     generator = torch.Generator().manual_seed(0)
     net = Network(MLP((50,)), Inputs.unit(3), torch.ones(3).double(), generator=generator, name="drift")
     u = 2.5 * torch.rand(4000, 3, generator=generator, dtype=torch.float64)
-    law, t = abc_law(torch.zeros(1), u), torch.zeros(4000, 1, dtype=torch.float64)
+    target, t = abc_law(torch.zeros(1), u), torch.zeros(4000, 1, dtype=torch.float64)
     optimizer = torch.optim.LBFGS(net.parameters(), max_iter=500, history_size=30, line_search_fn="strong_wolfe")
 
     def closure() -> torch.Tensor:
         optimizer.zero_grad()
-        loss = (net(t, u) - law).square().mean()
+        loss = (net(t, u) - target).square().mean()
         loss.backward()
         return loss
 
@@ -121,7 +122,7 @@ def network() -> Network:
 
 
 class Peak:
-    """The most memory that the process needs beyond what it had at the start, in MB."""
+    """Peak memory of the process above that at the start, in MB."""
 
     def __enter__(self) -> "Peak":
         self.most = self.base = self._resident()
@@ -145,7 +146,7 @@ class Peak:
 
 
 def gradient(problem: Problem, u0: np.ndarray, fine: np.ndarray, mode: str, tolerance: float, forward: float) -> str:
-    """The gradient of a loss of all saves."""
+    """Time and memory of the gradient of a loss of all save times."""
     target, parameters, seconds = torch.as_tensor(fine) + 0.01, list(problem.parameters()), []
     with Peak() as peak:
         for _ in range(3):
@@ -160,14 +161,14 @@ def gradient(problem: Problem, u0: np.ndarray, fine: np.ndarray, mode: str, tole
 
 
 def second_difference(n: int) -> coo_matrix:
-    """Mirror image at both ends."""
+    """Second differences with mirror-image boundaries."""
     matrix = np.diag(np.full(n, -2.0)) + np.diag(np.ones(n - 1), 1) + np.diag(np.ones(n - 1), -1)
     matrix[0, 1] = matrix[-1, -2] = 2.0
     return coo_matrix(matrix)
 
 
 def scipy_bdf(u0: np.ndarray, fine: np.ndarray, tolerance: float) -> Row:
-    """scipy's BDF with the sparse Jacobian written down."""
+    """scipy's BDF with the sparse Jacobian given."""
     n = u0.shape[0]
     laplacian = kron(second_difference(n), identity(n)) + kron(identity(n), second_difference(n))
     diffusion = 100.0 * kron(laplacian, np.diag([1.0, 0.0, 0.0])).tocsr()
@@ -200,13 +201,13 @@ def scipy_bdf(u0: np.ndarray, fine: np.ndarray, tolerance: float) -> Row:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--no-scipy", action="store_true", help="leave out the slowest competitor")
-    parser.add_argument("--pypde-python", help="an interpreter that has py-pde")
+    parser.add_argument("--pypde-python", help="an interpreter with py-pde")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     u0 = np.random.default_rng(0).uniform(size=(100, 100, 3))
-    print(f"{machine()}; one thread; relative: L2 error of the worst save; * from t = 0..{PART}, errors at its end")
+    print(f"{machine()}; one thread; relative: L2 error of the worst save time; * on t = 0..{PART}, errors at its end")
     head = f"{'solver':24} {'tolerance':>9} {'evaluations':>12} {'time':>12} {'relative':>10} {'largest':>10}"
-    print("The true law", head, sep="\n")
+    print("The true reaction", head, sep="\n")
     problem = abc_problem()
     fine = solve(problem, u0, TS, solver="etdrk4", rtol=1e-9, atol=1e-9).ys[0].numpy()
     choices = [("auto", 1e-2), ("auto", 1e-3), *((name, 1e-3) for name in ("etdrk4", "rkc2", "rock2", "rock4"))]
@@ -217,7 +218,7 @@ def main() -> None:
         print(pypde(arguments.pypde_python, u0, 1e-3), flush=True)
     if not arguments.no_scipy:
         print(scipy_bdf(u0, fine, 1e-3), flush=True)
-    print("A network 3-50-3 as the law", head, sep="\n")
+    print("A 3-50-3 network as the reaction", head, sep="\n")
     problem = Problem([abc_source(), network()], operator=Laplacian([100.0, 0.0, 0.0], ndim=2))
     with torch.no_grad():
         fine = solve(problem, u0, TS, solver="etdrk4", rtol=1e-8, atol=1e-8).ys[0].numpy()

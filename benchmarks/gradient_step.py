@@ -1,7 +1,8 @@
-"""One gradient step on the spiral: 100 paths, 30 saved times, a 2-50-2 network of u^3 as the drift.
+"""One gradient step on the spiral: 100 paths, 30 save times, a 2-50-2 network of u^3 as the drift.
 
-Forward simulation, the mean's squared distance to data, reverse mode and a step of Adam, all in float64 and with 29
-steps of size 1/29, so that every competitor evaluates the network equally often (the last one, of higher order, more).
+The step is a forward simulation, the squared distance of the mean to data, reverse mode and an update by Adam. It is in
+float64 and with 29 steps of size 1/29, so that every competitor evaluates the network equally often (except the last
+one, of higher order, which needs more).
 """
 
 import time
@@ -18,7 +19,7 @@ N_PATHS, N_TIMES, NOISE = 100, 30, 0.2
 STEP = 1.0 / (N_TIMES - 1)
 TIMES = torch.linspace(0.0, 1.0, N_TIMES, dtype=torch.float64)
 START = torch.tensor([2.0, 0.0], dtype=torch.float64)
-#: A spiral without the noise's influence; what is learned does not matter for the time.
+#: A spiral without noise; the data do not affect the time.
 DATA = torch.stack([2 * torch.exp(-TIMES) * torch.cos(4 * TIMES), 2 * torch.exp(-TIMES) * torch.sin(4 * TIMES)], -1)
 
 
@@ -71,7 +72,7 @@ def ours_solve():
     problem = Problem(CubicNetwork(), proportional)
 
     def simulate():
-        # A fresh seed per step, as training has it.
+        # A fresh seed per step, as in training.
         seed = int(torch.randint(2**31, ()))
         ys = skneuralde.solve(problem, START, TIMES, solver="euler", dt=STEP, n_paths=N_PATHS, random_state=seed).ys
         return ys.transpose(0, 1)

@@ -1,8 +1,9 @@
-"""What a gradient in rates costs: one step of training through 10,000 jumping paths of the spiral.
+"""Cost of a gradient in jump rates: one training step through 10,000 jumping paths of the spiral.
 
-The drift is a 2-50-2 network of u^3, as in `gradient_step.py`; the first component halves at a rate that is a 2-16-1
-network of the state, thinned from at most 4. The pathwise gradient, of the drift alone, takes the jumps as given; with
-one jump more it also holds that of the rate, and what the drift does to it.
+The drift is a 2-50-2 network of u^3, as in `gradient_step.py`. The first component halves at a rate that is a 2-16-1
+network of the state, thinned from the bound 4. The pathwise gradient is that of the drift alone and treats the jumps as
+given. With rate branches, which have one jump more, the gradient includes that of the rate, and the effect of the drift
+on it.
 """
 
 import measure
@@ -57,10 +58,10 @@ def jumping():
 
 if __name__ == "__main__":
     measure.run(
-        "One step of training through 10,000 jumping paths",
+        "One training step through 10,000 jumping paths",
         {
             "pathwise gradient": lambda: training_step(pathwise, jumping()),
-            "with one jump more": lambda: training_step(add_one_jump, jumping()),
+            "with rate branches": lambda: training_step(add_one_jump, jumping()),
             "pathwise, without jumps": lambda: training_step(pathwise, ()),
         },
         repeats=3,

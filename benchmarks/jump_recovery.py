@@ -1,9 +1,9 @@
-"""Jumps that are learned against the truth, over ten seeds: Merton's model, a state-dependent rate and size, no jumps.
+"""Errors of learned jumps over ten seeds: Merton's model, a state-dependent rate and size, no jumps.
 
-Merton: ten years of days (2,520 of them) of a log price with drift 0.08, volatility 0.16 and 12 jumps a year of
--0.01 +- 0.04; beside the maximum of the exact series, found here by scipy. State dependence: 28,000 observations of
-a process that returns to zero, whose jumps become more frequent and larger with its level. No jumps: 5,000 observations
-of the same without them.
+Merton: ten years of daily data (2,520 days) of a log price with drift 0.08, volatility 0.16 and 12 jumps a year of
+-0.01 +- 0.04, compared with the maximum of the exact series, found by scipy. State dependence: 28,000 observations of a
+process that returns to zero, whose jumps become more frequent and larger with its level. No jumps: 5,000 observations
+of the same process without jumps.
 """
 
 import argparse
@@ -22,7 +22,7 @@ DAYS, STEP = 2520, 1 / 252
 DRIFT, VOLATILITY, RATE, MEAN, STD = MERTON = (0.08, 0.16, 12.0, -0.01, 0.04)
 TERMS = np.arange(12)
 #: The state-dependent process: du = -u dt + 0.5 dW, a jump of 2.5 + 0.6 u +- 0.3 downwards, observed every 0.1.
-SPACING, N, N_WITHOUT, SIGMA, SPREAD = 0.1, 28_000, 5_000, 0.5, 0.3
+SPACING, N, N_WITHOUT, SIGMA, JUMP_STD = 0.1, 28_000, 5_000, 0.5, 0.3
 
 
 def merton(seed):
@@ -37,12 +37,12 @@ def series_log_density(parameters, changes):
     drift, volatility, rate, mean, std = parameters
     volatility, rate, std = np.exp([volatility, rate, std])
     variance = volatility**2 * STEP + TERMS * std**2
-    law = norm.logpdf(changes[:, None], drift * STEP + TERMS * mean, np.sqrt(variance))
-    return logsumexp(law + poisson.logpmf(TERMS, rate * STEP), axis=1)
+    density = norm.logpdf(changes[:, None], drift * STEP + TERMS * mean, np.sqrt(variance))
+    return logsumexp(density + poisson.logpmf(TERMS, rate * STEP), axis=1)
 
 
 def series_estimates(changes):
-    """The maximum of the series' likelihood, and standard errors from its observed information."""
+    """Maximum likelihood estimates by the series, and standard errors from the observed information."""
     start = np.array([DRIFT, np.log(VOLATILITY), np.log(RATE), MEAN, np.log(STD)])
 
     def loss(parameters):
@@ -71,7 +71,7 @@ def learned_parameters(model):
 
 
 def merton_errors(seed):
-    """Largest distance to the series' maximum in standard errors, and the likelihood lost per observation."""
+    """Largest distance to the maximum of the series in standard errors, and the likelihood lost per observation."""
     path = merton(seed)
     changes = np.diff(path)
     best, errors = series_estimates(changes)
@@ -94,7 +94,7 @@ def state_dependent(seed, n, jumps=True, substeps=20):
     """Observations, and the number of jumps; simulated with steps of a twentieth of the spacing."""
     rng = np.random.default_rng(seed)
     h = SPACING / substeps
-    # Many short independent paths side by side, each after a while of its own.
+    # Many short independent paths side by side, each after a burn-in.
     paths = 100
     u, counted, rows = np.zeros(paths), 0, []
     for k in range(-200, n // paths):
@@ -102,7 +102,7 @@ def state_dependent(seed, n, jumps=True, substeps=20):
             jumped = (rng.random(paths) < -np.expm1(-true_rate(u) * h)) & jumps
             counted += int(jumped.sum()) if k >= 0 else 0
             u = u - u * h + SIGMA * np.sqrt(h) * rng.normal(size=paths)
-            u = np.where(jumped, u + true_size(u) + SPREAD * rng.normal(size=paths), u)
+            u = np.where(jumped, u + true_size(u) + JUMP_STD * rng.normal(size=paths), u)
         rows.append(u)
     values = np.array(rows[200:]).T
     times = np.tile(SPACING * np.arange(values.shape[1]), (paths, 1))
@@ -128,7 +128,7 @@ def state_dependent_errors(seed):
 
 
 def false_alarms(seed):
-    """Mean posterior probability of a jump per interval where there are none."""
+    """Mean posterior probability of a jump per interval, for data without jumps."""
     X, y, _ = state_dependent(seed, N_WITHOUT, jumps=False)
     model = NeuralJumpDiffusion(series=1, random_state=seed).fit(X, y)
     return np.nanmean(model.jump_probability(X, y))

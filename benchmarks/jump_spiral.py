@@ -1,9 +1,8 @@
-"""10,000 paths of a noisy spiral whose first component halves at rate 2, against the same paths without jumps.
+"""Cost of jumps: 10,000 paths of a noisy spiral whose first component halves at rate 2, with and without jumps.
 
-With fixed steps of a sixteenth of the distance of two saved times, whose error is that of `solve` by default (1e-4,
-root mean square over the paths, in units of their size), with steps of a quarter (2e-3), and with steps that each path
-chooses to the same two errors. Then with the networks 2-50-2 that learn drift and effect of the jumps, as every path of
-their training is simulated.
+Fixed steps are a sixteenth of the distance of two save times, whose error is that of `solve` by default (1e-4, root
+mean square over the paths, in units of their size), or a quarter (2e-3). Adaptive steps aim at the same two errors. The
+last lines have 2-50-2 networks as drift and affect, with the fixed steps of training.
 """
 
 import measure
@@ -20,8 +19,8 @@ HALF = torch.tensor([0.5, 1.0], dtype=torch.float64)
 SIXTEENTH, QUARTER = ({"rtol": None, "dt": share / (N_TIMES - 1)} for share in (1 / 16, 1 / 4))
 
 
-class Effect(torch.nn.Module):
-    """A network 2-50-2 that gives the state after a jump."""
+class Affect(torch.nn.Module):
+    """A 2-50-2 network that gives the state after a jump."""
 
     def __init__(self):
         super().__init__()
@@ -56,7 +55,7 @@ def competitor(drift, affect, steps):
 
 
 def main():
-    true, networks = (lambda: spiral, lambda: halve), (CubicNetwork, Effect)
+    true, networks = (lambda: spiral, lambda: halve), (CubicNetwork, Affect)
     competitors = {}
     for name, (drift, affect), steps in [
         ("fixed steps, 1e-4", true, SIXTEENTH),

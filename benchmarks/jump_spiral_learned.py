@@ -1,4 +1,7 @@
-"""A neural jump diffusion learned from the mean of 100 paths, over ten seeds: drift and effect, the rate, the noise."""
+"""Error of a neural jump diffusion learned from the mean of 100 paths, over ten seeds.
+
+Three stages: drift and affect at a known rate; the rate as well; all of them and the noise, from the paths themselves.
+"""
 
 import argparse
 import sys
@@ -21,11 +24,11 @@ def timed(function, *arguments):
 
 
 def measure(seed, truth):
-    """Ratios of the three stages: the distance of the trained mean to the true one, in units of the data's own."""
+    """Ratios of the three stages: the distance of the trained mean to the true mean, divided by that of the data."""
     paths = example.true_paths(100, seed)
     y = paths.mean(axis=0)
     own, ratios, seconds = example.distance(y, truth), [], []
-    learned, spent = timed(example.learn_drift_and_effect, y, seed)
+    learned, spent = timed(example.learn_drift_and_affect, y, seed)
     with_rate, more = timed(example.learn_rate, y, seed, learned)
     with_noise, most = timed(example.learn_noise, paths, seed)
     for model in (learned, with_rate, with_noise):
@@ -47,7 +50,7 @@ if __name__ == "__main__":
     seeds = parser.parse_args().seeds
     truth = example.true_paths(TRUE_PATHS, 12345).mean(axis=0)
     ratios = np.array([measure(seed, truth) for seed in seeds])
-    for name, column in zip(("drift and effect", "and the rate", "and the noise"), ratios.T, strict=True):
+    for name, column in zip(("drift and affect", "and the rate", "and the noise"), ratios.T, strict=True):
         print(
             f"{name}: {np.sum(column <= MOST)} of {len(seeds)} at most {MOST}, "
             f"median {np.median(column):.2f}, largest {column.max():.2f}"

@@ -1,4 +1,4 @@
-"""Time and peak memory of competitors, each in a process of its own, in turns, on one thread."""
+"""Measurement of time and peak memory of competitors, each in its own process, in turns, on one thread."""
 
 import argparse
 import gc
@@ -14,12 +14,13 @@ from pathlib import Path
 
 import torch
 
-#: Builds a competitor and returns its unit of work: no arguments; returns its own seconds, or None to be timed here.
+#: Builds a competitor and returns its unit of work, a function without arguments that returns its own seconds, or None
+#: to be timed here.
 Build = Callable[[], Callable[[], float | None]]
 
 
 def run(title: str, competitors: Mapping[str, Build], *, repeats: int, rounds: int = 3, unit: float = 1e3) -> None:
-    """Compare competitors; the first one named is the yardstick.
+    """Compare competitors; the first one is the reference of the ratios.
 
     Parameters
     ----------
@@ -28,7 +29,7 @@ def run(title: str, competitors: Mapping[str, Build], *, repeats: int, rounds: i
     repeats : int
         Timed units of work per process.
     rounds : int
-        Processes per competitor, in turns, so that another load on the machine meets all of them.
+        Processes per competitor, in turns, so that other load on the machine affects all of them.
     unit : float
         Seconds are multiplied by this for printing; 1e3 prints milliseconds.
     """
@@ -50,7 +51,7 @@ def run(title: str, competitors: Mapping[str, Build], *, repeats: int, rounds: i
 def _measure(build: Build, repeats: int) -> dict:
     before = _peak_megabytes()
     work = build()
-    work()  # the first one also pays for what is set up lazily
+    work()  # the first call includes lazy initialisation
     gc.collect()
     seconds = []
     for _ in range(repeats):
@@ -71,12 +72,12 @@ def _print_table(title: str, results: Mapping[str, list[dict]], unit: float) -> 
     width = max(map(len, results))
     label = {1.0: "s", 1e3: "ms"}[unit]
     print(f"{'':{width}}  {'time':>9}     {'ratio':>6}  {'peak memory':>12}  {'of it for the work':>18}")
-    yardstick = None
+    reference = None
     for name, measured in results.items():
         median = statistics.median(s for r in measured for s in r["seconds"])
-        yardstick = yardstick or median
+        reference = reference or median
         peak, growth = (max(r[key] for r in measured) for key in ("peak", "growth"))
-        timing = f"{median * unit:9.2f} {label:<3} {median / yardstick:6.2f}"
+        timing = f"{median * unit:9.2f} {label:<3} {median / reference:6.2f}"
         print(f"{name:{width}}  {timing}  {peak:9.0f} MB  {growth:15.0f} MB")
 
 

@@ -1,4 +1,4 @@
-"""What a competitor of the work-precision comparison is, and how it is measured; imports no framework."""
+"""Competitors of the work-precision comparison: their interface and measurement; imports no framework."""
 
 import argparse
 import json
@@ -11,19 +11,19 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from equations import EQUATIONS, Equation
 
-#: Paths on which strong errors are measured; times are those of as many paths as were asked for.
+#: Number of paths for strong errors; times are for the number of paths requested.
 ERROR_PATHS = 200
-#: The fine solution has steps of the saves' spacing divided by this.
+#: The steps of the fine solution are the spacing of the save times divided by this.
 REFINEMENT = 2**8
 TOLERANCES = (3e-1, 1e-1, 3e-2, 1e-2, 3e-3, 1e-3)
-#: Steps per spacing of the saves.
+#: Steps per spacing of the save times.
 SUBSTEPS = (1, 2, 4, 8, 16)
-#: A curve ends after a setting of which one unit of work takes longer.
+#: A curve ends at the first setting whose unit of work takes longer, in seconds.
 LONGEST = 5.0
 
 
 class FailedError(Exception):
-    """A method found no solution at some setting, which then has no row."""
+    """A method found no solution at a setting; the setting then has no row."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Task:
-    """What the driver asks a competitor's process for."""
+    """Request of `work_precision.py` to the process of a competitor."""
 
     problem: str
     paths: int
@@ -142,5 +142,5 @@ def _median_seconds(run: Callable[[], object], budget: float) -> float:
 
 
 def strong_error(values: np.ndarray, fine: np.ndarray) -> float:
-    """Root mean square over the paths, the saves and the components."""
+    """Root mean square over paths, save times and components."""
     return float(np.sqrt(np.mean((np.asarray(values) - np.asarray(fine)) ** 2)))

@@ -1,9 +1,9 @@
 """One epoch of maximum likelihood on 100,000 transitions, beside one epoch of scikit-learn's MLPRegressor.
 
-The same network, (50,) with tanh, and the same batch size, 1000. The likelihood has two networks (drift and diffusion)
-and needs the drift's Jacobian. The third line is the least that torch can do for that: one evaluation of both networks
-per transition and Euler's Gaussian density, without scaling, checks or callbacks. The last line is the variational
-bound of a latent equation, as torchsde's examples train it.
+Both have the same network, (50,) with tanh, and the same batch size, 1000. The likelihood has two networks (drift and
+diffusion) and needs the Jacobian of the drift. The third line is a lower bound for torch: one evaluation of both
+networks per transition and Euler's Gaussian density, without scaling, checks or callbacks. The last line is the
+variational bound of a latent equation, as in the examples of torchsde.
 """
 
 import time
@@ -18,12 +18,12 @@ from sklearn.neural_network import MLPRegressor
 from skneuralde import NeuralSDERegressor
 
 N, BATCH, SPACING = 100_000, 1_000, 0.5
-#: What a latent equation needs to have observations at all.
+#: A latent equation needs observation noise.
 OBSERVATION_NOISE = 0.1
 
 
 def ornstein_uhlenbeck():
-    """A path of du = -u dt + sqrt(2) dW, whose stationary variance is one."""
+    """A path of du = -u dt + sqrt(2) dW, which has a stationary variance of one."""
     decay = np.exp(-SPACING)
     shocks = np.random.default_rng(0).normal(scale=np.sqrt(1 - decay**2), size=N)
     values = np.zeros(N + 1)
@@ -77,9 +77,9 @@ def torch_by_hand():
     def epoch():
         for batch in torch.randperm(N).split(BATCH):
             start, stop = pairs[batch].split(1, dim=1)
-            spread = torch.nn.functional.softplus(diffusion(start)) * SPACING**0.5
-            residual = (stop - start - SPACING * drift(start)) / spread
-            loss = (0.5 * residual.square() + spread.log()).mean()
+            std = torch.nn.functional.softplus(diffusion(start)) * SPACING**0.5
+            residual = (stop - start - SPACING * drift(start)) / std
+            loss = (0.5 * residual.square() + std.log()).mean()
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
@@ -88,7 +88,7 @@ def torch_by_hand():
 
 
 class Latent(torch.nn.Module):
-    """A posterior drift that sees where the path is to end, a prior drift, and their common diffusion."""
+    """A posterior drift that sees the end of the path, a prior drift, and their common diffusion."""
 
     sde_type, noise_type = "ito", "diagonal"
 
@@ -111,7 +111,7 @@ class Latent(torch.nn.Module):
 
 
 def torchsde_latent():
-    """The variational bound of a latent equation, four Euler steps a transition, as torchsde's example trains it."""
+    """The variational bound of a latent equation, with four Euler steps per transition."""
     _, values = ornstein_uhlenbeck()
     pairs = torch.as_tensor(np.column_stack([values[:-1], values[1:]]))
     sde, times = Latent(), torch.tensor([0.0, SPACING], dtype=torch.float64)

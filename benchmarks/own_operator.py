@@ -1,8 +1,8 @@
-"""Nonlinear diffusion, an operator of one's own, by `rosenbrock` with a sparsity and without, by `rock2` and by scipy.
+"""Solvers for an operator of one's own: nonlinear diffusion by `rosenbrock` with and without sparsity, `rock2`, scipy.
 
-``du/dt = div(k(x) (0.01 + u^2) grad u)`` on 64 x 64 cells between walls: a medium whose k is 1 everywhere, and one with
-a disc in it that conducts ten thousand times as well. One thread, processor time; errors against a solution at a much
-tighter tolerance, as L2 errors of the worst of the saves relative to the save.
+The equation is ``du/dt = div(k(x) (0.01 + u^2) grad u)`` on 64 x 64 grid cells between walls, first with k = 1
+everywhere, then with a disc whose k is ten thousand times as large. One thread, processor time. Errors are relative L2
+errors at the worst save time, against a solution at a much tighter tolerance.
 """
 
 import time
@@ -21,7 +21,7 @@ TS = np.array([0.0, 0.01, 0.1, 1.0, 10.0])
 
 
 class Medium(torch.nn.Module):
-    """div(k (0.01 + u^2) grad u) by the fluxes between cells, with k at their walls the harmonic mean."""
+    """div(k (0.01 + u^2) grad u) by the fluxes between grid cells, with the harmonic mean of k at the faces."""
 
     def __init__(self, conductivity: torch.Tensor):
         super().__init__()
@@ -36,11 +36,11 @@ class Medium(torch.nn.Module):
         return torch.nn.functional.pad(N**2 * flux, (0, 0, 0, 0, 1, 1)).diff(dim=1)
 
 
-def ours(operator: Medium, u0: np.ndarray, fine: np.ndarray, told: bool, solver: str, tolerance: float) -> Row | str:
-    """One solution without gradients, or why there is none; iterations, which may take forever, are given few steps."""
-    problem = Problem(None, operator=operator, sparsity=Stencil((1, 1)) if told else None)
-    name = solver + (", sparsity" if told else ", Krylov" if solver == "rosenbrock" else "")
-    most = 10_000 if told or solver != "rosenbrock" else 100
+def ours(operator: Medium, u0: np.ndarray, fine: np.ndarray, sparse: bool, solver: str, tolerance: float) -> Row | str:
+    """One solution without gradients, or its error message; slow iterations are limited to few steps."""
+    problem = Problem(None, operator=operator, sparsity=Stencil((1, 1)) if sparse else None)
+    name = solver + (", sparsity" if sparse else ", Krylov" if solver == "rosenbrock" else "")
+    most = 10_000 if sparse or solver != "rosenbrock" else 100
     start = time.process_time()
     try:
         with torch.no_grad():
@@ -52,7 +52,7 @@ def ours(operator: Medium, u0: np.ndarray, fine: np.ndarray, told: bool, solver:
 
 
 def scipy_bdf(operator: Medium, u0: np.ndarray, fine: np.ndarray, tolerance: float) -> Row:
-    """scipy's BDF with the same sparsity, whose Jacobian is by finite differences."""
+    """scipy's BDF with the same sparsity; its Jacobian is by finite differences."""
     calls = 0
 
     def slope(t: float, y: np.ndarray) -> np.ndarray:
@@ -62,9 +62,9 @@ def scipy_bdf(operator: Medium, u0: np.ndarray, fine: np.ndarray, tolerance: flo
             return operator(torch.from_numpy(y).view(1, N, N, 1)).flatten().numpy()
 
     start = time.process_time()
-    told = Stencil().matrix(u0.shape)
+    pattern = Stencil().matrix(u0.shape)
     solution = solve_ivp(
-        slope, (0, TS[-1]), u0.ravel(), "BDF", TS, rtol=tolerance, atol=1e-2 * tolerance, jac_sparsity=told
+        slope, (0, TS[-1]), u0.ravel(), "BDF", TS, rtol=tolerance, atol=1e-2 * tolerance, jac_sparsity=pattern
     )
     seconds = time.process_time() - start
     return Row("scipy BDF, sparsity", tolerance, calls, seconds, *errors(solution.y.T.reshape(fine.shape), fine))
@@ -75,17 +75,17 @@ def main() -> None:
     x = (np.arange(N) + 0.5) / N
     u0 = np.exp(-((x[:, None] - 0.4) ** 2 + (x - 0.5) ** 2) / 0.02)[..., None]
     disc = (x[:, None] - 0.6) ** 2 + (x - 0.5) ** 2 < 0.04
-    print(f"{machine()}; one thread; relative: L2 error of the worst save")
+    print(f"{machine()}; one thread; relative: L2 error of the worst save time")
     for name, contrast in (("The same everywhere", 1.0), ("A disc that conducts well", 1e4)):
         operator = Medium(torch.from_numpy(np.where(disc, contrast, 1.0)))
-        told = Problem(None, operator=operator, sparsity=Stencil())
+        problem = Problem(None, operator=operator, sparsity=Stencil())
         with torch.no_grad():
-            fine = solve(told, u0, TS, rtol=1e-7, atol=1e-9).ys[0].numpy()
+            fine = solve(problem, u0, TS, rtol=1e-7, atol=1e-9).ys[0].numpy()
         print(name, flush=True)
         print(f"{'solver':24} {'tolerance':>9} {'evaluations':>12} {'time':>12} {'relative':>10} {'largest':>10}")
         for tolerance in (1e-3, 1e-4):
-            for told, solver in ((True, "rosenbrock"), (False, "rosenbrock"), (False, "rock2")):
-                print(ours(operator, u0, fine, told, solver, tolerance), flush=True)
+            for sparse, solver in ((True, "rosenbrock"), (False, "rosenbrock"), (False, "rock2")):
+                print(ours(operator, u0, fine, sparse, solver, tolerance), flush=True)
             print(scipy_bdf(operator, u0, fine, tolerance), flush=True)
 
 

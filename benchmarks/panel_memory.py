@@ -1,8 +1,8 @@
-"""Peak memory of fit on panels of ragged series, beside the memory of the data.
+"""Peak memory of fit on panels of ragged series, compared with the memory of the data.
 
-Every panel has series of 2 to 500 observations in a DataFrame of three columns: time, series and value. A process of
-its own builds it, notes what is resident, and fits. The slope between the two largest panels is what a panel costs per
-byte of its own; the intercept is the fixed budget: what the first fit loads, and one batch. Linux only.
+Every panel has series of 2 to 500 observations in a DataFrame of three columns: time, series and value. A new process
+builds it, reads its resident memory, and fits. The slope between the two largest panels is the memory per byte of data;
+the intercept is the fixed part: the modules that the first fit loads, and one batch. Linux only.
 """
 
 import argparse
@@ -39,7 +39,7 @@ def ragged_panel(n_series):
 
 
 def megabytes_of(name):
-    """A figure of this process, such as VmRSS, as the kernel tells it."""
+    """A memory figure of this process from the kernel, such as VmRSS."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(name):
             return int(line.split()[1]) / 2**10
@@ -47,7 +47,7 @@ def megabytes_of(name):
 
 
 def measure_one(n_series):
-    """Megabytes of the data, of fit's peak above what was there before, and of what stays."""
+    """Megabytes of the data, of fit's peak above the memory before, and of the memory kept after fit."""
     data = ragged_panel(n_series)
     X, y = data[["time", "series"]], data["value"]
     size = data.memory_usage(index=False, deep=True).sum() / 2**20
@@ -55,7 +55,7 @@ def measure_one(n_series):
     estimator = NeuralSDERegressor(series="series", loss="nll", max_iter=1, batch_size=BATCH, random_state=0)
     gc.collect()
     before = megabytes_of("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from here
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     estimator.fit(X, y)
     gc.collect()
     return {"data": size, "peak": megabytes_of("VmHWM") - before, "after": megabytes_of("VmRSS") - before}
@@ -64,7 +64,7 @@ def measure_one(n_series):
 def run():
     print("\nFit of a panel of ragged series, one epoch")
     print(f"{measure.machine()}; one thread; medians of {ROUNDS}")
-    print(f"{'series':>8}  {'data':>8}  {'peak above the process':>22}  {'ratio':>5}  {'stays':>8}")
+    print(f"{'series':>8}  {'data':>8}  {'peak above the process':>22}  {'ratio':>5}  {'kept':>8}")
     sizes, peaks = [], []
     for n_series in SIZES:
         command = [sys.executable, sys.argv[0], "--only", str(n_series)]

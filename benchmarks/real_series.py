@@ -1,8 +1,8 @@
-"""Forecasts of three real series against ARIMA, GARCH and a naive forecast that are fitted on the same rows.
+"""Forecasts of three real series, compared with ARIMA, GARCH and a naive forecast that are fitted on the same rows.
 
 Run ``python benchmarks/real_series.py [word ...]``. The last quarter of each series is held out, and no method is
-fitted, chosen or tuned on it. Each method is fitted once and then told what has happened, one row or one horizon at a
-time. The series come with statsmodels and arch.
+fitted, chosen or tuned on it. Each method is fitted once and is then given the observed values, one row or one horizon
+at a time. The series come with statsmodels and arch.
 """
 
 import sys
@@ -50,8 +50,8 @@ def volatility_index():
     return pd.DataFrame({"day": np.arange(float(len(y)))}), y.reset_index(drop=True)
 
 
-# Each method gives, for a horizon, the mean, deviation, CRPS and log score of every held-out row: rows are forecast in
-# blocks of the horizon, each from the last row before it.
+# For each horizon a method gives the mean, standard deviation, CRPS and log score of every held-out row. Rows are
+# forecast in blocks of the horizon, each from the last row before it.
 
 
 def normal_scores(y, mean, std):
@@ -61,7 +61,7 @@ def normal_scores(y, mean, std):
 
 
 def sample_scores(y, samples):
-    """CRPS of each row: rows are to the score what outputs are."""
+    """CRPS of each row; the score treats rows as outputs."""
     return crps(y[None], samples[:, None], multioutput="raw_values")
 
 
@@ -70,7 +70,7 @@ def blocks(n_train, n, horizon):
 
 
 def rolled(n_train, n, horizon, forecast):
-    """Scores of all blocks, below each other."""
+    """Scores of all blocks, concatenated."""
     return pd.concat([forecast(block) for block in blocks(n_train, n, horizon)], ignore_index=True)
 
 
@@ -89,7 +89,7 @@ def neural(make, X, y, n_train, horizons):
 
     tables = {horizon: rolled(n_train, len(y), horizon, forecast) for horizon in horizons if horizon > 1}
     if 1 in horizons:
-        # All rows are known by now, and each is still forecast from the row before it, by a normal distribution.
+        # All rows are known now, but each is forecast from the row before it, by a normal distribution.
         mean, std = model.predict(X[n_train:], return_std=True)
         tables[1] = normal_scores(y[n_train:].to_numpy(), np.asarray(mean), np.asarray(std))
         tables[1]["log"] = np.where(y[n_train:].isna(), np.nan, model.log_likelihood(X[n_train:], y[n_train:]))
@@ -97,7 +97,7 @@ def neural(make, X, y, n_train, horizons):
 
 
 def naive(X, y, n_train, horizons):
-    """The last value plus a normal increment, of the mean and deviation that were seen in training at that distance."""
+    """The last value plus a normal increment, with the training mean and standard deviation at that distance."""
     values = y.to_numpy()
     row = np.arange(len(values))
     last = pd.Series(np.where(np.isnan(values), np.nan, row)).ffill().to_numpy().astype(int)
@@ -116,7 +116,7 @@ def naive(X, y, n_train, horizons):
 
 
 def arima(difference, X, y, n_train, horizons):
-    """The order of the least AIC in training; the season is a regression on the same waves."""
+    """ARIMA of the order with the least AIC in training; the season is a regression on the same harmonics."""
     values = y.to_numpy()
     waves = X.to_numpy() if len(X.columns) > 1 else None
 
@@ -152,9 +152,9 @@ def garch(X, y, n_train, horizons):
 
     def forecasts(horizon):
         rng = np.random.RandomState(0)
-        spread = known.model.distribution.__class__(seed=rng)
+        distribution = known.model.distribution.__class__(seed=rng)
         model = arch_model(values, mean="AR", lags=1, vol="GARCH", dist="t")
-        model.distribution = spread
+        model.distribution = distribution
         return model.fix(learned.params).forecast(
             horizon=horizon, start=n_train - 1, method="simulation", simulations=N_SAMPLES
         )
@@ -180,13 +180,13 @@ def garch(X, y, n_train, horizons):
     return tables
 
 
-#: Rows, horizons, the neural SDE, and its rivals. What is known of each beforehand: carbon dioxide has a trend, and a
-#: network of the state would have to extrapolate, so that its networks see the season only.
+#: Rows, horizons, the neural SDE, and its competitors. Carbon dioxide has a trend, which a network of the state would
+#: have to extrapolate, so its networks see the season only.
 SERIES = {
     "carbon dioxide, weekly": (
         carbon_dioxide,
         (1, 12),
-        # Thirty epochs of a second each, of a hundred by default: for time, and chosen before any forecast.
+        # 30 epochs instead of 100 save time, a second per epoch; chosen before any forecast.
         lambda: NeuralSDERegressor(inputs=("controls",), observation_noise="learn", max_iter=30, random_state=0),
         {"ARIMA": lambda *rows: arima(1, *rows), "naive": naive},
     ),
@@ -206,9 +206,9 @@ SERIES = {
 
 
 def difference(ours, theirs, horizon):
-    """Mean of ours - theirs and its standard error, by stretches of two blocks and ten rows at least."""
-    gap, stretch = (ours - theirs).to_numpy(), max(2 * horizon, 10)
-    means = np.array([np.nanmean(gap[first : first + stretch]) for first in range(0, len(gap), stretch)])
+    """Mean of ours - theirs and its standard error, by batches of two blocks and at least ten rows."""
+    gap, batch = (ours - theirs).to_numpy(), max(2 * horizon, 10)
+    means = np.array([np.nanmean(gap[first : first + batch]) for first in range(0, len(gap), batch)])
     means = means[~np.isnan(means)]
     return np.nanmean(gap), means.std(ddof=1) / np.sqrt(len(means))
 
@@ -236,12 +236,12 @@ def report(name, horizons, tables):
 
 
 def run(name):
-    load, horizons, make, rivals = SERIES[name]
+    load, horizons, make, competitors = SERIES[name]
     X, y = load()
     n_train = int(len(y) * (1 - HELD_OUT))
     print(f"{name}: {len(y)} rows, {int(y.isna().sum())} missing, fit on {n_train}", flush=True)
     tables = {}
-    for method, score in {"neural SDE": lambda *rows: neural(make, *rows), **rivals}.items():
+    for method, score in {"neural SDE": lambda *rows: neural(make, *rows), **competitors}.items():
         begin = time.perf_counter()
         tables[method] = score(X, y, n_train, horizons)
         print(f"  {method}: {time.perf_counter() - begin:.0f} s", flush=True)

@@ -1,4 +1,4 @@
-"""What is learned against the truth, over ten seeds: Ornstein-Uhlenbeck data and the mean of the spiral's paths."""
+"""Errors of estimates over ten seeds, for Ornstein-Uhlenbeck data and the mean of the spiral's paths."""
 
 import sys
 from pathlib import Path
@@ -74,7 +74,7 @@ def networks(seed):
 
 
 def spiral_ratio(seed):
-    """Distance of the trained mean to the true mean, in units of the data's own."""
+    """Distance of the trained mean to the true mean, divided by that of the data."""
     X, y, truth = (
         spiral.TIMES[:, None],
         spiral.simulate(100, np.random.default_rng(seed)).mean(axis=0),

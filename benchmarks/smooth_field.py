@@ -1,7 +1,7 @@
-"""Work and precision of the explicit methods for diffusion on a smooth field: the Brusselator of two substances.
+"""Work and precision of the explicit methods for diffusion on a smooth field, the Brusselator of two substances.
 
-Evaluations, processor time and largest error at the end, by tolerance; Hairer and Wanner (1996), section IV.1, with 201
-points. On one thread, against a solution at a much tighter tolerance.
+The problem is that of Hairer and Wanner (1996), section IV.1, with 201 points. The table has evaluations, processor
+time on one thread and the largest error at the end, by tolerance, against a solution at a much tighter tolerance.
 """
 
 import math

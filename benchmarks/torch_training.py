@@ -1,4 +1,4 @@
-"""The spiral's network and one step of its training, for the competitors that use torch."""
+"""Network of the spiral and one step of its training, for the competitors that use torch."""
 
 from collections.abc import Callable
 
@@ -24,7 +24,7 @@ class CubicNetwork(torch.nn.Module):
 def training_step(network: torch.nn.Module, simulate: Callable[[], Tensor]) -> Callable[[], None]:
     """A step of Adam on the mean of ``simulate()``, which has shape (time, path, dim).
 
-    The step is tiny, so that the equation stays the same however often the step is repeated.
+    The learning rate is tiny, so that repeated steps do not change the equation.
     """
     data = torch.as_tensor(spiral_data())
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-9, fused=True)

@@ -1,8 +1,8 @@
 """Strong error against time for skneuralde, torchsde and diffrax, one thread each, in turns.
 
-The error of a library is measured against its own fine solution on the same Brownian paths, over all saved times; times
-are medians. Comparisons are made at equal error, by interpolation between the settings of each method. diffrax needs an
-interpreter of its own, with what requirements-diffrax.txt lists; without ``--diffrax-python`` it is left out.
+The error of a library is measured against its own fine solution on the same Brownian paths, over all save times; times
+are medians. Libraries are compared at equal error, by interpolation between the settings of each method. diffrax needs
+an interpreter with the packages of requirements-diffrax.txt; without ``--diffrax-python`` it is left out.
 """
 
 import argparse
@@ -25,15 +25,15 @@ ONE_THREAD = {
     "OMP_NUM_THREADS": "1",
     "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
 }
-#: The best settings of diffrax that were found; a search through all of them takes an hour.
+#: The best settings found for diffrax; a search through all of them takes an hour.
 DIFFRAX = {False: ("SPaRK", "SPaRK, PI, step"), True: ("ShARK", "ShARK, PI, step", "SRA1, PI, step")}
 NAMES = ("skneuralde", "torchsde", "diffrax")
 EXPLANATION = """Measured by `make bench`: {machine}; one thread.
 
-Errors are strong ones, root mean square over 30 saved times and 200 paths, against the library's own fine solution on
-the same Brownian paths. Times are medians for 100 paths, of each library's best method at that error (interpolated
-between its settings); ratios are to ours. An adaptive step of torchsde is shared by all paths; diffrax steps to each
-saved time, and its compile time of several seconds is not counted."""
+Errors are strong errors: root mean squares over 30 save times and 200 paths, against the library's own fine solution
+on the same Brownian paths. Times are medians for 100 paths, of each library's best method at that error (interpolated
+between its settings); ratios are to ours. An adaptive step of torchsde is shared by all paths. diffrax steps to each
+save time, and its compile time of several seconds is not counted."""
 
 
 def measure_all(task: list[str], problem: str, diffrax_python: str | None) -> list[Row]:
@@ -54,7 +54,7 @@ def measure_all(task: list[str], problem: str, diffrax_python: str | None) -> li
 def at_error(rows: Iterable[Row], error: float, what: str) -> float | None:
     """A method's ``seconds`` or ``drift_evaluations`` at an error, between two of its settings; None outside them.
 
-    A method whose least accurate setting is better than asked for takes what that one takes.
+    If the least accurate setting of a method has a smaller error, its cost is returned.
     """
     points = sorted((r.strong_error, getattr(r, what)) for r in rows if math.isfinite(r.strong_error))
     if not points or points[0][0] > error:
@@ -81,24 +81,24 @@ def comparison(rows: list[Row], competitors: list[str]) -> list[str]:
     ]
     for adaptive in (False, True):
         for error in ERRORS:
-            cells, ours = [], best(rows, "skneuralde", adaptive, error)
+            row, ours = [], best(rows, "skneuralde", adaptive, error)
             for name in competitors:
                 found = best(rows, name, adaptive, error)
                 ratio = "" if ours is None or found is None or name == "skneuralde" else f", {found[0] / ours[0]:.1f}x"
-                cells.append("–" if found is None else f"{found[0] * 1e3:.3g} ms ({found[1].split(', ad')[0]}){ratio}")
-            lines.append(f"| {'adaptive' if adaptive else 'fixed'} | {error:.0e} | " + " | ".join(cells) + " |")
+                row.append("–" if found is None else f"{found[0] * 1e3:.3g} ms ({found[1].split(', ad')[0]}){ratio}")
+            lines.append(f"| {'adaptive' if adaptive else 'fixed'} | {error:.0e} | " + " | ".join(row) + " |")
     return lines
 
 
 def tolerances(rows: list[Row]) -> list[str]:
-    """Lines of a table: what our adaptive methods do with a tolerance."""
+    """Lines of a table: error and evaluations of our adaptive methods by tolerance."""
     own = [r for r in rows if r.competitor == "skneuralde" and r.setting.startswith("tol")]
     methods = list(dict.fromkeys(r.method for r in own))
     lines = ["| rtol = atol | " + " | ".join(m.removesuffix(", adaptive") for m in methods) + " |"]
     lines.append("|---|" + "---|" * len(methods))
     for setting in dict.fromkeys(r.setting for r in own):
-        cells = {r.method: f"{r.strong_error:.1e}, {r.drift_evaluations:.0f}" for r in own if r.setting == setting}
-        lines.append(f"| {setting.removeprefix('tol ')} | " + " | ".join(cells.get(m, "–") for m in methods) + " |")
+        entries = {r.method: f"{r.strong_error:.1e}, {r.drift_evaluations:.0f}" for r in own if r.setting == setting}
+        lines.append(f"| {setting.removeprefix('tol ')} | " + " | ".join(entries.get(m, "–") for m in methods) + " |")
     return lines
 
 
@@ -118,7 +118,7 @@ def fewer_evaluations(rows: list[Row], error: float) -> str:
 
 
 def report(diffrax_python: str | None) -> Iterator[str]:
-    """The whole comparison, part by part of a page."""
+    """The page of the comparison, part by part."""
     competitors = [name for name in NAMES if name != "diffrax" or diffrax_python]
     yield "# Work and precision of the stochastic solvers\n\n" + EXPLANATION.format(machine=measure.machine())
     for problem, equation in EQUATIONS.items():
@@ -132,14 +132,17 @@ def report(diffrax_python: str | None) -> Iterator[str]:
         task = ["--gradient", "--budget", "0.4", "--paths", str(paths)]
         rows = measure_all(task, "spiral", diffrax_python)
         part = [f"## A gradient step through {paths:,} paths of the spiral", ""]
-        part += ["The drift is a 2-50-2 network of u^3: forward, backward, and a step of Adam.", ""]
+        part += [
+            "The drift is a 2-50-2 network of u^3. A step is a forward pass, a backward pass and an update.",
+            "",
+        ]
         yield "\n".join([*part, *comparison(rows, competitors)])
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--diffrax-python", help="an interpreter that has diffrax")
-    parser.add_argument("--output", type=Path, help="write the page to this file, too")
+    parser.add_argument("--diffrax-python", help="an interpreter with diffrax")
+    parser.add_argument("--output", type=Path, help="also write the page to this file")
     arguments = parser.parse_args()
     parts = []
     for part in report(arguments.diffrax_python):

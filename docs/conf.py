@@ -1,7 +1,11 @@
 """Sphinx configuration; the table of solvers is written from the registry before each build."""
 
+import html
 import importlib.metadata
 import pathlib
+
+from docutils import nodes
+from docutils.parsers.rst import Directive
 
 from skneuralde.solvers import get_solver, solver_names
 
@@ -13,6 +17,8 @@ release = importlib.metadata.version("skneuralde")
 extensions = ["myst_parser", "numpydoc", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.mathjax"]
 autosummary_generate = True
 numpydoc_show_class_members = False
+myst_heading_anchors = 2
+myst_fence_as_directive = ["mermaid"]
 exclude_patterns = ["_build"]
 html_theme = "alabaster"
 html_theme_options = {"description": "Differential equations learned from time series"}
@@ -20,7 +26,7 @@ html_theme_options = {"description": "Differential equations learned from time s
 
 def _row(name):
     solver = get_solver(name)
-    cells = (
+    entries = (
         f"``{name}``",
         ", ".join(solver.noise_kinds),
         ", ".join(solver.calculus) if set(solver.noise_kinds) - {"none"} else "",
@@ -30,7 +36,7 @@ def _row(name):
         "yes" if solver.adaptive else "no",
         solver.reference,
     )
-    return "   * - " + "\n     - ".join(str(cell) for cell in cells)
+    return "   * - " + "\n     - ".join(str(entry) for entry in entries)
 
 
 def _write_solver_table():
@@ -39,6 +45,21 @@ def _write_solver_table():
     target = pathlib.Path(__file__).parent / "generated" / "solvers.txt"
     target.parent.mkdir(exist_ok=True)
     target.write_text("\n".join([*lines, *map(_row, solver_names())]) + "\n")
+
+
+class Mermaid(Directive):
+    """A picture in Mermaid's language, drawn by the reader's browser, like the formulae of mathjax."""
+
+    has_content = True
+
+    def run(self):
+        source = html.escape("\n".join(self.content))
+        return [nodes.raw("", f'<pre class="mermaid">{source}</pre>', format="html")]
+
+
+def setup(app):
+    app.add_directive("mermaid", Mermaid)
+    app.add_js_file("https://cdn.jsdelivr.net/npm/mermaid@11/dist/mermaid.min.js")
 
 
 _write_solver_table()

@@ -2,16 +2,15 @@
 Three reacting substances in a plane
 ====================================
 
-A classic of neural partial differential equations, of 2019: A is produced along one edge of a square, diffuses, and
-reacts with B and C, which stay where they are. The fields start at random and are saved every 5 up to t = 100. The
-diffusion and the source are known, the reaction is a network with 50 hidden units that is applied at each of the
+This is a classic problem of neural partial differential equations, from 2019. A is produced along one edge of a square,
+diffuses, and reacts with B and C, which do not diffuse. The fields start at random and are saved every 5 up to t = 100.
+The diffusion and the source are known. The reaction is a network with 50 hidden units that is applied at each of the
 100 x 100 points.
 
-By t = 5 all is nearly at rest. So those saves tell where the fields end, not the law that leads there: `fit` warns, and
-the law that it learns is right at rest and wrong elsewhere. With five initial fields and twenty early saves, log-spaced
-from 0.01 to 5, the same network learns the law to a percent or two, and predicts an initial field that it has never
-seen to 0.02%. How good that is, is told by a rival that knows no law: the training field with the nearest start,
-replayed.
+By t = 5 the fields are nearly at rest. Those snapshots show the final state and not the reaction that led there: `fit`
+warns, and the learned reaction is right at rest and wrong elsewhere. With five initial fields and twenty early save
+times, log-spaced from 0.01 to 5, the same network learns the reaction to a percent or two, and predicts an unseen
+initial field to 0.02%. The baseline needs no equation: it replays the training field with the nearest initial state.
 """
 
 import argparse
@@ -33,14 +32,14 @@ NAMES = "ABC"
 
 
 def simulate(seed):
-    """Times, and snapshots (fields, times, 100, 100, 3): those to learn from, and one more field to predict."""
+    """Times, and snapshots (fields, times, 100, 100, 3): the training fields, and one more field to predict."""
     times = np.unique(np.concatenate([CLASSIC, EARLY.round(6), CHECKS]))
     _, y = make_abc_field(N_FIELDS + 1, times=times, random_state=seed)
     return times, y.reshape(N_FIELDS + 1, len(times), *y.shape[1:])
 
 
 def rows_of(times, runs, chosen):
-    """X with the columns run and time, and y, of some runs at some times."""
+    """X with the columns run and time, and y, for the chosen times of all runs."""
     at = np.flatnonzero(np.isin(times, chosen))
     X = np.column_stack([np.repeat(np.arange(len(runs)), len(at)), np.tile(times[at], len(runs))])
     return X, runs[:, at].reshape(-1, *runs.shape[2:])
@@ -53,7 +52,7 @@ def make_model(seed, **settings):
 
 
 def learn_from_rest(times, fields, seed):
-    """The classic saves alone: the model, and what it warns of."""
+    """The model learned from the classic save times alone, and its warnings."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         model = make_model(seed, stages=("collocation",), max_iter=20).fit(*rows_of(times, fields[:1], CLASSIC))
@@ -66,23 +65,23 @@ def learn_from_early_saves(times, fields, seed):
 
 
 def distance(fields, truth):
-    """Relative distance (times, 3) of each of A, B and C over the square, in the Euclidean norm."""
+    """Relative distance (times, 3) of A, B and C over the square, in the Euclidean norm."""
     return np.sqrt(((fields - truth) ** 2).sum(axis=(1, 2)) / (truth**2).sum(axis=(1, 2)))
 
 
 def predict_unseen(model, start):
-    """Fields at ``CHECKS`` and at t = 100, of a run of which only the start is known."""
+    """Fields at ``CHECKS`` and at t = 100 of a new run, from its initial state."""
     model.update_state([[N_FIELDS, 0.0]], start[None])
     return model.predict([[N_FIELDS, t] for t in (*CHECKS, CLASSIC[-1])])
 
 
 def nearest_run(fields):
-    """The training run whose start is nearest to that of the last run."""
+    """The training run whose initial state is nearest to that of the last run."""
     return int(((fields[:-1, 0] - fields[-1, 0]) ** 2).sum(axis=(1, 2, 3)).argmin())
 
 
-def laws(model, states):
-    """The learned and the true law at states (n, 3)."""
+def reactions(model, states):
+    """The learned and the true reaction at states (n, 3)."""
     return model.reaction_field(states), abc_law(None, torch.from_numpy(states)).numpy()
 
 
@@ -90,18 +89,18 @@ def relative(learned, true):
     return np.linalg.norm(learned - true) / np.linalg.norm(true)
 
 
-def report(rest, model, visited, errors, replayed):
-    print(f"  law from the classic saves alone: off by {relative(*laws(rest, visited)):.0%} over the visited states")
-    print(f"  law from early saves of {N_FIELDS} fields: off by {relative(*laws(model, visited)):.1%}")
+def report(rest, model, states, errors, replayed):
+    print(f"  reaction from the classic times alone: off by {relative(*reactions(rest, states)):.0%} at visited states")
+    print(f"  reaction from early times of {N_FIELDS} fields: off by {relative(*reactions(model, states)):.1%}")
     for stage in model.stages_:
         print(f"  stage {stage}")
     print("  an unseen field, relative error of the worst of A, B and C, and of replaying the nearest training field:")
-    for t, error, rival in zip(CHECKS, errors.max(axis=1), replayed.max(axis=1), strict=True):
-        print(f"    t = {t:4}: {error:.4%}, replayed {rival:.2%}")
+    for t, error, baseline in zip(CHECKS, errors.max(axis=1), replayed.max(axis=1), strict=True):
+        print(f"    t = {t:4}: {error:.4%}, replayed {baseline:.2%}")
 
 
 def draw_maps(truth, predicted):
-    """Each substance in three rows, truth, prediction and error, over time."""
+    """Truth, prediction and error of each substance over time."""
     figure, axes = plt.subplots(9, len(CHECKS), figsize=(9, 13.2), layout="constrained")
     for k, name in enumerate(NAMES):
         error = predicted[..., k] - truth[..., k]
@@ -121,15 +120,15 @@ def draw_maps(truth, predicted):
     return figure
 
 
-def draw_laws(rest, model, visited, seed):
+def draw_reactions(rest, model, states, seed):
     """Learned against true rates at visited states, for both models."""
     figure, axes = plt.subplots(1, 3, figsize=(13, 4.6), layout="constrained")
-    some = visited[np.random.default_rng(seed).choice(len(visited), 4000, replace=False)]
-    learned, true = laws(model, some)
-    from_rest, _ = laws(rest, some)
+    some = states[np.random.default_rng(seed).choice(len(states), 4000, replace=False)]
+    learned, true = reactions(model, some)
+    from_rest, _ = reactions(rest, some)
     for k, (ax, name) in enumerate(zip(axes, NAMES, strict=True)):
-        ax.plot(true[:, k], from_rest[:, k], ".", color="tab:orange", ms=2, alpha=0.5, label="from the classic saves")
-        ax.plot(true[:, k], learned[:, k], ".", color="tab:blue", ms=2, alpha=0.5, label="from early saves, 5 fields")
+        ax.plot(true[:, k], from_rest[:, k], ".", color="tab:orange", ms=2, alpha=0.5, label="from the classic times")
+        ax.plot(true[:, k], learned[:, k], ".", color="tab:blue", ms=2, alpha=0.5, label="from early times, 5 fields")
         ends = [true[:, k].min(), true[:, k].max()]
         ax.plot(ends, ends, color="black", lw=1, ls="--", label="equal")
         margin = 0.1 * (ends[1] - ends[0])
@@ -156,21 +155,21 @@ def main(folder, seed=0):
     folder.mkdir(parents=True, exist_ok=True)
     print("Simulating six fields of 100 x 100 points ...", flush=True)
     times, fields = simulate(seed)
-    print("Learning from the classic saves of one field ...", flush=True)
+    print("Learning from the classic save times of one field ...", flush=True)
     rest, messages = learn_from_rest(times, fields, seed)
     for message in messages:
         print(f"  warned: {message}")
-    print(f"Learning from {N_FIELDS} fields with early saves ...", flush=True)
+    print(f"Learning from {N_FIELDS} fields with early save times ...", flush=True)
     model = learn_from_early_saves(times, fields, seed)
     predicted = predict_unseen(model, fields[-1, 0])
     checked = np.searchsorted(times, CHECKS)
     truth = fields[-1, checked]
-    visited = fields[-1, times <= CHECKS[-1]].reshape(-1, 3)
+    states = fields[-1, times <= CHECKS[-1]].reshape(-1, 3)
     errors, replayed = distance(predicted[:-1], truth), distance(fields[nearest_run(fields), checked], truth)
-    report(rest, model, visited, errors, replayed)
+    report(rest, model, states, errors, replayed)
     pictures = {
         "abc_maps": draw_maps(truth, predicted[:-1]),
-        "abc_law": draw_laws(rest, model, visited, seed),
+        "abc_reaction": draw_reactions(rest, model, states, seed),
         "abc_surfaces": draw_surfaces(predicted),
     }
     for name, figure in pictures.items():

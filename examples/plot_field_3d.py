@@ -1,11 +1,11 @@
 """
-Bacteria and what they live on, in a cube
-=========================================
+Bacteria and a nutrient in a cube
+=================================
 
-Bacteria spread from a few droplets through a cube of 32 x 32 x 32 points, eat a nutrient that diffuses, and die when
-it is gone. Seven snapshots of one such culture are all there is. Both diffusivities are learned from them, and the law
-of growth, consumption and death as a network of the two concentrations at a point. Then another culture, with droplets
-elsewhere, is forecast from its first snapshot alone.
+Bacteria spread from a few droplets through a cube of 32 x 32 x 32 points, eat a nutrient that diffuses, and die when it
+is gone. The data are seven snapshots of one culture. Both diffusivities are learned from them, and a network of the two
+concentrations at a point that describes growth, consumption and death. Another culture, with droplets elsewhere, is
+then forecast from its first snapshot alone.
 """
 
 import argparse
@@ -24,7 +24,7 @@ DIFFUSIVITY = (0.002, 0.01)
 SHOWN = np.array([0, 1, 2, 4, 6])
 
 
-def law(t, u):
+def reaction(t, u):
     """Growth and death of bacteria, consumption of the nutrient."""
     bacteria, nutrient = u.unbind(-1)
     eaten = bacteria * nutrient
@@ -44,7 +44,7 @@ def start(rng, n_droplets=4):
 
 
 def simulate(rng):
-    truth = Problem(law, operator=Laplacian(list(DIFFUSIVITY), SPACING, ndim=3))
+    truth = Problem(reaction, operator=Laplacian(list(DIFFUSIVITY), SPACING, ndim=3))
     return solve(truth, start(rng), TIMES, rtol=1e-4, atol=1e-6).ys[0].numpy()
 
 
@@ -52,18 +52,18 @@ def relative(found, true):
     return np.linalg.norm(found - true) / np.linalg.norm(true)
 
 
-def report(model, visited, predicted, truth):
+def report(model, states, predicted, truth):
     for name, found, true in zip(("bacteria", "nutrient"), model.diffusivity_, DIFFUSIVITY, strict=True):
         print(f"  diffusivity of {name}: {found:.6f}, truth {true}")
-    rates = law(None, torch.from_numpy(visited)).numpy()
-    print(f"  law: off by {relative(model.reaction_field(visited), rates):.2%} over the visited states")
+    rates = reaction(None, torch.from_numpy(states)).numpy()
+    print(f"  reaction: off by {relative(model.reaction_field(states), rates):.2%} over the visited states")
     for t, fields, true in zip(TIMES[1:], predicted[1:], truth[1:], strict=True):
         errors = [relative(fields[..., k], true[..., k]) for k in range(2)]
         print(f"  another culture at t = {t:g}: bacteria off by {errors[0]:.3%}, nutrient by {errors[1]:.3%}")
 
 
 def draw(predicted, truth):
-    """Slices through the middle of the other culture: truth, prediction and error of both fields."""
+    """Slices through the middle of the test culture: truth, prediction and error of both fields."""
     figure, axes = plt.subplots(6, len(SHOWN), figsize=(10, 11.5), layout="constrained")
     middle = POINTS // 2
     for k, name in enumerate(("bacteria", "nutrient")):
@@ -95,9 +95,9 @@ def main(folder, seed=0):
     model = NeuralPDEField(spacing=SPACING, stages=("collocation",), max_iter=6, random_state=seed).fit(
         TIMES[:, None], y
     )
-    visited = y.reshape(-1, 2)
+    states = y.reshape(-1, 2)
     predicted = model.update_state(TIMES[:1, None], truth[:1]).predict(TIMES[:, None])
-    report(model, visited, predicted, truth)
+    report(model, states, predicted, truth)
     draw(predicted, truth).savefig(folder / "field_3d.png", dpi=80)
     print(f"  {folder / 'field_3d.png'}")
 

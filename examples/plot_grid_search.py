@@ -1,17 +1,17 @@
 """
-Which noise, and how large a network?
-=====================================
+A grid search over noise and network sizes
+==========================================
 
-A process that is pulled to a mean, with noise that grows like the root of its level, as in the model of Cox, Ingersoll
-and Ross for interest rates. Is noise of one size enough, or must it depend on the state, and how large should the
-networks be? R2 looks at the mean alone, which is about the same for all candidates. A grid search by proper scores
-looks at the distribution of the forecast: the likelihood of the next observation, and the CRPS of forecasts over the
-whole test part, both after the time up to which a candidate was trained (`PanelTimeSeriesSplit`).
+The process reverts to a mean, and its noise grows like the square root of its level, as in the model of Cox, Ingersoll
+and Ross for interest rates. Is additive noise enough, or must it depend on the state, and how large should the networks
+be? R2 judges the mean alone, which is about the same for all candidates. A grid search by proper scores judges the
+forecast distribution: the likelihood of the next observation, and the CRPS of forecasts over the whole test part. Test
+parts follow the training data in time (`PanelTimeSeriesSplit`).
 
-Candidates are scored on the same data, whose own ups and downs are of no interest: the picture shows the differences to
-the candidate that the search has chosen, with standard errors over the splits. The likelihood is certain that the noise
-depends on the state. The CRPS of forecasts that reach far cannot tell: there both kinds of noise have added up to about
-the same spread. Choose the score for the question.
+All candidates are scored on the same data. The picture shows differences from the selected candidate, with standard
+errors over the splits, since these are more precise than the scores themselves. The likelihood clearly prefers noise
+that depends on the state. The CRPS of long forecasts does not distinguish the candidates, because both kinds of noise
+add up to about the same standard deviation. Choose the score for the question.
 """
 
 import argparse
@@ -45,7 +45,7 @@ def simulate(rng):
 
 
 def describe(candidate):
-    """A candidate in words."""
+    """Short description of a candidate."""
     size = candidate.get("diffusion__hidden_layer_sizes", (0,))[0]
     kind = "additive" if candidate["noise"] == "additive" else f"diagonal, {size} units"
     return f"{kind}; drift {candidate['drift__hidden_layer_sizes'][0]} units"
@@ -64,7 +64,7 @@ def make_search(seed):
     )
     return GridSearchCV(
         model,
-        # Additive noise is a number: its network sees nothing, and its size does not matter.
+        # Additive noise is a constant: its network has no inputs, and its size does not matter.
         [{"noise": ["additive"], **drift}, {"noise": ["diagonal"], "diffusion__hidden_layer_sizes": SIZES, **drift}],
         scoring=SCORERS,
         refit="log likelihood",
@@ -73,7 +73,7 @@ def make_search(seed):
 
 
 def compare(search, scorer):
-    """Mean scores, and the mean difference to the chosen candidate with its standard error; best likelihood first."""
+    """Mean scores and mean differences from the selected candidate, with standard errors; best likelihood first."""
     results = search.cv_results_
     scores = np.stack([results[f"split{k}_test_{scorer}"] for k in range(N_SPLITS)], 1)
     differences = scores - scores[search.best_index_]
@@ -94,7 +94,7 @@ def draw_scores(axes, table, scorer):
         axes.errorbar(row["difference"], name, xerr=row["error"], fmt="o", color=colour, capsize=3)
     axes.axvline(0.0, color="grey", ls=":", lw=1)
     axes.invert_yaxis()
-    axes.set(title=scorer, xlabel="difference to the chosen one")
+    axes.set(title=scorer, xlabel="difference from the selected one")
 
 
 def draw_diffusion(axes, models, y):
@@ -117,9 +117,7 @@ def main(folder, seed=0):
     for scorer, table in tables.items():
         print(f"  {scorer}:")
         for name, row in table.iterrows():
-            print(
-                f"    {name:32} {row['mean']:7.4f}, {row['difference']:7.4f} +- {row['error']:.4f} from the chosen one"
-            )
+            print(f"    {name:32} {row['mean']:7.4f}, {row['difference']:7.4f} +- {row['error']:.4f} from the selected")
     worst = search.cv_results_["params"][int(np.argmax(search.cv_results_["rank_test_log likelihood"]))]
     models = {
         f"best: {describe(search.best_params_)}": search.best_estimator_,

@@ -2,18 +2,18 @@
 A heated room and its walls
 ===========================
 
-How well is a house insulated, and what will a plan for the heating do? A thermometer in the room, the power of the
-heater and the temperature outside are logged every quarter of an hour for six days.
-The equation is the grey-box model of two temperatures that is common for buildings: the heater warms the air in the
-room, the air exchanges heat with the walls, the walls lose heat to the outside, and both are disturbed by what nobody
-logs. Nobody measures the walls either.
+How well is a house insulated, and what is the effect of a heating plan? The room temperature, the power of the heater
+and the outdoor temperature are logged every quarter of an hour for six days. The equation is a grey-box model that is
+common for buildings, with two temperatures: the heater warms the air in the room, the air exchanges heat with the
+walls, and the walls lose heat to the outside. Both temperatures have unknown disturbances, and that of the walls is not
+measured.
 
 Heat capacities, thermal resistances, both disturbances and the thermometer's error are learned together by the
 likelihood, with power and outdoor temperature as controls: columns of X. Then the temperature of the walls is inferred,
-and a plan for the next two days, more rows of X, becomes a forecast with bands.
+and a plan for the next two days, given as more rows of X, becomes a forecast with bands.
 
-With the true numbers 95% of the walls' temperatures are in their band; with the learned ones it is two thirds, since
-the band does not contain that the numbers are uncertain, and most temperatures are off in the same direction.
+With the true parameters 95% of the wall temperatures are in their band. With the learned parameters it is two thirds,
+since the band does not include the uncertainty of the parameters, and most errors have the same sign.
 """
 
 import argparse
@@ -51,7 +51,7 @@ class Heat(torch.nn.Module):
 
 
 class Disturbances(torch.nn.Module):
-    """Noise of its own size for room and walls, in degrees per square root of an hour."""
+    """Separate noise of room and walls, in degrees per square root of an hour."""
 
     def __init__(self, room, wall):
         super().__init__()
@@ -62,7 +62,7 @@ class Disturbances(torch.nn.Module):
 
 
 def weather_and_heating(rng):
-    """The controls: power switched at random, as in an experiment, and then the plan, to heat by day only."""
+    """The controls: power switched at random, as in an experiment, then the plan, which heats by day only."""
     index = pd.date_range(
         "2025-01-13", periods=24 * PER_HOUR * (DAYS + PLANNED_DAYS), freq="15min", tz="Europe/Copenhagen"
     )
@@ -90,15 +90,15 @@ def simulate(controls, rng, substeps=15):
 
 
 def measure(states, rng):
-    """What the thermometer shows."""
+    """Readings of the thermometer."""
     return (states["room"] + rng.normal(scale=ERROR, size=len(states))).rename("temperature")
 
 
 def rates(model):
-    """Truth, estimate and standard error of the numbers in the equation: the drift where all others drop out."""
+    """Truth, estimate and standard error of each parameter: the drift at an input where only this parameter remains."""
     room, wall = TRUTH["room_capacity"], TRUTH["wall_capacity"]
     inner, outer = TRUTH["inner_resistance"], TRUTH["outer_resistance"]
-    warm = {  # truth; temperatures of room and walls, power and outdoor temperature; which temperature changes
+    warm = {  # truth; temperatures of room and walls; power and outdoor temperature; index of the temperature
         "heater to room": (1 / room, [0, 0], [1, 0], 0),
         "walls to room": (1 / (room * inner), [0, 1], [0, 0], 0),
         "room to walls": (1 / (wall * inner), [1, 0], [0, 0], 1),
@@ -118,7 +118,7 @@ def report(model, table, states, shown, mean, std, bands):
     for name, size, truth in zip(("room", "walls"), sizes, DISTURBANCES, strict=True):
         print(f"  disturbance {name:5} {size:6.3f}, truth {truth}")
     print(f"  thermometer error {model.model_.noise_std.item():6.3f}, truth {ERROR}")
-    print("  what warms what, degrees per hour:")
+    print("  heat exchange, degrees per hour:")
     for name, row in table.iterrows():
         print(f"    {name:16} {row['estimate']:.4f} +- {row['error']:.4f}, truth {row['truth']:.4f}")
     n = 24 * PER_HOUR * DAYS
@@ -131,7 +131,7 @@ def report(model, table, states, shown, mean, std, bands):
 
 def draw_room(axes, shown, bands, now):
     axes.plot(shown[:now].index, shown[:now], ".", color="black", markersize=2, label="thermometer")
-    axes.plot(shown[now:].index, shown[now:], color="black", lw=1, ls="--", label="what happened then")
+    axes.plot(shown[now:].index, shown[now:], color="black", lw=1, ls="--", label="later measurements")
     axes.fill_between(
         bands.index, bands[0.05], bands[0.95], color="tab:blue", alpha=0.3, lw=0, label="forecast, 90% band"
     )
@@ -162,7 +162,7 @@ def draw_rates(axes, table):
     ratio = table.div(table["truth"], axis=0)
     axes.errorbar(ratio["estimate"], table.index, xerr=1.96 * ratio["error"], fmt="o", color="tab:blue", capsize=3)
     axes.axvline(1.0, color="black", ls="--", lw=1)
-    axes.set(title="What warms what", xlabel="estimate over truth, 95% intervals", ylim=(3.5, -0.5))
+    axes.set(title="Heat exchange", xlabel="estimate over truth, 95% intervals", ylim=(3.5, -0.5))
 
 
 def draw(table, controls, states, shown, mean, std, bands):

@@ -2,18 +2,18 @@
 A neural jump diffusion learned from the mean of its paths
 ==========================================================
 
-The spiral du = (u^3)' A dt + 0.2 u dW, whose first component halves at rate 2. All that is seen is the mean of 100
-paths at 30 times. Drift and effect of the jumps are two networks, the rate is known; then it is learned too. Single
-paths before and after training show what a mean hides: that they jump.
+The equation is the spiral du = (u^3)' A dt + 0.2 u dW, whose first component halves at rate 2. The data are the mean of
+100 paths at 30 times. Drift and affect, the state after a jump, are two networks. The rate is known at first, and then
+learned as well. Single paths before and after training show jumps, which are not visible in the mean.
 
-While the rate is known the jumps stay where they are, and the distance of the means is a smooth function of the
-weights: quasi-Newton steps find its minimum, from the best of three random starts, with more and more paths. A rate
-that is learned moves the jumps. Its gradient is not that of automatic differentiation, for which the times of jumps are
-given: each path is simulated once more with one jump more, and what that changes is the gradient. A mean does not tell
-what of its fall is drift and what are jumps, so that the rate that fits it need not be 2.
+With a known rate the jump times are fixed, and the distance of the means is a smooth function of the weights.
+Quasi-Newton steps find its minimum, from the best of three random starts, with more and more paths. A learned rate
+moves the jumps. Automatic differentiation treats jump times as given, so its gradient in the rate is wrong. Instead,
+each path is simulated once more with one jump more, and the change gives the gradient. A mean does not separate drift
+from jumps, so the fitted rate need not be 2.
 
-Nor does it tell the noise. Where that is learned too, as a third network, the model is given the 100 paths themselves.
-The likelihood of their steps tells noise from jumps, and so finds the rate, too.
+Nor does a mean identify the noise. In the last stage the noise is a third network, and the data are the 100 paths
+themselves. Their likelihood separates noise from jumps, and so identifies the rate as well.
 """
 
 import argparse
@@ -49,7 +49,7 @@ def cube(u):
 
 
 class Rate(torch.nn.Module):
-    """A rate to be learned, which starts at half of the true one."""
+    """A learned rate, which starts at half of the true rate."""
 
     def __init__(self):
         super().__init__()
@@ -87,11 +87,11 @@ def learned_parts(model):
 
 
 def finish(model, y):
-    """The minimum from where fewer paths have led, with so many that it is hardly the minimum of just these."""
+    """Continue with so many paths that the minimum hardly depends on their noise."""
     return model.set_params(optimizer="lbfgs", warm_start=True, n_paths=3000, max_iter=3).fit(X, y)
 
 
-def learn_drift_and_effect(y, seed):
+def learn_drift_and_affect(y, seed):
     quick = {"optimizer": "lbfgs", "n_paths": 30, "max_iter": 4}
     starts = [make_model(3 * seed + k, **quick).fit(X, y) for k in range(3)]
     best = min(starts, key=lambda model: model.loss_)
@@ -99,7 +99,7 @@ def learn_drift_and_effect(y, seed):
 
 
 def learn_rate(y, seed, before):
-    """Everything at once; then, with the rate that was found, drift and effect once more to their minimum."""
+    """Train drift, affect and rate together; then train drift and affect with the rate fixed."""
     start = learned_parts(before) | {"jump_rate": Rate()}
     rough = make_model(seed, **start, max_jump_rate=10.0, learning_rate_init=1e-2, n_paths=64, max_iter=60).fit(X, y)
     start = learned_parts(rough) | {"jump_rate": rate_of(rough)}
@@ -107,7 +107,7 @@ def learn_rate(y, seed, before):
 
 
 def learn_noise(paths, seed):
-    """Everything anew by the likelihood of all steps of all paths; then, rate and noise held, the mean once more."""
+    """Train all parts by the likelihood of the paths; then train on the mean with rate and noise fixed."""
     parts = {"jump_rate": Rate(), "diffusion": MLP((10,)), "max_jump_rate": 10.0}
     options = {"loss": "nll", "origin": "start", "learning_rate_init": 1e-2, "max_iter": 40}
     rough = make_model(seed, **parts | options).fit(*to_rows(paths, spiral.TIMES))
@@ -132,7 +132,7 @@ def distance(mean, other):
 
 
 def rows(model, times):
-    """The rows of X that ask for these times, of whichever series."""
+    """Rows of X for these times."""
     if model.series_ == [None]:
         return times[:, None]
     return to_rows(np.empty((1, len(times), 2)), times)[0]
@@ -157,9 +157,9 @@ def main(folder, seed=1):
     print("Learning drift and jumps from the mean of 100 paths ...", flush=True)
     draw(axes[0], make_model(seed, learning_rate_init=1e-9, max_iter=1, n_paths=4).fit(X, y), y, "Before training")
     stages = {
-        "drift and effect": lambda _: learn_drift_and_effect(y, seed),
-        "drift, effect and rate": lambda before: learn_rate(y, seed, before),
-        "drift, effect, rate and noise": lambda _: learn_noise(paths, seed),
+        "drift and affect": lambda _: learn_drift_and_affect(y, seed),
+        "drift, affect and rate": lambda before: learn_rate(y, seed, before),
+        "drift, affect, rate and noise": lambda _: learn_noise(paths, seed),
     }
     model = None
     for place, (name, learn) in zip(axes[1:], stages.items(), strict=True):

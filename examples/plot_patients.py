@@ -2,14 +2,14 @@
 Patients, forecast from their first visits
 ==========================================
 
-A drug is given by infusions of one hour, and patients come to have its concentration and their response measured, at
-irregular times and not always both. The table has a row per patient and time: the time, with its time zone, is an index
-level, the infusion is a control, weight and age are context, and what was not measured is missing.
+A drug is given by infusions of one hour. Its concentration and the patients' response are measured at irregular times,
+and not always both. The table has a row per patient and time: the time, with its time zone, is an index level, the
+infusion is a control, weight and age are context, and values that were not measured are NaN.
 
-Half of the equation is known: one compartment, which the drug leaves at a rate that depends on weight and age as
-pharmacologists expect. How the response follows the concentration is not known: a small network says towards where it
-is pulled. Its curve and all numbers are learned together by the likelihood of the measurements. Then new patients come:
-from the first visits of each, `update_state` infers where they are, and the plan of their infusions becomes a forecast.
+Half of the equation is known: the drug leaves one compartment at a rate that depends on weight and age as in
+pharmacology. The effect of the concentration on the response is unknown: a small network gives the level to which the
+response is pulled. Its curve and all parameters are learned together by the likelihood of the measurements. For new
+patients, `update_state` infers the state from the first visits, and the plan of their infusions becomes a forecast.
 """
 
 import argparse
@@ -30,7 +30,7 @@ FEATURES, OUTPUTS = ["weight", "age", "infusion"], ["concentration", "response"]
 
 
 def true_target(concentration):
-    """Where a concentration pulls the response to."""
+    """The level to which a concentration pulls the response."""
     return 1 + 5 * concentration**2 / (25 + concentration**2)
 
 
@@ -64,7 +64,7 @@ class Drug(torch.nn.Module):
 
 
 class Disturbances(torch.nn.Module):
-    """Noise in proportion to the concentration, and of one size for the response."""
+    """Noise proportional to the concentration, and additive noise of the response."""
 
     def __init__(self):
         super().__init__()
@@ -89,7 +89,7 @@ def simulate(weight, age, infusion, step, rng):
 
 
 def admit(number, rng, step=0.05):
-    """A patient's rows: changes of infusion and visits, and what was measured; and the course that nobody sees."""
+    """The hidden course of a patient, the measurements, and the rows of the table: visits and changes of infusion."""
     weight, age = rng.normal(75, 14), rng.uniform(25, 80)
     hours = step * np.arange(1, round(HOURS / step) + 1)
     # A row's infusion acts over the time that ends there.
@@ -122,14 +122,14 @@ def enrol(numbers, rng):
 
 
 def forecast(model, courses, table):
-    """Forecasts of the visits after the first hours, and of the whole course of some patients; what was measured."""
+    """Forecasts of the visits after the first hours, and of the whole course of some patients."""
     known = table["hour"] <= KNOWN_HOURS
     model.update_state(table.loc[known, FEATURES], table.loc[known, OUTPUTS])
     later = table[~known]
     _, bands = model.predict(later[FEATURES], quantiles=[0.05, 0.95])
-    # Every quarter of an hour, so that the rows at which infusions change are among them.
-    drawn = courses.index.unique("patient")[:N_DRAWN]
-    fine = courses.loc[drawn].groupby("patient", group_keys=False).apply(lambda course: course.iloc[4::5])
+    # Rows every quarter of an hour include all changes of infusions.
+    shown = courses.index.unique("patient")[:N_DRAWN]
+    fine = courses.loc[shown].groupby("patient", group_keys=False).apply(lambda course: course.iloc[4::5])
     return later, bands, fine, *model.predict(fine[FEATURES], quantiles=[0.05, 0.95])
 
 
@@ -178,7 +178,7 @@ def draw_learned(axes, model):
     with torch.no_grad():
         axes[0].plot(levels, drug.target(levels), color="tab:blue", label="learned")
         axes[0].plot(levels, true_target(levels), color="black", ls="--", lw=1, label="truth")
-        axes[0].set(title="What it does to the response", xlabel="concentration")
+        axes[0].set(title="Effect on the response", xlabel="concentration")
         weight = torch.linspace(45, 110, 50, dtype=torch.float64)
         for age, colour in ((30, "tab:green"), (75, "tab:orange")):
             truth = CLEARANCE * (weight / 70) ** WEIGHT_POWER * np.exp(-AGE_SLOPE * (age - 50))

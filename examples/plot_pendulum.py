@@ -1,15 +1,15 @@
 """
-A pendulum of which only the angle is seen
-==========================================
+A pendulum with observed angle
+==============================
 
-A pendulum is kicked at random and filmed: ten pictures a second show its angle, off by a tenth of a radian or so. Its
-velocity is never seen. The equation is known up to four numbers, which are learned together by the likelihood of the
-angles: the pull of gravity, the friction, the size of the kicks and the error of the pictures. With ``origin="smooth"``
-the states are then inferred from all pictures, those before and those after, and the velocity comes out of the angles.
+A pendulum is kicked at random and filmed: ten pictures a second show its angle, with an error of about a tenth of a
+radian. Its velocity is hidden. The equation is known up to four parameters, which are learned together by the
+likelihood of the angles: the pull of gravity, the friction, the size of the kicks and the error of the pictures. With
+``origin="smooth"`` the states are then inferred from all pictures, before and after, and so is the velocity.
 
-The drift at well chosen states is one number at a time, and so `drift_field` and `diffusion_field` give the standard
-errors of the numbers. The differences of successive pictures, which need no model, are five times as far from the
-velocity as what is inferred.
+At well chosen states the drift is a single parameter, so `drift_field` and `diffusion_field` give the standard errors
+of the parameters. Differences of successive pictures, which need no model, are five times as far from the velocity as
+the inferred states.
 """
 
 import argparse
@@ -59,7 +59,7 @@ def film(seed):
 
 
 def learned_numbers(model):
-    """Estimates and standard errors: what the coefficients are where all but one number drops out."""
+    """Estimates and standard errors: the coefficients at states where only one parameter remains."""
     drift, drift_std = model.drift_field([[np.pi / 2, 0.0], [0.0, 1.0]], return_std=True)
     kicks, kicks_std = model.diffusion_field([[0.0, 0.0]], return_std=True)
     return {
@@ -70,7 +70,7 @@ def learned_numbers(model):
 
 
 def differences(angles):
-    """Velocities in between, from the pictures before and after: what there is without a model."""
+    """Velocities from the pictures before and after, without a model."""
     return np.gradient(angles, SPACING)
 
 
@@ -90,7 +90,7 @@ def distance(these, those):
 
 
 def draw_phase_space(axes, states, angles, mean, std, shown):
-    """The states in a window of time, those inferred with a standard deviation each way."""
+    """The states in a window of time; inferred states with one standard deviation each way."""
     axes.plot(
         angles[shown], differences(angles)[shown], "x", color="0.6", markersize=4, label="differences of pictures"
     )
@@ -104,7 +104,7 @@ def draw_phase_space(axes, states, angles, mean, std, shown):
         ecolor="tab:blue",
         markersize=3,
         elinewidth=0.7,
-        label="inferred, a deviation each way",
+        label="inferred, one std each way",
     )
     axes.set(title="Phase space, the first ten seconds", xlabel="angle", ylabel="velocity")
     axes.legend(fontsize="small", loc="upper right")
@@ -128,9 +128,9 @@ def draw(model, times, angles, states):
     axes["angle"].plot(times, angles, "o", color="tab:orange", markersize=2.5, label="pictures")
     for k, name in enumerate(("angle", "velocity")):
         draw_over_time(axes[name], fine, mean[:, k], std[:, k], times, states[:, k], name)
-    axes["angle"].set(title="Seen: the angle")
+    axes["angle"].set(title="Observed: the angle")
     axes["angle"].legend(fontsize="small", ncols=3, loc="lower right")
-    axes["velocity"].set(title="Never seen: the velocity", xlabel="seconds")
+    axes["velocity"].set(title="Hidden: the velocity", xlabel="seconds")
     return figure
 
 

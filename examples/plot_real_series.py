@@ -3,12 +3,12 @@ A credit spread, forecast with bands
 ====================================
 
 How much more do lower-rated companies pay? The difference between Moody's Baa and Aaa bond yields, monthly since 1919,
-jumps up in crises, comes back from there, and moves more when it is high. A neural SDE learns both from the data until
+jumps up in crises, returns from there, and varies more when it is high. A neural SDE learns both from the data until
 1998: a drift that pulls back and a diffusion that grows with the spread. Then the model forecasts every year from 1999
-to 2018 from the December before; ``update_state`` tells it what has happened since, without training again.
+to 2018 from the December before; ``update_state`` adds the new observations without training again.
 
-The naive forecast is the last value times the relative changes that were seen over the same number of months in the
-training data: a random walk with fat tails and an honest spread.
+The naive forecast is the last value times the relative changes over the same number of months in the training data: a
+random walk with fat tails and calibrated variance.
 """
 
 import argparse
@@ -60,7 +60,7 @@ def forecast_every_year(model, train, tail):
         table["crps"] = scoringrules.crps_ensemble(year.to_numpy(), samples.T)
         table["naive_crps"] = scoringrules.crps_ensemble(year.to_numpy(), naive_paths(history, changes, rng))
         tables.append(table)
-        # Only now may the model see the year that it has forecast.
+        # The model sees a year only after its forecast.
         model.update_state(year.index, year)
         history = pd.concat([history, year])
     return tables
@@ -78,7 +78,7 @@ def score_line(label, result):
 def report(result):
     print(f"{len(result)} held-out months, each forecast 1 to {HORIZON} months ahead; CRPS, smaller is better:")
     score_line("all", result)
-    # Two years of crisis weigh as much as the rest: say what is left without them.
+    # Two years of crisis weigh as much as the rest, so also score without them.
     score_line("without 2008 and 2009", result[~result.index.year.isin([2008, 2009])])
     by_year = result.groupby(result.index.year)[["crps", "naive_crps"]].mean()
     print(f"  better in {(by_year['crps'] < by_year['naive_crps']).sum()} of {len(by_year)} years")

@@ -2,15 +2,15 @@
 Jumps in the S&P 500
 ====================
 
-Daily returns of the S&P 500, 1999 to 2018, as an equation with noise and jumps: du = f dt + g(c) dW + jumps. The log
-price is counted in days of the usual size; its features are what the past days showed: ranges, trends and falls. The
-noise is a network of these features. Jumps are the tails of ordinary days here: they happen at a given rate, 0.3 a day;
-their mean and spread, and the drift, are learned constants. Time is the number of the trading day, because a weekend is
-not three days of variance.
+Daily returns of the S&P 500, 1999 to 2018, are modelled by an equation with noise and jumps: du = f dt + g(c) dW +
+jumps. The log price is scaled by a typical recent range of a day. The features are ranges, trends and falls of past
+days, and the diffusion is a network of these features. Jumps model the tails of ordinary days: they occur at a given
+rate, 0.3 a day; their mean and standard deviation, and the drift, are learned constants. Time is the number of the
+trading day, because a weekend does not have three days of variance.
 
-It is fitted up to 2013, from five random states. The years 2014 to 2018 are scored by the mean log density of each
-day's return given the days before, next to GARCH models of the `arch` package that are fitted on the same days. The
-picture shows the days on which there surely was a jump, and whether the density forecasts were right.
+The model is fitted up to 2013, from five random states. The years 2014 to 2018 are scored by the mean log density of
+each day's return given the days before, beside GARCH models of the `arch` package that are fitted on the same days. The
+picture shows the days that almost surely had a jump, and the calibration of the density forecasts.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from arch.data import sp500
 
 from skneuralde import MLP, NeuralJumpDiffusion
 
-RIVALS = {
+COMPETITORS = {
     "GARCH, t": {"p": 1, "o": 0, "q": 1, "dist": "t"},
     "GJR-GARCH, skewed t": {"p": 1, "o": 1, "q": 1, "dist": "skewt"},
     "TARCH, skewed t": {"p": 1, "o": 1, "q": 1, "power": 1.0, "dist": "skewt"},
@@ -32,7 +32,7 @@ RIVALS = {
 
 
 def load():
-    """Features X, the log price y in days of the usual size, and that size for each day."""
+    """Features X, the scaled log price y, and the scale of each day."""
     high, low, close = (100 * np.log(sp500.load()[k]) for k in ("High", "Low", "Adj Close"))
     before = close.shift()
     returns = close - before
@@ -48,7 +48,7 @@ def load():
 
 
 def past(series, days):
-    """Exponential mean of what was known the evening before."""
+    """Exponential mean of the values up to the day before."""
     return series.ewm(halflife=days, min_periods=20).mean().shift()
 
 
@@ -71,13 +71,13 @@ def log_densities(X, y, size, test, seed):
 
 
 def share_below(model, X, y, levels):
-    """How often what came was below the quantiles of the forecast."""
+    """Share of observed values below the quantiles of the forecast."""
     _, quantiles = model.predict(X, quantiles=levels)
     return (y.to_numpy()[:, None] < quantiles.to_numpy()).mean(axis=0)
 
 
-def rival(returns, test, settings):
-    """Mean log density of a model of the `arch` package, and how often the 1% and 5% quantiles were undercut."""
+def competitor(returns, test, settings):
+    """Mean log density of a model of the `arch` package, and the share of days below its 1% and 5% quantiles."""
     model = arch_model(returns, mean="Constant", **settings)
     fitted = model.fit(last_obs=returns.index[test][0], disp="off")
     later = model.fix(fitted.params)
@@ -94,7 +94,7 @@ def main(folder, n_states=5):
     X, y, size, returns = load()
     test = X.index >= "2014"
     print("Fitting daily returns up to 2013 ...", flush=True)
-    print("2014 to 2018: mean log density per day, and how often the 1% and 5% quantiles were undercut")
+    print("2014 to 2018: mean log density per day, and the share of days below the 1% and 5% quantiles")
     fits = []
     for seed in range(n_states):
         model, density = log_densities(X, y, size, test, seed)
@@ -104,8 +104,8 @@ def main(folder, n_states=5):
     averaged = np.log(np.mean([np.exp(density) for _, density in fits], axis=0))
     print(f"  {'densities averaged':22}{np.mean(averaged):8.4f}")
     model = fits[0][0]
-    for name, settings in RIVALS.items():
-        score, below = rival(returns, test, settings)
+    for name, settings in COMPETITORS.items():
+        score, below = competitor(returns, test, settings)
         print(f"  {name:22}{score:8.4f}  {below[0]:.1%}  {below[1]:.1%}")
     figure, axes = plt.subplots(2, 1, figsize=(8, 6), layout="constrained")
     draw_jumps(axes[0], model, X, y, returns)
@@ -119,8 +119,8 @@ def draw_jumps(axes, model, X, y, returns):
     probability = model.jump_probability(X, y)
     axes.plot(returns, color="grey", linewidth=0.5, label="return")
     large = (probability > 0.9) & (move.abs() > 3 * move.std())
-    axes.plot(returns[large], "o", color="tab:red", markersize=3, label="sure to hold a jump, beyond three deviations")
-    axes.set(ylabel="return (%)", title="Days that hold a jump")
+    axes.plot(returns[large], "o", color="tab:red", markersize=3, label="almost sure jump, beyond three std")
+    axes.set(ylabel="return (%)", title="Days with a jump")
     axes.legend(loc="lower right", fontsize="small")
 
 
@@ -132,7 +132,7 @@ def draw_transform(axes, model, X, y):
     axes.set(
         xlabel="level of the forecast's quantile",
         ylabel="days below it",
-        title="2014 to 2018: were the forecasts right?",
+        title="2014 to 2018: calibration of the forecasts",
     )
 
 

@@ -2,15 +2,16 @@
 A neural SDE learned from the mean of its paths
 ===============================================
 
-The classic spiral du = (u^3)' A dt + 0.2 u dW: the noise is known, the drift is a network of u^3, and all that is seen
-is the mean of 100 paths at 30 times. The loss compares the mean of simulated paths with that, and a callback redraws
-the present prediction while training goes on. At the end, ensembles before and after training, drawn beyond the data.
+The equation is the classic spiral du = (u^3)' A dt + 0.2 u dW. The noise is known, the drift is a network of u^3, and
+the data are the mean of 100 paths at 30 times. The loss compares the mean of simulated paths with the data, and a
+callback redraws the current prediction during training. The final picture shows ensembles before and after training,
+beyond the times of the data.
 
-The 1000 simulated paths come in mirrored pairs and keep their noise, so that their mean is nearly exact and the loss a
-smooth function of the weights, which quasi-Newton steps minimise far better than Adam does. The steps are those of
-`ees25`, whose mean is good at a step as long as the data's spacing: what is learned is the equation and not what makes
-up for the errors of a method, as its solution by another one shows. The data of seed 1 are drawn here; over seeds 0 to
-9 the learned mean is 0.9 to 1.1 times as far from the true one as the data are (``make recovery``).
+The 1000 simulated paths come in mirrored pairs and keep their noise. Their mean is therefore nearly exact, and the loss
+is a smooth function of the weights, which quasi-Newton steps minimise far better than Adam. The method is `ees25`,
+whose mean is accurate at steps as long as the spacing of the data. The network thus learns the equation and does not
+compensate errors of the method, as a solution by another method confirms. The data here are those of seed 1; over seeds
+0 to 9 the learned mean is 0.9 to 1.1 times as far from the true mean as the data are (``make recovery``).
 """
 
 import argparse
@@ -35,7 +36,7 @@ def noise(t, u):
 
 
 class Watch:
-    """Redraws prediction against data, and keeps the equation as it was at first."""
+    """Callback that redraws prediction and data."""
 
     def __init__(self, X, y, path, every=5):
         self.X, self.y, self.path, self.every = X, y, path, every
@@ -98,7 +99,7 @@ def main(folder, seed=1):
     truth = spiral.true_mean()
     learned, given = distance(model.predict(X), truth), distance(y, truth)
     print(f"  distance to the true mean: learned {learned:.4f}, data {given:.4f}, ratio {learned / given:.2f}")
-    # The learned equation by another method, with steps of its own for every path.
+    # Solve the learned equation by another method, with individual steps for every path.
     adaptive = solve(
         model.problem_, y[0], spiral.TIMES, solver="sosri2", rtol=1e-2, atol=1e-2, n_paths=10_000, random_state=2
     )

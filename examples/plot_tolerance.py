@@ -1,12 +1,12 @@
 """
-What a tolerance buys
-=====================
+Error and time as functions of the tolerance
+============================================
 
-The spiral SDE du = (u^3)' A dt + 0.2 u dW, solved at many tolerances on the same Brownian paths: a smaller tolerance
-looks more closely at the same noise. On the left the strong error at 30 saved times, against a fine solution on those
-paths, falls with the tolerance; in the middle it is drawn over the time that it takes, beside fixed steps. On the right
-a grid search over ``rtol`` of an estimator that knows the equation, scored on the mean of its paths: since the noise is
-the same everywhere, the score is a smooth curve.
+The spiral SDE du = (u^3)' A dt + 0.2 u dW is solved at many tolerances on the same Brownian paths: a smaller tolerance
+resolves the same noise more finely. The left panel shows the strong error at 30 save times, against a fine solution on
+those paths, by tolerance. The middle panel shows it by computing time, beside fixed steps. The right panel is a grid
+search over ``rtol`` of an estimator that knows the equation, scored on the mean of its paths. Since the noise is the
+same everywhere, the score is a smooth curve.
 """
 
 import argparse
@@ -49,7 +49,7 @@ def measure(solver, settings, fine):
         begin = time.perf_counter()
         try:
             ys = simulate(solver, **steps)
-        except SolverError:  # the steps are too long to be stable
+        except SolverError:  # the steps are too long for stability
             continue
         seconds.append(time.perf_counter() - begin)
         errors.append(float((ys - fine).square().mean().sqrt()))
@@ -76,7 +76,7 @@ def draw_errors(axes):
 def draw_search(axes):
     print("Searching over the tolerance of an estimator ...", flush=True)
     X, rows = spiral.TIMES[:, None], np.arange(len(spiral.TIMES))
-    # The equation is known, and the data are the mean of the same 400 paths, as exactly as can be.
+    # The equation is known, and the data are an accurate mean of the same 400 paths.
     known = {
         "drift": drift,
         "diffusion": noise,

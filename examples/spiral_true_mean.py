@@ -1,12 +1,12 @@
 """
-The spiral's true mean
-======================
+True mean of the spiral
+=======================
 
-One million paths of du = (u^3)' A dt + 0.2 u dW, simulated with numpy alone: the yardstick of ``plot_spiral_sde.py``.
-The result is kept in ``data/spiral_true_mean.csv``; running this file (about two minutes) writes it again.
+The reference of ``plot_spiral_sde.py``: one million paths of du = (u^3)' A dt + 0.2 u dW, simulated with numpy alone.
+The result is stored in ``data/spiral_true_mean.csv``; running this file (about two minutes) writes it again.
 
 The scheme is Platen's simplified weak second-order method for diagonal noise (Kloeden & Platen 1992, section 14.1)
-with 16 steps between two saved times; its bias is far below the Monte Carlo error of a million paths.
+with 16 steps between two save times; its bias is far below the Monte Carlo error of a million paths.
 """
 
 from pathlib import Path

@@ -1,6 +1,6 @@
-"""Names for the shapes that tensors have here: jaxtyping annotations, checked in the tests only.
+"""Shape aliases: jaxtyping annotations, which are checked in the tests only.
 
-Axes are always in the order (sample, series, time, dim). The equations themselves see a flat batch of paths.
+Axes are always in the order (sample, series, time, dim). Equations see a flat batch of paths.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ State = Float[Tensor, "path dim"]
 Time = Float[Tensor, "path 1"]
 #: Context columns, then control columns.
 Context = Float[Tensor, "path input"]
-#: A coefficient's value at every path.
+#: A coefficient's value for every path.
 Coefficient = Float[Tensor, "path *shape"]
 #: Its derivative with respect to the state.
 Jacobian = Float[Tensor, "path *shape dim"]

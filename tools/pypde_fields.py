@@ -1,17 +1,17 @@
-"""Simulate fields with py-pde 0.59, data that this project did not write: ``python tools/pypde_fields.py``.
+"""Simulation of test fields by another package, py-pde 0.59: ``python tools/pypde_fields.py``.
 
-Needs an environment with ``pip install py-pde==0.59.0``; this package is not imported. Writes
-``tests/estimators/data/pypde_fields.npz``, float64, fields last; points are centres of cells. py-pde's own adaptive
-Runge-Kutta method (tolerance 1e-11) with its second-order differences in space.
+It needs an environment with ``pip install py-pde==0.59.0`` and does not import this package. It writes
+``tests/estimators/data/pypde_fields.npz``, float64, fields last; points are centres of cells. The method is py-pde's
+adaptive Runge-Kutta method (tolerance 1e-11) with its second-order differences in space.
 
 ``heat_*``: du/dt = 0.3 Lap u, periodic, 32 x 24 cells on [0, 8] x [0, 9]; uniform random numbers at t = 0.
 ``fisher_*``: du/dt = 0.01 Lap u + u (1 - u), no flux, 26 cells on [0, 1]; a hump in the middle at t = 0.
-``brusselator_*``: Lap with D = (0.05, 0.4), law (1 + u^2 v - 4 u, 3 u - u^2 v), no flux, 16 x 12 cells on [0, 4] x
-[0, 3]; near its rest at t = 0.
-``gray_scott_*``: Lap with D = (2e-5, 1e-5), law (-u v^2 + 0.04 (1 - u), u v^2 - 0.1 v), periodic, 64 cells on [0, 1]; a
-dose in the middle at t = 0.
+``brusselator_*``: diffusivities (0.05, 0.4), reaction (1 + u^2 v - 4 u, 3 u - u^2 v), no flux, 16 x 12 cells on [0, 4]
+x [0, 3]; near its steady state at t = 0.
+``gray_scott_*``: diffusivities (2e-5, 1e-5), reaction (-u v^2 + 0.04 (1 - u), u v^2 - 0.1 v), periodic, 64 cells on
+[0, 1]; a dose in the middle at t = 0.
 
-Of each: ``*_times (n_times,)``, ``*_values (n_times, *grid, fields)``, ``*_diffusivity (fields,)`` and
+Each has ``*_times (n_times,)``, ``*_values (n_times, *grid, fields)``, ``*_diffusivity (fields,)`` and
 ``*_spacing (axes,)``.
 """
 
@@ -47,7 +47,7 @@ def heat(rng):
 
 
 def fisher(rng):
-    """A species that spreads: likewise."""
+    """A spreading species, in the same form."""
     grid = pde.CartesianGrid([[0, 1]], 26)
     x = grid.cell_coords[..., 0]
     hump = 0.5 * (np.tanh((x - 0.4) / 0.02) - np.tanh((x - 0.6) / 0.02))
@@ -56,29 +56,29 @@ def fisher(rng):
 
 
 def brusselator(rng):
-    """A reaction that swings: likewise."""
+    """An oscillating reaction, in the same form."""
     grid = pde.CartesianGrid([[0, 4], [0, 3]], [16, 12])
     fields = [pde.ScalarField(grid, rest + 0.3 * rng.standard_normal(grid.shape)) for rest in (1.0, 3.0)]
-    law = {"u": "0.05 * laplace(u) + 1 + u**2 * v - 4 * u", "v": "0.4 * laplace(v) + 3 * u - u**2 * v"}
-    equation = pde.PDE(law, bc={"derivative": 0})
+    rates = {"u": "0.05 * laplace(u) + 1 + u**2 * v - 4 * u", "v": "0.4 * laplace(v) + 3 * u - u**2 * v"}
+    equation = pde.PDE(rates, bc={"derivative": 0})
     return grid, equation, pde.FieldCollection(fields), np.linspace(0.0, 10.0, 11), [0.05, 0.4]
 
 
 def gray_scott(rng):
-    """A dose that feeds on what flows in: likewise."""
+    """A dose that feeds on an inflow, in the same form."""
     grid = pde.CartesianGrid([[0, 1]], 64, periodic=True)
     dose = np.exp(-(((grid.cell_coords[..., 0] - 0.5) / 0.08) ** 2))
     fields = [pde.ScalarField(grid, 1.0 - 0.5 * dose), pde.ScalarField(grid, 0.25 * dose)]
-    law = {
+    rates = {
         "u": "2e-5 * laplace(u) - u * v**2 + 0.04 * (1 - u)",
         "v": "1e-5 * laplace(v) + u * v**2 - 0.1 * v",
     }
-    equation = pde.PDE(law, bc="auto_periodic_neumann")
+    equation = pde.PDE(rates, bc="auto_periodic_neumann")
     return grid, equation, pde.FieldCollection(fields), np.linspace(0.0, 400.0, 11), [2e-5, 1e-5]
 
 
 def main() -> None:
-    """Simulate, and write the file."""
+    """Simulate all fields and write the file."""
     data = {}
     for number, make in enumerate((heat, fisher, brusselator, gray_scott)):
         grid, equation, state, times, diffusivity = make(np.random.default_rng(number))

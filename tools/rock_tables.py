@@ -1,7 +1,7 @@
-"""Compute where ROCK2's and ROCK4's stability polynomials have their special zeros, and write the package's tables.
+"""Tables of the special zeros of the stability polynomials of ROCK2 and ROCK4: ``python tools/rock_tables.py``.
 
-For each number of stages, among the polynomials that are of order two or four and swing within bounds on [-1, 1], the
-one that stays there longest. Run as ``python tools/rock_tables.py``; it takes a few minutes.
+For each number of stages it finds, among the polynomials of order two or four that are bounded by the damping on
+[-1, 1], the one with the longest stability interval, and writes the package's tables. It takes a few minutes.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from scipy.optimize import brentq, minimize_scalar, root
 
 from skneuralde.solvers.methods.stabilized.stability_polynomials import Zeros, stability
 
-TARGET = Path(__file__).parents[1] / "skneuralde" / "solvers" / "rock_tables.py"
-HEADER = '''"""Where ROCK2's and ROCK4's stability polynomials have special zeros: written by ``tools/rock_tables.py``.
+TARGET = Path(__file__).parents[1] / "skneuralde" / "solvers" / "methods" / "stabilized" / "rock_tables.py"
+HEADER = '''"""Special zeros of the stability polynomials of ROCK2 and ROCK4, written by ``tools/rock_tables.py``.
 
 Stages s, then p and q of each pair of zeros ``1 - p / s^2 +- i q / s^2``, then d: the polynomial has the value 1 at
 ``1 + d / s^2``; see `skneuralde.solvers.methods.stabilized.stability_polynomials`.
@@ -26,16 +26,16 @@ Stages s, then p and q of each pair of zeros ``1 - p / s^2 +- i q / s^2``, then 
 
 @dataclass(frozen=True)
 class Method:
-    """What a method asks of its polynomials.
+    """Requirements of a method on its polynomials.
 
     Attributes
     ----------
     damping : float
-        How far the polynomials swing on [-1, 1].
+        Bound of the polynomials on [-1, 1].
     stages : list of int
-        In the table.
+        Numbers of stages in the table.
     start : tuple of float
-        About where the zeros are of the last entry, p and q of each pair; the search for each goes on to the next.
+        Approximate zeros of the last entry, p and q of each pair; each search starts at the zeros found before.
     """
 
     name: str
@@ -47,12 +47,12 @@ class Method:
     def order(self) -> int:
         return len(self.start)
 
-    def where_one(self, s: int, zeros: Zeros) -> float:
-        """The d at which the polynomial is larger than its swing by 1 over the damping."""
-        swing = np.abs(stability(s, zeros, np.cos(np.linspace(0.0, np.pi, 60 * s + 1)))[0]).max() / self.damping
+    def d_of_one(self, s: int, zeros: Zeros) -> float:
+        """Return the d at which the polynomial exceeds its bound on [-1, 1] by 1 over the damping."""
+        bound = np.abs(stability(s, zeros, np.cos(np.linspace(0.0, np.pi, 60 * s + 1)))[0]).max() / self.damping
 
         def excess(d: float) -> float:
-            return float(abs(stability(s, zeros, 1.0 + d / s**2)[0])) - swing
+            return float(abs(stability(s, zeros, 1.0 + d / s**2)[0])) - bound
 
         if excess(0.0) >= 0.0:
             return 0.0
@@ -62,21 +62,21 @@ class Method:
         return float(brentq(excess, 0.0, high, xtol=1e-13))
 
     def expansion(self, s: int, zeros: Zeros) -> np.ndarray:
-        """Taylor coefficients in x where the polynomial, scaled, is 1."""
-        series = stability(s, zeros, 1.0 + self.where_one(s, zeros) / s**2, self.order)
+        """Return the Taylor coefficients in x at which the scaled polynomial is 1."""
+        series = stability(s, zeros, 1.0 + self.d_of_one(s, zeros) / s**2, self.order)
         return series / series[0]
 
     def defects(self, s: int, zeros: Zeros) -> list[float]:
-        """By how much the derivatives from the second on differ from those of exp(z) at z = 0."""
+        """Return the differences of the derivatives, from the second on, from those of exp(z) at z = 0."""
         series = self.expansion(s, zeros)
         return [float(factorial(k) * series[k] / series[1] ** k) - 1.0 for k in range(2, self.order + 1)]
 
     def longest(self, s: int, near: np.ndarray) -> tuple[np.ndarray, float, float]:
-        """The zeros of the best polynomial, its d, and its length over s^2; ``near`` is where to begin."""
+        """Return the zeros of the best polynomial, its d, and its length over s^2; the search starts at ``near``."""
         known = near
 
         def of_order(p: float) -> np.ndarray | None:
-            """All zeros, where the first pair has this p; None if there are none."""
+            """Return all zeros, given p of the first pair; None if there are none."""
             nonlocal known
             found = root(lambda rest: self.defects(s, _pairs([p, *rest])), known[1:], tol=1e-13)
             if np.abs(found.fun).max() > 1e-9:
@@ -88,16 +88,16 @@ class Method:
             zeros = of_order(p)
             if zeros is None:
                 return 0.0
-            return float((2.0 + self.where_one(s, _pairs(zeros)) / s**2) * self.expansion(s, _pairs(zeros))[1]) / s**2
+            return float((2.0 + self.d_of_one(s, _pairs(zeros)) / s**2) * self.expansion(s, _pairs(zeros))[1]) / s**2
 
         bounds = (near[0] - 1.2, near[0] + 1.2)
         best = minimize_scalar(lambda p: -length(p), bounds=bounds, method="bounded", options={"xatol": 1e-8})
         zeros = of_order(best.x)
         assert zeros is not None
-        return zeros, self.where_one(s, _pairs(zeros)), -float(best.fun)
+        return zeros, self.d_of_one(s, _pairs(zeros)), -float(best.fun)
 
     def table(self) -> str:
-        """The rows, in the package's words."""
+        """Return the table as Python source."""
         rows, zeros = [], np.array(self.start)
         for s in reversed(self.stages):
             zeros, d, share = self.longest(s, zeros)

@@ -1,17 +1,18 @@
-"""Rows of a caller's table -> panels of series, and predictions back into the caller's containers."""
+"""Panels of series from the rows of a table, and predictions in the caller's containers."""
 
 from skneuralde.data.clock import Clock
 from skneuralde.data.convert import to_rows
 from skneuralde.data.future import future_rows
-from skneuralde.data.panel import Panel, as_panel
-from skneuralde.data.roles import Roles, Rows, read_moments
+from skneuralde.data.panel import Panel
+from skneuralde.data.roles import Roles, Rows, read_row_times
+from skneuralde.data.rows_to_panel import as_panel
 from skneuralde.data.scaling import Scaling, weighted_scaling
 from skneuralde.data.table import Table, as_table, check_features, take_rows
-from skneuralde.data.targets import Output, Targets, read_targets
+from skneuralde.data.targets import OutputFormat, Targets, read_targets
 
 __all__ = [
     "Clock",
-    "Output",
+    "OutputFormat",
     "Panel",
     "Roles",
     "Rows",
@@ -22,7 +23,7 @@ __all__ = [
     "as_table",
     "check_features",
     "future_rows",
-    "read_moments",
+    "read_row_times",
     "read_targets",
     "take_rows",
     "to_rows",

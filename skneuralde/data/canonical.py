@@ -1,4 +1,4 @@
-"""An order of rows that depends on what they hold, never on how they came."""
+"""Canonical order of rows, which depends on their content only."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-# The multiplier of a 64-bit linear congruential generator with good spectral properties (Steele & Vigna 2021).
+# Multiplier of a 64-bit linear congruential generator with good spectral properties (Steele & Vigna 2021).
 _MULTIPLIER = np.uint64(0xD1342543DE82EF95)
 _HALF = np.uint64(32)
 
 
 def content_order(keys: Sequence[np.ndarray], weight: np.ndarray) -> np.ndarray:
-    """Order in which rows with equal keys are neighbours, by weight.
+    """Return an order in which rows with equal keys are adjacent, sorted by weight.
 
     Parameters
     ----------
@@ -21,8 +21,8 @@ def content_order(keys: Sequence[np.ndarray], weight: np.ndarray) -> np.ndarray:
 
     Notes
     -----
-    By a hash of each row, which is many times faster than by all keys; only where hashes agree, as those of equal rows
-    do, are the keys themselves compared.
+    Rows are sorted by a hash, which is many times faster than by all keys. The keys themselves are compared only if
+    hashes agree, as those of equal rows do.
     """
     hashes = _hashes(keys)
     order = np.argsort(hashes, kind="stable")
@@ -35,13 +35,13 @@ def content_order(keys: Sequence[np.ndarray], weight: np.ndarray) -> np.ndarray:
 
 
 def changes(keys: Sequence[np.ndarray], order: np.ndarray) -> np.ndarray:
-    """Whether a row, in this order, differs from the one before it; NaN equals NaN."""
-    fresh = np.zeros(len(order), dtype=bool)
-    fresh[:1] = True
+    """Return whether each row, in this order, differs from the one before it; NaN equals NaN."""
+    is_first = np.zeros(len(order), dtype=bool)
+    is_first[:1] = True
     for key in keys:
         left, right = key[order[:-1]], key[order[1:]]
-        fresh[1:] |= (left != right) & ~(np.isnan(left) & np.isnan(right))
-    return fresh
+        is_first[1:] |= (left != right) & ~(np.isnan(left) & np.isnan(right))
+    return is_first
 
 
 def _hashes(keys: Sequence[np.ndarray]) -> np.ndarray:

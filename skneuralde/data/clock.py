@@ -1,4 +1,4 @@
-"""Between the user's times (datetimes, durations, numbers) and model time, float64."""
+"""Conversion between the user's times (datetimes, durations, numbers) and model time in float64."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class Clock:
     ----------
     kind : {"number", "datetime", "duration"}
     t_ref : Timestamp, Timedelta or float
-        The user's time at model time 0: fit's earliest datetime (in UTC where it had a zone), or zero.
+        The user's time at model time 0: fit's earliest datetime (in UTC if it had a zone), or zero.
     unit : Timedelta or None
         The length of one unit of model time; None for numbers.
     tz : tzinfo or None
-        fit's time zone; `to_user` gives it back.
+        fit's time zone, which `to_user` restores.
     resolution : str
         fit's own resolution ("s", "ms", "us" or "ns").
     start : float
@@ -60,7 +60,7 @@ class Clock:
         ----------
         times : RawTimes of shape (n_rows,)
         codes : ndarray of shape (n_rows,), optional
-            The series of each row: gaps are measured within series.
+            Series of each row; gaps are measured within series.
         time_unit : "auto", str, timedelta-like
             "auto": the largest of day, hour, minute and second that is not above the median gap.
         require_unit : bool
@@ -77,8 +77,8 @@ class Clock:
         if require_unit and _is_auto(time_unit):
             raise ValueError(
                 "time_unit='auto' cannot be used with datetimes when a coefficient is known (a number, array, callable "
-                "or module): its rates mean nothing without the unit of time that they are per. Give time_unit, for "
-                "example time_unit='D' for rates per day."
+                "or module), because its value depends on the unit of time. Give time_unit, for example time_unit='D' "
+                "for rates per day."
             )
         assert isinstance(times, (pd.DatetimeIndex, pd.TimedeltaIndex))
         tz = times.tz if isinstance(times, pd.DatetimeIndex) else None
@@ -89,7 +89,7 @@ class Clock:
         return cls(kind, t_ref, unit, tz, instants.unit, float(clock.to_model(times).min()))
 
     def to_model(self, times: RawTimes) -> np.ndarray:
-        """Model times, float64, of the user's times."""
+        """Convert the user's times to model times, float64."""
         kind = kind_of(times)
         if kind != self.kind:
             raise ValueError(f"fit saw {self.kind}s as times, but here they are {kind}s ({times[0]!r} first).")
@@ -106,12 +106,12 @@ class Clock:
         try:
             elapsed = times - self.t_ref
         except (OverflowError, pd.errors.OutOfBoundsDatetime, pd.errors.OutOfBoundsTimedelta):
-            # more than 292 years in nanoseconds: microseconds reach far enough
+            # Nanoseconds overflow after 292 years; microseconds do not.
             elapsed = times.as_unit("us") - self.t_ref.as_unit("us")
         return np.asarray(elapsed / self.unit, dtype=np.float64)
 
     def to_user(self, model_times: np.ndarray) -> RawTimes:
-        """Map model times to the user's, in fit's zone and resolution (a finer one where that would round)."""
+        """Convert model times to the user's, in fit's zone and resolution, or a finer one that avoids rounding."""
         model_times = np.asarray(model_times, dtype=np.float64)
         if self.unit is None:
             return model_times
@@ -121,7 +121,7 @@ class Clock:
 
 
 def kind_of(times: RawTimes) -> Kind:
-    """Which kind of time this is."""
+    """Kind of the times."""
     if isinstance(times, pd.DatetimeIndex):
         return "datetime"
     return "duration" if isinstance(times, pd.TimedeltaIndex) else "number"
@@ -142,13 +142,13 @@ def is_timelike(values: Any) -> bool:
 
 
 def read_times(values: Any, where: str) -> RawTimes:
-    """Read the times of a column or index level: every one there and finite.
+    """Read the times of a column or index level, which must all be present and finite.
 
     Parameters
     ----------
     values : 1-D array, Series or Index
     where : str
-        Where they were found, for the messages: "column 't'", "the index".
+        Their source, for messages: "column 't'", "the index".
     """
     times = _convert(values, where)
     missing = ~np.isfinite(times) if isinstance(times, np.ndarray) else times.isna()
@@ -220,7 +220,7 @@ def _auto_unit(times: pd.DatetimeIndex | pd.TimedeltaIndex, codes: np.ndarray | 
     order = np.lexsort((ticks, codes))
     gaps = np.diff(ticks[order])[np.diff(codes[order]) == 0]
     gaps = gaps[gaps > 0]
-    if not len(gaps):  # one row per series: the spacing of all rows is all there is
+    if not len(gaps):  # one row per series: use the gaps between all rows
         gaps = np.diff(np.unique(ticks))
     if not len(gaps):
         return _AUTO_UNITS[0]
@@ -229,11 +229,11 @@ def _auto_unit(times: pd.DatetimeIndex | pd.TimedeltaIndex, codes: np.ndarray | 
 
 
 def _exact_timedeltas(model_times: np.ndarray, unit: pd.Timedelta, resolution: str) -> pd.TimedeltaIndex:
-    """Durations in the coarsest resolution, from the given one on, that represents them without rounding."""
+    """Durations in the coarsest resolution, at least the given one, that represents them without rounding."""
     for finer in _RESOLUTIONS[_RESOLUTIONS.index(resolution) :]:
         ticks = model_times * (unit / pd.Timedelta(1, finer))
         whole = np.rint(ticks)
-        # model times carry a relative error of a few machine epsilons, never a meaningful fraction of a tick
+        # The error of model times is a few machine epsilons, relative to them.
         if finer == "ns" or np.all(np.abs(ticks - whole) <= 1e-3 + 4 * np.finfo(float).eps * np.abs(ticks)):
             break
     return pd.TimedeltaIndex(whole.astype(np.int64).astype(f"timedelta64[{finer}]"))

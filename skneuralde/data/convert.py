@@ -1,4 +1,4 @@
-"""Arrays of whole series -> rows."""
+"""`to_rows`: rows from arrays of whole series."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ def to_rows(values: Any, times: Any) -> tuple[pd.DataFrame, pd.Series | pd.DataF
     ----------
     values : array of shape (n_series, n_times, dim) or (n_series, n_times), sequence of arrays, or mapping
         In a sequence, or a mapping from the series' labels, series may differ in length: `(n_times_i, dim)` or
-        `(n_times_i,)` each. NaN: not observed.
+        `(n_times_i,)` each. NaN means not observed.
     times : array-like
         `(n_times,)` for all series, or one such array per series in the same form as `values`; numbers or datetimes. A
-        series may be padded with NaN (or NaT) times at its end: the padding gives no rows.
+        series may be padded with NaN (or NaT) times at its end, which are dropped.
 
     Returns
     -------
     X : DataFrame without columns
         Its index is a MultiIndex with levels "series" and "time". Add columns for context and controls.
-    y : Series (where series are one-dimensional) or DataFrame
+    y : Series (if series are one-dimensional) or DataFrame
         With the same index.
 
     Raises
     ------
     ValueError
-        A series whose values and times differ in number, or series that differ in dimension.
+        If values and times of a series differ in number, or series differ in dimension.
 
     Examples
     --------
@@ -101,7 +101,7 @@ def _times(times: Any, labels: Sequence[Any]) -> list[pd.Index]:
 def _unpadded(label: Any, array: np.ndarray, times: pd.Index) -> tuple[np.ndarray, pd.Index]:
     if len(array) != len(times):
         raise ValueError(f"Series {label!r} has {len(array)} values, but {len(times)} times.")
-    there = np.flatnonzero(~times.isna())
-    length = int(there[-1]) + 1 if len(there) else 0
+    known = np.flatnonzero(~times.isna())
+    length = int(known[-1]) + 1 if len(known) else 0
     read_times(times[:length], f"the times of series {label!r}")
     return array[:length], times[:length]

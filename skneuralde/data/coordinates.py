@@ -1,4 +1,4 @@
-"""y as an xarray object: its numbers in, its names and coordinates out. Nobody else imports xarray."""
+"""Dimensions and coordinates of a y that is an xarray object; the only module that imports xarray."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-#: Names of a last dimension that tells the fields apart; "variable" is what xarray calls it.
+#: Names of a last dimension of fields; "variable" is the name that xarray gives it.
 _FIELD_NAMES = ("field", "fields", "variable")
-#: How uneven the steps of a coordinate may be, and how far a later one may be from fit's: of a step.
+#: Tolerances, relative to a step: for uneven steps of a coordinate, and for its difference from fit's.
 _UNEVEN, _APART = 1e-6, 1e-3
 
 
 def is_xarray(data: Any) -> bool:
-    """Whether this is a DataArray or a Dataset of xarray."""
+    """Whether the data are a DataArray or a Dataset of xarray."""
     xarray = sys.modules.get("xarray")
     return xarray is not None and isinstance(data, (xarray.DataArray, xarray.Dataset))
 
 
 def as_array(data: Any) -> np.ndarray:
-    """The numbers; the variables of a Dataset are put side by side as the last axis."""
+    """Return the values as an array, the variables of a Dataset along the last axis."""
     if not _is_dataset(data):
         return np.asarray(data)
     _dims_of(data)
@@ -32,11 +32,11 @@ def as_array(data: Any) -> np.ndarray:
 
 
 def field_shape(y: Any, grid: Sequence[int] | None) -> tuple[int, ...]:
-    """``(n_rows, *grid, fields)`` of an xarray object, or ``(n_rows, fields)`` where it has no grid.
+    """Return ``(n_rows, *grid, fields)`` for an xarray object, or ``(n_rows, fields)`` if it has no grid.
 
-    The first dimension are the rows. A Dataset has a variable per field. The last dimension of a DataArray tells the
-    fields apart if it is called "field", "fields" or "variable" or its coordinate holds text; where ``grid`` is given,
-    if it is not one of the grid's. Without such a dimension there is one field.
+    The first dimension holds the rows. A Dataset has one variable per field. The last dimension of a DataArray holds
+    the fields if it is not among the dimensions of a given ``grid``; without ``grid``, if it is called "field",
+    "fields" or "variable" or its coordinate holds text. Without such a dimension there is one field.
     """
     dims = _dims_of(y)
     shape = tuple(int(y.sizes[dim]) for dim in dims)
@@ -51,17 +51,17 @@ def field_shape(y: Any, grid: Sequence[int] | None) -> tuple[int, ...]:
 
 @dataclass(frozen=True, eq=False)
 class Coordinates:
-    """Names and coordinates of a y that was an xarray object, kept without xarray.
+    """Names and coordinates of a y that was an xarray object, stored without xarray.
 
     Attributes
     ----------
     dims : tuple
-        Of y; the first are its rows.
+        Dimensions of y, the rows first.
     shape : tuple of int
-        Of a row of y, without the variables of a Dataset.
+        Shape of a row of y, without the variables of a Dataset.
     schema : dict
-        A row of y as xarray's ``to_dict`` gives it, without the values: names, attributes, and coordinates as numpy
-        arrays. Coordinates along the rows are not in it.
+        A row of y as returned by xarray's ``to_dict``, without the values: names, attributes, and coordinates as numpy
+        arrays, except those along the rows.
     """
 
     dims: tuple[Hashable, ...]
@@ -70,7 +70,7 @@ class Coordinates:
 
     @classmethod
     def of(cls, y: Any) -> Coordinates | None:
-        """Those of y; None if it is no xarray object."""
+        """Return the coordinates of y; None if it is not an xarray object."""
         if not is_xarray(y):
             return None
         dims = _dims_of(y)
@@ -87,12 +87,12 @@ class Coordinates:
         return tuple(self.schema["data_vars"]) if "data_vars" in self.schema else None
 
     def read(self, y: Any) -> np.ndarray:
-        """Numbers of another y, which has the same dimensions and coordinates; the variables are found by name.
+        """Return the values of another y with the same variables, dimensions and coordinates.
 
         Raises
         ------
         ValueError
-            If it has others.
+            If they differ.
         """
         if _is_dataset(y) != (self.variables is not None):
             raise ValueError(f"y is a {type(y).__name__}, but it was another kind of xarray object in fit. Give that.")
@@ -113,12 +113,12 @@ class Coordinates:
         return as_array(y)
 
     def spacing(self, grid: Sequence[int]) -> tuple[float, ...]:
-        """Distances of neighbouring points, by axis; 1 for axes without coordinates.
+        """Distance between neighbouring points along each axis; 1 for axes without coordinates.
 
         Raises
         ------
         ValueError
-            For coordinates that are no numbers or not uniform to a millionth of a step (and what they are rounded by).
+            If coordinates are not numbers, or not uniform to a millionth of a step plus their rounding.
         """
         if self.shape[: len(grid)] != tuple(grid):
             return (1.0,) * len(grid)  # flat rows: no dimension is an axis of the grid
@@ -129,7 +129,7 @@ class Coordinates:
         return tuple(steps)
 
     def like(self, array: np.ndarray, X: Any) -> Any:
-        """An object like y of ``(n_rows, *row)``, with X's coordinates along the rows."""
+        """Return an object like y from an array ``(n_rows, *row)``, with X's coordinates along the rows."""
         import xarray
 
         schema = copy.deepcopy(self.schema)
@@ -173,7 +173,7 @@ def _is_text(y: Any, dim: Hashable) -> bool:
 
 
 def _along_rows(X: Any, rows: Hashable) -> list[tuple[Hashable, Any]]:
-    """Coordinates that X tells along the rows, by name."""
+    """Names and values of X's coordinates along the rows."""
     if is_xarray(X):
         found = [(name, c.to_numpy()) for name, c in X.coords.items() if c.dims == X.dims]
         dim = X.dims[0]
@@ -189,7 +189,7 @@ def _along_rows(X: Any, rows: Hashable) -> list[tuple[Hashable, Any]]:
 
 
 def _step(dim: Hashable, values: np.ndarray) -> float:
-    """The distance of the points of a coordinate."""
+    """Return the distance between the points of a coordinate."""
     if values.dtype.kind not in "fiu":
         raise ValueError(
             f"The coordinate {dim!r} holds {values.dtype}, so the distance of its points is not known. Give spacing=."
@@ -203,13 +203,13 @@ def _step(dim: Hashable, values: np.ndarray) -> float:
         raise ValueError(
             f"The coordinate {dim!r} is not uniform: its usual step is {usual:.6g}, but that from {values[first]!s} to "
             f"{values[first + 1]!s} (positions {first} and {first + 1}) is {steps[first]:.6g}. Interpolate y to even "
-            f"steps, as by y.interp({dim}=...), or give spacing= if its points are even in truth."
+            f"steps, as by y.interp({dim}=...), or give spacing= if the true points are even."
         )
     return float(np.abs(steps.mean()))
 
 
 def _refuse_other(dim: Hashable, given: np.ndarray, mine: np.ndarray) -> None:
-    """Refuse a coordinate that is not fit's."""
+    """Refuse a coordinate that differs from that of fit."""
     if given.shape != mine.shape:
         raise ValueError(f"y has {len(given)} points along {dim!r}, but {len(mine)} in fit.")
     if mine.dtype.kind in "fiu" and given.dtype.kind in "fiu":

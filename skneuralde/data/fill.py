@@ -1,4 +1,4 @@
-"""What is missing in context and controls is filled within its series, or refused."""
+"""Missing values of context and controls: filled within their series, or refused."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Missing = Literal["linear", "previous"]
 
 
 def refuse_missing(columns: np.ndarray, names: Sequence[Any]) -> None:
-    """Refuse NaN where no other row can fill it."""
+    """Refuse NaN in rows that are trajectories of their own."""
     missing = np.isnan(columns)
     if missing.any():
         row, column = np.argwhere(missing)[0]
@@ -22,14 +22,14 @@ def refuse_missing(columns: np.ndarray, names: Sequence[Any]) -> None:
 
 
 def fill_context(context: np.ndarray, starts: np.ndarray, names: Sequence[Any], labels: Sequence[Any]) -> np.ndarray:
-    """Fill static context: every row of a series gets the one value that its rows have.
+    """Fill static context: every row of a series gets the value that its other rows have.
 
     Parameters
     ----------
     context : ndarray of shape (n, p)
         Sorted by series.
     starts : ndarray of shape (n_series,)
-        Where each series begins.
+        Position at which each series begins.
     """
     if not context.shape[1]:
         return context
@@ -59,14 +59,14 @@ def fill_controls(
     labels: Sequence[Any],
     how: Missing,
 ) -> np.ndarray:
-    """Fill NaN in each control from its neighbours in time within the series; the nearest one at the ends.
+    """Fill NaN in each control from its neighbours in time within the series, at the ends by the nearest value.
 
     Parameters
     ----------
     controls : ndarray of shape (n, k)
         Sorted by series and time.
     how : {"linear", "previous"}
-        Between neighbours: linear in time, or the earlier one's value.
+        Linear interpolation in time between the neighbours, or the earlier neighbour's value.
     """
     missing = np.isnan(controls)
     if not missing.any():
@@ -76,11 +76,11 @@ def fill_controls(
     stops = np.repeat(offsets[1:], np.diff(offsets))
     n = len(times)
     for k in map(int, np.flatnonzero(missing.any(axis=0))):
-        there = ~missing[:, k]
+        known = ~missing[:, k]
         position = np.arange(n)
-        before = np.maximum.accumulate(np.where(there, position, -1))
-        after = np.minimum.accumulate(np.where(there, position, n)[::-1])[::-1]
-        holes = np.flatnonzero(~there)
+        before = np.maximum.accumulate(np.where(known, position, -1))
+        after = np.minimum.accumulate(np.where(known, position, n)[::-1])[::-1]
+        holes = np.flatnonzero(~known)
         left, right = before[holes], after[holes]
         no_left, no_right = left < starts[holes], right >= stops[holes]
         if (no_left & no_right).any():

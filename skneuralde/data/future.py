@@ -1,4 +1,4 @@
-"""The rows of X that come after the last ones."""
+"""Rows of X for the times after the end of each series."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from skneuralde.data.roles import Roles
 
 
 def future_rows(panel: Panel, roles: Roles, clock: Clock, steps: int, every: Any = None) -> Any:
-    """Rows that ask for the times after each series' end, in the form that X had in `fit`.
+    """Return rows for the times after the end of each series, in the form that X had in `fit`.
 
     Parameters
     ----------
     panel : Panel
-        What is known so far; the last context and controls of each series are held.
+        The rows so far; the last context and controls of each series are held constant.
     steps : int
         Rows per series.
     every : number, timedelta-like, or frequency such as "h" or "B", optional
@@ -28,10 +28,10 @@ def future_rows(panel: Panel, roles: Roles, clock: Clock, steps: int, every: Any
 
     Returns
     -------
-    DataFrame, or ndarray where fit saw a bare array
+    DataFrame, or ndarray if X was an array in fit
         Series by series.
     """
-    if roles.layout != "series":
+    if not roles.layout.has_series:
         raise ValueError("future(steps) needs time series: in this table every row is a trajectory of its own.")
     if not isinstance(steps, Integral) or isinstance(steps, bool) or steps < 1:
         raise ValueError(f"steps must be a positive integer, got {steps!r}.")
@@ -48,7 +48,7 @@ def future_rows(panel: Panel, roles: Roles, clock: Clock, steps: int, every: Any
 
 
 def _typical_gaps(panel: Panel) -> np.ndarray:
-    """Median gap of each series; of all series' gaps for a series with a single time."""
+    """Median gap of each series; the median of all gaps for a series with a single time."""
     series = panel.series_of
     inside = np.diff(series) == 0
     gaps, series = np.diff(panel.times)[inside], series[1:][inside]
@@ -57,7 +57,7 @@ def _typical_gaps(panel: Panel) -> np.ndarray:
     order = np.lexsort((gaps, series))
     begin = np.searchsorted(series, np.arange(panel.n_series))
     count = panel.lengths - 1
-    ordered = np.append(gaps[order], 0.0)  # a place to point to for a last series without a gap
+    ordered = np.append(gaps[order], 0.0)  # padding for a last series without a gap
     median = (ordered[begin + np.maximum(count - 1, 0) // 2] + ordered[begin + count // 2]) / 2
     return np.where(count > 0, median, np.median(gaps))
 
@@ -89,7 +89,7 @@ def _by_frequency(last: pd.DatetimeIndex, steps: int, every: str | pd.offsets.Ba
 
 
 def _as_seen(roles: Roles, times: RawTimes, labels: list[Any], context: np.ndarray, controls: np.ndarray) -> Any:
-    """X with fit's columns and index levels, in their order."""
+    """Build X with the columns and index levels of fit, in their order."""
     columns: dict[int, Any] = dict(zip(roles.context + roles.controls, [*context.T, *controls.T], strict=True))
     levels: dict[int, Any] = {}
     (columns if roles.time.kind == "column" else levels)[roles.time.position] = times
@@ -110,5 +110,5 @@ def _index(roles: Roles, levels: dict[int, Any], n_rows: int) -> pd.Index:
         return pd.RangeIndex(n_rows)
     if len(roles.levels) == 1:
         return pd.Index(levels[0], name=roles.levels[0])
-    nothing = np.full(n_rows, np.nan)  # a level without a role has nothing to go on
+    nothing = np.full(n_rows, np.nan)  # the values of a level without a role are unknown
     return pd.MultiIndex.from_arrays([levels.get(k, nothing) for k in range(len(roles.levels))], names=roles.levels)

@@ -1,4 +1,4 @@
-"""What a field probably is where nobody looked: between the looks of one sensor, else between sensors."""
+"""Interpolation of partly observed fields, in time at each point, else between points."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from skneuralde.data.panel import Panel
 
 
 def fill_fields(panel: Panel, grid: Sequence[int]) -> np.ndarray:
-    """The snapshots of a panel with their gaps filled, ``(n, n_outputs)``.
+    """Return the snapshots of a panel with missing values filled, ``(n, n_outputs)``.
 
-    A point that was observed before and after is interpolated linearly in time, one that was not from the points
-    around it, linearly, or from the nearest one outside of these. Rows without any observation stay empty.
+    A point that was observed before and after is interpolated linearly in time. Any other point is interpolated
+    linearly from the observed points around it, or takes the nearest one outside their hull. Rows without any
+    observation stay empty.
 
     Parameters
     ----------
@@ -30,25 +31,25 @@ def fill_fields(panel: Panel, grid: Sequence[int]) -> np.ndarray:
     for start, stop in zip(panel.offsets[:-1], panel.offsets[1:], strict=True):
         if partly[start:stop].any():
             seen = start + np.flatnonzero(~missing[start:stop].all(axis=1))
-            values[seen] = _between_looks(panel.times[seen], values[seen])
+            values[seen] = _interpolate_in_time(panel.times[seen], values[seen])
     fields = values.reshape(len(values), *grid, -1)
     for row in np.flatnonzero(partly):
         for k in range(fields.shape[-1]):
-            fields[row, ..., k] = _between_points(fields[row, ..., k])
+            fields[row, ..., k] = _interpolate_in_space(fields[row, ..., k])
     return values
 
 
-def _between_looks(times: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Each column ``(n_times, n)`` interpolated inside the times at which it was observed."""
+def _interpolate_in_time(times: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Interpolate each column ``(n_times, n)`` between the times at which it was observed."""
     for column in np.flatnonzero(np.isnan(values).any(axis=0)):
-        there = ~np.isnan(values[:, column])
-        if there.any():
-            values[:, column] = np.interp(times, times[there], values[there, column], left=np.nan, right=np.nan)
+        observed = ~np.isnan(values[:, column])
+        if observed.any():
+            values[:, column] = np.interp(times, times[observed], values[observed, column], left=np.nan, right=np.nan)
     return values
 
 
-def _between_points(field: np.ndarray) -> np.ndarray:
-    """One field ``(*grid)``, interpolated between the points where it is known; empty where it is known nowhere."""
+def _interpolate_in_space(field: np.ndarray) -> np.ndarray:
+    """Interpolate a field ``(*grid)`` between its known points, if there are any."""
     unknown = np.isnan(field)
     if not unknown.any() or unknown.all():
         return field

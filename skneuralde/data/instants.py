@@ -1,4 +1,4 @@
-"""Times that are asked for without rows: a number, a date or an array of either."""
+"""Times given without rows: a number, a date or an array of either."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from skneuralde.data.clock import Clock, is_timelike, read_times
 
 
 def read_instants(t: Any, n: int, clock: Clock) -> np.ndarray:
-    """Model times of n states.
+    """Return the model times of n states.
 
     Parameters
     ----------
     t : number, datetime, duration or array of shape (n,) of these
-        A number is model time.
+        Numbers are model times.
     n : int
     clock : Clock
-        fit's.
+        The clock of fit.
 
     Returns
     -------
@@ -27,9 +27,9 @@ def read_instants(t: Any, n: int, clock: Clock) -> np.ndarray:
     Raises
     ------
     ValueError
-        Another number of times, a time that is missing or infinite, dates where fit saw numbers.
+        If the number of times differs, a time is missing or infinite, or times are dates and were numbers in fit.
     TypeError
-        Something that is no time.
+        If t does not hold times.
     """
     times = t if hasattr(t, "dtype") and getattr(t, "ndim", 0) == 1 else np.atleast_1d(np.asarray(t))
     if times.ndim != 1 or len(times) not in (1, n):

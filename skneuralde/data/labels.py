@@ -1,4 +1,4 @@
-"""Names of series -> integer codes, vectorised."""
+"""Integer codes of the names of series."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from skneuralde.data.positions import position_type
 
 
 def encode(keys: Sequence[Any], where: Sequence[str]) -> tuple[np.ndarray, list[Any]]:
-    """Codes `(n_rows,)` of the rows' series and the series' labels, sorted.
+    """Return codes `(n_rows,)` of the rows' series, and the sorted labels of the series.
 
     Parameters
     ----------
     keys : sequence of 1-D arrays, Series or Index
-        What names the series. None at all: one series, labelled None. Several: a label is a tuple.
+        Columns that name the series; with several a label is a tuple.
     where : sequence of str
-        Where each key was found, for the messages.
+        Source of each key, for messages.
     """
     encoded = [_encode_one(key, place) for key, place in zip(keys, where, strict=True)]
     if len(encoded) == 1:
@@ -50,7 +50,7 @@ def _encode_one(key: Any, where: str) -> tuple[np.ndarray, list[Any]]:
 
 
 def _sort_key(labels: list[Any]) -> Any:
-    """Labels in their own order where they have one, else by type and text: never by the order of the rows."""
+    """Sort key of labels: their own order if they have one, else type and text."""
     try:
         sorted(labels)
     except TypeError:

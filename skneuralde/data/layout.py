@@ -1,141 +1,172 @@
-"""What the roles make of X: time series, a plain table, or maps from an initial state."""
+"""Layouts of X: time series, a plain table, or flow maps."""
 
 from __future__ import annotations
 
 import warnings
+from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 import numpy as np
-import pandas as pd
 
-from skneuralde.data.clock import is_timelike, kind_of, read_times
-from skneuralde.data.labels import encode
-from skneuralde.data.sources import Finder, Source, is_word, listed
+from skneuralde.data.changes import Changes
+from skneuralde.data.clock import kind_of, read_times
+from skneuralde.data.panel import Panel
+from skneuralde.data.positions import where
+from skneuralde.data.scaling import weighted_scaling
+from skneuralde.data.sources import Source
 from skneuralde.data.table import Table
+from skneuralde.data.timeline import complete, previous
 
-Layout = Literal["series", "table", "flow"]
 InitialState = Literal["first", "context", "learn", "columns"]
 
-_INITIAL_STATES = ("first", "context", "learn")
 
+@dataclass(frozen=True)
+class Layout:
+    """The kind of table that X is. A layout has no state: its class answers all questions.
 
-def choose_layout(
-    time: Source, series: Sequence[Source], controls: Sequence[int], initial: Sequence[int], rest: Sequence[int]
-) -> Layout:
-    """Layout of X. A single numeric column is the time of one series."""
-    if initial:
-        return "flow"
-    is_table = time.kind == "column" and not series and not controls and rest
-    return "table" if is_table else "series"
-
-
-def find_initial_state(initial_state: Any, find: Finder) -> tuple[InitialState | None, tuple[int, ...]]:
-    """Keyword (None for "auto"), and the positions of the columns for "columns"."""
-    if is_word(initial_state, "auto"):
-        return None, ()
-    for word in _INITIAL_STATES:
-        if is_word(initial_state, word) and word not in find.names:
-            return word, ()  # type: ignore[return-value]
-    columns = listed(initial_state)
-    if not columns or any(isinstance(c, (bool, float, np.floating)) for c in columns):
-        raise ValueError(
-            f"initial_state={initial_state!r} is not understood. Give 'auto', 'first', 'context', 'learn', or the "
-            "column(s) of X that hold the initial state: values go into columns."
-        )
-    return "columns", tuple(find.column(c, "initial_state") for c in columns)
-
-
-def varying_columns(table: Table, series: Sequence[Source], columns: Sequence[int], dtype: np.dtype) -> tuple[int, ...]:
-    """Columns that vary within a series, which makes them controls.
-
-    A column with one value in all of X cannot tell series apart, so it counts as a control as well: it may move in rows
-    that are asked for later, as a rare event's indicator does.
+    Attributes
+    ----------
+    name : str
+    has_series : bool
+        Whether rows are observations of series. Otherwise every row is a trajectory of its own, without a past.
+    encodes : bool
+        Whether a trajectory starts at a network of its row's context.
+    default_initial_state : str
+        The meaning of ``initial_state="auto"``.
     """
-    if not columns or not series:
-        return tuple(columns)
-    values = table.numeric(columns, dtype)
-    codes, labels = encode([s.values(table) for s in series], [str(s) for s in series])
-    order = np.argsort(codes, kind="stable")
-    starts = np.searchsorted(codes[order], np.arange(len(labels)))
-    low = np.fmin.reduceat(values[order], starts, axis=0)
-    high = np.fmax.reduceat(values[order], starts, axis=0)
-    varies = (low < high).any(axis=0)
-    differs = np.fmin.reduce(low, axis=0) < np.fmax.reduce(high, axis=0)
-    return tuple(j for j, is_control in zip(columns, varies | ~differs, strict=True) if is_control)
+
+    name: ClassVar[str]
+    has_series: ClassVar[bool] = False
+    encodes: ClassVar[bool] = False
+    default_initial_state: ClassVar[InitialState]
+
+    def check(self, initial_state: InitialState, time: Source, series: Any, controls: Sequence[int], X: Table) -> None:
+        """Refuse parameters that have no meaning in this layout, and warn if another one seems to be meant.
+
+        Parameters
+        ----------
+        initial_state : str
+        time : Source
+        series
+            The estimator's parameter.
+        controls : sequence of int
+            Positions of columns.
+        X : Table
+        """
+
+    def start_time(self, panel: Panel) -> float:
+        """The time at which learned, encoded and given initial states hold."""
+        return float(panel.times.min())
+
+    def start_states(self, panel: Panel, positions: np.ndarray) -> np.ndarray:
+        """Initial states of the trajectories at these positions, ``(n, dim)``; zeros if the data do not give them."""
+        return np.zeros((len(positions), panel.values.shape[1]))
+
+    def is_predicted(self, panel: Panel) -> np.ndarray:
+        """Whether the state at each position has to be predicted, ``(n,)``; it is not if the row itself gives it."""
+        return np.ones(len(panel.times), dtype=bool)
+
+    @abstractmethod
+    def changes(self, panel: Panel) -> Changes:
+        """The observed changes of complete observations, and the time that each took."""
 
 
-def refuse_lost_index(table: Table, y: Any, time: Any) -> None:
-    """Catch a Pipeline step that turned a frame with a time index into an array."""
-    index = getattr(y, "index", None)
-    if table.index is not None or table.named or not is_word(time, "auto") or not isinstance(index, pd.Index):
-        return
-    levels = index.levels if isinstance(index, pd.MultiIndex) else [index]
-    if any(is_timelike(level) for level in levels):
-        raise ValueError(
-            "y has a time index, but X is a bare array without one: a step of a Pipeline, such as StandardScaler, has "
-            "probably dropped it. Call .set_output(transform='pandas') on that step or on the Pipeline, or name the "
-            "column in time= if X holds the times."
-        )
+@dataclass(frozen=True)
+class SeriesLayout(Layout):
+    """Time series: a row is an observation of a series."""
+
+    name = "series"
+    has_series = True
+    default_initial_state = "first"
+
+    def changes(self, panel: Panel) -> Changes:
+        """Changes from the complete observation before."""
+        is_complete = complete(panel)
+        before = previous(panel, is_complete)
+        stop = where(is_complete & (before >= 0))
+        start = before[stop]
+        gap = panel.times[stop] - panel.times[start]
+        return Changes(panel.values[stop] - panel.values[start], gap, start[1:] == stop[:-1])
 
 
-def refuse_two_roles(
-    table: Table, time: Source, series: Sequence[Source], controls: Sequence[int], initial: Sequence[int]
-) -> None:
-    """Refuse a column or level that was given twice."""
-    columns = [*(s.position for s in (time, *series) if s.kind == "column"), *controls, *initial]
-    twice = sorted({c for c in columns if columns.count(c) > 1})
-    if twice:
-        raise ValueError(
-            f"Column {table.names[twice[0]]!r} has two roles among time (here {time}), series, controls and "
-            "initial_state. A column has one role."
-        )
-    levels = [s.position for s in (time, *series) if s.kind == "level"]
-    if len(set(levels)) < len(levels):
-        raise ValueError(f"{time} is the time, or is named twice in series=. An index level has one role.")
+@dataclass(frozen=True)
+class TableLayout(Layout):
+    """A plain table: a row is a trajectory that starts at a network of its context."""
+
+    name = "table"
+    encodes = True
+    default_initial_state = "context"
+
+    def check(self, initial_state: InitialState, time: Source, series: Any, controls: Sequence[int], X: Table) -> None:
+        """Refuse a first observation, and warn if the table looks like one long series."""
+        if initial_state == "first":
+            raise ValueError(
+                "initial_state='first' needs series of observations, but X is a plain table, in which every row is a "
+                "trajectory of its own. Name series= or controls=, give a time index, or use 'context' or 'learn'."
+            )
+        times = read_times(time.values(X), str(time))
+        ticks = times if isinstance(times, np.ndarray) else times.asi8
+        if X.n_rows >= 3 and np.all(np.diff(ticks) > 0):
+            warnings.warn(
+                f"The time ({time}) increases strictly from row to row, yet X is a plain table: every row is taken as "
+                "a trajectory of its own. If the rows are one series, name its time-varying columns in controls=, or "
+                "give a time index.",
+                UserWarning,
+                stacklevel=5,
+            )
+
+    def changes(self, panel: Panel) -> Changes:
+        """Deviations from the mean, each over the whole range of times."""
+        is_complete = complete(panel)
+        change = panel.values[is_complete] - weighted_scaling(panel.values, panel.weight).loc
+        return Changes(change, np.full(len(change), float(np.ptp(panel.times)) or 1.0))
 
 
-def refuse_nonsense(
-    layout: Layout,
-    state: InitialState,
-    time: Source,
-    series: Any,
-    controls: Sequence[int],
-    rest: Sequence[int],
-    table: Table,
-) -> None:
-    """Refuse combinations of parameters that mean nothing."""
-    if layout == "flow":
+@dataclass(frozen=True)
+class FlowMapLayout(Layout):
+    """Flow maps: a row maps the initial state in some of its columns over a time."""
+
+    name = "flow"
+    default_initial_state = "columns"
+
+    def check(self, initial_state: InitialState, time: Source, series: Any, controls: Sequence[int], X: Table) -> None:
+        """Refuse series, controls and datetimes."""
         if controls or series is not None:
             raise ValueError(
                 "With columns as initial_state every row is a trajectory of its own, so controls= and series= have no "
                 "meaning. Leave them out, or give initial_state='first'."
             )
-        if kind_of(read_times(time.values(table), str(time))) == "datetime":
+        if kind_of(read_times(time.values(X), str(time))) == "datetime":
             raise ValueError(
-                f"With columns as initial_state the time is what passed since that state, but {time} holds datetimes. "
+                f"With columns as initial_state the time is the time since that state, but {time} holds datetimes. "
                 "Give numbers or timedeltas."
             )
-    if layout == "table" and state == "first":
-        raise ValueError(
-            "initial_state='first' needs series of observations, but X is a plain table, in which every row is a "
-            "trajectory of its own. Name series= or controls=, give a time index, or use 'context' or 'learn'."
-        )
-    if state == "context" and not rest:
-        raise ValueError("initial_state='context' needs columns of context, but X has none. Use 'first' or 'learn'.")
+
+    def start_time(self, panel: Panel) -> float:
+        """Time zero."""
+        return 0.0
+
+    def start_states(self, panel: Panel, positions: np.ndarray) -> np.ndarray:
+        """The states in the columns of these rows, ``(n, dim)``."""
+        return panel.initial[positions]
+
+    def is_predicted(self, panel: Panel) -> np.ndarray:
+        """Whether a row asks for another time than that of its initial state, ``(n,)``."""
+        return panel.times != 0.0
+
+    def changes(self, panel: Panel) -> Changes:
+        """Changes from the given initial state."""
+        moved = complete(panel) & (panel.times != 0.0)
+        return Changes(panel.values[moved] - panel.initial[moved], np.abs(panel.times[moved]))
 
 
-def warn_of_one_series(layout: Layout, time: Source, table: Table) -> None:
-    """Warn where a plain table looks like one long series."""
-    if layout != "table" or table.n_rows < 3:
-        return
-    times = read_times(time.values(table), str(time))
-    ticks = times if isinstance(times, np.ndarray) else times.asi8
-    if np.all(np.diff(ticks) > 0):
-        warnings.warn(
-            f"The time ({time}) increases strictly from row to row, yet X is a plain table: every row is taken as a "
-            "trajectory of its own. If the rows are one series, name its time-varying columns in controls=, or give a "
-            "time index.",
-            UserWarning,
-            stacklevel=5,
-        )
+def choose_layout(
+    time: Source, series: Sequence[Source], controls: Sequence[int], initial: Sequence[int], rest: Sequence[int]
+) -> Layout:
+    """Return the layout of X; a single numeric column is the time of one series."""
+    if initial:
+        return FlowMapLayout()
+    is_table = time.kind == "column" and not series and not controls and rest
+    return TableLayout() if is_table else SeriesLayout()

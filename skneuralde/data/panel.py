@@ -1,4 +1,4 @@
-"""Rows of all series, flat: sorted by series and time, repeated times merged."""
+"""Panels: rows sorted by series and time, with repeated times merged."""
 
 from __future__ import annotations
 
@@ -6,28 +6,23 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sklearn.utils.validation import _check_sample_weight
 
-from skneuralde.data.canonical import changes, content_order
-from skneuralde.data.clock import Clock
-from skneuralde.data.fill import Missing, fill_context, fill_controls, refuse_missing
 from skneuralde.data.positions import position_type
-from skneuralde.data.roles import Roles, Rows
 
 
 @dataclass(frozen=True)
 class Panel:
     """Observations, or queries, of many series in flat arrays.
 
-    Series' arrays are in one piece, so that tensors can share their memory; where the caller's own are, and in order,
-    they are shared as well.
+    The arrays are contiguous, so that tensors can share their memory. Arrays of the caller that are contiguous and in
+    order are shared, too.
 
     Attributes
     ----------
     times : float64 array of shape (n,)
         Model time, increasing within a series.
     values : array of shape (n, n_outputs)
-        NaN where nothing was observed, as everywhere in queries.
+        NaN means not observed; queries hold only NaN.
     weight : float64 array of shape (n,)
     context, controls, initial : array of shape (n, k)
     offsets : int array of shape (n_series + 1,)
@@ -35,7 +30,7 @@ class Panel:
     labels : list of length n_series
         The series' names; None for rows that are trajectories of their own.
     rows : int array of shape (n_rows,)
-        Where each of the caller's rows is; -1 if it was dropped because it has no weight.
+        Position of each of the caller's rows; -1 if it was dropped because its weight is zero.
     """
 
     times: np.ndarray
@@ -60,11 +55,11 @@ class Panel:
 
     @property
     def series_of(self) -> np.ndarray:
-        """The series of each time, as an index into `labels`."""
+        """Series of each time, as an index into `labels`."""
         return np.repeat(np.arange(self.n_series, dtype=position_type(self.n_series)), self.lengths)
 
     def subset(self, keep: np.ndarray) -> Panel:
-        """Keep the times where `keep` is true; series that lose all of theirs go as well."""
+        """Keep the times at which `keep` is true, and the series that still have some."""
         lengths = np.add.reduceat(keep.astype(np.int64), self.offsets[:-1]) if self.n_series else self.lengths
         position = np.append(np.where(keep, np.cumsum(keep) - 1, -1), -1)
         return Panel(
@@ -78,142 +73,3 @@ class Panel:
             [label for label, length in zip(self.labels, lengths, strict=True) if length],
             position[self.rows],
         )
-
-
-def as_panel(
-    rows: Rows,
-    values: np.ndarray | None = None,
-    *,
-    clock: Clock,
-    roles: Roles,
-    sample_weight: Any = None,
-    fill: Missing = "linear",
-) -> Panel:
-    """Put rows in order.
-
-    Parameters
-    ----------
-    rows : Rows
-        From `roles.read(X)`.
-    values : ndarray of shape (n_rows, n_outputs), optional
-        From `read_targets`; None for rows that are only asked for.
-    sample_weight : array-like of shape (n_rows,), optional
-        Rows of weight zero are dropped before anything else.
-    fill : {"linear", "previous"}
-        How a control that is NaN is filled within its series; "previous" never looks ahead.
-
-    Raises
-    ------
-    ValueError
-        A NaN in context or controls that nothing in its series can fill; context that varies within a series; nothing
-        observed in the rows that have weight.
-    """
-    times = clock.to_model(rows.times)
-    weight = _check_sample_weight(sample_weight, times, dtype=np.float64, ensure_non_negative=True)
-    is_query = values is None
-    if values is None:
-        values = np.full((len(times), roles.n_outputs), np.nan, dtype=roles.dtype)
-    elif np.isnan(values[weight > 0]).all():
-        raise ValueError("Input y contains NaN in every row with a sample weight: nothing was observed.")
-    if roles.layout == "flow" and rows.initial.shape[1] != values.shape[1]:
-        raise ValueError(
-            f"initial_state names {rows.initial.shape[1]} column(s), but y has {values.shape[1]}: the initial state "
-            "needs one column per column of y."
-        )
-    if roles.layout == "series":
-        return _series_panel(rows, times, values, weight, roles, fill)
-    refuse_missing(rows.context, roles.names_of(roles.context))
-    refuse_missing(rows.initial, roles.names_of(roles.initial))
-    return _as_they_are(rows, times, values) if is_query else _distinct_rows(rows, times, values, weight)
-
-
-def _series_panel(
-    rows: Rows, times: np.ndarray, values: np.ndarray, weight: np.ndarray, roles: Roles, fill: Missing
-) -> Panel:
-    order = _order(rows.codes, times, weight)
-    codes, times, weight = rows.codes[order], np.ascontiguousarray(times[order]), weight[order]
-    first_in_series = np.flatnonzero(np.diff(codes, prepend=codes.dtype.type(-1)))
-    labels = [rows.labels[code] for code in codes[first_in_series]]
-    context = fill_context(rows.context[order], first_in_series, roles.names_of(roles.context), labels)
-    controls = np.ascontiguousarray(rows.controls[order])
-    values = np.ascontiguousarray(values[order])
-
-    fresh = np.ones(len(codes), dtype=bool)
-    fresh[1:] = (codes[1:] != codes[:-1]) | (times[1:] != times[:-1])
-    group = np.cumsum(fresh, dtype=position_type(rows.n_rows))
-    group -= 1
-    where = np.full(rows.n_rows, -1, dtype=group.dtype)
-    where[order] = group
-    if not fresh.all():
-        starts = np.flatnonzero(fresh)
-        values = _grouped_mean(values, weight, starts, group)
-        controls = _grouped_mean(controls, weight, starts, group)
-        times, context = times[starts], context[starts]
-        weight = np.add.reduceat(weight, starts)
-    offsets = np.append(group[first_in_series], len(times)).astype(np.int64)
-    controls = fill_controls(controls, times, offsets, roles.names_of(roles.controls), labels, fill)
-    initial = np.empty((len(times), 0), dtype=roles.dtype)
-    return Panel(times, values, weight, context, controls, initial, offsets, labels, where)
-
-
-def _order(codes: np.ndarray, times: np.ndarray, weight: np.ndarray) -> np.ndarray | slice:
-    """Rows with weight by series and time; a slice, which copies nothing, where they are so already."""
-    same, ascending = codes[1:] == codes[:-1], times[1:] >= times[:-1]
-    if np.all(weight > 0) and np.all((codes[1:] > codes[:-1]) | (same & ascending)):
-        return slice(None)
-    order = np.lexsort((times, codes))
-    return order[weight[order] > 0]
-
-
-def _grouped_mean(values: np.ndarray, weight: np.ndarray, starts: np.ndarray, group: np.ndarray) -> np.ndarray:
-    """Weighted mean of the values that are there in each group; NaN where none is.
-
-    Taken about the group's smallest value, so that equal values give that value and not its rounding.
-    """
-    if not values.shape[1]:
-        return values[starts]
-    low = np.fmin.reduceat(values, starts, axis=0)
-    shares = np.where(np.isnan(values), 0.0, weight[:, None])
-    total = np.add.reduceat(shares, starts, axis=0)
-    shares /= np.where(total > 0, total, 1.0)[group]
-    above = np.where(shares > 0, values - low[group], 0.0)
-    return low + np.add.reduceat(shares * above, starts, axis=0).astype(values.dtype, copy=False)
-
-
-def _as_they_are(rows: Rows, times: np.ndarray, values: np.ndarray) -> Panel:
-    """Rows that are trajectories of their own, in the caller's order."""
-    n = len(times)
-    return Panel(
-        times,
-        values,
-        np.ones(n),
-        rows.context,
-        rows.controls,
-        rows.initial,
-        np.arange(n + 1),
-        [None] * n,
-        np.arange(n),
-    )
-
-
-def _distinct_rows(rows: Rows, times: np.ndarray, values: np.ndarray, weight: np.ndarray) -> Panel:
-    """Each distinct row once, its weights summed, in an order that depends on the rows' content only."""
-    keys = [times, *rows.context.T, *rows.initial.T, *values.T]
-    order = content_order(keys, weight)
-    order = order[weight[order] > 0]
-    fresh = changes(keys, order)
-    starts = np.flatnonzero(fresh)
-    where = np.full(len(times), -1, dtype=np.int64)
-    where[order] = np.cumsum(fresh) - 1
-    kept = order[starts]
-    return Panel(
-        times[kept],
-        values[kept],
-        np.add.reduceat(weight[order], starts),
-        rows.context[kept],
-        rows.controls[kept],
-        rows.initial[kept],
-        np.arange(len(kept) + 1),
-        [None] * len(kept),
-        where,
-    )

@@ -1,4 +1,4 @@
-"""What each column and index level is: decided once in `fit`, read the same way ever after."""
+"""Roles of columns and index levels, decided in `fit` and used to read all later rows."""
 
 from __future__ import annotations
 
@@ -13,16 +13,13 @@ import pandas as pd
 from skneuralde.data.clock import Clock, RawTimes, read_times
 from skneuralde.data.coordinates import Coordinates, as_array, is_xarray
 from skneuralde.data.labels import encode
-from skneuralde.data.layout import (
-    InitialState,
-    Layout,
-    choose_layout,
+from skneuralde.data.layout import InitialState, Layout, choose_layout
+from skneuralde.data.role_checks import (
     find_initial_state,
     refuse_lost_index,
-    refuse_nonsense,
+    refuse_no_context,
     refuse_two_roles,
     varying_columns,
-    warn_of_one_series,
 )
 from skneuralde.data.sources import Finder, Source, is_word, listed
 from skneuralde.data.table import Table, as_table
@@ -30,17 +27,17 @@ from skneuralde.data.table import Table, as_table
 
 @dataclass(frozen=True)
 class Rows:
-    """X's rows by role, in the caller's order.
+    """The rows of X by role, in the caller's order.
 
     Attributes
     ----------
     times : ndarray, DatetimeIndex or TimedeltaIndex of shape (n_rows,)
     codes : int array of shape (n_rows,)
-        Index into `labels` of each row's series.
+        Series of each row, as an index into `labels`.
     labels : list
-        The series' names, sorted; `[None]` where there is one without a name.
+        The series' names, sorted; `[None]` for one series without a name.
     context, controls, initial : ndarray of shape (n_rows, k)
-        In the computing dtype; NaN not yet treated.
+        In the dtype of the computation; NaN is not yet filled.
     """
 
     times: RawTimes
@@ -64,27 +61,25 @@ class Roles:
     ----------
     time : Source
     series : tuple of Source
-        Empty: one series.
+        Empty for a single series.
     context, controls, initial : tuple of int
         Positions of columns.
     initial_state : {"first", "context", "learn", "columns"}
-    layout : {"series", "table", "flow"}
-        Time series; a plain table, in which every row is its own trajectory; or rows that map an initial state over a
-        time.
+    layout : Layout
     columns : tuple
-        Names of fit's columns (positions where there were none).
+        Names of fit's columns, or their positions.
     levels : tuple or None
-        Names of fit's index levels; None where X was bare.
+        Names of fit's index levels; None if X had no index.
     named : bool
         Whether X was a frame with named columns.
     n_outputs : int
-        Number of y's columns.
+        Number of columns of y.
     dtype : dtype
         float32 if y and every numeric column but the time are float32, else float64.
     state : tuple of int or None
-        ``(*grid, fields)`` where a row of y is a snapshot of a field; None where it is a state by itself.
+        ``(*grid, fields)`` if a row of y is a snapshot of a field, else None.
     coordinates : Coordinates or None
-        Of y where it was an xarray object.
+        Coordinates of a y that was an xarray object.
     """
 
     time: Source
@@ -114,17 +109,17 @@ class Roles:
         initial_state: Any = "auto",
         state: tuple[int, ...] | None = None,
     ) -> Roles:
-        """Decide the roles from the constructor parameters and from what X and y are.
+        """Decide the roles from the constructor parameters, X and y.
 
         Parameters
         ----------
         X : array-like, DataFrame, 1-D datetimes or Table
         y : array-like, optional
-            Only its shape, dtype, index and coordinates are looked at.
+            Its shape, dtype, index and coordinates are used.
         time, series, controls, initial_state
             The estimator's parameters: names (or positions) of columns, names of index levels, or "auto".
         state : tuple of int, optional
-            ``(*grid, fields)`` of y's snapshots.
+            Shape ``(*grid, fields)`` of y's snapshots.
         """
         table = as_table(X)
         refuse_lost_index(table, y, time)
@@ -133,24 +128,22 @@ class Roles:
             y = as_array(y)
         find = Finder(table)
         auto_controls = is_word(controls, "auto")
-        by_hand = () if auto_controls else tuple(find.column(key, "controls") for key in listed(controls))
+        control_columns = () if auto_controls else tuple(find.column(key, "controls") for key in listed(controls))
         begin, initial = find_initial_state(initial_state, find)
-        at, by_series = find.time_and_series(time, series, {*by_hand, *initial})
-        refuse_two_roles(table, at, by_series, by_hand, initial)
+        at, by_series = find.time_and_series(time, series, {*control_columns, *initial})
+        refuse_two_roles(table, at, by_series, control_columns, initial)
 
-        taken = {s.position for s in (at, *by_series) if s.kind == "column"} | {*by_hand, *initial}
+        taken = {s.position for s in (at, *by_series) if s.kind == "column"} | {*control_columns, *initial}
         rest = tuple(j for j in range(table.n_columns) if j not in taken)
-        layout = choose_layout(at, by_series, by_hand, initial, rest)
-        begin = begin or ("context" if layout == "table" else "first")
-        refuse_nonsense(layout, begin, at, series, by_hand, rest, table)
-        warn_of_one_series(layout, at, table)
-        single = _is_float32(y) and table.is_float32([*rest, *by_hand, *initial])
+        layout = choose_layout(at, by_series, control_columns, initial, rest)
+        begin = begin or layout.default_initial_state
+        layout.check(begin, at, series, control_columns, table)
+        single = _is_float32(y) and table.is_float32([*rest, *control_columns, *initial])
         dtype = np.dtype(np.float32 if single else np.float64)
-        if auto_controls and layout == "series":
-            by_hand = varying_columns(table, by_series, rest, dtype)
-            rest = tuple(j for j in rest if j not in by_hand)
-            if begin == "context":
-                refuse_nonsense(layout, begin, at, series, by_hand, rest, table)
+        if auto_controls and layout.has_series:
+            control_columns = varying_columns(table, by_series, rest, dtype)
+            rest = tuple(j for j in rest if j not in control_columns)
+        refuse_no_context(begin, rest)
         levels = None if table.index is None else tuple(table.index.names)
         n_outputs = _n_outputs(y) if state is None else math.prod(state)
         names = table.names
@@ -158,7 +151,7 @@ class Roles:
             at,
             by_series,
             rest,
-            by_hand,
+            control_columns,
             initial,
             begin,
             layout,
@@ -172,16 +165,16 @@ class Roles:
         )
 
     def read(self, X: Any) -> Rows:
-        """Read rows by these roles.
+        """Read rows according to these roles.
 
         Raises
         ------
         TypeError, ValueError
-            What scikit-learn refuses, in its words; missing or infinite times and names of series, with their row.
+            For input that scikit-learn refuses, with its message, and for missing times and names of series.
         """
         table = as_table(X)
         if table.n_columns != len(self.columns):
-            raise ValueError(f"X has {table.n_columns} features, but {len(self.columns)} were there in fit.")
+            raise ValueError(f"X has {table.n_columns} features, but {len(self.columns)} in fit.")
         times = read_times(self.time.values(table), str(self.time))
         codes, labels = _read_series(table, self.series)
         return Rows(
@@ -194,24 +187,24 @@ class Roles:
         )
 
     def names_of(self, positions: Sequence[int]) -> list[Any]:
-        """Column names at these positions."""
+        """Return the column names at these positions."""
         return [self.columns[p] for p in positions]
 
 
-def read_moments(X: Any, y: Any = None, *, time: Any = "auto", series: Any = None) -> tuple[np.ndarray, Clock]:
-    """Model times of rows whose other roles do not matter, and the clock that gave them.
+def read_row_times(X: Any, y: Any = None, *, time: Any = "auto", series: Any = None) -> tuple[np.ndarray, Clock]:
+    """Return the model times of rows, without their other roles, and the clock that converts them.
 
     Parameters
     ----------
     X : array-like, DataFrame, 1-D datetimes or Table
     y : array-like, optional
-        Only its index is looked at.
+        Its index shows whether X has lost one.
     time, series
         The estimator's parameters.
 
     Returns
     -------
-    moments : float64 array of shape (n_rows,)
+    times : float64 array of shape (n_rows,)
     clock : Clock
     """
     table = as_table(X)
@@ -224,7 +217,7 @@ def read_moments(X: Any, y: Any = None, *, time: Any = "auto", series: Any = Non
 
 
 def _read_series(table: Table, series: Sequence[Source]) -> tuple[np.ndarray, list[Any]]:
-    """Codes and labels of the rows' series; one series without a name where nothing names them."""
+    """Return codes and labels of the rows' series; a single series without a name if ``series`` is empty."""
     if not series:
         return np.zeros(table.n_rows, dtype=np.int64), [None]
     return encode([s.values(table) for s in series], [str(s) for s in series])

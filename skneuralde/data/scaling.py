@@ -1,4 +1,4 @@
-"""Location and scale of columns, for networks that want numbers near one."""
+"""Location and scale of columns, for the inputs of networks."""
 
 from __future__ import annotations
 
@@ -21,36 +21,36 @@ class Scaling(NamedTuple):
 
 
 def weighted_scaling(values: np.ndarray, weight: np.ndarray | None = None) -> Scaling:
-    """Weighted mean and standard deviation of each column, over its values that are there.
+    """Return the weighted mean and standard deviation of each column, over its known values.
 
     Parameters
     ----------
     values : ndarray of shape (n_rows, n_columns)
-        NaN is left out.
+        NaN is ignored.
     weight : ndarray of shape (n_rows,), optional
         Non-negative.
 
     Notes
     -----
-    Columns are divided by their largest magnitude first, so that numbers near the ends of the floating range neither
-    overflow nor vanish when squared.
+    Columns are divided by their largest magnitude first, so that squares of very large or small numbers neither
+    overflow nor vanish.
     """
     values = np.asarray(values, dtype=np.float64)
     weights = np.ones(len(values)) if weight is None else np.asarray(weight, dtype=np.float64)
-    there = ~np.isnan(values) & (weights > 0)[:, None]
-    shares = np.where(there, weights[:, None], 0.0)
+    known = ~np.isnan(values) & (weights > 0)[:, None]
+    shares = np.where(known, weights[:, None], 0.0)
     total = shares.sum(axis=0)
     shares /= np.where(total > 0, total, 1.0)
-    size = np.max(np.abs(values), axis=0, where=there, initial=0.0)
+    size = np.max(np.abs(values), axis=0, where=known, initial=0.0)
     size = np.where(size > 0, size, 1.0)
-    unit = np.where(there, values, 0.0)
+    unit = np.where(known, values, 0.0)
     unit /= size
     mean = (shares * unit).sum(axis=0)
-    unit -= mean  # in place from here on: panels are large
+    unit -= mean  # in place from here on, as panels are large
     np.square(unit, out=unit)
     unit *= shares
     deviation = np.sqrt(unit.sum(axis=0))
-    # rounding leaves about sqrt(n) machine epsilons of deviation in a column that is constant
+    # The computed deviation of a constant column is about sqrt(n) machine epsilons.
     noise = 10 * np.finfo(np.float64).eps * np.sqrt(max(len(values), 1)) * np.abs(mean)
     scale = deviation * size
     constant = (deviation <= noise) | (scale == 0) | (total <= 0)

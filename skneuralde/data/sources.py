@@ -1,4 +1,4 @@
-"""Finding what a parameter names: a column of X or a level of its index."""
+"""Columns of X and levels of its index, found by the names that parameters give."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from skneuralde.data.table import Table
 
 @dataclass(frozen=True)
 class Source:
-    """Where a role is found: a column by position, or an index level by position and name."""
+    """Source of a role: a column by its position, or an index level by its position and name."""
 
     kind: Literal["column", "level"]
     position: int
@@ -30,7 +30,7 @@ class Source:
         return f"index level {self.name!r}"
 
     def values(self, table: Table) -> Any:
-        """Read the raw values from a table."""
+        """Return the raw values in a table."""
         if self.kind == "column":
             return table.column(self.position)
         index = table.index
@@ -60,7 +60,7 @@ class Finder:
         self.levels: list[Any] = [] if table.index is None else list(table.index.names)
 
     def column(self, key: Any, parameter: str) -> int:
-        """Position of a column given by name or position."""
+        """Return the position of a column given by name or position."""
         if isinstance(key, (int, np.integer)) and not isinstance(key, bool):
             if -len(self.names) <= key < len(self.names):
                 return int(key) % len(self.names)
@@ -74,7 +74,7 @@ class Finder:
         )
 
     def source(self, key: Any, parameter: str) -> Source:
-        """Column or index level of a name (columns first), or the column at a position."""
+        """Return the column or index level of a name (columns first), or the column at a position."""
         if not self._is_name(key) and isinstance(key, str) and key in self.levels:
             return Source("level", self.levels.index(key), key)
         try:
@@ -84,16 +84,16 @@ class Finder:
         return Source("column", position, self.names[position])
 
     def time_and_series(self, time: Any, series: Any, taken: set[int]) -> tuple[Source, tuple[Source, ...]]:
-        """Places of the time and of what names the series; ``taken`` are the columns with another role."""
+        """Return the sources of the time and of the series' names; ``taken`` are columns with another role."""
         by_series = tuple(self.source(key, "series") for key in listed(series))
         at = self.time(time, taken | {s.position for s in by_series if s.kind == "column"})
         return at, self.other_levels(at) if series is None else by_series
 
     def time(self, time: Any, taken: set[int]) -> Source:
-        """Place of the time.
+        """Return the source of the time.
 
-        "auto" takes a datetime-like index, a MultiIndex's datetime-like level or its last, the only datetime column, or
-        the first column without another role, in this order.
+        "auto" takes, in this order: a datetime-like index, the datetime-like or else the last level of a MultiIndex,
+        the only datetime column, the first column without another role.
         """
         index = self.table.index
         if is_word(time, "index"):
@@ -114,7 +114,7 @@ class Finder:
         return Source("column", position, self.names[position])
 
     def other_levels(self, time: Source) -> tuple[Source, ...]:
-        """Levels of a MultiIndex that name the series when `series` is None."""
+        """Return the levels of a MultiIndex that name the series if `series` is None."""
         if not isinstance(self.table.index, pd.MultiIndex):
             return ()
         if time.kind == "column":
@@ -137,12 +137,12 @@ def _time_level(index: pd.Index) -> Source:
 
 
 def listed(keys: Any) -> list[Any]:
-    """One name or several, as parameters take them, in a list."""
+    """Return one name or several as a list."""
     if keys is None:
         return []
     return list(keys) if isinstance(keys, (list, tuple, np.ndarray, pd.Index)) else [keys]
 
 
 def is_word(value: Any, word: str) -> bool:
-    """Whether a parameter is this keyword, whatever its type."""
+    """Whether a parameter of any type is this keyword."""
     return isinstance(value, str) and value == word

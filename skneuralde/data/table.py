@@ -1,4 +1,4 @@
-"""Whatever holds the rows becomes one table: columns, and an index where there is one."""
+"""Tables: the rows of X from any container, as columns and an optional index."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ _NUMERIC_KINDS = "fiub"
 
 @dataclass(frozen=True)
 class Table:
-    """The rows of X, read but not yet given roles.
+    """The rows of X, before roles are assigned.
 
     Attributes
     ----------
     data : ndarray or DataFrame of shape (n_rows, n_columns)
-        A numeric array where X was one (never copied), else a frame.
+        A numeric array if X was one (it is not copied), else a frame.
     index : Index or None
-        The index that came with the rows; None for containers without one.
+        Index of X; None for containers without one.
     named : bool
-        Whether the columns have names of their own.
+        Whether the columns have names.
     """
 
     data: np.ndarray | pd.DataFrame
@@ -49,19 +49,19 @@ class Table:
 
     @property
     def names(self) -> tuple[Any, ...]:
-        """Column names, or positions where there are no names."""
+        """Column names, or positions if there are no names."""
         if isinstance(self.data, pd.DataFrame):
             return tuple(self.data.columns)
         return tuple(range(self.n_columns))
 
     def column(self, position: int) -> np.ndarray | pd.Series:
-        """One column as it came."""
+        """Return a column as it is."""
         if isinstance(self.data, pd.DataFrame):
             return self.data.iloc[:, position]
         return self.data[:, position]
 
     def numeric(self, positions: Sequence[int], dtype: np.dtype) -> np.ndarray:
-        """Columns as one float array: a view where possible, NaN kept, infinities and what is no number refused."""
+        """Return columns as one float array, a view if possible; NaN is kept, anything else must be finite."""
         if isinstance(self.data, np.ndarray):
             block = self.data[:, _as_slice(positions)]
         else:
@@ -79,14 +79,14 @@ class Table:
         return np.column_stack(columns)
 
     def is_float32(self, positions: Sequence[int]) -> bool:
-        """Whether all these columns hold single precision."""
+        """Whether all these columns are float32."""
         if isinstance(self.data, np.ndarray):
             return self.data.dtype == np.float32
         return all(self.data.dtypes.iloc[p] == np.float32 for p in positions)
 
 
 def as_table(X: Any) -> Table:
-    """Read X, in whatever container it comes.
+    """Read X from any container.
 
     Parameters
     ----------
@@ -95,7 +95,8 @@ def as_table(X: Any) -> Table:
     Raises
     ------
     TypeError, ValueError
-        scikit-learn's own messages for sparse, complex, empty, 0-D and 1-D numeric input; a 3-D X is sent to `to_rows`.
+        scikit-learn's own messages for sparse, complex, empty, 0-D and 1-D numeric input; for a 3-D X the message names
+        `to_rows`.
     """
     if isinstance(X, Table):
         return X
@@ -120,7 +121,7 @@ def check_features(estimator: Any, X: Any, *, reset: bool) -> Table:
 
 
 def take_rows(X: Any, mask: np.ndarray) -> Any:
-    """The rows of X where the mask is true, in X's own container; X itself if that is all of them."""
+    """Return the rows of X where the mask is true, in X's container; X itself if these are all rows."""
     if mask.all():
         return X
     if isinstance(X, pd.Index):
@@ -138,7 +139,7 @@ def _array_table(X: Any) -> Table:
     if isinstance(X, dict) and not sparse.issparse(X):
         raise ValueError("X is a dict. For one array per series use X, y = to_rows(values, times).")
     if nw.dependencies.is_polars_lazyframe(X):
-        raise TypeError("X is a LazyFrame, whose rows are not there yet. Give X.collect().")
+        raise TypeError("X is a LazyFrame, whose rows are not computed yet. Give X.collect().")
     array = X if sparse.issparse(X) else _to_array(X)
     if array.ndim == 1 and array.dtype.kind in "OUS":
         raise ValueError(
@@ -156,7 +157,7 @@ def _array_table(X: Any) -> Table:
 
 
 def _array_of_times(X: Any) -> np.ndarray:
-    """The numbers of a DataArray; a 1-D one, such as a coordinate, is a column of times."""
+    """Return the values of a DataArray; a 1-D one, such as a coordinate, becomes a column of times."""
     if hasattr(X, "data_vars"):
         raise TypeError("X is a Dataset, but its rows are times: give a coordinate, such as X.time.")
     array = as_array(X)
@@ -172,7 +173,7 @@ def _to_array(X: Any) -> np.ndarray:
             "X, y = to_rows(values, times)."
         ) from error
     if array.dtype.kind in "US" and isinstance(X, (list, tuple)):
-        array = np.asarray(X, dtype=object)  # rows of mixed text and numbers keep their numbers
+        array = np.asarray(X, dtype=object)  # numbers beside text stay numbers
     return array
 
 
@@ -197,7 +198,7 @@ def _pandas_from(X: Any) -> pd.DataFrame:
 
 def _pandas_series(series: nw.Series) -> pd.Series:
     values = pd.Series(series.to_numpy(), name=series.name)
-    # to_numpy gives the instants in UTC and forgets the zone: put the zone back, so that naive and aware stay distinct
+    # to_numpy returns times in UTC without their zone: restore it, so that naive and aware times stay distinct.
     zone = getattr(series.dtype, "time_zone", None)
     return values if zone is None else values.dt.tz_localize("UTC").dt.tz_convert(zone)
 
@@ -239,7 +240,7 @@ def _refuse_infinity(block: np.ndarray, names: Sequence[Any]) -> None:
 
 
 def _as_slice(positions: Sequence[int]) -> slice | list[int]:
-    """Neighbouring columns as a slice, so that numpy gives a view."""
+    """Return adjacent columns as a slice, for which numpy returns a view."""
     positions = list(positions)
     if positions and positions == list(range(positions[0], positions[-1] + 1)):
         return slice(positions[0], positions[-1] + 1)

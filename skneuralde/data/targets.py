@@ -1,4 +1,4 @@
-"""y in, predictions out: the same container, names, dimensions and dtype."""
+"""Targets from y, and predictions in the container, names and dtype of y."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from skneuralde.data.roles import Roles
 
 
 @dataclass(frozen=True)
-class Output:
-    """What y looked like in `fit`, so that predictions look the same.
+class OutputFormat:
+    """Form of y in `fit`, which predictions have, too.
 
     Attributes
     ----------
     container : {"numpy", "pandas", "polars", "xarray"}
     shape : tuple of int
-        Of a row of y: () for one output, (n_outputs,) for several, (*grid, fields) for snapshots of a field.
+        Shape of a row of y: () for one output, (n_outputs,) for several, (*grid, fields) for snapshots of a field.
     names : tuple
-        y's name or column names; empty for arrays.
+        Name or column names of y; empty for arrays.
     dtype : dtype
-        float32 if everything numeric in fit was, else float64.
+        float32 if all numbers in fit were float32, else float64.
     coordinates : Coordinates, optional
-        Of an xarray object.
+        Coordinates of an xarray object.
     """
 
     container: Literal["numpy", "pandas", "polars", "xarray"]
@@ -38,23 +38,23 @@ class Output:
     coordinates: Coordinates | None = None
 
     def squeeze(self, values: np.ndarray) -> np.ndarray:
-        """Array `(..., n_outputs)` as `(..., *shape)`, in y's dtype."""
+        """Reshape an array `(..., n_outputs)` to `(..., *shape)`, in y's dtype."""
         values = np.asarray(values)
         return values.reshape(*values.shape[:-1], *self.shape).astype(self.dtype, copy=False)
 
     def describe(self, n_outputs: int) -> list[str]:
-        """What to call the outputs in messages."""
+        """Return the names of the outputs for messages."""
         if len(self.names) == n_outputs and self.names != (None,):
             return [repr(name) for name in self.names]
         return ["y"] if n_outputs == 1 else [f"column {k} of y" for k in range(n_outputs)]
 
     def like(self, values: np.ndarray, X: Any) -> Any:
-        """Predictions `(n_rows, n_outputs)` in y's container, with X's index.
+        """Return predictions `(n_rows, n_outputs)` in y's container, with X's index.
 
         Parameters
         ----------
         values : ndarray of shape (n_rows, n_outputs)
-        X : the X that was asked for
+        X : the X of the request
         """
         array = self.squeeze(values)
         if self.coordinates is not None:
@@ -69,13 +69,13 @@ class Output:
         return array
 
     def quantiles_like(self, values: np.ndarray, levels: np.ndarray, X: Any) -> Any:
-        """Quantiles `(n_rows, n_outputs, n_levels)`; for a pandas Series y a frame with the levels as columns.
+        """Return quantiles `(n_rows, n_outputs, n_levels)`; for a pandas Series y a frame with levels as columns.
 
         Parameters
         ----------
         values : ndarray of shape (n_rows, n_outputs, n_levels)
         levels : ndarray of shape (n_levels,)
-        X : the X that was asked for
+        X : the X of the request
         """
         values = np.asarray(values).astype(self.dtype, copy=False)
         if self.shape:
@@ -84,11 +84,11 @@ class Output:
         return values[:, 0] if index is None else pd.DataFrame(values[:, 0], index=index, columns=pd.Index(levels))
 
     def table_like(self, columns: dict[str, Any], rows: np.ndarray, X: Any) -> Any:
-        """A table of some rows of X, by name of the column.
+        """Return a table of some rows of X, from its columns by name.
 
         Returns
         -------
-        DataFrame with X's index at these rows, or a structured array where predictions are arrays
+        DataFrame with X's index at these rows, or a structured array if predictions are arrays
         """
         if self.container == "pandas":
             index = _index_of(X)
@@ -112,29 +112,29 @@ class Output:
 
 @dataclass(frozen=True)
 class Targets:
-    """y as numbers, `(n_rows, n_outputs)` with NaN where nothing was observed, and how to give predictions back."""
+    """Values of y `(n_rows, n_outputs)`, with NaN for not observed, and the format of predictions."""
 
     values: np.ndarray
-    output: Output
+    output: OutputFormat
 
 
 def read_targets(y: Any, rows: Any, *, roles: Roles) -> Targets:
-    """Check y and remember its container.
+    """Check y and record its container.
 
     Parameters
     ----------
-    y : array-like of shape (n_rows,), (n_rows, n_outputs), or (n_rows, *grid, fields) where the roles tell of a grid
-        NaN means not observed. An xarray object has the coordinates that the roles tell of, if they do.
+    y : array-like of shape (n_rows,), (n_rows, n_outputs), or (n_rows, *grid, fields) if the roles have a grid
+        NaN means not observed. The coordinates of an xarray object must be those of the roles, if they have any.
     rows : Rows, Table or int
-        What y belongs to, for the number of rows.
+        The rows of X, for their number.
     roles : Roles
         From `Roles.fit`, for the dtype and the number of outputs.
 
     Raises
     ------
     ValueError
-        No y, an infinite y, nothing observed at all, or another number of rows or outputs, or other coordinates,
-        than are expected.
+        If y is missing or infinite, nothing was observed, or y has an unexpected number of rows or outputs, or
+        unexpected coordinates.
     """
     if y is None:
         raise ValueError("This estimator requires y to be passed, but the target y is None.")
@@ -150,9 +150,9 @@ def read_targets(y: Any, rows: Any, *, roles: Roles) -> Targets:
         raise ValueError(f"y has {values.shape[1]} column(s), but {roles.n_outputs} in fit.")
     if np.isnan(values).all():
         raise ValueError(
-            "Input y contains NaN only: nothing was observed. NaN in y is legal where other rows have a value."
+            "Input y contains NaN only: nothing was observed. NaN in y is legal if other rows have a value."
         )
-    return Targets(values, Output(container, array.shape[1:], names, roles.dtype, roles.coordinates))
+    return Targets(values, OutputFormat(container, array.shape[1:], names, roles.dtype, roles.coordinates))
 
 
 def _numbers(y: Any, state: tuple[int, ...] | None) -> np.ndarray:
@@ -175,7 +175,7 @@ def _numbers(y: Any, state: tuple[int, ...] | None) -> np.ndarray:
 
 
 def _index_of(X: Any) -> pd.Index | None:
-    """Index that predictions for X get; a bare X has none to give."""
+    """Return the index of predictions for X, if X has one."""
     if isinstance(X, (pd.DatetimeIndex, pd.TimedeltaIndex, pd.PeriodIndex)):
         return X
     return X.index if isinstance(X, (pd.DataFrame, pd.Series)) else None

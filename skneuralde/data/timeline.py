@@ -1,4 +1,4 @@
-"""Which observation each row follows, and through which inputs: panels put on one line of time per series."""
+"""Common timeline of two panels, and the observations before and after each of its positions."""
 
 from __future__ import annotations
 
@@ -10,41 +10,39 @@ from skneuralde.data.panel import Panel
 from skneuralde.data.positions import position_type
 
 
-def merge(kept: Panel, asked: Panel) -> tuple[Panel, np.ndarray]:
-    """One panel with the times of both.
+def merge(kept: Panel, query: Panel) -> tuple[Panel, np.ndarray]:
+    """Return one panel with the times of both.
 
-    Where both have the same time in a series, the observation is the kept one unless ``asked`` has its own, and the
-    inputs are those of ``asked``.
+    If both have the same time in a series, the observation is that of ``query`` if it has one, else the kept one, and
+    the inputs are those of ``query``.
 
     Returns
     -------
     Panel
-        Its labels are those of ``kept``, then those that only ``asked`` has.
-    positions : int array of shape (n_asked_rows,)
-        Where each of the caller's rows of ``asked`` ended up.
+        The labels are those of ``kept``, then those that only ``query`` has.
+    positions : int array of shape (n_query_rows,)
+        Position in the panel of each of the caller's rows of ``query``.
     """
     labels = list(kept.labels)
     codes = {label: code for code, label in enumerate(labels)}
-    for label in asked.labels:
+    for label in query.labels:
         if label not in codes:
             codes[label] = len(labels)
             labels.append(label)
-    asked_series = np.array([codes[label] for label in asked.labels], dtype=np.intp)[asked.series_of]
-    series = np.concatenate([kept.series_of, asked_series])
-    times = np.concatenate([kept.times, asked.times])
-    is_asked = np.repeat([0, 1], [len(kept.times), len(asked.times)])
-    order = np.lexsort((is_asked, times, series))
+    query_series = np.array([codes[label] for label in query.labels], dtype=np.intp)[query.series_of]
+    series = np.concatenate([kept.series_of, query_series])
+    times = np.concatenate([kept.times, query.times])
+    is_query = np.repeat([0, 1], [len(kept.times), len(query.times)])
+    order = np.lexsort((is_query, times, series))
     series, times = series[order], times[order]
 
-    fresh = np.ones(len(order), dtype=bool)
-    fresh[1:] = (series[1:] != series[:-1]) | (times[1:] != times[:-1])
-    first = np.flatnonzero(fresh)
+    is_first = np.ones(len(order), dtype=bool)
+    is_first[1:] = (series[1:] != series[:-1]) | (times[1:] != times[:-1])
+    first = np.flatnonzero(is_first)
     last = np.append(first[1:], len(order)) - 1
-    slot = np.cumsum(fresh) - 1
+    slot = np.cumsum(is_first) - 1
 
-    values = kept.values
-    asked_values = asked.values if asked.values is not None else np.full((len(asked.times), values.shape[1]), np.nan)
-    values = np.concatenate([values, asked_values])[order]
+    values = np.concatenate([kept.values, query.values])[order]
     merged_values = np.where(np.isnan(values[last]), values[first], values[last])
     position = np.empty(len(order), dtype=np.intp)
     position[order] = slot
@@ -52,20 +50,20 @@ def merge(kept: Panel, asked: Panel) -> tuple[Panel, np.ndarray]:
         kept,
         times=times[first],
         values=merged_values,
-        weight=np.concatenate([kept.weight, asked.weight])[order][last],
-        context=np.concatenate([kept.context, asked.context])[order][last],
-        controls=np.concatenate([kept.controls, asked.controls])[order][last],
-        initial=np.concatenate([kept.initial, asked.initial])[order][last],
+        weight=np.concatenate([kept.weight, query.weight])[order][last],
+        context=np.concatenate([kept.context, query.context])[order][last],
+        controls=np.concatenate([kept.controls, query.controls])[order][last],
+        initial=np.concatenate([kept.initial, query.initial])[order][last],
         offsets=np.searchsorted(series[first], np.arange(len(labels) + 1)),
         labels=labels,
         rows=np.arange(len(first)),
     )
-    return merged, position[len(kept.times) :][asked.rows]
+    return merged, position[len(kept.times) :][query.rows]
 
 
-def truncate(kept: Panel, asked: Panel) -> Panel:
-    """Keep the rows that lie before the first time that ``asked`` has in their series; every label stays."""
-    begin = dict(zip(asked.labels, asked.times[asked.offsets[:-1]], strict=True))
+def truncate(kept: Panel, query: Panel) -> Panel:
+    """Drop the rows from the first time of ``query`` in their series on; all labels stay."""
+    begin = dict(zip(query.labels, query.times[query.offsets[:-1]], strict=True))
     limit = np.array([begin.get(label, np.inf) for label in kept.labels])
     keep = kept.times < limit[kept.series_of]
     left = kept.subset(keep)
@@ -74,12 +72,12 @@ def truncate(kept: Panel, asked: Panel) -> Panel:
 
 
 def complete(panel: Panel) -> np.ndarray:
-    """Which positions have all of their values, and so can be where a transition starts, ``(n,)``."""
+    """Mask ``(n,)`` of the positions with all values observed, from which a transition can start."""
     return ~np.isnan(panel.values).any(axis=1)
 
 
 def previous(panel: Panel, eligible: np.ndarray) -> np.ndarray:
-    """The latest eligible position before each position of the same series, -1 where there is none, ``(n,)``."""
+    """Last eligible position before each position in the same series, ``(n,)``; -1 if there is none."""
     n = len(eligible)
     before = np.arange(-1, n - 1, dtype=position_type(n))
     before[1:][~eligible[:-1]] = -1
@@ -89,7 +87,7 @@ def previous(panel: Panel, eligible: np.ndarray) -> np.ndarray:
 
 
 def following(panel: Panel, eligible: np.ndarray) -> np.ndarray:
-    """The first eligible position after each position of the same series, -1 where there is none, ``(n,)``."""
+    """First eligible position after each position in the same series, ``(n,)``; -1 if there is none."""
     n = len(eligible)
     nearest = np.minimum.accumulate(np.where(eligible, np.arange(n), n)[::-1])[::-1]
     after = np.append(nearest[1:], n) if n else nearest
@@ -97,7 +95,7 @@ def following(panel: Panel, eligible: np.ndarray) -> np.ndarray:
 
 
 def first_position(panel: Panel, eligible: np.ndarray) -> np.ndarray:
-    """Each series' first eligible position, -1 where there is none, ``(n_series,)``."""
+    """First eligible position of each series, ``(n_series,)``; -1 if there is none."""
     found = np.full(len(panel.labels), -1)
     positions = np.flatnonzero(eligible)[::-1]
     found[panel.series_of[positions]] = positions

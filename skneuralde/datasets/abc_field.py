@@ -1,4 +1,4 @@
-"""Three reacting substances in a plane, of which one is produced at the edge and diffuses."""
+"""Reaction-diffusion problem of three substances in a plane, one of which diffuses."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from torch import Tensor
 from skneuralde.problems import Laplacian, Problem
 from skneuralde.solvers import solve
 
-#: The last share of the columns, in which A is produced: 21 of 100.
+#: Share of the columns in which A is produced, the last 21 of 100.
 _SHARE = 0.21
 
 
 def abc_law(t: Tensor, u: Tensor) -> Tensor:
-    """The local law of `make_abc_field` without its source, for states ``(..., 3)``."""
+    """Reaction term of `make_abc_field` without its source, for states ``(..., 3)``."""
     a, b, c = u.unbind(-1)
     bound = a * b
     return torch.stack([c - a - bound, 1.0 - b - bound + c, 1.0 - 2.0 * c + bound], -1)
 
 
 def abc_source(grid: Sequence[int] = (100, 100)) -> np.ndarray:
-    """Where A is produced: an array ``(*grid, 3)``, 1 for A on the last 21% of the columns and 0 elsewhere."""
+    """Source of A, an array ``(*grid, 3)``: 1 for A on the last 21% of the columns, 0 elsewhere."""
     source = np.zeros((*grid, 3))
     source[:, grid[1] - round(_SHARE * grid[1]) :, 0] = 1.0
     return source
 
 
 def abc_problem(grid: Sequence[int] = (100, 100), *, diffusivity: Any = 100.0) -> Problem:
-    """The equation of `make_abc_field`."""
+    """Equation of `make_abc_field`."""
     return Problem([abc_source(grid), abc_law], operator=Laplacian([diffusivity, 0.0, 0.0], ndim=2))
 
 
@@ -65,7 +65,7 @@ def make_abc_field(
     diffusivity : float, default=100.0
         D.
     times : array-like of shape (n_times,), default=None
-        When to look, beginning at 0; None is every 5 up to 100.
+        Times of the snapshots, beginning at 0; None is every 5 up to 100.
     rtol : float, default=1e-5
         Relative tolerance of the simulation; the absolute one is the same.
     random_state : int, RandomState or None

@@ -1,12 +1,10 @@
-"""What all estimators share: parameters and fit."""
+"""The base class of estimators: shared parameters, and fit."""
 
 from __future__ import annotations
 
 import copy
 from abc import abstractmethod
-from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,54 +14,38 @@ from sklearn.utils import Tags
 from skneuralde.data import Clock, Panel, Roles, as_panel, check_features, read_targets, weighted_scaling
 from skneuralde.estimators.callbacks import EpochState
 from skneuralde.estimators.choices.loss import explain_loss, warn_of_collapse, warn_of_snapshots
-from skneuralde.estimators.choices.setup import (
-    calibrate_finally,
-    choose_optimizer,
-    choose_setup,
-    describe_solvers,
-    fresh_seed,
-    measure_residual_noise,
-    observes_in_part,
-    pick_device,
-    validation_split,
-)
+from skneuralde.estimators.choices.setup import choose_setup, observes_in_part
+from skneuralde.estimators.choices.validation_split import validation_split
 from skneuralde.estimators.config.scales import Scales
+from skneuralde.estimators.config.seed_and_device import fresh_seed, pick_device
 from skneuralde.estimators.config.setup import Setup
-from skneuralde.estimators.diagnostics.identifiability import warn_of_unidentified
+from skneuralde.estimators.config.state_space import VectorSpace
 from skneuralde.estimators.diagnostics.standard_errors import laplace_uncertainty, refuse_laplace, train_ensemble
+from skneuralde.estimators.finish import calibrate_finally, describe_solvers, measure_residual_noise
 from skneuralde.estimators.model.coefficients import TermFactory
 from skneuralde.estimators.model.initial_model import build_model, renew_observations
 from skneuralde.estimators.parameters import SHARED
 from skneuralde.estimators.prediction.interface import FittedEquation
-from skneuralde.estimators.rows.objectives import (
-    TRANSITION_LOSSES,
-    growing_paths,
-    loss_class,
-    make_objective,
-    path_schedule,
-    validation_schedule,
-)
+from skneuralde.estimators.trainer import Trainer
 from skneuralde.estimators.warm_start import refuse_another_equation
 from skneuralde.inference import JumpSplitting, Model, Observation, Selection, SolverPropagation, resolve_observation
 from skneuralde.inference.parameter_uncertainty import Uncertainty
 from skneuralde.losses import Objective, PathObjective
 from skneuralde.problems import FieldProblem, Problem
 from skneuralde.terms import MLP, has_known_units
-from skneuralde.training import History, Optimizer, Progress, StoppingRule, run_training
-
-#: Makes the objective of some rows ``(n,)`` of a panel.
-MakeObjective = Callable[[Panel, np.ndarray], Objective]
+from skneuralde.training import History, Progress
 
 
 class BaseDifferentialEquation(FittedEquation):
     """An equation learned from rows that ask for the state of a series at a time.
 
-    A subclass has a constructor and `_build_problem`.
+    A subclass has a constructor and `_build_problem`. `_choose_space` and `_make_trainer` give it other states than
+    vectors, and other training than by one loss.
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = SHARED
 
-    #: Names of the constructor parameters that are coefficients, and of others that the equation is made from.
+    #: Names of the constructor parameters that are coefficients, and of the other parameters of the equation.
     _coefficients: tuple[str, ...]
     _settings: tuple[str, ...] = ("noise", "calculus", "hidden_layer_sizes", "activation", "inputs")
 
@@ -73,20 +55,21 @@ class BaseDifferentialEquation(FittedEquation):
     clock_: Clock
     series_: list[Any]
     solver_stats_: dict[str, object]
+    _space: VectorSpace
     _setup: Setup
     _uncertainty: Uncertainty | None
     _equation: dict[str, Any]
 
     def _terms(self, problem: Problem) -> dict[str, Any]:
-        """The attributes that show the coefficients of an equation."""
+        """The fitted attributes of an equation's coefficients."""
         return {f"{name}_": getattr(problem, name) for name in self._coefficients}
 
     @abstractmethod
-    def _build_problem(self, factory: TermFactory) -> Problem | FieldProblem:
-        """The equation, with networks at their initial weights."""
+    def _build_problem(self, factory: TermFactory, panel: Panel) -> Problem | FieldProblem:
+        """The equation, with networks at their initial weights; ``panel`` holds the states without gaps."""
 
     def __getstate__(self) -> dict[str, Any]:
-        """The state with all tensors on the CPU, so that it can be loaded where there is no other device."""
+        """The state with all tensors on the CPU, so that it can be loaded without another device."""
         state = super().__getstate__()
         if "model_" in state and self.device_.type != "cpu":
             cpu = torch.device("cpu")
@@ -94,10 +77,10 @@ class BaseDifferentialEquation(FittedEquation):
             model.propagator = _on_device(model.propagator, cpu)
             state |= {
                 "model_": model,
-                "problem_": model.problem.whole,
+                "problem_": model.problem.original,
                 "_setup": self._setup.to(cpu),
                 "device_": cpu,
-                **self._terms(model.problem.whole),
+                **self._terms(model.problem.original),
             }
         return state
 
@@ -137,13 +120,14 @@ class BaseDifferentialEquation(FittedEquation):
         Parameters
         ----------
         X : array-like or DataFrame of shape (n_rows, n_features), or 1-D datetimes
-            One row per time of a series: see the columns' roles in the class's documentation.
+            One row per time of a series; the parameters of the class describe the roles of columns.
         y : array-like of shape (n_rows,) or (n_rows, n_outputs)
-            What was observed; NaN where nothing was.
+            The observations; NaN if there is none.
         sample_weight : array-like of shape (n_rows,), optional
             Weight of each row as a target. Rows of weight zero are dropped.
         X_val, y_val : like X and y, optional
-            Rows to choose the best weights by. They replace the part that ``early_stopping`` would hold out.
+            Validation data: the weights with the smallest loss there are kept. They replace the rows that
+            ``early_stopping`` would hold out.
 
         Returns
         -------
@@ -152,9 +136,9 @@ class BaseDifferentialEquation(FittedEquation):
         Raises
         ------
         ValueError, TypeError
-            For input that cannot be used, before any work starts.
+            For invalid input, before any work starts.
         FloatingPointError
-            When the loss never is finite.
+            If the loss is never finite.
         """
         self._validate_params()
         device = pick_device(self.device)
@@ -167,17 +151,14 @@ class BaseDifferentialEquation(FittedEquation):
         self._start_model(panel, seed, device, warm=warm)
         self._equation = equation
         self._tell_loss()
-        self._kept = panel if self.roles_.layout == "series" else panel.subset(np.zeros(len(panel.times), dtype=bool))
+        self._kept = panel if self.roles_.layout.has_series else panel.subset(np.zeros(len(panel.times), dtype=bool))
         self._typical_context = weighted_scaling(np.hstack([panel.context, panel.controls]), panel.weight).loc
-        objective, validation = self._objectives(panel, X_val, y_val, seed)
-        if self.roles_.layout == "series":
-            self._warn_of_unidentified(panel)
         before, self._uncertainty = getattr(self, "_uncertainty", None), None
         if self.uncertainty == "laplace":
             refuse_laplace(self._setup.loss, self.model_)
-        if not warm:
-            self._settle_start(objective, seed)
-        self._train(panel, objective, validation, seed)
+        if self.roles_.layout.has_series:
+            self._make_trainer().warn(panel, self._output.describe(self.n_outputs_))
+        self._learn(panel, X_val, y_val, seed, warm=warm)
         if self.uncertainty == "laplace":
             self._uncertainty = laplace_uncertainty(self, panel, X_val, y_val, seed)
         elif self.uncertainty == "ensemble":
@@ -185,14 +166,11 @@ class BaseDifferentialEquation(FittedEquation):
             self._uncertainty = train_ensemble(self, panel, X_val, y_val, seed=seed, before=before)
         return self
 
-    def _warn_of_unidentified(self, panel: Panel) -> None:
-        names = self._output.describe(self.n_outputs_)
-        warn_of_unidentified(panel, self.problem_, self._setup.loss, names)
-
     def _read_training_rows(self, X: Any, y: Any, sample_weight: Any, *, warm: bool) -> Panel:
-        """Decide roles and clock, which weights that were learned before are bound to, and read the rows by them."""
+        """Read the rows, by roles and clock that a warm start takes from the fit before."""
         table = check_features(self, X, reset=not warm)
         if not warm:
+            self._space = self._choose_space(y)
             self.roles_ = Roles.fit(
                 table,
                 y,
@@ -200,7 +178,7 @@ class BaseDifferentialEquation(FittedEquation):
                 series=self.series,
                 controls=self.controls,
                 initial_state=self.initial_state,
-                state=self._state_of(y),
+                state=self._space.shape,
             )
         rows = self.roles_.read(table)
         targets = read_targets(y, rows, roles=self.roles_)
@@ -215,55 +193,54 @@ class BaseDifferentialEquation(FittedEquation):
         self._output = targets.output
         self.n_outputs_ = targets.values.shape[1]
         self.t_ref_, self.time_unit_ = self.clock_.t_ref, self.clock_.unit
-        series = list(panel.labels) if self.roles_.layout == "series" else []
+        series = list(panel.labels) if self.roles_.layout.has_series else []
+        self._space.check(panel, self.roles_.layout)
         if warm and self.roles_.initial_state == "learn" and series != self.series_:
             raise ValueError("warm_start=True with initial_state='learn' needs the same series as the fit before.")
         self.series_ = series
         return panel
 
-    def _state_of(self, y: Any) -> tuple[int, ...] | None:
-        """The shape of a field of which each row of y is a snapshot; None where a row is a state by itself."""
-        return None
+    def _choose_space(self, y: Any) -> VectorSpace:
+        """The space of the states that y shows."""
+        return VectorSpace()
 
     def _start_model(self, panel: Panel, seed: int, device: torch.device, *, warm: bool) -> None:
-        """Settle what "auto" leaves open, around a new equation or, warm, the one that was learned before."""
+        """Make the setup and the model, with a new equation or, ``warm``, the learned one."""
         dtype = torch.float32 if self.roles_.dtype == np.float32 else torch.float64
-        seen = self._seen(panel)
+        states = self._space.filled(panel)
+        seen = self._space.points(states)
         scales, observation = self._measure(seen, dtype)
-        chosen: dict[str, Any] = {"seed": seed, "dtype": dtype, "device": device}
+        scales = replace(scales, rate=self._space.typical_rate(states, scales.rate))
+        chosen: dict[str, Any] = {"seed": seed, "dtype": dtype, "device": device, "space": self._space}
         if warm:
             setup = choose_setup(self, panel, self.roles_, self.model_.problem, scales, observation, **chosen)
             renew_observations(self.model_, panel, self._setup, setup, self.observation_noise)
-            # Learned and encoded initial states hold where they held before.
+            # Learned and encoded initial states hold at the same time as before.
             self._setup = replace(setup, start_time=self._setup.start_time)
             self.model_.to(device)
             self.device_ = device
             return
-        sees = tuple(self.inputs) + (("time",) if self.roles_.layout == "table" and "time" not in self.inputs else ())
+        sees = tuple(self.inputs) + (("time",) if self.roles_.layout.encodes and "time" not in self.inputs else ())
         default = MLP(self.hidden_layer_sizes, self.activation)
         generator = torch.Generator().manual_seed(seed)
         factory = TermFactory(seen, scales, sees, default, dtype, generator, observation)
-        problem: Any = self._build_problem(factory)
+        problem: Any = self._build_problem(factory, states)
         self._setup = choose_setup(self, panel, self.roles_, problem, scales, observation, **chosen)
-        warn_of_collapse(self._setup.loss, self.debiased, problem)
-        warn_of_snapshots(self._setup)
-        self._scale = np.tile(scales.state[1], self._setup.n_points)
+        warn_of_collapse(self._setup.loss, problem)
+        warn_of_snapshots(self._setup.loss)
+        self._scale = np.tile(scales.state[1], self._space.n_points)
         self.model_ = build_model(factory, problem, panel, self.roles_, self._setup, self.observation_noise).to(device)
-        self.problem_ = self.model_.problem.whole
+        self.problem_ = self.model_.problem.original
         self.device_ = device
 
-    def _seen(self, panel: Panel) -> Panel:
-        """The rows of what coefficients see: those of the panel, where a row is a state."""
-        return panel
-
     def _tell_loss(self) -> None:
-        self.loss_name_ = self._setup.loss
+        self.loss_name_ = self._setup.loss.name
         self.loss_reason_ = explain_loss(self.loss, self._setup, self.problem_)
         if self.verbose:
             print(f"loss {self.loss_name_!r}: {self.loss_reason_}")
 
     def _measure(self, panel: Panel, dtype: torch.dtype) -> tuple[Scales, Observation | None]:
-        """The scales of the state, and how y depends on it where y is not the state itself."""
+        """The scales of the state, and the dependence of y on it, None if y is the state."""
         scales = Scales.measure(panel, self.roles_.layout)
         if not observes_in_part(self, self.roles_):
             return scales, None
@@ -273,16 +250,31 @@ class BaseDifferentialEquation(FittedEquation):
         components = observation.components.numpy() if isinstance(observation, Selection) else None
         return scales.of_states(n_states, components), observation
 
-    def _objectives(self, panel: Panel, X_val: Any, y_val: Any, seed: int) -> tuple[Objective, Objective | None]:
-        """What training minimises, and what it is validated on."""
+    def _make_trainer(self) -> Trainer:
+        """The object that trains the model."""
+        on_epoch = None if self.on_epoch is None else self._call_on_epoch
+        return Trainer(self, self.model_, self._setup, self._scale, on_epoch)
+
+    def _learn(self, panel: Panel, X_val: Any, y_val: Any, seed: int, *, warm: bool) -> None:
+        """Train the model on a panel, from the weights of the fit before if ``warm``."""
+        trainer = self._make_trainer()
+        objective, validation = self._objectives(trainer, panel, X_val, y_val, seed)
+        if not warm:
+            self._settle_start(objective, seed)
+        self._train(trainer, panel, objective, validation, seed)
+
+    def _objectives(
+        self, trainer: Trainer, panel: Panel, X_val: Any, y_val: Any, seed: int
+    ) -> tuple[Objective, Objective | None]:
+        """The objectives of training and validation."""
         rows, held = self._split(panel, X_val, y_val, seed)
-        of_training, of_validation = self._losses(panel)
+        of_training, of_validation = trainer.objectives(panel)
         return of_training(panel, rows), None if held is None else of_validation(*held)
 
     def _split(
         self, panel: Panel, X_val: Any, y_val: Any, seed: int
     ) -> tuple[np.ndarray, tuple[Panel, np.ndarray] | None]:
-        """Which rows of the panel are targets, and which rows of which panel are for validation, if any are."""
+        """The rows of the panel that are targets, and the panel and rows of validation, if there is one."""
         if (X_val is None) != (y_val is None):
             raise ValueError("Give X_val and y_val together.")
         if X_val is not None:
@@ -295,26 +287,15 @@ class BaseDifferentialEquation(FittedEquation):
         rows, held_rows = validation_split(panel, self._setup, self.validation_fraction, seed)
         return rows, (panel, held_rows)
 
-    def _losses(self, panel: Panel) -> tuple[MakeObjective, MakeObjective]:
-        """How rows of a panel become what is minimised, and what is watched."""
-        setup = self._setup
-        least = 1 if setup.loss in TRANSITION_LOSSES else loss_class(setup, self.debiased).least_paths
-        schedule: Callable[[int], int]
-        if isinstance(self.n_paths, str):
-            at_once = self.optimizer == "lbfgs"
-            schedule = growing_paths(panel, setup, self.max_iter, least=least, at_once=at_once)
-        else:
-            schedule = path_schedule(self.n_paths, self.max_iter, least=least)
-        make = partial(make_objective, setup=setup, scale=self._scale, debiased=self.debiased)
-        return partial(make, n_paths=schedule), partial(make, n_paths=validation_schedule(schedule, least))
-
     def _settle_start(self, objective: Objective, seed: int) -> None:
-        """What an estimator sets before training that takes more than a look at the panel."""
+        """Set initial weights that need the objective."""
 
-    def _train(self, panel: Panel, objective: Objective, validation: Objective | None, seed: int) -> None:
+    def _train(
+        self, trainer: Trainer, panel: Panel, objective: Objective, validation: Objective | None, seed: int
+    ) -> None:
         history = History()
         try:
-            self._minimise(objective, validation, history, seed)
+            trainer.minimise(objective, validation, history, seed)
         finally:
             # Also after an interruption: the best weights so far are in the model.
             self.n_iter_ = len(history.loss_curve)
@@ -322,46 +303,13 @@ class BaseDifferentialEquation(FittedEquation):
             self.loss_ = history.loss_curve[-1] if history.loss_curve else np.nan
             self.best_loss_ = history.best_loss
             self.validation_scores_ = [-v for v in history.validation_curve]
-            self._finish(panel)
+            calibrate_finally(self.model_, panel, self._setup)
+            for name, term in self._terms(self.problem_).items():
+                setattr(self, name, term)
+            measure_residual_noise(self.model_, panel, self._setup, known=trainer.residual_std)
+            self.solver_stats_ = describe_solvers(self.model_, self._setup)
             if isinstance(objective, PathObjective) and objective.stochastic:
                 self.solver_stats_["n_paths"] = objective.paths
-
-    def _minimise(self, objective: Objective, validation: Objective | None, history: History, seed: int) -> None:
-        optimizer, stopping = choose_optimizer(self, self.model_, objective, validation is not None)
-        self._run(objective, optimizer, stopping, validation, history, seed)
-
-    def _run(
-        self,
-        objective: Objective,
-        optimizer: Optimizer,
-        stopping: StoppingRule,
-        validation: Objective | None,
-        history: History,
-        seed: int,
-    ) -> None:
-        run_training(
-            self.model_,
-            objective,
-            optimizer,
-            stopping,
-            history=history,
-            validation=validation,
-            seed=seed,
-            on_epoch=None if self.on_epoch is None else self._call_on_epoch,
-            verbose=bool(self.verbose),
-        )
-
-    def _finish(self, panel: Panel) -> None:
-        """Everything that is measured with the final weights."""
-        calibrate_finally(self.model_, panel, self._setup)
-        for name, term in self._terms(self.problem_).items():
-            setattr(self, name, term)
-        self._measure_noise(panel)
-        self.solver_stats_ = describe_solvers(self.model_, self._setup)
-
-    def _measure_noise(self, panel: Panel) -> None:
-        """Observation noise of an equation without any: what its solutions leave of the data."""
-        measure_residual_noise(self.model_, panel, self._setup)
 
     def _call_on_epoch(self, progress: Progress) -> bool | None:
         score = None if progress.validation_loss is None else -progress.validation_loss
@@ -374,9 +322,9 @@ class BaseDifferentialEquation(FittedEquation):
 
 
 def _on_device(propagator: Any, device: torch.device) -> Any:
-    """The propagator of a model on another device."""
+    """A copy of a propagator on another device."""
     if isinstance(propagator, JumpSplitting):
-        return replace(propagator, flow=_on_device(propagator.flow, device))
+        return replace(propagator, moment_propagator=_on_device(propagator.moment_propagator, device))
     if isinstance(propagator, SolverPropagation):
         return replace(propagator, atol=propagator.atol.to(device))
     return propagator

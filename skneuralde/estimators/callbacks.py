@@ -1,4 +1,4 @@
-"""What a callback sees of a fit in progress."""
+"""The state of a fit that a callback sees."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from skneuralde.problems import Problem
 
 @dataclass(frozen=True)
 class EpochState:
-    """What ``on_epoch`` sees after an epoch; it may return True to stop.
+    """The argument of ``on_epoch``, which may return True to stop training.
 
     Attributes
     ----------
@@ -20,9 +20,9 @@ class EpochState:
     validation_score : float or None
         The negative validation loss.
     problem : Problem
-        The equation with its present coefficients.
+        The equation with its current coefficients.
     estimator
-        Predicts with the present coefficients.
+        The estimator in training.
     """
 
     epoch: int
@@ -32,5 +32,5 @@ class EpochState:
     estimator: Any
 
     def predict(self, X: Any, **options: Any) -> Any:
-        """Predict with the present coefficients, as the fitted estimator would."""
+        """Predict with the current coefficients, as the fitted estimator would."""
         return self.estimator._predict_while_training(X, **options)

@@ -11,12 +11,12 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from skneuralde.data import Panel
 from skneuralde.estimators.base import BaseDifferentialEquation
+from skneuralde.estimators.choices.loss import given_loss
 from skneuralde.estimators.config.scales import Scales
 from skneuralde.estimators.model.coefficients import TermFactory
 from skneuralde.estimators.model.jump_channels import JumpScales, build_jumps
 from skneuralde.estimators.model.jump_initialisation import start_at_jumps_seen
 from skneuralde.estimators.prediction.jump_detection import JumpDetection
-from skneuralde.estimators.rows.objectives import CURVE_LOSSES, LOSSES_OF_MEANS
 from skneuralde.inference import Observation
 from skneuralde.losses import JumpLikelihood, Objective
 from skneuralde.problems import Problem
@@ -25,40 +25,39 @@ from skneuralde.problems import Problem
 class NeuralJumpDiffusion(JumpDetection, BaseDifferentialEquation):
     """Learn du = f(t, u) dt + g(t, u) dW with jumps to affect(t, u, z) at the rate lambda(t, u), from time series.
 
-    A row of X asks for the state of a series at a time; y is what was observed there. Each coefficient may be known, a
+    A row of X asks for the state of a series at a time; y is the value observed there. Each coefficient may be known, a
     network, a trainable module of your own, or a sum of these.
 
     Parameters
     ----------
     drift, diffusion : like in `NeuralSDERegressor`, default="mlp"
-        With jumps ``diffusion=None`` needs a loss of simulated paths: nothing between jumps has a density.
+        With jumps ``diffusion=None`` needs a loss of simulated paths, since the state has no density between jumps.
     jump_rate : "mlp", MLP, None, number, callable, torch.nn.Module, list of these, or tuple, default="mlp"
-        Jumps per ``time_unit``; networks give ``max_jump_rate`` times a sigmoid. A callable or module takes ``(t, u)``
-        or ``(t, u, c)`` and returns ``(batch,)`` or ``(batch, 1)``, never negative. A list is the sum of its elements.
-        None is an equation without jumps. A tuple has one entry per channel; a channel has jumps of its own, at its own
-        rate.
+        Jumps per ``time_unit``. A network gives ``max_jump_rate`` times a sigmoid. A callable or module takes
+        ``(t, u)`` or ``(t, u, c)`` and returns ``(batch,)`` or ``(batch, 1)``, never negative. A list is the sum of its
+        elements. None is an equation without jumps. A tuple has one entry per channel; the channels jump independently.
     jump_affect : "gaussian", "mlp", MLP, number, array, callable, torch.nn.Module, list, or tuple, default="gaussian"
-        The state after a jump. ``"gaussian"``: u + m(u) + s(u) z with two networks and standard normal marks z;
-        ``"mlp"``: a network gives the new state, without chance. A callable or module takes ``(t, u)``, ``(t, u, c)``,
-        ``(t, u, z)`` or ``(t, u, c, z)``; a number or array is the new state itself. A list is the sum of its elements.
-        A tuple has one entry per channel, as many as that of ``jump_rate``.
+        The state after a jump. ``"gaussian"``: u + m(u) + s(u) z with two networks and standard normal marks z.
+        ``"mlp"``: a network gives the new state, which is not random. A callable or module takes ``(t, u)``,
+        ``(t, u, c)``, ``(t, u, z)`` or ``(t, u, c, z)``; a number or array is the new state itself. A list is the sum
+        of its elements. A tuple has one entry per channel, as many as that of ``jump_rate``.
     max_jump_rate : "auto" or float, default="auto"
-        The rate that no learned rate exceeds, per ``time_unit``. Auto: one jump per median interval between
-        observations; beyond, jumps could not be told from each other. Given as a number it is the bound that simulation
-        relies on for a known rate, too, which is refused where it exceeds it. Without one a known rate that varies is
-        integrated along simulated paths, which costs adaptive steps; a ``solver`` without them needs the number.
+        The upper bound of learned rates, per ``time_unit``. Auto: one jump per median interval between observations;
+        more frequent jumps could not be told from each other. A number also bounds known rates: simulation uses it for
+        thinning and raises an error if a rate exceeds it. Without a bound, simulation integrates a varying known rate
+        along the path, which needs an adaptive ``solver``.
     hidden_layer_sizes, activation, noise, calculus, time, series, controls, control_interpolation, initial_state, \
-origin, inputs, time_unit, n_predict_paths, solver, rtol, atol, dt, max_steps, optimizer, learning_rate_init, \
-max_iter, batch_size, tol, n_iter_no_change, early_stopping, validation_fraction, warm_start, uncertainty, n_members, \
-on_epoch, random_state, verbose, device
-        Like in `NeuralSDERegressor`. ``rtol`` is the divergence of the predictive density in nats, also where the
-        number and the times of jumps are integrated out.
+origin, inputs, time_unit, n_predict_paths, solver, controller, rtol, atol, dt, max_steps, optimizer, \
+learning_rate_init, max_iter, batch_size, tol, n_iter_no_change, early_stopping, validation_fraction, warm_start, \
+uncertainty, n_members, on_epoch, random_state, verbose, device
+        Like in `NeuralSDERegressor`. The divergence ``rtol`` of the predictive density includes the numbers and times
+        of jumps.
     n_states, observation, observation_noise
-        Like in `NeuralSDERegressor`, but with jumps the state of a series must be observed as it is, every output in
-        every row that has any.
+        Like in `NeuralSDERegressor`. With jumps the whole state of a series must be observed without noise, in every
+        row that has any observation.
     loss, debiased, n_paths
         Like in `NeuralSDERegressor`; auto is the likelihood, "nll". Losses of simulated paths have an unbiased gradient
-        in the rates, from what one jump more would change in each path; see `skneuralde.expect`.
+        with respect to the rates, from the effect of one more jump in each path; see `skneuralde.expect`.
 
     Attributes
     ----------
@@ -69,29 +68,30 @@ on_epoch, random_state, verbose, device
         Torch modules of ``(t, u, c)`` and ``(t, u, c, z)``.
     loss_name_, loss_reason_, loss_, best_loss_, loss_curve_, validation_scores_, n_iter_, t_ref_, time_unit_, \
 series_, n_features_in_, feature_names_in_, n_outputs_, device_
-        Like in `NeuralSDERegressor`. Losses contain the penalty below.
+        Like in `NeuralSDERegressor`. Losses include the penalty described in the Notes.
     solver_stats_ : dict
-        Also ``jump_numbers``, how many jumps per transition are told apart, and ``jump_times``, at how many times.
+        Also ``jump_numbers``, the numbers of jumps per transition that are told apart, and ``jump_times``, the number
+        of possible times of a jump.
 
     See Also
     --------
-    NeuralSDERegressor : Without jumps; it documents what both share.
+    NeuralSDERegressor : The same without jumps; it documents the shared parameters.
 
     Notes
     -----
-    The likelihood of an observation given the one before is that of a mixture: the number of jumps in between is
-    integrated out, and over longer intervals the time of a single one (see
-    `skneuralde.inference.jumps.splitting`). Without drift between jumps of normal size that is Merton's series [1]_.
+    The likelihood of an observation given the one before is that of a mixture: it integrates over the number of jumps
+    in between and, over longer intervals, over the time of a single jump (see `skneuralde.inference.jumps.splitting`).
+    For Brownian motion with normal jumps that is Merton's series [1]_.
 
-    Learned rates and effects, networks that is, start at the jumps that a mixture of normal laws finds in the changes
-    of series, by EM; at a low rate and large sizes where the changes do not clearly show any. Known values, and modules
-    of your own, are left alone.
+    The networks of rates and effects start at the jumps that an EM algorithm finds in the changes of series, as a
+    mixture of normal distributions. If the changes do not clearly show jumps, they start at a low rate and large sizes.
+    Known values and your own modules are not changed.
 
-    Many small jumps are a diffusion, and the data do not tell the difference. So a learned random jump has a deviation
-    of at least a quarter of what a typical interval diffuses, and the loss contains a penalty on jumps whose rate is
-    learned. An expected jump costs 0.1 exp(-D) nats, where D is the evidence that such a jump leaves, the divergence of
-    the law with it from the law without; and N expected jumps in all of the data cost 0.5 log(1 + N). Next to the
-    information in jumps that show, both are small.
+    Many small jumps look like a diffusion, and data cannot tell the two apart. So the standard deviation of a learned
+    random jump is at least a quarter of the diffusion's over a typical interval, and the loss includes a penalty on
+    jumps with a learned rate. An expected jump costs 0.1 exp(-D) nats, where D is the evidence that such a jump leaves:
+    the divergence between the predictive distributions with it and without it. N expected jumps in all of the data cost
+    0.5 log(1 + N). Both are small beside the information in jumps that show.
 
     References
     ----------
@@ -100,7 +100,7 @@ series_, n_features_in_, feature_names_in_, n_outputs_, device_
 
     Examples
     --------
-    A random walk that falls now and then, and where it did:
+    A random walk with occasional falls, and the rows before which it fell:
 
     >>> import numpy as np
     >>> from skneuralde import NeuralJumpDiffusion
@@ -143,11 +143,12 @@ series_, n_features_in_, feature_names_in_, n_outputs_, device_
         n_states: int | None = None,
         observation: Any = None,
         observation_noise: Any = "auto",
-        loss: str = "auto",
+        loss: Any = "auto",
         debiased: bool = True,
         n_paths: Any = "auto",
         n_predict_paths: int = 1000,
-        solver: str = "auto",
+        solver: Any = "auto",
+        controller: Any = None,
         rtol: float = 1e-3,
         atol: float = 1e-6,
         dt: float | None = None,
@@ -193,6 +194,7 @@ series_, n_features_in_, feature_names_in_, n_outputs_, device_
         self.n_paths = n_paths
         self.n_predict_paths = n_predict_paths
         self.solver = solver
+        self.controller = controller
         self.rtol = rtol
         self.atol = atol
         self.dt = dt
@@ -219,26 +221,27 @@ series_, n_features_in_, feature_names_in_, n_outputs_, device_
             return scales, observation
         if observation is not None:
             raise ValueError(
-                "With jumps the state must be observed as it is: what a noisy or partial observation says of it is no "
-                "normal law, which the filter takes it for. Leave n_states and observation at None and "
-                "observation_noise at 'auto' or 'none', where a learned diffusion takes in noise that is small beside "
-                "what an interval diffuses; or give jump_rate=None."
+                "With jumps the state must be observed as it is: given a noisy or partial observation it is not "
+                "normally distributed, as the filter assumes. Leave n_states and observation at None and "
+                "observation_noise at 'auto' or 'none', or give jump_rate=None. A learned diffusion absorbs "
+                "observation noise that is small beside it."
             )
-        if self.roles_.layout == "series":
+        if self.roles_.layout.has_series:
             _refuse_partial(panel)
         return JumpScales.of(scales, panel, self.roles_.layout), None
 
-    def _build_problem(self, factory: TermFactory) -> Problem:
-        # Jumps alone are chance enough for simulated paths, which need no density between them.
-        silent = self.diffusion is None and self.jump_rate is not None and self.loss in CURVE_LOSSES
+    def _build_problem(self, factory: TermFactory, panel: Panel) -> Problem:
+        # Losses of simulated paths need no density, so that jumps may be the only noise.
+        loss = given_loss(self.loss)
+        of_paths = loss is not None and not loss.of_transitions
+        silent = self.diffusion is None and self.jump_rate is not None and of_paths
         drift, diffusion = factory.diffusive(self.drift, 0.0 if silent else self.diffusion, self.noise)
-        jumps = build_jumps(
-            factory, self.jump_rate, self.jump_affect, self.max_jump_rate, of_means=self.loss in LOSSES_OF_MEANS
-        )
+        of_means = loss is not None and loss.accepts_means
+        jumps = build_jumps(factory, self.jump_rate, self.jump_affect, self.max_jump_rate, of_means=of_means)
         return factory.try_out(Problem(drift, diffusion, jumps=jumps, noise=self.noise, calculus=self.calculus))
 
     def _settle_start(self, objective: Objective, seed: int) -> None:
-        # What the context of a plain table says of its rows must be learned first.
+        # In a plain table, changes show jumps only after the effect of the context is learned.
         if isinstance(objective, JumpLikelihood) and not objective.encode:
             start_at_jumps_seen(self.model_, objective, seed)
 
@@ -254,7 +257,7 @@ series_, n_features_in_, feature_names_in_, n_outputs_, device_
 
 
 def _refuse_partial(panel: Panel) -> None:
-    """Refuse rows with some of their outputs only: what is left of the state would have to be filtered.
+    """Refuse rows with some of their outputs only, since their state would have to be filtered.
 
     Raises
     ------
@@ -266,6 +269,6 @@ def _refuse_partial(panel: Panel) -> None:
         position = int(np.argmax(partial))
         row = int(np.flatnonzero(panel.rows == position)[0])
         raise ValueError(
-            f"y has some of its outputs only in row {row}: with jumps, what such a row says of the state is no normal "
-            "law, which the filter takes it for. Leave rows complete or empty, or give jump_rate=None."
+            f"y has some of its outputs only in row {row}: with jumps, the state given such a row is not normally "
+            "distributed, as the filter assumes. Leave rows complete or empty, or give jump_rate=None."
         )

@@ -12,87 +12,95 @@ from torch import nn
 
 from skneuralde.data import Panel
 from skneuralde.estimators.base import BaseDifferentialEquation
-from skneuralde.estimators.fields.staged_training import FieldTraining
+from skneuralde.estimators.config.state_space import VectorSpace
+from skneuralde.estimators.fields.equation import build_field_equation, build_point_equation, coefficients_of
+from skneuralde.estimators.fields.grids import refuse_space, state_shape
+from skneuralde.estimators.fields.staged_training import StagedTrainer, check_stages
+from skneuralde.estimators.fields.state_space import GridSpace
+from skneuralde.estimators.model.coefficients import TermFactory
 from skneuralde.estimators.prediction.coefficient_functions import EvaluatedCoefficients
-from skneuralde.estimators.prediction.distributions import Forecast
+from skneuralde.estimators.trainer import Trainer
 from skneuralde.problems import FieldProblem, Problem
 
 
-class NeuralPDEField(EvaluatedCoefficients, FieldTraining):
+class NeuralPDEField(EvaluatedCoefficients, BaseDifferentialEquation):
     """Learn du/dt = D Lap u + R(t, u) from snapshots of fields on a grid, with other operators and sources if known.
 
-    A row of X asks for the fields of a run at a time; y holds the snapshots taken then. The reaction R is the same law
-    at every point; it, the diffusivity and operators may be known, learned, or sums of both.
+    A row of X asks for the fields of a run at a time; y holds the snapshot taken then. The reaction R is the same
+    function at every point. The reaction, the diffusivity and operators may be known, learned, or sums of both.
 
     Parameters
     ----------
     reaction : "mlp", MLP, None, number, array, callable, torch.nn.Module or list of these, default="mlp"
-        R, of the fields at one point: a callable or module takes ``(t, u)`` or ``(t, u, c)`` with ``t (batch, 1)``,
-        ``u (batch, fields)`` and ``c (batch, k)``, the context and control columns in order, and returns ``(batch,
-        fields)``. A list is the sum of its elements. An array ``(*grid, fields)`` is a source that is known at every
-        point, a `torch.nn.Parameter` of that shape one that is learned.
+        R, as a function of the fields at one point: a callable or module takes ``(t, u)`` or ``(t, u, c)`` with
+        ``t (batch, 1)``, ``u (batch, fields)`` and ``c (batch, k)``, the context and control columns in order, and
+        returns ``(batch, fields)``. A list is the sum of its elements. An array ``(*grid, fields)`` is a known source,
+        a `torch.nn.Parameter` of that shape a learned one.
     diffusivity : "learn", None, number, array-like of shape (fields,), torch.nn.Parameter, torch.nn.Module or list of \
 these, default="learn"
         D, in squared units of ``spacing`` per ``time_unit``; 0 for fields that do not diffuse. A list has an entry per
         field, of any kind. See `Laplacian`.
     operator : callable, torch.nn.Module or list of these, optional
-        What else acts on fields ``u (batch, *grid, fields)`` as a whole, such as `Advection`. Its modules are copied
-        and trained.
+        Other operators on fields ``u (batch, *grid, fields)`` as a whole, such as `Advection`. `fit` trains a copy of a
+        module.
     sparsity : Stencil, or array or sparse matrix of shape (n_outputs, n_outputs), optional
-        Which points and fields all operators together, diffusion too, see from where; see `Problem`. Auto then solves
-        with sparse Jacobians, which stiff operators of your own need.
+        The sparsity pattern of the Jacobian of all operators together, diffusion included; see `Problem`. Auto then
+        solves with sparse Jacobians, as stiff operators of your own need.
     grid : int or tuple of int, optional
-        Numbers of points along each axis, where y is flat. By default the middle axes of y.
+        Numbers of points along each axis, if y is flat. By default the middle axes of y.
     spacing : float or tuple of float, optional
-        Distance of neighbouring points; by default that of y's coordinates, which must be uniform, if it is an xarray
-        object, and 1 along axes without any.
+        Distance of neighbouring points. By default that of the coordinates of an xarray y, which must be uniform, and 1
+        along axes without coordinates.
     boundary : str, Dirichlet or tuple of these, default="neumann"
         One for all axes, or one for each: "neumann", "neumann_cell", "periodic", "dirichlet"; see `Laplacian`.
     stages : "auto" or sequence of {"collocation", "shooting", "path"}, default="auto"
-        How the law is learned, one after the other. "collocation": at single points, between neighbouring snapshots,
-        without solving anything. "shooting": by solutions that start at snapshots, over growing times. "path": by
-        solutions from the initial states over all times. Auto: the first, unless operators or sources are learned;
-        then the others, until solutions are within a hundredth of a standard deviation.
+        The stages of training, in this order. "collocation": at single points, between neighbouring snapshots, without
+        solving the equation. "shooting": by solutions that start at snapshots, over growing times. "path": by solutions
+        from the initial states over all times. Auto: the first stage, unless operators or sources are learned; then the
+        others, until the error of the solutions is at most a hundredth of a standard deviation.
     hidden_layer_sizes : sequence of int, default=(50,)
     activation : str, default="tanh"
     time, series, controls, control_interpolation, time_unit
         Like in `NeuralSDERegressor`: columns of X. ``series`` names the runs.
     initial_state : {"auto", "first", "learn"}, default="auto"
-        Where a run starts: at its first snapshot (auto), or at a field that is learned.
+        The state at which a run starts: its first snapshot (auto), or a learned field.
     origin : {"auto", "start", "last"}, default="auto"
-        From where a row is predicted: its run's initial state (auto), or the last snapshot before it.
+        The state from which a row is predicted: its run's initial state (auto), or the last snapshot before it.
     inputs : sequence of {"time", "state", "context", "controls"}, default=("state", "context", "controls")
-        What the networks see.
-    solver : str, default="auto"
-        See `skneuralde.solvers.solver_names`. Auto: "rosenbrock" where fields diffuse or ``sparsity`` is told, "rock2"
-        with other operators.
+        The inputs of the networks.
+    solver : str or Solver, default="auto"
+        A name from `skneuralde.solvers.solver_names`, or an instance. Auto: "rosenbrock" if fields diffuse or
+        ``sparsity`` is given, "rock2" with other operators.
+    controller : {"pi", "predictive", "averaged_error"} or Controller, optional
+        The step-size controller of adaptive solvers. By default each solver has its own.
     rtol : float, default=1e-3
     atol : float, default=1e-6
         In standard deviations of each field.
     dt : float, optional
-        Step of fixed-step methods; by default a tenth of the median gap.
+        Step size of fixed-step methods; by default a tenth of the median gap.
     max_steps : int, default=100_000
+        Time steps of a solution, at most.
     optimizer : {"auto", "adam", "lbfgs"}, default="auto"
-        Collocation takes Gauss-Newton steps unless Adam is asked for; L-BFGS for more than 2,000 parameters and for
-        modules that `torch.func` cannot differentiate. Of solutions auto is L-BFGS where a step takes all of them, else
-        Adam.
+        Collocation uses Gauss-Newton steps unless this is "adam"; L-BFGS for more than 2,000 parameters and for modules
+        that `torch.func` cannot differentiate. For the other stages auto is L-BFGS if one step takes all solutions,
+        else Adam.
     learning_rate_init : float, default=2e-3
     max_iter : int, default=100
-        Epochs of all stages together, at most. Those of the later stages solve the equation many times.
+        Epochs of all stages together, at most. An epoch of the later stages solves the equation many times.
     batch_size : int or "auto", default="auto"
-        Points per epoch of collocation, and solutions per step; auto is 6,000, and what fits into memory. Adam takes
-        512 points per step.
+        Points per epoch of collocation, and solutions per step of the other stages. Auto is 6,000 points, and as many
+        solutions as fit into memory. Adam takes 512 points per step.
     tol : float, default=1e-4
     n_iter_no_change : int, default=20
     early_stopping : bool, default=False
-        Hold out the last ``validation_fraction`` of time, or of the runs where there are many; the last stage keeps the
-        weights that do best there.
+        Hold out the last ``validation_fraction`` of time, or some of the runs from ten runs on. The last stage keeps
+        the weights with the smallest loss there.
     validation_fraction : float, default=0.1
     warm_start : bool, default=False
-        Go on from the weights of the fit before; the equation must be the same.
+        Start from the weights of the fit before; the equation must be the same.
     uncertainty : {None, "ensemble"}, default=None
-        Where standard errors of `reaction_field` come from: ``n_members`` more models, which takes as many times
-        longer.
+        The source of the standard errors of `reaction_field`: ``n_members`` more models, which takes ``n_members``
+        times longer.
     n_members : int, default=5
     on_epoch : callable, optional
     random_state : int, RandomState or None, default=None
@@ -108,39 +116,39 @@ these, default="learn"
         R, a torch module of ``(t, u, c)`` at single points; sources are in ``problem_.drift.sources``.
     diffusivity_ : ndarray of shape (fields,)
     grid_ : tuple of int
-        Numbers of points; () where y holds single points.
+        Numbers of points; () if y holds single points.
     stages_ : list of dict
-        What was done in training: "stage", "optimizer", "horizon" in snapshots, "epochs", "loss" and, where solutions
-        were compared with the data, "error" in standard deviations, over all times if ``stages="auto"``.
+        A report of each stage of training: "stage", "optimizer", "horizon" in snapshots, "epochs", "loss" and, if
+        solutions were compared with the data, "error" in standard deviations, over all times if ``stages="auto"``.
     n_outputs_ : int
         Values of a snapshot.
     loss_name_, loss_reason_, loss_, best_loss_, loss_curve_, validation_scores_, n_iter_, solver_stats_, t_ref_, \
 time_unit_, series_, n_features_in_, feature_names_in_, device_
-        Like in `NeuralSDERegressor`; ``loss_curve_`` has all stages, each with a loss of its own.
+        Like in `NeuralSDERegressor`; ``loss_curve_`` has all stages, each with its own loss.
 
     See Also
     --------
-    NeuralSDERegressor : Without space; it documents what both share.
+    NeuralSDERegressor : The same without space; it documents the shared parameters.
     skneuralde.datasets.make_abc_field : A reaction-diffusion problem to learn.
 
     Notes
     -----
     y is ``(n_rows, *grid, fields)``, fields last, or flat with ``grid=``; predictions have the same form. NaN is a
-    sensor that is missing: it counts in no loss, and where a state must start it is filled by the sensor's own values
-    before and after, or by those around. A 2-D y without ``grid=`` has no space: each row is a single point, and the
-    equation an ordinary one. Only an initial state tells where a run is: a new one starts by ``update_state(X0,
-    y0)``.
+    missing sensor, which counts in no loss. In a state from which a solution starts, it is filled with the sensor's own
+    values before and after, or with those of its neighbours. A 2-D y without ``grid=`` has no space: each row is a
+    single point, and the equation an ordinary one. A new run needs an initial state: append it by
+    ``update_state(X0, y0)``.
 
     y may be an xarray object (install ``skneuralde[xarray]``) and X a 1-D DataArray of times: ``fit(ds.time, ds)``. The
     first dimension is the rows, the others are the grid, in y's order. A Dataset has a variable per field. The last
-    dimension of a DataArray tells the fields apart if it is called "field", "fields" or "variable", or its coordinate
-    holds text, or, with ``grid=``, if it is not the grid's; without one there is a single field. Predictions are like
-    y, with X's coordinates along the rows; samples and quantiles are arrays. Later y must have fit's coordinates, where
-    they have any. `GridSearchCV` cannot take rows of a Dataset: give it
+    dimension of a DataArray distinguishes the fields if it is called "field", "fields" or "variable", or its coordinate
+    holds text, or, with ``grid=``, if it is not the grid's; otherwise there is a single field. Predictions are like y,
+    with X's coordinates along the rows; samples and quantiles are arrays. A later y must have the coordinates of `fit`,
+    if it has any. `GridSearchCV` cannot take rows of a Dataset: give it
     ``ds.to_dataarray("field").transpose("time", ..., "field")``.
 
-    Snapshots at rest fix where fields end, not the law that led them there: early, log-spaced snapshots and several
-    initial fields say much more. `fit` warns where nearly all of them are at rest.
+    Snapshots at rest determine the steady state but not the reaction that leads there. Early, log-spaced snapshots and
+    several initial fields determine much more. `fit` warns if nearly all snapshots are at rest.
 
     References
     ----------
@@ -149,7 +157,7 @@ time_unit_, series_, n_features_in_, feature_names_in_, device_
 
     Examples
     --------
-    A front that spreads, from eleven looks at it, and the law behind it:
+    A spreading front, observed eleven times, and its reaction term:
 
     >>> import numpy as np
     >>> from skneuralde import Laplacian, NeuralPDEField, Problem, solve
@@ -176,7 +184,7 @@ time_unit_, series_, n_features_in_, feature_names_in_, device_
         "uncertainty": [StrOptions({"ensemble"}), None],
     }
 
-    # What fields have no use for.
+    # Parameters of other estimators that fields do not have.
     diffusion = n_states = observation = None
     noise, calculus, observation_noise = "diagonal", "ito", "auto"
     loss, debiased, n_paths, n_predict_paths = "auto", True, "auto", 2
@@ -202,7 +210,8 @@ time_unit_, series_, n_features_in_, feature_names_in_, device_
         origin: str = "auto",
         inputs: Any = ("state", "context", "controls"),
         time_unit: Any = "auto",
-        solver: str = "auto",
+        solver: Any = "auto",
+        controller: Any = None,
         rtol: float = 1e-3,
         atol: float = 1e-6,
         dt: float | None = None,
@@ -242,6 +251,7 @@ time_unit_, series_, n_features_in_, feature_names_in_, device_
         self.inputs = inputs
         self.time_unit = time_unit
         self.solver = solver
+        self.controller = controller
         self.rtol = rtol
         self.atol = atol
         self.dt = dt
@@ -263,7 +273,7 @@ time_unit_, series_, n_features_in_, feature_names_in_, device_
         self.device = device
 
     def reaction_field(self, U: Any, t: Any = 0.0, *, context: Any = None, return_std: bool = False) -> Any:
-        """Evaluate the learned law R(t, u) of single points, without sources.
+        """Evaluate the learned reaction R(t, u) at single points, without sources.
 
         Parameters
         ----------
@@ -281,7 +291,7 @@ time_unit_, series_, n_features_in_, feature_names_in_, device_
         Raises
         ------
         ValueError
-            For another shape than this, for states where the law is not finite, and for ``return_std`` after a fit
+            If U has another shape, if the reaction is not finite at a state, and for ``return_std`` after a fit
             without standard errors.
         """
         check_is_fitted(self)
@@ -289,23 +299,36 @@ time_unit_, series_, n_features_in_, feature_names_in_, device_
         if states.ndim < 2 or states.shape[-1] != self._setup.n_fields:
             raise ValueError(f"U has shape {states.shape}, but (..., {self._setup.n_fields}) is expected: fields last.")
         flat = states.reshape(-1, states.shape[-1])
-        answer = self._field("reaction", flat, t, context, return_std, coefficient=_law_of)
+        answer = self._field("reaction", flat, t, context, return_std, coefficient=_reaction_of)
         if return_std:
             return tuple(part.reshape(states.shape) for part in answer)
         return answer.reshape(states.shape)
 
-    def _forecast(self, panel: Panel, rows: np.ndarray, *, of_states: bool = False) -> tuple[Forecast, np.ndarray]:
-        asked = np.unique(rows)
-        early = self._rows_before_origin(panel, asked)
-        if self.grid_ and early.any():
-            row = int(np.argmax(rows == asked[np.argmax(early)]))
-            raise ValueError(
-                f"Row {row} lies before the first snapshot of its run, and diffusion cannot be run backwards. Ask for "
-                "later rows; for cross-validation split by time (TimeSeriesSplit) or by run (GroupKFold)."
-            )
-        return super()._forecast(panel, rows, of_states=of_states)
+    def _validate_params(self) -> None:
+        super()._validate_params()
+        check_stages(self.stages)
+
+    def _choose_space(self, y: Any) -> VectorSpace:
+        shape = state_shape(y, self.grid)
+        if shape is None:
+            refuse_space(self)
+        self.grid_ = () if shape is None else shape[:-1]
+        return VectorSpace() if shape is None else GridSpace(shape)
+
+    def _build_problem(self, factory: TermFactory, panel: Panel) -> Problem | FieldProblem:
+        if self.grid_:
+            return build_field_equation(self, self.roles_, factory, panel)
+        return build_point_equation(self, factory)
+
+    def _make_trainer(self) -> Trainer:
+        self.stages_: list[dict[str, Any]] = []
+        trainer = super()._make_trainer()
+        return StagedTrainer(**vars(trainer), report=self.stages_) if self.grid_ else trainer
+
+    def _terms(self, problem: Problem) -> dict[str, Any]:
+        return coefficients_of(problem, self.roles_.state, self.n_outputs_)
 
 
-def _law_of(problem: Problem | FieldProblem) -> nn.Module:
-    """The law of single points."""
-    return problem.drift.reaction.law if isinstance(problem, FieldProblem) else problem.drift
+def _reaction_of(problem: Problem | FieldProblem) -> nn.Module:
+    """The reaction at single points."""
+    return problem.drift.reaction.term if isinstance(problem, FieldProblem) else problem.drift

@@ -1,4 +1,4 @@
-"""What the parameters that estimators share may be, as scikit-learn checks them."""
+"""Constraints on the parameters that estimators share, in the form that scikit-learn validates."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from typing import Any
 import torch
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from skneuralde.estimators.rows.objectives import CURVE_LOSSES, TRANSITION_LOSSES
-
-_LOSSES = {"auto", *TRANSITION_LOSSES, *CURVE_LOSSES}
+from skneuralde.losses import Loss
+from skneuralde.solvers import Controller, Solver
 
 SHARED: dict[str, list[Any]] = {
     "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
@@ -26,11 +25,12 @@ SHARED: dict[str, list[Any]] = {
         Interval(Real, 0, None, closed="neither"),
         "array-like",
     ],
-    "loss": [StrOptions(set(_LOSSES))],
+    "loss": [str, Loss],
     "debiased": ["boolean"],
     "n_paths": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left"), "array-like", callable],
     "n_predict_paths": [Interval(Integral, 2, None, closed="left")],
-    "solver": [str],
+    "solver": [str, Solver],
+    "controller": [str, Controller, None],
     "rtol": [Interval(Real, 0, None, closed="neither")],
     "atol": [Interval(Real, 0, None, closed="left")],
     "dt": [Interval(Real, 0, None, closed="neither"), None],

@@ -1,4 +1,4 @@
-"""Fits that go on from the one before."""
+"""Checks of a warm start."""
 
 from __future__ import annotations
 
@@ -9,17 +9,22 @@ from scipy.sparse import issparse
 
 
 def refuse_another_equation(before: dict[str, Any], now: dict[str, Any]) -> None:
-    """Refuse parameters of an equation, by name, that are not those of the fit before.
+    """Refuse to continue the fit before with other parameters of the equation.
+
+    Parameters
+    ----------
+    before, now : dict of str to Any
+        The parameters by name.
 
     Raises
     ------
     ValueError
-        It names the first of them that has changed.
+        Names the first parameter that has changed.
     """
     for name, value in now.items():
         if not _is_same(before[name], value):
             raise ValueError(
-                f"warm_start=True goes on with the equation of the fit before, but {name} has changed since: use "
+                f"warm_start=True continues with the equation of the fit before, but {name} has changed since: use "
                 "warm_start=False."
             )
 

@@ -1,73 +1,64 @@
-"""From an equation and data to means, covariances, densities and curves."""
+"""Inference: moments, densities, filtering and simulated paths of an equation, given data."""
 
 from skneuralde.inference.calibration.jumps import calibrate_jumps
 from skneuralde.inference.calibration.moments import calibrate_moments
-from skneuralde.inference.distributions.gaussian import Gaussian, Independent, gaussian_log_density
+from skneuralde.inference.distributions.gaussian import DiagonalGaussian, Gaussian, gaussian_log_density
 from skneuralde.inference.distributions.mixture import Mixture
-from skneuralde.inference.distributions.protocol import Law
-from skneuralde.inference.filtering.kalman import (
-    Chains,
-    Filtered,
-    condition,
-    expect,
-    filtered_starts,
-    run_filter,
-    start_of,
-)
-from skneuralde.inference.filtering.parallel import infer, run_around, settle
+from skneuralde.inference.distributions.protocol import PredictiveDistribution
+from skneuralde.inference.filtering.kalman import Filtered, ObservationChains, initial_distribution
+from skneuralde.inference.filtering.parallel import find_linearisation_states, run_parallel_filter
 from skneuralde.inference.filtering.smoother import smooth, smooth_between
 from skneuralde.inference.inputs import InputPath
 from skneuralde.inference.jumps.birth_process import birth_probabilities
-from skneuralde.inference.jumps.mixture_em import Channels, Mixed, Residuals, find_jumps
+from skneuralde.inference.jumps.mixture_em import ChannelParameters, MixtureFit, Residuals, find_jumps
 from skneuralde.inference.jumps.splitting import JumpSplitting
 from skneuralde.inference.model import Model
-from skneuralde.inference.moments.local_linearisation import LocalLinearisation, Propagator, SolverPropagation
+from skneuralde.inference.moments.local_linearisation import LocalLinearisation
+from skneuralde.inference.moments.propagator import Interval, MomentPropagator, Moments
+from skneuralde.inference.moments.solver_propagation import SolverPropagation
 from skneuralde.inference.observation import Observation, Selection, check_observation, resolve_observation
-from skneuralde.inference.paths import Curves, Method
-from skneuralde.inference.transitions.from_series import Gathered, Record, RecordedTransitions
+from skneuralde.inference.paths import Curves, SolverSettings
+from skneuralde.inference.transitions.from_series import FlatSeries, LazyRows, SeriesTransitions
 from skneuralde.inference.transitions.segments import Transitions, TransitionSource, random_subset
 
 __all__ = [
-    "Chains",
-    "Channels",
+    "ChannelParameters",
     "Curves",
+    "DiagonalGaussian",
     "Filtered",
-    "Gathered",
+    "FlatSeries",
     "Gaussian",
-    "Independent",
     "InputPath",
+    "Interval",
     "JumpSplitting",
-    "Law",
+    "LazyRows",
     "LocalLinearisation",
-    "Method",
-    "Mixed",
     "Mixture",
+    "MixtureFit",
     "Model",
+    "MomentPropagator",
+    "Moments",
     "Observation",
-    "Propagator",
-    "Record",
-    "RecordedTransitions",
+    "ObservationChains",
+    "PredictiveDistribution",
     "Residuals",
     "Selection",
+    "SeriesTransitions",
     "SolverPropagation",
+    "SolverSettings",
     "TransitionSource",
     "Transitions",
     "birth_probabilities",
     "calibrate_jumps",
     "calibrate_moments",
     "check_observation",
-    "condition",
-    "expect",
-    "filtered_starts",
     "find_jumps",
+    "find_linearisation_states",
     "gaussian_log_density",
-    "infer",
+    "initial_distribution",
     "random_subset",
     "resolve_observation",
-    "run_around",
-    "run_filter",
-    "settle",
+    "run_parallel_filter",
     "smooth",
     "smooth_between",
-    "start_of",
 ]

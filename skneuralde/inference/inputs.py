@@ -1,4 +1,4 @@
-"""What the networks see besides the state, as a function of time."""
+"""Inputs of the coefficients besides the state, as functions of time."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class InputPath:
     ----------
     context : Tensor of shape (series, p)
     knots : float64 Tensor of shape (series, n_knots) or (1, n_knots)
-        Increasing times at which controls are known, padded on the right with infinity. One row: all series share it.
+        Increasing times of known controls, padded on the right with infinity. All series share a single row.
     controls : Tensor of shape (series, n_knots, q) or (1, n_knots, q)
-        As many rows as ``knots``.
+        Values at the knots.
     interpolation : {"next", "linear", "previous"}
-        ``"next"``: a knot's value acts over the interval that ends there. Beyond the first and last knot the nearest
-        value holds.
+        With ``"next"`` a knot's value acts over the interval that ends there. Before the first and after the last knot
+        the nearest value holds.
     """
 
     context: Tensor
@@ -66,14 +66,14 @@ class InputPath:
         return self.controls[torch.arange(len(position), device=position.device)[:, None], position]
 
     def select(self, items: Tensor) -> InputPath:
-        """The inputs of these series; an item may be named several times."""
+        """The inputs of these series; an item may occur several times."""
         if self._shared:
-            # Copies of a long series of controls for each of many paths would take most of the time and memory.
+            # Shared controls are not copied: copies for many paths would take most of the time and memory.
             return InputPath(self.context[items], self.knots, self.controls, self.interpolation)
         return InputPath(self.context[items], self.knots[items], self.controls[items], self.interpolation)
 
     def resolved(self) -> InputPath | Tensor | None:
-        """What ``integrate`` takes as context: this path, a constant tensor where nothing varies, or None."""
+        """The context for a solver: this path, a constant tensor if there are no controls, or None."""
         if self.controls.shape[-1]:
             return self
         return self.context if self.context.shape[-1] else None
@@ -81,7 +81,7 @@ class InputPath:
 
 @dataclass(frozen=True)
 class RepeatedInputs:
-    """The inputs of ``n_paths`` copies of every series that are always asked for at the same times."""
+    """The inputs of ``n_paths`` copies of every series, always evaluated at the same times for all copies."""
 
     inputs: InputPath
     n_paths: int

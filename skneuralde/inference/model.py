@@ -1,4 +1,4 @@
-"""Everything that training adjusts: the equation, where it starts, and how it is observed."""
+"""Trainable model: an equation, its initial states and its observation."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import torch
 from torch import Tensor, nn
 
 from skneuralde.inference.distributions.gaussian import Gaussian
-from skneuralde.inference.distributions.protocol import Law
+from skneuralde.inference.distributions.protocol import PredictiveDistribution
 from skneuralde.inference.jumps.splitting import JumpSplitting
-from skneuralde.inference.moments.local_linearisation import Propagator
+from skneuralde.inference.moments.propagator import MomentPropagator
 from skneuralde.inference.observation import Observation
 from skneuralde.inference.transitions.segments import Transitions
 from skneuralde.problems import Problem
 from skneuralde.terms import Term
 
 
-class Shifted(nn.Module):
-    """Values ``start (..., dim)`` that training moves in units of ``unit (dim,)``, of 1 if that is None."""
+class ScaledParameter(nn.Module):
+    """A trainable tensor ``start + unit * shift``, with first values ``start (..., dim)`` and scale ``unit (dim,)``."""
 
     start: Tensor
     unit: Tensor
@@ -31,7 +31,7 @@ class Shifted(nn.Module):
         return len(self.start)
 
     def forward(self) -> Tensor:
-        """The values as they are now."""
+        """The present values."""
         return torch.addcmul(self.start, self.unit, self.shift)
 
 
@@ -44,25 +44,25 @@ class Model(nn.Module):
     encoder : Term or None
         Initial state as a function of the context.
     states : Tensor of shape (series, dim) or None
-        Start values of learned initial states, one per series.
+        First values of learned initial states, one per series.
     unit : Tensor of shape (dim,) or None
-        What training counts states in, so that its steps do not depend on y's units; None is 1.
+        Scale of learned states, which makes training independent of y's units; None is 1.
     noise_std : Tensor of shape (dim,) or None
-        Standard deviation of the observation noise to start from.
+        First value of the standard deviation of the observation noise.
     learn_noise : bool
-        Whether training adjusts it.
+        Whether the observation noise is trained.
     observation : Observation or None
-        What is seen of the state; None is the state itself.
+        The observation function; None is the state itself.
     prior_mean, prior_std : Tensor of shape (dim,) or None
-        Distribution of the state where nothing is known yet, from which training starts.
+        First values of the prior of initial states.
     learn_prior_std : bool
-        Whether training adjusts its spread, too: one series alone would say that there is none.
+        Whether ``prior_std`` is trained, too. From a single series it would be estimated as zero.
 
     Attributes
     ----------
-    propagator : Propagator, JumpSplitting or None
-        Propagates moments, or with jumps the law, finely enough for the present coefficients; set by the loss or after
-        training.
+    propagator : MomentPropagator, JumpSplitting or None
+        Propagates moments, or with jumps the whole distribution, accurately enough for the present coefficients. It is
+        set by the loss or after training.
     """
 
     def __init__(
@@ -82,16 +82,16 @@ class Model(nn.Module):
         super().__init__()
         self.problem = problem
         self.encoder = encoder
-        self.states = None if states is None else Shifted(states, unit)
-        self.propagator: Propagator | JumpSplitting | None = None
+        self.states = None if states is None else ScaledParameter(states, unit)
+        self.propagator: MomentPropagator | JumpSplitting | None = None
         self.log_noise = None if noise_std is None else nn.Parameter(noise_std.log(), requires_grad=learn_noise)
         self.observation = observation
-        self.prior_location = None if prior_mean is None else Shifted(prior_mean, unit)
+        self.prior_location = None if prior_mean is None else ScaledParameter(prior_mean, unit)
         self.log_prior = None if prior_std is None else nn.Parameter(prior_std.log(), requires_grad=learn_prior_std)
 
     @property
     def prior_mean(self) -> Tensor | None:
-        """Mean of the state where nothing is known yet, ``(dim,)``."""
+        """Mean of the prior of initial states, ``(dim,)``."""
         return None if self.prior_location is None else self.prior_location()
 
     @property
@@ -105,7 +105,7 @@ class Model(nn.Module):
         return 0.0 if self.log_noise is None else (2.0 * self.log_noise).exp()
 
     def prior(self, n: int) -> tuple[Tensor, Tensor]:
-        """Mean (n, dim) and covariance (n, dim, dim) of states of which nothing is known."""
+        """Mean (n, dim) and covariance (n, dim, dim) of the prior of n initial states."""
         mean = self.prior_mean
         if mean is None or self.log_prior is None:
             raise ValueError("this model has no distribution of initial states")
@@ -126,32 +126,32 @@ class Model(nn.Module):
         return self.states()[series]
 
     @property
-    def flow(self) -> Propagator:
-        """What propagates moments between jumps."""
+    def moment_propagator(self) -> MomentPropagator:
+        """The propagator of moments between jumps."""
         if self.propagator is None:
             raise ValueError("this model has no propagator yet")
-        return self.propagator.flow if isinstance(self.propagator, JumpSplitting) else self.propagator
+        return self.propagator.moment_propagator if isinstance(self.propagator, JumpSplitting) else self.propagator
 
-    def state_law(self, transitions: Transitions) -> Law:
-        """The law of the states at the ends of transitions."""
+    def state_distribution(self, transitions: Transitions) -> PredictiveDistribution:
+        """Distribution of the states at the ends of transitions."""
         if isinstance(self.propagator, JumpSplitting):
-            return self.propagator.law(self.problem, transitions)
-        mean, cov = transitions.moments(self.problem, self.flow)
+            return self.propagator.state_distribution(self.problem, transitions)
+        mean, cov = transitions.moments(self.problem, self.moment_propagator)
         return Gaussian(mean, mean.new_zeros(*mean.shape, mean.shape[-1]) if cov is None else cov)
 
-    def law(self, transitions: Transitions) -> Law:
-        """The law of what is observed at the ends of transitions."""
-        return self.state_law(transitions).observed(self.observed)
+    def observed_distribution(self, transitions: Transitions) -> PredictiveDistribution:
+        """Distribution of the observations at the ends of transitions."""
+        return self.state_distribution(transitions).observed(self.observed)
 
     def observed(self, mean: Tensor, cov: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Mean (n, d) and covariance (n, d, d) of what is observed of states of this mean and covariance."""
+        """Mean (n, d) and covariance (n, d, d) of observations of states with this mean and covariance."""
         if self.observation is None:
             return mean, self.add_noise(cov, mean)
         value, slope = self.observation.linearize(mean)
         return value, self.add_noise(None if cov is None else slope @ cov @ slope.mT, value)
 
     def add_noise(self, cov: Tensor | None, like: Tensor) -> Tensor:
-        """Covariance ``(batch, dim, dim)`` of what is observed, given that of the state."""
+        """Covariance ``(batch, dim, dim)`` of noisy observations, given that without noise."""
         if cov is None:
             cov = like.new_zeros(len(like), like.shape[-1], like.shape[-1])
         return cov if self.log_noise is None else cov + torch.diag((2.0 * self.log_noise).exp())

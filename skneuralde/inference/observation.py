@@ -1,4 +1,4 @@
-"""What is observed of a state."""
+"""Observation functions: from a state to the outputs that are observed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from skneuralde.terms.base import value_and_jacobian
 
 
 class Observation(nn.Module, ABC):
-    """What is seen of states: a function of (batch, dim) to (batch, n_outputs)."""
+    """A function from states (batch, dim) to outputs (batch, n_outputs)."""
 
     @abstractmethod
     def forward(self, u: Tensor) -> Tensor:
@@ -26,7 +26,7 @@ class Observation(nn.Module, ABC):
 
 
 class Selection(Observation):
-    """Some components of the state, as they are."""
+    """Selected components of the state."""
 
     components: Tensor
 
@@ -39,13 +39,13 @@ class Selection(Observation):
         return u.index_select(-1, self.components)
 
     def linearize(self, u: Tensor) -> tuple[Tensor, Tensor]:
-        """The components, and the rows of the unit matrix that select them."""
+        """The components, and the corresponding rows of the unit matrix."""
         unit = torch.eye(u.shape[-1], dtype=u.dtype, device=u.device)[self.components]
         return self(u), unit.expand(len(u), -1, -1)
 
 
-class Reading(Observation):
-    """A function of the state, or a module, which is trained."""
+class ObservationFunction(Observation):
+    """A given function of the state; a module is trained."""
 
     def __init__(self, function: Callable[[Tensor], Tensor]):
         super().__init__()
@@ -57,20 +57,20 @@ class Reading(Observation):
 
 
 def resolve_observation(spec: Any, *, n_states: int, n_outputs: int, dtype: torch.dtype) -> Observation:
-    """Turn what an estimator takes as ``observation`` into one.
+    """Make an observation from the ``observation`` parameter of an estimator.
 
     Parameters
     ----------
     spec : None, sequence of int, callable or torch.nn.Module
-        None is the first components of the state. A callable takes u ``(batch, n_states)``; a module is copied.
+        None selects the first components of the state. A callable takes u ``(batch, n_states)``; a module is copied.
     n_states, n_outputs : int
     dtype : torch.dtype
-        Of a module's parameters.
+        The dtype of a module's parameters.
 
     Raises
     ------
     ValueError
-        If it is none of these, or names components that are not there.
+        If ``spec`` is none of these or has components that the state lacks.
     """
     if spec is None:
         if n_states < n_outputs:
@@ -80,15 +80,15 @@ def resolve_observation(spec: Any, *, n_states: int, n_outputs: int, dtype: torc
             )
         return Selection(range(n_outputs))
     if isinstance(spec, nn.Module):
-        return Reading(copy.deepcopy(spec).to(dtype))
+        return ObservationFunction(copy.deepcopy(spec).to(dtype))
     if callable(spec):
-        return Reading(spec)
+        return ObservationFunction(spec)
     return Selection(_check_components(spec, n_states, n_outputs))
 
 
 @torch.no_grad()
 def check_observation(observation: Observation, u: Tensor, n_outputs: int) -> None:
-    """Call an observation once, and refuse a value that is not a finite tensor of shape (batch, n_outputs)."""
+    """Call an observation once and raise ValueError unless it returns a finite tensor (batch, n_outputs)."""
     value = observation(u)
     shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
     if shape != (len(u), n_outputs):

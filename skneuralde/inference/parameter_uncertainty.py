@@ -1,4 +1,4 @@
-"""How uncertain the parameters of a fitted model are, and what that means for anything computed from them."""
+"""Uncertainty of the parameters of a fitted model, and of functions of them."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ def split(vector: Tensor, like: Parameters) -> Parameters:
 
 
 class Uncertainty(ABC):
-    """The spread of a model's trainable parameters."""
+    """Uncertainty of a model's trainable parameters."""
 
     @abstractmethod
     def std(self, function: Callable[[Parameters], Tensor], model: nn.Module) -> Tensor:
-        """Standard deviation of ``function(parameters)``, of its shape, around the parameters of the model."""
+        """Standard deviation of ``function(parameters)``, of the same shape, at the parameters of the model."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class GaussianUncertainty(Uncertainty):
     Attributes
     ----------
     factor : float64 Tensor of shape (n_parameters, n_parameters)
-        Its product with its own transpose is the covariance.
+        A matrix L with covariance L L'.
     """
 
     factor: Tensor
@@ -67,7 +67,7 @@ class GaussianUncertainty(Uncertainty):
         return self.factor @ self.factor.mT
 
     def std(self, function: Callable[[Parameters], Tensor], model: nn.Module) -> Tensor:
-        """By the delta method: one derivative of the function, forwards, per column of the factor."""
+        """Standard deviation by the delta method: one forward-mode derivative per column of the factor."""
         here = {name: p.detach() for name, p in trainable_parameters(model).items()}
         variance = torch.zeros_like(function(here))
         for column in self.factor.mT:
@@ -78,7 +78,7 @@ class GaussianUncertainty(Uncertainty):
 
 @dataclass(frozen=True)
 class EnsembleUncertainty(Uncertainty):
-    """Parameters of several models that were trained on different weights of the data, from different seeds.
+    """Parameters of several models, trained from different seeds on different weights of the data.
 
     Attributes
     ----------
@@ -88,6 +88,6 @@ class EnsembleUncertainty(Uncertainty):
     members: Tensor
 
     def std(self, function: Callable[[Parameters], Tensor], model: nn.Module) -> Tensor:
-        """Standard deviation over the members."""
+        """Standard deviation over the ensemble's members."""
         like = trainable_parameters(model)
         return torch.stack([function(split(member, like)) for member in self.members]).std(0)

@@ -1,4 +1,4 @@
-"""Solutions of whole series: from each initial state through all times at which it is wanted."""
+"""Solutions of whole series: from each initial state through all its save times."""
 
 from __future__ import annotations
 
@@ -23,11 +23,12 @@ from skneuralde.solvers import (
 
 
 @dataclass(frozen=True)
-class Method:
-    """How an equation is solved: what every call of ``integrate`` shares, and the length of the noise's cells.
+class SolverSettings:
+    """Settings of a solver that all solutions of an equation share.
 
-    With ``rtol=None`` an adaptive solver, too, takes steps of size dt. Rates of jumps without a bound are integrated to
-    ``hazard_rtol``. ``controller`` replaces the controller of an adaptive solver.
+    With ``rtol=None`` an adaptive solver takes fixed steps of size ``dt``, too. ``cell`` is the length of the noise's
+    cells. Unbounded jump rates are integrated with tolerance ``hazard_rtol``.
+    ``controller`` replaces the step-size controller of an adaptive solver.
     """
 
     solver: Solver
@@ -48,10 +49,10 @@ class Curves:
     Attributes
     ----------
     times : float64 Tensor of shape (series, n_times)
-        The first is where the initial state holds; padded on the right with NaN.
+        Save times, padded on the right with NaN. The initial state holds at the first one.
     inputs : InputPath
     keys : int64 Tensor of shape (series,)
-        What the noise of each series is keyed by.
+        Keys of each series' noise.
     """
 
     times: Tensor
@@ -59,7 +60,7 @@ class Curves:
     keys: Tensor
 
     def select(self, items: Tensor) -> Curves:
-        """The curves at these positions, in this order, without columns that only pad."""
+        """The curves at these positions, in this order, without columns of padding."""
         times = self.times[items]
         used = int((~times.isnan()).sum(-1).max()) if len(times) else 0
         return Curves(times[:, :used], self.inputs.select(items), self.keys[items])
@@ -68,7 +69,7 @@ class Curves:
         self,
         problem: Problem,
         start: Tensor,
-        method: Method,
+        settings: SolverSettings,
         *,
         n_paths: int = 1,
         seed: int = 0,
@@ -77,21 +78,18 @@ class Curves:
     ) -> tuple[Tensor, Trajectory]:
         """Simulate ``n_paths`` solutions of each series from ``start``, (series, dim) or (n_paths, series, dim).
 
-        With ``antithetic`` every other path has the mirrored noise of the one before it; its jumps are its own.
+        With ``antithetic`` every second path has the mirrored noise of the path before it and jumps of its own.
 
         Returns
         -------
         values : Tensor of shape (n_paths, series, n_times, dim)
         trajectory : Trajectory
         """
-        request = self._request(
-            problem, start, method, n_paths=n_paths, seed=seed, side_steps=side_steps, antithetic=antithetic
-        )
-        trajectory = integrate(request)
+        trajectory = integrate(self._request(problem, start, settings, n_paths, seed, antithetic, side_steps))
         return self._shaped(trajectory.values), trajectory
 
     def solve_with_branches(
-        self, problem: Problem, start: Tensor, method: Method, *, n_paths: int, seed: int, antithetic: bool
+        self, problem: Problem, start: Tensor, settings: SolverSettings, *, n_paths: int, seed: int, antithetic: bool
     ) -> tuple[Tensor, list[Branch]]:
         """Simulate as `solve` does, with a `Branch` for each channel of jumps whose rate has a gradient.
 
@@ -99,11 +97,9 @@ class Curves:
         -------
         values : Tensor of shape (n_paths, series, n_times, dim)
         branches : list of Branch
-            Of values of that shape and weights (n_paths, series).
+            Their values have that shape, their weights the shape (n_paths, series).
         """
-        request = self._request(
-            problem, start, method, n_paths=n_paths, seed=seed, side_steps=False, antithetic=antithetic
-        )
+        request = self._request(problem, start, settings, n_paths, seed, antithetic)
         trajectory, branches = solve_with_branches(request)
         shaped = [Branch(self._shaped(values), weight.view(n_paths, -1)) for values, weight in branches]
         return self._shaped(trajectory.values), shaped
@@ -116,16 +112,15 @@ class Curves:
         self,
         problem: Problem,
         start: Tensor,
-        method: Method,
-        *,
+        settings: SolverSettings,
         n_paths: int,
         seed: int,
-        side_steps: bool,
         antithetic: bool,
+        side_steps: bool = False,
     ) -> SolveRequest:
         n_series = len(self.times)
         order = torch.arange(n_series, device=self.times.device).repeat(n_paths)
-        if n_paths == 1 or self.inputs.controls.shape[-1] == 0 or method.solver.adaptive:
+        if n_paths == 1 or self.inputs.controls.shape[-1] == 0 or settings.solver.adaptive:
             context: Context = self.inputs.select(order).resolved()
         else:
             context = RepeatedInputs(self.inputs, n_paths)
@@ -144,22 +139,22 @@ class Curves:
                 problem.noise_dim(start.shape[-1]),
                 origin=self.times[order, 0],
                 sign=1.0 - 2.0 * (path % 2).double() if antithetic else None,
-                cell=method.cell,
+                cell=settings.cell,
             )
         return SolveRequest(
             problem,
             start.expand(n_paths, n_series, -1).reshape(n_paths * n_series, -1),
             times,
-            solver=method.solver,
-            controller=method.controller,
+            solver=settings.solver,
+            controller=settings.controller,
             context=context,
             noise=noise,
             clocks=clocks,
-            rtol=method.rtol,
-            atol=method.atol,
-            dt=method.dt,
-            max_steps=method.max_steps,
+            rtol=settings.rtol,
+            atol=settings.atol,
+            dt=settings.dt,
+            max_steps=settings.max_steps,
             side_steps=side_steps,
-            gradient=method.gradient,
-            hazard_rtol=method.hazard_rtol,
+            gradient=settings.gradient,
+            hazard_rtol=settings.hazard_rtol,
         )

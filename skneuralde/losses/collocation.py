@@ -1,4 +1,4 @@
-"""Collocation: the law at single points of a field, without solving anything."""
+"""Collocation: the equation of a field at single points, without solving it."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from torch import Tensor, nn
 from skneuralde.inference.fields.bridges import LENGTHS, MIDDLES, Bridge, build_bridge
 from skneuralde.inference.inputs import InputPath
 from skneuralde.inference.model import Model
-from skneuralde.losses.base import SumOfSquares
+from skneuralde.losses.objective import SumOfSquares
 from skneuralde.problems import FieldDrift, Laplacian
 from skneuralde.terms import Term
 
-#: How often a bridge is built anew with what the law says on it, in the second epoch and later.
+#: Iterations of a bridge with the reaction along it as forcing, from the second epoch on.
 _SWEEPS = 2
-#: No interval counts for more than this many times the usual one.
+#: Largest weight of an interval, relative to the median.
 _MOST_WEIGHT = 10.0
-#: Values of fields that are treated at once.
+#: Number of field values that are processed at once.
 _CHUNK = 600_000
 
 
@@ -32,14 +32,14 @@ class Intervals:
     states : Tensor of shape (rows, n)
         Snapshots without gaps.
     observed : bool Tensor of shape (rows, points)
-        Where they were observed in all fields.
+        Whether a point was observed in all fields.
     start, stop : int64 Tensor of shape (intervals,)
         The rows of each pair.
     time, length : float64 Tensor of shape (intervals,)
-        When it starts, and how long it is.
+        The start and the length of each interval.
     weight : Tensor of shape (intervals,)
     inputs : InputPath
-        Context and controls of each interval's run.
+        Context and controls of the run that each interval belongs to.
     """
 
     states: Tensor
@@ -63,17 +63,17 @@ def drift_of(model: Model) -> FieldDrift:
 
 
 class LocalBalance(nn.Module):
-    """What the law and diffusion at one point leave of the change that was observed there.
+    """Residuals of the equation at one point: reaction and diffusion less the observed rate of change.
 
     Parameters
     ----------
-    law : Term
+    reaction : Term
     diffusion : Laplacian or None
     """
 
-    def __init__(self, law: Term, diffusion: Laplacian | None):
+    def __init__(self, reaction: Term, diffusion: Laplacian | None):
         super().__init__()
-        self.law, self.diffusion = law, diffusion
+        self.reaction, self.diffusion = reaction, diffusion
 
     def forward(
         self, t: Tensor, u: Tensor, curvature: Tensor, known: Tensor, unit: Tensor, c: Tensor | None = None
@@ -84,15 +84,18 @@ class LocalBalance(nn.Module):
         ----------
         t : Tensor of shape (..., pieces, 1)
         u : Tensor of shape (..., pieces, fields)
-        curvature, known, unit : Tensor of shape (..., fields)
-            Mean of the Laplacian for D = 1; what is known of the rate of change, less what was observed of it.
+        curvature : Tensor of shape (..., fields)
+            Mean of the Laplacian for D = 1.
+        known : Tensor of shape (..., fields)
+            Known terms of the equation less the observed rate of change.
+        unit : Tensor of shape (..., fields)
         c : Tensor of shape (..., pieces, k), optional
 
         Returns
         -------
         Tensor of shape (..., fields)
         """
-        values = self.law(
+        values = self.reaction(
             t.reshape(-1, 1), u.reshape(-1, u.shape[-1]), None if c is None else c.reshape(-1, c.shape[-1])
         )
         total = LENGTHS.to(u) @ values.reshape(u.shape) + known
@@ -102,35 +105,35 @@ class LocalBalance(nn.Module):
 
 
 class Collocation(SumOfSquares):
-    """The balance of diffusion, law and observed change at random points of random intervals.
+    """The balance of diffusion, reaction and observed change at random points of all intervals.
 
-    Between two snapshots the field is a `Bridge`, which is exact in the diffusion: first the one that a constant
-    forcing leads along, later, from the second epoch on, the one that the law as it is leads along, with the constant
-    that it still lacks. The time means of law and diffusion along the bridge at any point must then give the change
-    observed there. So every point of every interval is a sample by itself. Each epoch draws new ones.
+    Between two snapshots the field is a `Bridge`, which is exact in the diffusion [1]_. In the first epoch the bridge
+    has a constant forcing. From the second epoch on its forcing is the present reaction plus the constant that the
+    reaction still lacks. The time means of reaction and diffusion along the bridge must equal the observed change at
+    every point [2]_, so that every point of every interval is a sample. Each epoch draws new points.
 
-    Residuals of a field in an interval are measured in their own root mean square, as the epoch finds it: noisy
-    snapshots that are close in time, or far ones between which a bridge is vague, count for little. The loss is the
-    logarithm of that measure, up to a constant.
+    Residuals of a field in an interval are divided by their root mean square, which is measured at the beginning of an
+    epoch. Noisy snapshots that are close in time, and snapshots so far apart that a bridge is inaccurate, have little
+    weight. The loss is the logarithm of the root mean square, up to a constant.
 
     Parameters
     ----------
     intervals : Intervals
     drift : FieldDrift
-        Of the model; tells shapes only.
+        The model's right-hand side; only its shapes are used.
     scale : Tensor of shape (fields,)
         Typical rates of change.
     resolution : float
-        Residuals below this share of ``scale`` count as none.
+        Residuals are resolved down to this fraction of ``scale``.
     n_samples : int
-        Points drawn in an epoch, about.
+        Approximate number of points that are drawn in an epoch.
     seed : int
 
     References
     ----------
     .. [1] M. Hochbruck and A. Ostermann, "Exponential integrators", Acta Numerica 19 (2010), for the exact diffusion.
     .. [2] D. A. Messenger and D. M. Bortz, "Weak SINDy for partial differential equations", J. Comput. Phys. 443
-       (2021), for laws learned from time means instead of derivatives.
+       (2021), for learning from time means instead of derivatives.
     """
 
     def __init__(
@@ -149,14 +152,14 @@ class Collocation(SumOfSquares):
         self.data: tuple[Tensor, ...] = ()
 
     def start_epoch(self, model: Model, epoch: int) -> None:
-        """Draw new points, along bridges that follow the present law; measure their residuals with it."""
+        """Draw new points along bridges that follow the present reaction, and measure its residuals."""
         self.version = epoch
         generator = torch.Generator().manual_seed((self.seed + 7919 * epoch) % 2**62)
         drift = drift_of(model)
         with torch.no_grad():
             self._draw(drift, 0 if epoch == 1 else _SWEEPS, generator)
             if epoch > 1:
-                self._weigh(LocalBalance(drift.reaction.law, drift.diffusion))
+                self._weigh(LocalBalance(drift.reaction.term, drift.diffusion))
 
     def _draw(self, drift: FieldDrift, sweeps: int, generator: torch.Generator) -> None:
         order, parts = [], []
@@ -171,7 +174,7 @@ class Collocation(SumOfSquares):
         self.weight = self.intervals.weight[self.of] * valid
 
     def _alike(self) -> Iterator[tuple[float, Tensor]]:
-        """Intervals of the same length, some at a time."""
+        """Batches of intervals of the same length."""
         lengths, which = torch.unique(self.intervals.length, return_inverse=True)
         size = max(1, _CHUNK // (self.points * self.fields))
         for k, h in enumerate(lengths.tolist()):
@@ -191,13 +194,13 @@ class Collocation(SumOfSquares):
         return bridge
 
     def _when(self, h: float, items: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Times (items, pieces) of the nodes, and context and controls (items, pieces, k) then."""
+        """Times (items, pieces) of the nodes, and context and controls (items, pieces, k) at these times."""
         times = self.intervals.time[items, None] + h * MIDDLES.to(self.intervals.time)
         inputs = self.intervals.inputs.select(items).on_grid(times)
         return times.to(self.scale.dtype), inputs if inputs.shape[-1] else None
 
     def _points(self, items: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Points (items, per_interval), and whether they were observed at both ends, as many as there are."""
+        """Random points (items, per_interval), and whether they were observed at both ends of the interval."""
         there = (
             self.intervals.observed[self.intervals.start[items]] & self.intervals.observed[self.intervals.stop[items]]
         )
@@ -208,7 +211,7 @@ class Collocation(SumOfSquares):
     def _samples(
         self, drift: FieldDrift, h: float, items: Tensor, bridge: Bridge, points: Tensor
     ) -> tuple[Tensor, ...]:
-        """The data of `LocalBalance` at some points, each (items, per_interval, ...); units come last."""
+        """The arguments of `LocalBalance` at some points, but for the units; each (items, per_interval, ...)."""
         pieces, copies = len(LENGTHS), points.shape[1]
         change = self.intervals.states[self.intervals.stop[items]] - self.intervals.states[self.intervals.start[items]]
         known = drift.field(change / -h)
@@ -228,7 +231,7 @@ class Collocation(SumOfSquares):
         return samples if inputs is None else (*samples, inputs[:, None].expand(-1, copies, -1, -1))
 
     def _weigh(self, balance: nn.Module) -> None:
-        """Measure the residuals of every field in every interval with the law as it is."""
+        """Measure the variance of the residuals of every field in every interval with the present reaction."""
         squares = balance(*self._in_units(torch.ones_like(self.scale))).square() * self.weight[:, None]
         zeros = squares.new_zeros(len(self.intervals), self.fields)
         counts = zeros[:, 0].index_add(0, self.of, self.weight)
@@ -242,7 +245,7 @@ class Collocation(SumOfSquares):
 
     def residuals(self, model: Model) -> tuple[nn.Module, tuple[Tensor, ...]]:
         drift = drift_of(model)
-        return LocalBalance(drift.reaction.law, drift.diffusion), self._in_units(self.variance.sqrt()[self.of])
+        return LocalBalance(drift.reaction.term, drift.diffusion), self._in_units(self.variance.sqrt()[self.of])
 
     def values(self, model: Model, items: Tensor, *, seed: int) -> Tensor:
         balance, data = self.residuals(model)

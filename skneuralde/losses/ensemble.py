@@ -1,4 +1,4 @@
-"""Simulated paths as losses see them: members that may branch where the rate of a jump is learned."""
+"""Ensembles of simulated paths, differentiable in the rates of jumps."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 class Alternative(NamedTuple):
-    """What paths would be with one jump more on some channel.
+    """The paths with one jump more on some channel.
 
     Attributes
     ----------
@@ -27,20 +27,22 @@ class Alternative(NamedTuple):
 
 @dataclass(frozen=True)
 class Ensemble:
-    r"""Paths of some series, with independent jumps.
+    r"""Simulated paths of some series, with independent jumps.
 
-    Member p has the weight 1 - e_p and its alternative the weight e_p, which is zero: so values are those of the paths,
-    while the gradient of e_p is that of the law of the jumps. A loss F of all paths has the gradient of
+    Path p has the weight 1 - e_p and its alternative the weight e_p. Since e_p is zero, values are those of the paths.
+    The gradient of e_p is the gradient of the probability of one jump more. A loss F of all paths has exactly the
+    gradient of
 
-    .. math:: F(x) + \sum_p e_p (F(x_1, ..., x'_p, ..., x_n) - F(x)),
+    .. math:: F(x) + \sum_p e_p (F(x_1, ..., x'_p, ..., x_n) - F(x)).
 
-    exactly: `shift` adds the sum, for statistics of which a loss consists.
+    `shift` is this sum, and `mean` and `pairs` contain it. A loss that uses ``paths`` directly has no gradient in the
+    rates of jumps unless it adds `shift`.
 
     Attributes
     ----------
     paths : Tensor of shape (paths, series, ...)
     alternatives : tuple of Alternative
-        One for each channel whose rate has a gradient.
+        One for each channel of jumps whose rate has a gradient.
     """
 
     paths: Tensor
@@ -50,12 +52,12 @@ class Ensemble:
         return len(self.paths)
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Ensemble:
-        """The same function of every path, from (paths, series, ...) to (paths, series, ...)."""
+        """An ensemble of a function of every path, from (paths, series, ...) to (paths, series, ...)."""
         others = tuple(Alternative(function(paths), weight) for paths, weight in self.alternatives)
         return Ensemble(function(self.paths), others)
 
     def part(self, members: slice) -> Ensemble:
-        """Some of the paths."""
+        """An ensemble of some of the paths."""
         others = tuple(Alternative(paths[members], weight[members]) for paths, weight in self.alternatives)
         return Ensemble(self.paths[members], others)
 
@@ -69,10 +71,17 @@ class Ensemble:
         return statistic(self.paths).mean(0) + self.shift(statistic) / len(self)
 
     def shift(self, statistic: Callable[[Tensor], Tensor]) -> Tensor:
-        """Zeros (series, ...), or () without alternatives, with the gradient of a statistic of all paths in the rates.
+        """Zeros with the gradient of a statistic of all paths in the rates of jumps.
 
-        ``statistic(x)[p]`` is what it becomes, but for a constant, when path p is taken from ``x (paths, series, ...)``
-        and all others are as they are.
+        Parameters
+        ----------
+        statistic : Callable
+            ``statistic(x)[p]`` is the value of the statistic, up to a constant, if path p is replaced by that of
+            ``x (paths, series, ...)`` and all others stay.
+
+        Returns
+        -------
+        Tensor of shape (series, ...), or () without alternatives
         """
         total = self.paths.new_zeros(())
         if self.alternatives:
@@ -85,7 +94,7 @@ class Ensemble:
         return total
 
     def pairs(self, statistic: Callable[[Tensor], Tensor]) -> Tensor:
-        """A symmetric statistic of pairs of neighbouring paths, (pairs, 2, series, ...) to (pairs, series, ...)."""
+        """A symmetric statistic of neighbouring paths, from (pairs, 2, series, ...) to (pairs, series, ...)."""
         together = self.paths.unflatten(0, (-1, 2))
         values = before = statistic(together)
         for paths, weight in self.alternatives:
@@ -97,5 +106,5 @@ class Ensemble:
 
 
 def _aligned(weight: Tensor, like: Tensor) -> Tensor:
-    """Weights (paths, series) with as many axes as something (paths, series, ...)."""
+    """Weights (paths, series) with axes of length one for the other axes of ``like (paths, series, ...)``."""
     return weight.reshape(*weight.shape, *[1] * (like.ndim - weight.ndim))

@@ -1,9 +1,13 @@
-"""Fair estimators from simulated paths: unbiased at any number of paths, mirrored pairs included.
+"""Fair estimators of scores from simulated paths: unbiased at any number of paths, antithetic ones included.
 
 The mean distance of two independent copies is estimated over all pairs of paths that are independent of each other
-(T. Gneiting and A. E. Raftery, "Strictly proper scoring rules, prediction, and estimation", JASA 102, 2007; C. A. T.
-Ferro, "Fair scores for ensemble forecasts", QJRMS 140, 2014). Two paths of mirrored noise are not, so they are left
-out: counted in, they would make the paths look wider apart than they are.
+[1]_ [2]_. Two paths with mirrored noise are not independent, so their pair is left out: it would make the mean distance
+too large.
+
+References
+----------
+.. [1] T. Gneiting and A. E. Raftery, "Strictly proper scoring rules, prediction, and estimation", JASA 102 (2007).
+.. [2] C. A. T. Ferro, "Fair scores for ensemble forecasts", QJRMS 140 (2014).
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-#: Paths among which all distances of vectors are taken; more are cut into blocks, so that memory grows linearly.
+#: All distances of vectors are taken within blocks of so many paths, so that memory grows linearly.
 _BLOCK = 64
 
 
@@ -28,9 +32,9 @@ def fair_energy_score(residual: Tensor, *, mirrored: bool) -> Tensor:
 
 
 def crps_of_members(x: Tensor, residual: Tensor, *, mirrored: bool) -> Tensor:
-    """What each path (paths, ...) contributes to `fair_crps` if it is that of ``x``, the others those of ``residual``.
+    """Contribution (paths, ...) of each path to `fair_crps` if it is taken from ``x`` and the others from ``residual``.
 
-    All differences by sorting.
+    Differences are summed by sorting.
     """
     n = len(residual)
     rows = residual.movedim(0, -1).sort(-1).values
@@ -43,7 +47,7 @@ def crps_of_members(x: Tensor, residual: Tensor, *, mirrored: bool) -> Tensor:
 
 
 def energy_of_members(x: Tensor, residual: Tensor, *, mirrored: bool) -> Tensor:
-    """What each path (paths, ...) contributes to `fair_energy_score`, likewise; from (paths, ..., dim)."""
+    """Contribution (paths, ...) of each path to `fair_energy_score`, likewise; from (paths, ..., dim)."""
     apart, pairs = [], 0
     for block, others in zip(x.split(_BLOCK), residual.split(_BLOCK), strict=True):
         between = torch.cdist(block.movedim(0, -2), others.movedim(0, -2), compute_mode="donot_use_mm_for_euclid_dist")
@@ -53,7 +57,7 @@ def energy_of_members(x: Tensor, residual: Tensor, *, mirrored: bool) -> Tensor:
 
 
 def _to_dependent(x: Tensor, paths: Tensor, size: Callable[[Tensor], Tensor], *, mirrored: bool) -> Tensor:
-    """Distances of each path of x to the path whose place it has, and to the mirror image of that one."""
+    """Distance of each path of x to the path in its place, plus that to the mirror image of that path."""
     total = size(x - paths)
     if not mirrored:
         return total
@@ -78,7 +82,7 @@ def mean_distance(x: Tensor, *, mirrored: bool) -> Tensor:
     for block in x.split(_BLOCK):
         n = len(block)
         rows = block.movedim(0, -2)
-        # Not by way of a matrix product, which loses the distances of points that are near each other.
+        # A matrix product would lose the distances of points that are near each other.
         between = torch.cdist(rows, rows, compute_mode="donot_use_mm_for_euclid_dist")
         total = total + between.sum((-2, -1))
         if mirrored:

@@ -1,80 +1,34 @@
-"""Negative log likelihood of transitions, without simulation."""
+"""The negative log likelihood."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
-
 from torch import Tensor
 
-from skneuralde.inference.jumps.splitting import JumpSplitting
-from skneuralde.inference.model import Model
-from skneuralde.inference.moments.local_linearisation import Propagator
-from skneuralde.inference.transitions.from_series import Gathered
-from skneuralde.inference.transitions.segments import Transitions, TransitionSource
-from skneuralde.losses.base import Objective
-
-#: Makes a propagator that is fine enough for the model's present coefficients.
-Calibration = Callable[[Model], Propagator | JumpSplitting]
+from skneuralde.inference.distributions.protocol import PredictiveDistribution
+from skneuralde.losses.data import TrainingData
+from skneuralde.losses.filtering import FilterLikelihood
+from skneuralde.losses.jumps import JumpLikelihood
+from skneuralde.losses.objective import Objective
+from skneuralde.losses.transitions import TransitionLoss, TransitionObjective
 
 
-class TransitionLikelihood(Objective):
-    """Negative log density of observations given the state before them, by propagated mean and covariance.
+class NegativeLogLikelihood(TransitionLoss):
+    """Negative log density of each observation given the observations before it.
 
-    Parameters
-    ----------
-    transitions : Transitions or RecordedTransitions
-    targets : Tensor or Gathered of shape (items, dim)
-        What was observed at each transition's end; NaN where nothing was.
-    weight : Tensor of shape (items,)
-    calibrate : Callable
-        Gives the propagator for a model; asked anew now and then while the coefficients change.
-    encode : bool
-        Whether the transitions start at the states that the model's encoder gives for their first inputs, as in a
-        plain table, instead of at their own.
-
-    Notes
-    -----
-    Exact for a linear drift with additive noise; see `skneuralde.inference.moments` for the rest.
+    Exact for a linear drift with additive noise. Noisy and partial observations are filtered. With jumps the loss
+    contains the penalty of `JumpLikelihood`.
     """
 
-    def __init__(
-        self,
-        transitions: TransitionSource,
-        targets: Tensor | Gathered,
-        weight: Tensor,
-        *,
-        calibrate: Calibration,
-        encode: bool = False,
-    ):
-        self.transitions = transitions
-        self.targets = targets
-        self.weight = weight
-        self.calibrate = calibrate
-        self.encode = encode
+    name = "nll"
+    is_likelihood = True
+    can_filter = True
 
-    def start_epoch(self, model: Model, epoch: int) -> None:
-        start_calibration(model, epoch, self.calibrate)
+    def bind(self, data: TrainingData) -> Objective:
+        chains = data.chains()
+        if chains is not None:
+            return FilterLikelihood(chains)
+        transitions = data.transitions()
+        return (JumpLikelihood if transitions.has_jumps else TransitionObjective)(self, transitions)
 
-    def values(self, model: Model, items: Tensor, *, seed: int) -> Tensor:
-        return -model.law(self._transitions(model, items)).log_density(self.targets.index_select(0, items))
-
-    def _transitions(self, model: Model, items: Tensor) -> Transitions:
-        """These items, from where they start."""
-        transitions = self.transitions.select(items)
-        return started(transitions, model) if self.encode else transitions
-
-
-def start_calibration(model: Model, epoch: int, calibrate: Calibration) -> None:
-    """Look anew how finely moments must be propagated: after 1, 2, 4, 8, 16, then every 16 epochs.
-
-    Coefficients move ever more slowly.
-    """
-    if model.propagator is None or epoch & (epoch - 1) == 0 or epoch % 16 == 0:
-        model.propagator = calibrate(model)
-
-
-def started(transitions: Transitions, model: Model) -> Transitions:
-    """The transitions from the states that the model's encoder gives."""
-    state = model.encode(transitions.time, transitions.c0[transitions.offsets[:-1]], transitions.state.shape[-1])
-    return replace(transitions, state=state)
+    def cost(self, predicted: PredictiveDistribution, target: Tensor) -> Tensor:
+        return -predicted.log_density(target)

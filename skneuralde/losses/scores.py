@@ -1,24 +1,26 @@
-"""Proper scores of the simulated law of each series: of every entry alone, and of neighbouring times together."""
+"""Proper scores of simulated paths: of every entry alone, and of neighbouring times together."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
+from skneuralde.losses.curves import SimulatedLoss
 from skneuralde.losses.ensemble import Ensemble
 from skneuralde.losses.fair import crps_of_members, energy_of_members, fair_crps, fair_energy_score
-from skneuralde.losses.paths import CurveObjective
+from skneuralde.losses.snapshots import SnapshotEnergy
 
 
-class RankedProbability(CurveObjective):
+class RankedProbability(SimulatedLoss):
     """Continuous ranked probability score of simulated paths at each observation, output by output.
 
-    It is proper for the law at each time given the series' start, and does not see how times or outputs hang together.
+    It is proper for the distribution at each time given the series' start, and ignores how times or outputs are
+    correlated.
     """
 
-    stochastic = True
-    antithetic = True
-    least_paths = 4
+    name = "crps"
+    compares_paths = True
+    min_paths = 4
 
     def penalty(self, residual: Ensemble, observed: Tensor) -> Tensor:
         paths, mirrored = residual.paths, self.antithetic
@@ -26,8 +28,8 @@ class RankedProbability(CurveObjective):
         return fair_crps(paths, mirrored=mirrored) + members
 
 
-class PairedEnergy(CurveObjective):
-    """Energy score of the states at each observed time and the observed time before it, all outputs together.
+class PairedEnergy(SimulatedLoss):
+    """Energy score of the states at each observed time and the observed time before it, all outputs together [1]_.
 
     A series' first target counts alone. The score has the weight of the later row. An output that is missing at a time
     is left out of that time's vector.
@@ -38,9 +40,12 @@ class PairedEnergy(CurveObjective):
        dimensional distributions" (2024), arXiv 2410.03973.
     """
 
-    stochastic = True
-    antithetic = True
-    least_paths = 4
+    name = "energy"
+    compares_paths = True
+    min_paths = 4
+
+    def for_snapshots(self) -> SnapshotEnergy:
+        return SnapshotEnergy()
 
     def weigh(self, weight: Tensor) -> Tensor:
         return weight.amax(-1, keepdim=True)
@@ -60,7 +65,7 @@ class PairedEnergy(CurveObjective):
 
 
 def _observed_before(there: Tensor) -> Tensor:
-    """The latest time before each one at which ``there (items, time)`` is true, -1 where there is none."""
+    """The latest time before each one at which ``there (items, time)`` is true; -1 if there is none."""
     time = torch.arange(there.shape[1], device=there.device)
     latest = time.where(there, -1).cummax(1).values
     return torch.cat([latest.new_full((len(there), 1), -1), latest[:, :-1]], 1)

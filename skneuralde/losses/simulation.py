@@ -1,51 +1,45 @@
-"""What all losses of simulated paths share: the simulation, and how many paths it takes."""
+"""Simulation of the paths that a loss compares, and the choice of their number."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from skneuralde.inference.model import Model
-from skneuralde.inference.paths import Curves, Method
-from skneuralde.losses.base import Objective
+from skneuralde.losses.base import Loss
+from skneuralde.losses.data import PathData, one_path
 from skneuralde.losses.ensemble import Alternative, Ensemble
 from skneuralde.losses.growth import GrowingPaths
+from skneuralde.losses.objective import Objective
 
-#: Initial states of some series, from the model.
-Start = Callable[[Model, Tensor], Tensor]
-#: Items on which the noise of the gradient is looked at, and the seeds of its two halves.
+#: Number of items on which the noise of the gradient is measured, and the seeds of the two gradients.
 _LOOK_AT, _SEEDS = 512, (0x5EED_1, 0x5EED_2)
 
 
 class PathObjective(Objective):
-    """A loss of the paths of whole series.
+    """A loss of the solutions or simulated paths of whole series, bound to data.
 
     Parameters
     ----------
-    curves : Curves
-    start : Callable
-        ``start(model, series)`` gives the initial states (series, dim).
-    method : Method
-    n_paths : Callable
-        The number of simulated paths of each series as a function of the epoch; or `GrowingPaths`.
+    loss : Loss
+    data : PathData
+
+    Attributes
+    ----------
+    paths : int
+        The number of simulated paths of each series in this epoch; 1 if the loss simulates nothing.
     """
 
     is_sequential = True
-    #: Whether paths come in pairs of mirrored noise, which makes the error of a mean much smaller.
-    antithetic: bool = False
-    #: The fewest paths that the estimators of the loss can do with.
-    least_paths: int = 1
 
-    def __init__(
-        self, curves: Curves, *, start: Start, method: Method, n_paths: Callable[[int], int] = lambda epoch: 1
-    ):
-        self.curves = curves
-        self.start = start
-        self.method = method
-        self.n_paths = n_paths
-        self.paths = self.version = n_paths(1)
+    def __init__(self, loss: Loss, data: PathData):
+        self.loss = loss
+        self.stochastic = loss.simulated
+        self.curves = data.curves
+        self.start = data.start
+        self.settings = data.settings
+        self.n_paths = data.n_paths if loss.simulated else one_path
+        self.paths = self.version = self.n_paths(1)
 
     def start_epoch(self, model: Model, epoch: int) -> None:
         if isinstance(self.n_paths, GrowingPaths) and self.n_paths.is_due(epoch):
@@ -54,7 +48,7 @@ class PathObjective(Objective):
         self.paths = self.version = self.n_paths(epoch)
 
     def _gradient(self, model: Model, seed: int) -> Tensor:
-        """The gradient of the mean loss over the first items with this noise, flat."""
+        """The flat gradient of the mean loss over the first items with this noise."""
         parameters = [p for p in model.parameters() if p.requires_grad]
         if not parameters:
             return torch.zeros(0)
@@ -69,10 +63,10 @@ class PathObjective(Objective):
         values, branches = self.curves.select(series).solve_with_branches(
             model.problem,
             self.start(model, series),
-            self.method,
+            self.settings,
             n_paths=self.paths,
             seed=seed,
-            antithetic=self.antithetic,
+            antithetic=self.loss.antithetic,
         )
         others = (Alternative(paths, weight - weight.detach()) for paths, weight in branches)
         return Ensemble(values, tuple(others))

@@ -1,38 +1,23 @@
-"""Snapshots of different individuals: the simulated population against the observed one, time by time."""
+"""The energy distance of simulated and observed populations, time by time."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from skneuralde.inference.model import Model
-from skneuralde.inference.paths import Curves, Method
+from skneuralde.losses.base import Loss
+from skneuralde.losses.data import SnapshotData, TrainingData
 from skneuralde.losses.ensemble import Ensemble
-from skneuralde.losses.simulation import PathObjective, Start
+from skneuralde.losses.objective import Objective
+from skneuralde.losses.simulation import PathObjective
 
 
-class SnapshotEnergy(PathObjective):
-    """Energy distance of the simulated to the observed law at each time, 2 E|X - Y| - E|X - X'| - E|Y - Y'|.
+class SnapshotEnergy(Loss):
+    """Energy distance of simulated and observed population at each time, 2 E|X - Y| - E|X - X'| - E|Y - Y'| [1]_.
 
-    The population starts as the individuals that are observed at the earliest time, with their weights. An item is an
-    individual that is observed later; its value is its share of the distance at its time. X and X' have independent
-    noise and their own draws of the start: a start may meet itself.
-
-    Parameters
-    ----------
-    curves : Curves
-        One per individual at the start, all with the same times.
-    start_weight : Tensor of shape (starts,)
-    targets : Tensor of shape (items, dim)
-        Complete.
-    place : int64 Tensor of shape (items,)
-        The position of each item's time among those of the curves.
-    weight : Tensor of shape (items,)
-    scale : Tensor of shape (dim,)
-    start, method, n_paths
-        Like in `CurveObjective`; paths are those of each individual.
+    The population starts as the individuals that are observed at the earliest time, with their weights. X and X' have
+    independent noise and their own draws of the start: a start may be paired with itself.
 
     References
     ----------
@@ -40,27 +25,34 @@ class SnapshotEnergy(PathObjective):
        Statistical Planning and Inference 143 (2013).
     """
 
-    stochastic = True
+    name = "energy"
+    of_snapshots = True
+    simulated = True
+    compares_paths = True
     antithetic = True
     #: Two halves that are independent of each other, of mirrored pairs.
-    least_paths = 4
+    min_paths = 4
 
-    def __init__(
-        self,
-        curves: Curves,
-        start_weight: Tensor,
-        targets: Tensor,
-        place: Tensor,
-        weight: Tensor,
-        scale: Tensor,
-        *,
-        start: Start,
-        method: Method,
-        n_paths: Callable[[int], int] = lambda epoch: 4,
-    ):
-        super().__init__(curves, start=start, method=method, n_paths=n_paths)
+    def bind(self, data: TrainingData) -> Objective:
+        return SnapshotObjective(self, data.snapshots())
+
+
+class SnapshotObjective(PathObjective):
+    """`SnapshotEnergy` bound to data.
+
+    An item is an individual that is observed later; its value is its share of the distance at its time.
+
+    Parameters
+    ----------
+    loss : SnapshotEnergy
+    data : SnapshotData
+    """
+
+    def __init__(self, loss: SnapshotEnergy, data: SnapshotData):
+        super().__init__(loss, data)
+        start_weight, place, weight, scale = data.start_weight, data.place, data.weight, data.scale
         self.share = start_weight / start_weight.sum()
-        self.targets = targets / scale
+        self.targets = data.targets / scale
         self.place = place
         self.weight = weight
         self.scale = scale

@@ -1,4 +1,4 @@
-"""Scores of probabilistic forecasts, scorers for model selection, and splits of panels by time."""
+"""Scores of probabilistic forecasts, scorers for model selection, and cross-validation of panels."""
 
 from skneuralde.metrics.calibration import probability_integral_transform
 from skneuralde.metrics.scorers import (

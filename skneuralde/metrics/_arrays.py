@@ -1,4 +1,4 @@
-"""Observations, samples and weights as arrays of one shape; averages over rows and outputs."""
+"""Validation of observations and samples, and averages over rows and outputs."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from sklearn.utils.validation import _check_sample_weight
 
 
 def read_observed(y_true: Any) -> np.ndarray:
-    """Observations as float64 of shape (n_rows, n_outputs); NaN where nothing was observed."""
+    """Return observations as float64 of shape (n_rows, n_outputs); NaN means not observed."""
     y = check_array(y_true, ensure_2d=False, ensure_all_finite="allow-nan", dtype=np.float64, input_name="y_true")
     return _as_columns(y, "y_true")
 
 
-def read_like(values: Any, y: np.ndarray, name: str) -> np.ndarray:
-    """Finite numbers that belong to the observations, in the same shape."""
+def read_same_shape(values: Any, y: np.ndarray, name: str) -> np.ndarray:
+    """Return finite numbers of the same shape as the observations."""
     array = _as_columns(check_array(values, ensure_2d=False, dtype=np.float64, input_name=name), name)
     if array.shape != y.shape:
         raise ValueError(f"{name} has {_rows_and_outputs(array)}, but y_true has {_rows_and_outputs(y)}.")
@@ -24,7 +24,7 @@ def read_like(values: Any, y: np.ndarray, name: str) -> np.ndarray:
 
 
 def read_samples(samples: Any, y: np.ndarray, *, at_least: int = 1) -> np.ndarray:
-    """Samples as float64 of shape (n_samples, n_rows, n_outputs)."""
+    """Return samples as float64 of shape (n_samples, n_rows, n_outputs)."""
     array = check_array(samples, ensure_2d=False, allow_nd=True, dtype=np.float64, input_name="samples")
     shape = array.shape
     if array.ndim == 2:
@@ -41,7 +41,7 @@ def read_samples(samples: Any, y: np.ndarray, *, at_least: int = 1) -> np.ndarra
 
 
 def average_rows(values: np.ndarray, sample_weight: Any) -> np.ndarray:
-    """Weighted mean over the rows that are not NaN, per output; NaN for an output without such rows.
+    """Return the weighted mean over the rows that are not NaN, per output; NaN for an output without such rows.
 
     Parameters
     ----------
@@ -51,22 +51,22 @@ def average_rows(values: np.ndarray, sample_weight: Any) -> np.ndarray:
     Raises
     ------
     ValueError
-        If nothing in any output can be averaged.
+        If there is nothing to average in any output.
     """
     if sample_weight is not None:
         check_consistent_length(values, sample_weight)
     weight = _check_sample_weight(sample_weight, values, dtype=np.float64, ensure_non_negative=True)
-    there = ~np.isnan(values)
-    share = np.where(there, weight[:, None], 0.0)
+    known = ~np.isnan(values)
+    share = np.where(known, weight[:, None], 0.0)
     total = share.sum(axis=0)
     if not total.any():
         raise ValueError("There is nothing to score: y_true has no observed value in a row with a weight.")
-    weighted = (share * np.where(there, values, 0.0)).sum(axis=0)
+    weighted = (share * np.where(known, values, 0.0)).sum(axis=0)
     return np.divide(weighted, total, out=np.full(len(total), np.nan), where=total > 0)
 
 
 def combine_outputs(means: np.ndarray, multioutput: Any) -> Any:
-    """One number for all outputs, or an array with ``"raw_values"``; outputs that are NaN are left out of the mean."""
+    """Return one number for all outputs, or all of them for ``"raw_values"``; NaN is left out of the mean."""
     if isinstance(multioutput, str):
         if multioutput == "raw_values":
             return means
@@ -78,12 +78,12 @@ def combine_outputs(means: np.ndarray, multioutput: Any) -> Any:
     weight = check_array(multioutput, ensure_2d=False, dtype=np.float64, input_name="multioutput")
     if weight.shape != means.shape:
         raise ValueError(f"multioutput has shape {weight.shape}, but there are {len(means)} outputs: one weight each.")
-    there = ~np.isnan(means)
-    if not weight[there].sum() > 0 or (weight < 0).any():
+    known = ~np.isnan(means)
+    if not weight[known].sum() > 0 or (weight < 0).any():
         raise ValueError(
             "multioutput must be weights that are not negative, with one above zero for an observed output."
         )
-    return float(np.average(means[there], weights=weight[there]))
+    return float(np.average(means[known], weights=weight[known]))
 
 
 def _as_columns(array: np.ndarray, name: str) -> np.ndarray:

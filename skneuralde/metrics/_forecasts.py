@@ -1,4 +1,4 @@
-"""What scorers ask of an estimator: in a Pipeline, behind a transformed target, or in a search."""
+"""Forecasts for scorers, from estimators in Pipelines, searches and transformed targets."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from skneuralde.metrics._arrays import read_observed
 
 
 @dataclass(frozen=True)
-class Inner:
-    """The estimator that makes the forecasts.
+class InnerEstimator:
+    """The estimator inside Pipelines, searches and transformed targets.
 
     Attributes
     ----------
     estimator : fitted estimator
-    X : its own rows, transformed by the steps before it
+    X : array-like
+        The rows as the estimator receives them from the steps before it.
     transformers : list of transformer
-        From the caller's y to the y that it was fitted with, the first to apply first.
+        From the caller's y to the estimator's y, in order of application.
     """
 
     estimator: Any
@@ -31,8 +32,8 @@ class Inner:
     transformers: list[Any]
 
     @classmethod
-    def of(cls, estimator: Any, X: Any, method: str, asked_by: str) -> Inner:
-        """Look for it through Pipelines, transformed targets and searches.
+    def of(cls, estimator: Any, X: Any, method: str, scorer: str) -> InnerEstimator:
+        """Find the inner estimator.
 
         Raises
         ------
@@ -54,20 +55,20 @@ class Inner:
                 break
         if not callable(getattr(estimator, method, None)):
             raise TypeError(
-                f"{asked_by} needs an estimator with the method {method!r}, which {type(estimator).__name__} does not "
+                f"{scorer} needs an estimator with the method {method!r}, which {type(estimator).__name__} does not "
                 "have."
             )
         return cls(estimator, X, transformers)
 
     def started(self, y: Any) -> tuple[Any, np.ndarray, np.ndarray]:
-        """The estimator with a state of every series; the rows it can be asked for; those that count."""
+        """Return the estimator with a state for every series, and masks of the rows to forecast and to score."""
         if hasattr(self.estimator, "_started"):
             return self.estimator._started(self.X, self._target(y))
         every = np.ones(len(read_observed(y)), dtype=bool)
         return self.estimator, every, every
 
     def _target(self, y: Any) -> Any:
-        """The caller's y in the units of the estimator."""
+        """Transform the caller's y to the estimator's."""
         if not self.transformers:
             return y
         values = read_observed(y)
@@ -76,7 +77,7 @@ class Inner:
         return values[:, 0] if values.shape[1] == 1 else values
 
     def samples_in_units_of_y(self, samples: np.ndarray) -> np.ndarray:
-        """Samples (n_samples, n_rows[, n_outputs]) of the estimator, in the caller's units, with the outputs' axis."""
+        """Transform samples (n_samples, n_rows[, n_outputs]) to the caller's units, with an axis of outputs."""
         n_samples, n_rows = samples.shape[:2]
         flat = samples.reshape(n_samples * n_rows, -1)
         for transformer in reversed(self.transformers):
@@ -86,12 +87,12 @@ class Inner:
 
 @dataclass(frozen=True)
 class Forecasts:
-    """Observations beside samples of their forecast, for the rows that have one.
+    """Observations and samples of their forecasts, for the rows that have a forecast.
 
     Attributes
     ----------
     observed : float64 array of shape (n, n_outputs)
-        NaN where nothing was observed, and in rows where a series starts.
+        NaN if not observed, and in the rows at which a series starts.
     samples : float64 array of shape (n_samples, n, n_outputs)
     weight : float64 array of shape (n,) or None
     """
@@ -102,15 +103,15 @@ class Forecasts:
 
 
 def draw_forecasts(
-    estimator: Any, X: Any, y: Any, sample_weight: Any, *, n_samples: int, random_state: Any, asked_by: str
+    estimator: Any, X: Any, y: Any, sample_weight: Any, *, n_samples: int, random_state: Any, scorer: str
 ) -> Forecasts:
-    """Samples at the rows of X, where series that `fit` did not see start at their first y."""
+    """Sample forecasts of the rows of X; series that `fit` did not see start at their first y."""
     observed = read_observed(y)
-    inner = Inner.of(estimator, X, "sample", asked_by)
-    fitted, asked, scored = inner.started(y)
-    samples = np.asarray(fitted.sample(take_rows(inner.X, asked), n_samples, random_state=random_state))
+    inner = InnerEstimator.of(estimator, X, "sample", scorer)
+    fitted, requested, scored = inner.started(y)
+    samples = np.asarray(fitted.sample(take_rows(inner.X, requested), n_samples, random_state=random_state))
     return Forecasts(
-        np.where(scored[:, None], observed, np.nan)[asked],
+        np.where(scored[:, None], observed, np.nan)[requested],
         inner.samples_in_units_of_y(samples.astype(np.float64, copy=False)),
-        None if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)[asked],
+        None if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)[requested],
     )

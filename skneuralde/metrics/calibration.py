@@ -1,4 +1,4 @@
-"""Whether observations look like draws from their forecasts."""
+"""Calibration of forecasts: the probability integral transform."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ from skneuralde.metrics._arrays import read_observed, read_samples
 
 
 def probability_integral_transform(y_true: Any, samples: Any, random_state: Any = None) -> np.ndarray:
-    """Place of each observation among its samples, as a number in (0, 1).
+    """Randomised rank of each observation among its samples, as a number in (0, 1).
 
-    It is uniformly distributed when observation and samples have the same distribution, whatever that is and however
-    few samples there are: the ranks are randomised within their steps and among ties. Values that pile up at both
-    ends mean that the forecast is too narrow; in the middle, that it is too wide; at one end, that it is biased [1]_.
+    It is uniformly distributed if observation and samples have the same distribution, for any distribution and any
+    number of samples. Many values near both ends mean that the forecast is too narrow, near the middle that it is too
+    wide, and near one end that it is biased [1]_.
 
     Parameters
     ----------
     y_true : array-like of shape (n_rows,) or (n_rows, n_outputs)
-        NaN: not observed.
+        Observations; NaN means not observed.
     samples : array-like of shape (n_samples, n_rows) or (n_samples, n_rows, n_outputs)
     random_state : int, RandomState or None, default=None
 
     Returns
     -------
     ndarray like y_true
-        NaN where nothing was observed.
+        NaN if not observed.
 
     Raises
     ------
     ValueError
-        For shapes that do not match, or samples that are not finite.
+        If shapes do not match, or samples are not finite.
 
     Notes
     -----
-    Rows that were forecast from the same origin share their past and are not independent of each other, as a test of
-    uniformity would ask for. Forecasts one step ahead give independent values.
+    Tests of uniformity assume independent values. Forecasts one step ahead give these; rows that are forecast from the
+    same origin share their past and are dependent.
 
     References
     ----------
@@ -61,6 +61,6 @@ def probability_integral_transform(y_true: Any, samples: Any, random_state: Any 
     below = (draws < y).sum(axis=0)
     ties = (draws == y).sum(axis=0)
     within = check_random_state(random_state).uniform(size=y.shape)
-    place = (below + within * (ties + 1)) / (len(draws) + 1)
-    inside = np.clip(place, np.finfo(np.float64).tiny, 1.0 - np.finfo(np.float64).epsneg)
+    rank = (below + within * (ties + 1)) / (len(draws) + 1)
+    inside = np.clip(rank, np.finfo(np.float64).tiny, 1.0 - np.finfo(np.float64).epsneg)
     return np.where(np.isnan(y), np.nan, inside).reshape(np.shape(y_true))

@@ -11,7 +11,7 @@ from sklearn.utils.metadata_routing import UNUSED
 
 from skneuralde.data import take_rows
 from skneuralde.metrics._arrays import average_rows, read_observed
-from skneuralde.metrics._forecasts import Forecasts, Inner, draw_forecasts
+from skneuralde.metrics._forecasts import Forecasts, InnerEstimator, draw_forecasts
 from skneuralde.metrics.scores import crps, energy_score, interval_coverage
 
 
@@ -31,10 +31,10 @@ class _Scorer(BaseEstimator):
         Parameters
         ----------
         estimator : fitted estimator
-            Or one at the end of a Pipeline, in a search that was refitted, or, but for the likelihood, in a
+            It may be the last step of a Pipeline, in a refitted search or, except for the likelihood, in a
             `TransformedTargetRegressor`.
-        X, y : like in its `fit`
-            NaN in y was not observed and does not count.
+        X, y : as in its `fit`
+            NaN in y means not observed and does not count.
         sample_weight : array-like of shape (n_rows,), optional
 
         Returns
@@ -45,9 +45,9 @@ class _Scorer(BaseEstimator):
         Raises
         ------
         TypeError
-            For an estimator that lacks the method that is asked for the forecast.
+            If the estimator lacks the method that makes the forecast.
         ValueError
-            For rows that have no forecast, or when nothing is left to score.
+            If rows have no forecast, or nothing is left to score.
         """
 
 
@@ -65,13 +65,13 @@ class _SampleScorer(_Scorer):
             sample_weight,
             n_samples=self.n_samples,
             random_state=self.random_state,
-            asked_by=type(self).__name__,
+            scorer=type(self).__name__,
         )
         return self._score_forecasts(forecasts)
 
     @abstractmethod
     def _score_forecasts(self, forecasts: Forecasts) -> float:
-        """The score; greater is better."""
+        """Score of the forecasts; greater is better."""
 
 
 class CRPSScorer(_SampleScorer):
@@ -82,11 +82,11 @@ class CRPSScorer(_SampleScorer):
     Parameters
     ----------
     n_samples : int, default=200
-        Samples per row. The fair estimator is used, so that their number changes the noise of the score, not its mean.
+        Samples per row. With the fair estimator their number changes the noise of the score, not its mean.
     random_state : int, RandomState or None, default=0
         A number gives every candidate of a search the same random numbers, which keeps noise out of comparisons.
     multioutput : {"uniform_average"} or array-like of shape (n_outputs,), default="uniform_average"
-        Weights of the outputs, for instance one over their spread where their units differ.
+        Weights of the outputs, for instance the inverse of their standard deviations if their units differ.
 
     See Also
     --------
@@ -94,10 +94,10 @@ class CRPSScorer(_SampleScorer):
 
     Notes
     -----
-    A row is forecast from the last observation before it that the estimator has kept, which for rows after training is
-    the last one of training; with ``origin="start"`` from the initial state of its series. A series without a state
-    starts at its first complete y, and that row does not count. Rows before the first observation of a series that has
-    one are refused by `sample` where there is noise: split with `PanelTimeSeriesSplit` or by series.
+    A row is forecast from the last observation before it that the estimator has kept, which is the last one of training
+    for rows after training; with ``origin="start"`` from the initial state of its series. A series without a state
+    starts at its first complete y, and that row does not count. For an equation with noise, `sample` refuses rows
+    before the first observation of a series: split with `PanelTimeSeriesSplit` or by series.
 
     Examples
     --------
@@ -129,8 +129,7 @@ class CRPSScorer(_SampleScorer):
 class EnergyScoreScorer(_SampleScorer):
     """Minus the energy score of an estimator's samples, over all outputs at once.
 
-    ``neg_energy_score_scorer`` is ``EnergyScoreScorer()``. Which rows count, and from where they are forecast, is as in
-    `CRPSScorer`.
+    ``neg_energy_score_scorer`` is ``EnergyScoreScorer()``. Rows count and are forecast as in `CRPSScorer`.
 
     Parameters
     ----------
@@ -140,7 +139,7 @@ class EnergyScoreScorer(_SampleScorer):
     See Also
     --------
     energy_score : The score itself.
-    CRPSScorer : Each output by itself, whose units may differ.
+    CRPSScorer : Each output separately, for outputs of different units.
     """
 
     def __init__(self, n_samples: int = 200, *, random_state: Any = 0):
@@ -154,11 +153,11 @@ class EnergyScoreScorer(_SampleScorer):
 class CoverageScorer(_SampleScorer):
     """Minus the distance between a level and the share of observations inside central intervals of that level.
 
-    The share itself would be greatest for intervals without end, so it is no score; its distance from the level is zero
-    when the intervals hold what they promise, and grows alike when they are too narrow or too wide. It says nothing
-    of how wide they are, so choose by `CRPSScorer` or `LogLikelihoodScorer` and look at this beside.
+    The coverage itself is greatest for infinite intervals and so is no score. Its distance from the level is zero for
+    calibrated intervals and grows if they are too narrow or too wide. It does not measure their width: select models by
+    `CRPSScorer` or `LogLikelihoodScorer`, and report this score beside it.
 
-    Which rows count, and from where they are forecast, is as in `CRPSScorer`.
+    Rows count and are forecast as in `CRPSScorer`.
 
     Parameters
     ----------
@@ -170,13 +169,13 @@ class CoverageScorer(_SampleScorer):
 
     See Also
     --------
-    interval_coverage : The share itself.
+    interval_coverage : The coverage itself.
 
     Notes
     -----
-    The ends are sample quantiles at rank ``p (n_samples + 1)``, between which another draw of the same distribution
-    falls with probability ``level``, however few samples there are. With several outputs the distances are averaged,
-    so that one that is too wide does not make up for one that is too narrow.
+    The ends are sample quantiles at rank ``p (n_samples + 1)``: another draw of the same distribution falls between
+    them with probability ``level``, for any number of samples. With several outputs the distances are averaged, so that
+    intervals that are too wide in one output do not compensate for others that are too narrow.
 
     Examples
     --------
@@ -212,30 +211,30 @@ class CoverageScorer(_SampleScorer):
 class LogLikelihoodScorer(_Scorer):
     """Mean log density of the observations, each given the earlier rows of its series.
 
-    ``log_likelihood_scorer`` is ``LogLikelihoodScorer()``. It needs no samples, and it looks one observation ahead,
-    where the scorers of samples look from the end of training on. Rows without an observation and the initial states
-    of series do not count.
+    ``log_likelihood_scorer`` is ``LogLikelihoodScorer()``. It needs no samples. It scores forecasts one observation
+    ahead, while the scorers of samples forecast from the end of training. Rows without an observation and the initial
+    states of series do not count.
 
     See Also
     --------
-    CRPSScorer : A score that outliers move less, in units of y.
+    CRPSScorer : A score that is less sensitive to outliers, in units of y.
 
     Notes
     -----
-    With a `TransformedTargetRegressor` the density of y would need the derivative of the transformation, which
-    scikit-learn does not know: this is refused.
+    A `TransformedTargetRegressor` is refused: the density of y would need the derivative of the transformation, which
+    scikit-learn does not know.
     """
 
     def score(self, estimator: Any, X: Any, y: Any, sample_weight: Any = None) -> float:
-        inner = Inner.of(estimator, X, "log_likelihood", type(self).__name__)
+        inner = InnerEstimator.of(estimator, X, "log_likelihood", type(self).__name__)
         if inner.transformers:
             raise TypeError(
                 "LogLikelihoodScorer cannot score a TransformedTargetRegressor: the density of y needs the derivative "
                 "of the transformation, which is not known. Use CRPSScorer, or score the regressor on transformed y."
             )
-        asked = inner.started(y)[1]
-        density = np.full(len(asked), np.nan)
-        density[asked] = inner.estimator.log_likelihood(take_rows(inner.X, asked), take_rows(y, asked))
+        requested = inner.started(y)[1]
+        density = np.full(len(requested), np.nan)
+        density[requested] = inner.estimator.log_likelihood(take_rows(inner.X, requested), take_rows(y, requested))
         density[np.isnan(read_observed(y)).all(axis=1)] = np.nan
         return float(average_rows(density[:, None], sample_weight)[0])
 

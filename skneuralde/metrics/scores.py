@@ -1,4 +1,4 @@
-"""Scores of probabilistic forecasts that are given as samples or as intervals."""
+"""Scores of probabilistic forecasts given as samples or intervals."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from scipy.spatial.distance import pdist
 
-from skneuralde.metrics._arrays import average_rows, combine_outputs, read_like, read_observed, read_samples
+from skneuralde.metrics._arrays import average_rows, combine_outputs, read_observed, read_same_shape, read_samples
 
 
 def crps(
@@ -20,23 +20,22 @@ def crps(
 ) -> Any:
     """Continuous ranked probability score of samples; smaller is better.
 
-    The score is E|X - y| - E|X - X'| / 2 with independent X and X' from the forecast, in units of y. It is smallest, in
-    the mean, for the distribution that the observations come from [1]_. A forecast that is certain of one value
-    scores its absolute error.
+    The score is E|X - y| - E|X - X'| / 2 with independent X and X' from the forecast, in units of y. Its expectation is
+    smallest for the distribution of the observations [1]_. The score of a deterministic forecast is its absolute error.
 
     Parameters
     ----------
     y_true : array-like of shape (n_rows,) or (n_rows, n_outputs)
-        What was observed; entries that are NaN were not and do not count.
+        Observations; NaN means not observed and does not count.
     samples : array-like of shape (n_samples, n_rows) or (n_samples, n_rows, n_outputs)
-        Draws from the forecast, as `sample` gives them.
+        Draws from the forecast, as `sample` returns them.
     sample_weight : array-like of shape (n_rows,), optional
     multioutput : {"uniform_average", "raw_values"} or array-like of shape (n_outputs,), default="uniform_average"
-        How the outputs are combined: their mean, each by itself, or a weighted mean.
+        Combination of the outputs: their mean, one score per output, or a weighted mean.
     fair : bool, default=True
-        Average over pairs of different samples, which estimates the score of the distribution that the samples come
-        from without bias [2]_. If False, score the samples as if they were the whole distribution: this is never
-        negative, and larger by E|X - X'| / (2 n_samples).
+        Whether to average over pairs of different samples, which estimates the score of the forecast distribution
+        without bias [2]_. If False, the empirical distribution of the samples is scored, which is never negative and
+        larger by E|X - X'| / (2 n_samples) on average.
 
     Returns
     -------
@@ -46,16 +45,16 @@ def crps(
     Raises
     ------
     ValueError
-        For shapes that do not match, samples that are not finite, or when nothing was observed.
+        If shapes do not match, samples are not finite, or nothing was observed.
 
     See Also
     --------
-    energy_score : The same for several outputs at once.
-    CRPSScorer : The same for `GridSearchCV`.
+    energy_score : The score of several outputs jointly.
+    CRPSScorer : The scorer for `GridSearchCV`.
 
     Notes
     -----
-    The samples are sorted, so that the work is n log n in their number.
+    Sorting the samples makes the work n log n in their number.
 
     References
     ----------
@@ -75,7 +74,7 @@ def crps(
     y = read_observed(y_true)
     draws = read_samples(samples, y, at_least=2 if fair else 1)
     n = len(draws)
-    # The sum of all distances between pairs, from how often each sorted sample is the larger of its pair.
+    # Sum of the distances of all pairs, from the number of pairs in which each sorted sample is the larger one.
     rank = 2.0 * np.arange(n) - (n - 1)
     pairs = np.tensordot(rank, np.sort(draws, axis=0), axes=1)
     scores = np.abs(draws - y).mean(axis=0) - pairs / (n * (n - 1) if fair else n * n)
@@ -85,13 +84,13 @@ def crps(
 def energy_score(y_true: Any, samples: Any, *, sample_weight: Any = None, fair: bool = True) -> float:
     """Energy score of samples of several outputs; smaller is better.
 
-    The score is E|X - y| - E|X - X'| / 2 with Euclidean distances between vectors of outputs: with one output it is the
-    CRPS. Other than the CRPS of each output it also sees how the outputs depend on each other [1]_.
+    The score is E|X - y| - E|X - X'| / 2 with Euclidean distances between vectors of outputs; with one output it is the
+    CRPS. Unlike the CRPS of each output, it also depends on the dependence between outputs [1]_.
 
     Parameters
     ----------
     y_true : array-like of shape (n_rows,) or (n_rows, n_outputs)
-        NaN: not observed. A row counts by the outputs that were observed in it.
+        Observations; NaN means not observed. A row is scored on its observed outputs.
     samples : array-like of shape (n_samples, n_rows) or (n_samples, n_rows, n_outputs)
     sample_weight : array-like of shape (n_rows,), optional
     fair : bool, default=True
@@ -100,17 +99,17 @@ def energy_score(y_true: Any, samples: Any, *, sample_weight: Any = None, fair: 
     Returns
     -------
     float
-        In units of y. The output with the largest unit weighs most: bring outputs to comparable units first.
+        In units of y. Scale outputs to comparable units first, as the largest one dominates.
 
     Raises
     ------
     ValueError
-        For shapes that do not match, samples that are not finite, or when nothing was observed.
+        If shapes do not match, samples are not finite, or nothing was observed.
 
     See Also
     --------
-    crps : Each output by itself.
-    EnergyScoreScorer : The same for `GridSearchCV`.
+    crps : The score of each output separately.
+    EnergyScoreScorer : The scorer for `GridSearchCV`.
 
     Notes
     -----
@@ -132,10 +131,10 @@ def energy_score(y_true: Any, samples: Any, *, sample_weight: Any = None, fair: 
     n = len(draws)
     by_row = np.ascontiguousarray(np.moveaxis(draws, 1, 0))
     scores = np.full((len(y), 1), np.nan)
-    for row, there in enumerate(~np.isnan(y)):
-        if there.any():
-            points = by_row[row][:, there]
-            distance = np.linalg.norm(points - y[row, there], axis=1).mean()
+    for row, observed in enumerate(~np.isnan(y)):
+        if observed.any():
+            points = by_row[row][:, observed]
+            distance = np.linalg.norm(points - y[row, observed], axis=1).mean()
             scores[row] = distance - pdist(points).sum() / (n * (n - 1) if fair else n * n)
     return float(average_rows(scores, sample_weight)[0])
 
@@ -148,13 +147,13 @@ def interval_coverage(
     sample_weight: Any = None,
     multioutput: Any = "uniform_average",
 ) -> Any:
-    """Share of the observations that lie in their interval, both ends included.
+    """Share of the observations that lie in their intervals, ends included.
 
     Parameters
     ----------
     y_true : array-like of shape (n_rows,) or (n_rows, n_outputs)
-        NaN: not observed.
-    lower, upper : array-like like y_true
+        Observations; NaN means not observed.
+    lower, upper : array-like of the shape of y_true
         Ends of the intervals, such as the quantiles 0.05 and 0.95 of a forecast for a level of 0.9.
     sample_weight : array-like of shape (n_rows,), optional
     multioutput : {"uniform_average", "raw_values"} or array-like of shape (n_outputs,), default="uniform_average"
@@ -168,11 +167,11 @@ def interval_coverage(
     Raises
     ------
     ValueError
-        For shapes that do not match, a lower end above its upper end, or when nothing was observed.
+        If shapes do not match, a lower end lies above its upper end, or nothing was observed.
 
     See Also
     --------
-    CoverageScorer : How far the coverage is from its level, for `GridSearchCV`.
+    CoverageScorer : The distance of the coverage from its level, for `GridSearchCV`.
 
     Examples
     --------
@@ -181,7 +180,7 @@ def interval_coverage(
     0.6666666666666666
     """
     y = read_observed(y_true)
-    low, high = read_like(lower, y, "lower"), read_like(upper, y, "upper")
+    low, high = read_same_shape(lower, y, "lower"), read_same_shape(upper, y, "upper")
     crossed = (low > high).any(axis=1)
     if crossed.any():
         raise ValueError(f"lower lies above upper in row {int(np.argmax(crossed))}.")

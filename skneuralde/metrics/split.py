@@ -1,4 +1,4 @@
-"""`PanelTimeSeriesSplit`: cross-validation of panels by moments of time."""
+"""`PanelTimeSeriesSplit`: cross-validation of panels by time."""
 
 from __future__ import annotations
 
@@ -9,38 +9,38 @@ from typing import Any
 import numpy as np
 from sklearn.model_selection import BaseCrossValidator
 
-from skneuralde.data import Clock, read_moments
+from skneuralde.data import Clock, read_row_times
 from skneuralde.data.clock import parse_unit
 
 
 class PanelTimeSeriesSplit(BaseCrossValidator):
-    """Split rows at moments of time that are common to all series.
+    """Cross-validation of panels that splits all series at the same times.
 
-    Rows up to a cut point are for training, those after it and up to the next cut point for testing, whatever their
-    order and however the series differ in length. No row of the future is ever in training, of no series.
+    Rows up to a cut are for training, those after it and up to the next cut for testing. Rows may be in any order, and
+    series may have different lengths. Training never contains a row from the future of any series.
     `sklearn.model_selection.TimeSeriesSplit` is for one series with sorted rows.
 
     Parameters
     ----------
     n_splits : int, default=5
     test_size : length of time, optional
-        How much time a test part covers; the last one ends with the last row. By default every test part has the same
-        number of distinct times, and so has, about, the first training part.
+        Duration of each test part; the last one ends with the last row. By default every test part has the same number
+        of distinct times, and the first training part about as many.
     gap : length of time, default=0
-        How much time before the test part is left out of training.
+        Duration before the test part that is left out of training.
     max_train_size : length of time, optional
-        How far back training reaches from the end of the training part; by default to the first row.
+        Longest duration of a training part; by default it begins with the first row.
     time, series
-        The column or index level of the time, and of what names the series, as in the estimators and with the same
-        meaning of "auto": see `NeuralSDERegressor`.
+        Column or index level of the time, and those that name the series, as in the estimators: see
+        `NeuralSDERegressor`.
 
     Notes
     -----
-    A length of time is a number where times are numbers. Where they are datetimes it is a timedelta or a text such as
-    "7D" or "12h"; a bare number would not say of what.
+    A length of time is a number if the times are numbers. With datetimes it is a timedelta or a string such as "7D" or
+    "12h".
 
     A series without rows in training starts at its first y when it is scored. All parts are open to the left: with
-    daily rows ``test_size="7D"`` has seven days, the cut point itself being the last day of training.
+    daily rows ``test_size="7D"`` has seven days, and the cut is the last day of training.
 
     Examples
     --------
@@ -71,7 +71,7 @@ class PanelTimeSeriesSplit(BaseCrossValidator):
         self.series = series
 
     def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
-        """Number of splits; the arguments are there for scikit-learn and are not looked at.
+        """Number of splits; the arguments are ignored.
 
         Returns
         -------
@@ -82,13 +82,13 @@ class PanelTimeSeriesSplit(BaseCrossValidator):
         return int(self.n_splits)
 
     def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Positions of the training and test rows, earliest test part first.
+        """Yield positions of the training and test rows, in order of time.
 
         Parameters
         ----------
-        X : like X in the estimators' `fit`
+        X : as in the estimators' `fit`
         y : array-like, optional
-            Only its index is looked at, to find an index that X has lost.
+            Its index shows whether X has lost one.
         groups : ignored
 
         Yields
@@ -99,15 +99,15 @@ class PanelTimeSeriesSplit(BaseCrossValidator):
         Raises
         ------
         ValueError
-            For fewer distinct times than parts, for a part without rows, or a length of time that is none.
+            If there are fewer distinct times than parts, a part has no rows, or a length of time is not valid.
         """
         n_splits = self.get_n_splits()
-        moments, clock = read_moments(X, y, time=self.time, series=self.series)
+        times, clock = read_row_times(X, y, time=self.time, series=self.series)
         gap = 0.0 if _is_zero(self.gap) else _length(self.gap, "gap", clock)
         reach = np.inf if self.max_train_size is None else _length(self.max_train_size, "max_train_size", clock)
-        for k, (cut, end) in enumerate(self._cut_points(moments, clock, n_splits)):
-            train = _between(moments, cut - gap - reach, cut - gap)
-            test = _between(moments, cut, end)
+        for k, (cut, end) in enumerate(self._cut_points(times, clock, n_splits)):
+            train = _rows_between(times, cut - gap - reach, cut - gap)
+            test = _rows_between(times, cut, end)
             for part, rows in (("training", train), ("test", test)):
                 if not rows.any():
                     raise ValueError(
@@ -116,25 +116,25 @@ class PanelTimeSeriesSplit(BaseCrossValidator):
                     )
             yield np.flatnonzero(train), np.flatnonzero(test)
 
-    def _cut_points(self, moments: np.ndarray, clock: Clock, n_splits: int) -> list[tuple[float, float]]:
+    def _cut_points(self, times: np.ndarray, clock: Clock, n_splits: int) -> list[tuple[float, float]]:
         """Start and end of each test part."""
-        distinct = np.unique(moments)
+        distinct = np.unique(times)
         if len(distinct) < n_splits + 1:
             raise ValueError(
                 f"n_splits={n_splits} needs at least {n_splits + 1} distinct times, but X has {len(distinct)}."
             )
         if self.test_size is None:
             last = len(distinct) - 1
-            cuts = distinct[last - (len(distinct) // (n_splits + 1)) * np.arange(n_splits, -1, -1)]
+            ends = distinct[last - (len(distinct) // (n_splits + 1)) * np.arange(n_splits, -1, -1)]
         else:
-            cuts = distinct[-1] - _length(self.test_size, "test_size", clock) * np.arange(n_splits, -1, -1)
-        return list(zip(cuts[:-1].tolist(), cuts[1:].tolist(), strict=True))
+            ends = distinct[-1] - _length(self.test_size, "test_size", clock) * np.arange(n_splits, -1, -1)
+        return list(zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True))
 
 
-def _between(moments: np.ndarray, after: float, until: float) -> np.ndarray:
-    """Rows in (after, until], where what differs by rounding only is the same moment."""
-    rounding = 8 * np.finfo(np.float64).eps * np.abs(moments).max()
-    return (moments > after + rounding) & (moments <= until + rounding)
+def _rows_between(times: np.ndarray, after: float, until: float) -> np.ndarray:
+    """Mask of the rows in (after, until], with a tolerance for rounding."""
+    rounding = 8 * np.finfo(np.float64).eps * np.abs(times).max()
+    return (times > after + rounding) & (times <= until + rounding)
 
 
 def _is_zero(length: Any) -> bool:
@@ -142,7 +142,7 @@ def _is_zero(length: Any) -> bool:
 
 
 def _length(value: Any, parameter: str, clock: Clock) -> float:
-    """A length of time in model time."""
+    """Return a length of time in units of model time."""
     if clock.unit is not None:
         return parse_unit(value, parameter) / clock.unit
     if not isinstance(value, Real) or isinstance(value, bool) or not 0 < float(value) < np.inf:

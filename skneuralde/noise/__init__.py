@@ -1,19 +1,19 @@
-"""Noise as a pure function of its keys."""
+"""Noise as a pure function of its keys: Brownian motion and Poisson processes."""
 
 from skneuralde.noise.brownian import Brownian
 from skneuralde.noise.dyadic import floor_log2, floor_power_of_two, power_of_two
+from skneuralde.noise.increment_table import IncrementTable
 from skneuralde.noise.increments import Increments
 from skneuralde.noise.keys import keyed_normals, series_key
 from skneuralde.noise.nodes import DEPTH
 from skneuralde.noise.poisson import Clocks
-from skneuralde.noise.table import Table
 
 __all__ = [
     "DEPTH",
     "Brownian",
     "Clocks",
+    "IncrementTable",
     "Increments",
-    "Table",
     "floor_log2",
     "floor_power_of_two",
     "keyed_normals",

@@ -1,4 +1,4 @@
-"""Brownian motion that can be asked for over any interval, in any order, and always gives the same path."""
+"""Brownian motion over any intervals, in any order, always of the same path."""
 
 from __future__ import annotations
 
@@ -13,44 +13,44 @@ from torch import Tensor
 from skneuralde.noise.dyadic import power_of_two
 from skneuralde.noise.increments import Increments
 from skneuralde.noise.keys import absorb, mix, to_normal_pair, to_uniform
-from skneuralde.noise.nodes import DEPTH, level_of_node, number_of, waits_for_nothing
+from skneuralde.noise.nodes import DEPTH, level_and_index, level_of_node, reads_are_free
 from skneuralde.noise.tree import AREA_STD, MIDDLE_STD, descend, from_start, inside_leaf, inside_node, split
 
-#: Normal numbers drawn at once.
+#: Most normal numbers drawn at once.
 _BLOCK = 2**22
-#: As many of them stay in the caches of a processor, which halves the time.
+#: Most numbers that stay in a processor's caches, which halves the time.
 _CACHED = 2**17
 
-#: Increment and area of one dyadic part of a cell per row, as `Brownian.part` gives them.
+#: Function that returns increment and area of one dyadic part of a cell per row, as `Brownian.part` does.
 Part = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 class Brownian:
-    """A Brownian path per row, a pure function of (seed, path, series, dimension, time).
+    """One Brownian path per row, a pure function of (seed, path, series, dimension, time).
 
-    Time is tiled from the origin in cells, with one binary tree per cell: increment and area of a cell are drawn first,
-    every node of the tree then splits its interval in half. Nothing depends on a row's position in the batch, on the
-    times asked for before, or on the device. Times are counted in cells from the origin, so that the halves of halves
-    of cells are exact numbers.
+    Time is tiled from the origin in cells of equal length, with one binary tree per cell: the increment and area of the
+    cell are drawn first, and every node of the tree splits its interval in half. Nothing depends on a row's position in
+    the batch, on earlier requests, or on the device. Times are given in cells from the origin, so that dyadic parts of
+    cells have exact ends.
 
     Parameters
     ----------
     seed : int
     path, series : int64 Tensor of shape (batch,)
-        What tells one row's noise from another's.
+        Keys of the rows: rows with equal keys have the same path.
     dim : int
         Number of independent components.
     origin : float64 Tensor of shape (batch,) or float
-        Where the path is zero.
+        Time at which the path is zero.
     cell : float
         Length of a cell, in units of time.
     sign : Tensor of shape (batch,), optional
-        1 or -1; a path of sign -1 is the mirror image of the one with the same keys.
+        1 or -1; a path of sign -1 is the negative of the path with the same keys.
 
     Notes
     -----
-    See `skneuralde.noise.tree` for the mathematics. A time inside a leaf, ``2**-32`` of a cell, is conditioned on that
-    leaf alone.
+    See `skneuralde.noise.tree` for the mathematics. A leaf is ``2**-32`` of a cell; a time inside it is conditioned on
+    that leaf alone.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Brownian:
         self._key = absorb(key[:, None], torch.arange(dim, device=path.device))
 
     def select(self, rows: Tensor | slice) -> Brownian:
-        """Keep the paths of these rows; a row may be named several times."""
+        """Return the paths of these rows, which may repeat."""
         chosen = copy(self)
         chosen.path, chosen.series, chosen.origin = self.path[rows], self.series[rows], self.origin[rows]
         chosen._key = self._key[rows]
@@ -89,12 +89,12 @@ class Brownian:
     def cells(self, first: int, last: int, level: int = 0, *, area: bool = False) -> Increments:
         """Noise of the consecutive cells ``first`` to ``last - 1``, counted from the origin.
 
-        At a ``level`` above zero, of the cells' dyadic parts of length ``cell / 2**level``, counted likewise.
+        At a ``level`` above zero, the noise of dyadic parts of length ``cell / 2**level``, counted in the same way.
 
         Returns
         -------
         Increments
-            float64, of shape (batch, last - first, dim); areas if asked for.
+            float64, of shape (batch, last - first, dim), with areas if ``area``.
         """
         start, stop = first >> level, -(-last >> level)
         index = torch.arange(start, stop, device=self.path.device)
@@ -106,10 +106,10 @@ class Brownian:
             keys = absorb(self._cell_key(index >> depth), node[:, None])
             count = 2 if area or depth < level - 1 else 1
             z, *others = self._normals(keys, count)
-            assert areas is not None  # only the last halving goes without
+            assert areas is not None  # only the last halving draws no areas
             n = others[0].mul_(self._area_std(depth)) if others else None
             w, areas = split(w, areas, z.mul_(self._middle_std(depth)), n)
-            # Only the part that covers what was asked for is refined further.
+            # Only the part that covers the request is refined further.
             shift = level - depth - 1
             new_start, new_stop = first >> shift, -(-last >> shift)
             part = slice(new_start - 2 * start, new_stop - 2 * start)
@@ -118,18 +118,18 @@ class Brownian:
         return Increments(w, areas if area else None)
 
     def over(self, begin: Tensor, end: Tensor, part: Part | None = None) -> tuple[Tensor, Tensor]:
-        """Increment and area over one interval per row that lies inside one cell, (batch,) to (batch, dim) each.
+        """Increment and area over one interval per row, each within one cell, (batch,) to (batch, dim) each.
 
-        Dyadic parts of a cell cost as many normal numbers as they are halvings deep, others as many as the whole tree.
-        ``part`` may know a shorter way to what `part` gives, which it lets the caller change.
+        A dyadic part of a cell takes one pair of normal numbers per halving, any other interval one per level of the
+        tree. ``part`` may replace the method `part` by a faster one, which must return tensors that may be overwritten.
         """
         cell = begin.floor()
         begin, end, cell = begin - cell, end - cell, cell.long()
         level = level_of_node(begin, end)
         parts = power_of_two(level)
         w, area = (part or self.part)(cell + (begin * parts).floor() / parts, 1.0 / parts)
-        # To sort the intervals would have to wait for the device: there, all are treated alike.
-        if not waits_for_nothing(begin.device):
+        # Sorting the intervals would wait for the device, so all are treated alike there.
+        if not reads_are_free(begin.device):
             return self._part(w, area, cell, level, begin, end)
         length = (end - begin) * parts
         empty = (length == 0.0)[:, None]
@@ -144,13 +144,13 @@ class Brownian:
     def part(self, begin: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
         """Increment and area of one dyadic part of a cell per row, (batch,) to (batch, dim) each.
 
-        Lengths are powers of two, up to 1, and divide where the part begins.
+        Lengths are powers of two up to 1, and each part begins at a multiple of its length.
         """
-        level, index = number_of(begin, length)
+        level, index = level_and_index(begin, length)
         w, area = self._normals(self._cell_key((index >> level)[:, None]))
         w, area = w[:, 0].mul_(math.sqrt(self.cell)), area[:, 0].mul_(self._area_std(0))
-        if not waits_for_nothing(index.device):
-            return self._halved(w, area, 0, DEPTH, level, index)
+        if not reads_are_free(index.device):
+            return self._descend(w, area, 0, DEPTH, level, index)
         rows = level.nonzero()[:, 0]
         if len(rows):
             some = w[rows], area[rows], 0, begin[rows], length[rows]
@@ -158,14 +158,14 @@ class Brownian:
         return w, area
 
     def descend(self, w: Tensor, area: Tensor, known: int, begin: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
-        """The same as `part`, from increment and area of the part of length ``2**-known`` that contains it."""
-        level, index = number_of(begin, length)
-        return self._halved(w, area, known, int(level.max()), level, index)
+        """Return the same as `part`, from increment and area of the part of length ``2**-known`` that contains it."""
+        level, index = level_and_index(begin, length)
+        return self._descend(w, area, known, int(level.max()), level, index)
 
     def inside(self, w: Tensor, area: Tensor, level: int, begin: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
-        """Increment and area over one interval per row, inside a part of length ``2**-level`` whose own are known.
+        """Increment and area over one interval per row, inside a part of length ``2**-level`` of known (w, area).
 
-        Rows that follow each other in one part cost the time between them once.
+        If consecutive rows are adjacent intervals of one part, their common end is evaluated once.
         """
         cell = begin.floor()
         return self._part(w, area, cell.long(), torch.full_like(cell, level).long(), begin - cell, end - cell)
@@ -182,30 +182,30 @@ class Brownian:
         first, last, end = first[rows] + 1.0, last[rows], end[rows]
         pieces = [
             (w[rows], area[rows], inside[rows] - begin[rows]),
-            (*some._whole(first.long(), last.long()), last - first),
+            (*some._sum_of_cells(first.long(), last.long()), last - first),
             (*some.over(last, end), end - last),
         ]
         joined_w, joined_area, _ = reduce(_join, pieces)
         return w.index_copy(0, rows, joined_w), area.index_copy(0, rows, joined_area)
 
     def three_point(self, begin: Tensor, length: Tensor) -> Tensor:
-        """Independent numbers that share five moments with increments over intervals (rows, n); (batch, n, dim).
+        """Independent numbers (batch, n, dim) with the first five moments of increments over intervals (rows, n).
 
-        They are 0 with probability 2/3, else plus or minus ``sqrt(3 length)``, and belong to where an interval begins.
-        Both arguments are counted in cells; one row serves all paths.
+        They are 0 with probability 2/3, else plus or minus ``sqrt(3 length)``, and are keyed by the beginning of the
+        interval. Both arguments are in cells; a single row serves all paths.
         """
         bits = (begin + 0.0).contiguous().view(torch.int64)
         uniform = to_uniform(absorb(self._key[:, None, :], bits[:, :, None]))
         point = (uniform > 5.0 / 6.0).double() - (uniform < 1.0 / 6.0).double()
         return self._mirrored(point * (3.0 * self.cell * length).sqrt()[:, :, None])
 
-    def _halved(
+    def _descend(
         self, w: Tensor, area: Tensor, known: int, deepest: int, level: Tensor, index: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Halve parts of level ``known``, at most down to ``deepest``, as far as each row asks for."""
+        """Halve parts of level ``known`` down to the level of each row, which is at most ``deepest``."""
         depths = torch.arange(known, deepest, device=index.device)
         below = level[:, None] > depths
-        # What a row does not ask for is drawn and not used.
+        # Halvings below a row's level are drawn and not used.
         halvings = (level[:, None] - depths).clamp_min(1)
         node = (index[:, None] >> halvings) & ((1 << depths) - 1)
         right = (index[:, None] >> (halvings - 1)) & 1 == 1
@@ -220,32 +220,32 @@ class Brownian:
     def _part(
         self, w: Tensor, area: Tensor, cell: Tensor, level: Tensor, begin: Tensor, end: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Increment and area over part of a node whose own are known, at this level of a cell.
+        """Increment and area over an interval inside a node, at this level of a cell, whose own are known.
 
-        What they say of the path is a quadratic polynomial; its halves of halves add the rest.
+        Given those, the mean path is a quadratic polynomial; the nodes below add the deviation from it.
         """
         parts = power_of_two(level)
         middle, length = (0.5 * (begin + end) * parts)[:, None], ((end - begin) * parts)[:, None]
         of_w, of_area = inside_node(middle - (begin * parts).floor()[:, None], length)
-        detail_w, detail_area = self._detail(cell, level, begin, end)
+        detail_w, detail_area = self._fine_part(cell, level, begin, end)
         known = w[:, None], area[:, None]
         return _weighted_sum(of_w, *known) + detail_w, _weighted_sum(of_area, *known) + detail_area
 
-    def _detail(self, cell: Tensor, level: Tensor, begin: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
-        """Increment and area that come from the nodes and leaves, of this level or deeper, that the ends divide."""
-        last, last_integral = self._remainder(cell, level, end)
-        first, first_integral = self._begun(cell, level, begin, end, last, last_integral)
+    def _fine_part(self, cell: Tensor, level: Tensor, begin: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
+        """Increment and area from the nodes and leaves, at this level or deeper, that the ends of intervals divide."""
+        last, last_integral = self._deviation(cell, level, end)
+        first, first_integral = self._deviation_at_begin(cell, level, begin, end, last, last_integral)
         length = (end - begin)[:, None]
         w, integral = last - first, last_integral - first_integral - first * length
         mean = integral / torch.where(length > 0.0, length, 1.0)
         return w, torch.where(length > 0.0, mean - 0.5 * w, 0.0)
 
-    def _begun(
+    def _deviation_at_begin(
         self, cell: Tensor, level: Tensor, begin: Tensor, end: Tensor, last: Tensor, last_integral: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """The remainder where intervals begin: known already where the one in the row before ends there."""
-        if not waits_for_nothing(begin.device):
-            return self._remainder(cell, level, begin)
+        """Deviation at the beginning of intervals, taken from the previous row if its interval ends there."""
+        if not reads_are_free(begin.device):
+            return self._deviation(cell, level, begin)
         columns = [
             begin[1:] == end[:-1],
             *(x[1:] == x[:-1] for x in (cell, level, self._key[:, 0], self.sign) if x is not None),
@@ -254,22 +254,22 @@ class Brownian:
         follows[1:] = torch.stack(columns).all(0)
         rows = (~follows).nonzero()[:, 0]
         first, first_integral = last.roll(1, 0), last_integral.roll(1, 0)
-        first[rows], first_integral[rows] = self.select(rows)._remainder(cell[rows], level[rows], begin[rows])
+        first[rows], first_integral[rows] = self.select(rows)._deviation(cell[rows], level[rows], begin[rows])
         return first, first_integral
 
-    def _remainder(self, cell: Tensor, level: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        """What the path has at ``x`` besides what a node of this level knows of it, and the integral up to there."""
-        if not waits_for_nothing(x.device):
+    def _deviation(self, cell: Tensor, level: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Deviation of the path at ``x`` from the mean path of its node at this level, and the deviation's integral."""
+        if not reads_are_free(x.device):
             return self._sum_of_levels(cell, level, x)
         scaled = x * power_of_two(level)
-        rows = (scaled != scaled.floor()).nonzero()[:, 0]  # elsewhere a node begins, and there is nothing
+        rows = (scaled != scaled.floor()).nonzero()[:, 0]  # at the beginning of a node it is zero
         value, integral = torch.zeros((2, len(x), self.dim), dtype=torch.float64, device=x.device).unbind(0)
         value[rows], integral[rows] = self.select(rows)._sum_of_levels(cell[rows], level[rows], x[rows])
         return value, integral
 
     def _sum_of_levels(self, cell: Tensor, level: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        highest = int(level.min()) if len(x) and waits_for_nothing(x.device) else 0  # above there is nothing
-        size = max(1, (_CACHED if waits_for_nothing(x.device) else _BLOCK) // ((DEPTH + 1) * self.dim))
+        highest = int(level.min()) if len(x) and reads_are_free(x.device) else 0  # the levels above add nothing
+        size = max(1, (_CACHED if reads_are_free(x.device) else _BLOCK) // ((DEPTH + 1) * self.dim))
         if len(x) <= size:
             return self._sum_of_nodes(cell, level, x, highest)
         blocks = [slice(begin, begin + size) for begin in range(0, len(x), size)]
@@ -278,7 +278,7 @@ class Brownian:
         return torch.cat(values), torch.cat(integrals)
 
     def _sum_of_nodes(self, cell: Tensor, level: Tensor, x: Tensor, highest: int) -> tuple[Tensor, Tensor]:
-        # Axes are levels, from the leaf up, components and rows: weights are the same for all components.
+        # Axes: levels, from the leaf up, components, rows. Weights are the same for all components.
         levels = torch.arange(DEPTH, highest - 1, -1, device=x.device)[:, None]
         parts = power_of_two(levels)
         scaled = x * parts
@@ -294,8 +294,8 @@ class Brownian:
             sums = [x * self.sign[:, None] for x in sums]
         return sums[0], sums[1]
 
-    def _whole(self, first: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
-        """Increment and area over the cells ``first`` to ``last - 1`` of each row, which may be none."""
+    def _sum_of_cells(self, first: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
+        """Increment and area over the cells ``first`` to ``last - 1`` of each row, possibly none."""
         count = last - first
         index = torch.arange(max(1, int(count.max())), device=first.device)
         used = (index < count[:, None]).double()
@@ -314,7 +314,7 @@ class Brownian:
         return MIDDLE_STD * math.sqrt(self.cell / 2**depth)
 
     def _normals(self, keys: Tensor, count: int = 2) -> Tensor:
-        """Pairs of standard normal numbers (count, batch, n, dim) of keys (batch, n, dim), or the first of each."""
+        """Pairs of standard normal numbers (count, batch, n, dim) of keys (batch, n, dim), or the first ones."""
         return self._mirrored(to_normal_pair(keys, count))
 
     def _mirrored(self, numbers: Tensor) -> Tensor:
@@ -326,14 +326,14 @@ class Brownian:
         return absorb(self._key[:, None, :], cell[..., None])
 
     def _node_keys(self, cell_key: Tensor, node: Tensor, levels: Tensor) -> Tensor:
-        """Keys (batch, n_levels, dim) of nodes (batch, n_levels) of a cell, counted from the left at each level."""
+        """Keys (batch, n_levels, dim) of nodes (batch, n_levels) of a cell, numbered from the left at each level."""
         return absorb(cell_key, (node + (1 << levels))[:, :, None])
 
 
 def _sum_upwards(terms: Tensor) -> Tensor:
-    """Sum over the first axis, which changes it.
+    """Sum over the first axis, in place.
 
-    By halves, counted from the front, so that further terms of zero, at the end, do not change the rounding.
+    Halves are added, counted from the front, so that additional zeros at the end do not change the rounding.
     """
     n = len(terms)
     for half in (32, 16, 8, 4, 2, 1):
@@ -344,20 +344,20 @@ def _sum_upwards(terms: Tensor) -> Tensor:
 
 
 def _weighted_sum(weights: Tensor, *numbers: Tensor) -> Tensor:
-    """Sum of (k, batch, n) weights times k numbers (batch, n, dim), (batch, dim)."""
+    """Sum (batch, dim) of k numbers (batch, n, dim) with weights (k, batch, n)."""
     terms = weights[0, ..., None] * numbers[0]
     for weight, number in zip(weights[1:], numbers[1:], strict=True):
         terms.addcmul_(weight[..., None], number)
-    # One after the other, so that further terms of weight zero, for other rows, do not change the rounding.
+    # A running sum, so that additional terms of weight zero, which other rows need, do not change the rounding.
     return terms.cumsum(1)[:, -1]
 
 
 def _join(first: tuple[Tensor, Tensor, Tensor], second: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-    """Increment, area and length (batch,) of two intervals that follow each other, as one."""
+    """Join increment, area and length (batch,) of two consecutive intervals."""
     (w_a, area_a, length_a), (w_b, area_b, length_b) = first, second
     length = length_a + length_b
     before, after = (length_a / length)[:, None], (length_b / length)[:, None]
-    # The integral of the path, over the length, is half of the increment and the area.
+    # The mean of the path over the interval is half the increment plus the area.
     w = w_a + w_b
     area = before * (0.5 * w_a + area_a) + after * (w_a + 0.5 * w_b + area_b) - 0.5 * w
     return w, area, length

@@ -15,10 +15,10 @@ def power_of_two(exponent: Tensor) -> Tensor:
 
 
 def floor_log2(x: Tensor) -> Tensor:
-    """The largest integer power of two up to a positive float64 number; below -1000 for zero."""
+    """Floor of the base-2 logarithm of a positive float64 number; below -1000 for zero."""
     return (x.view(torch.int64) >> _MANTISSA) - _BIAS
 
 
 def floor_power_of_two(x: Tensor) -> Tensor:
-    """The largest power of two up to a positive float64 number, as float64; 0 for 0."""
+    """Largest power of two not above a positive float64 number, as float64; 0 for 0."""
     return (x.view(torch.int64) & _EXPONENT).view(torch.float64)

@@ -1,4 +1,4 @@
-"""Integer keys and the hash that turns them into random numbers, the same on every device."""
+"""Integer keys, and a hash that turns them into random numbers, the same on every device."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _MIX_2 = -0x6B2FB644ECCEEE15
 def mix(x: Tensor) -> Tensor:
     """Scramble int64 ``x`` so that any change of a bit changes half of the bits.
 
-    The finaliser of SplitMix64 (G. Steele, D. Lea and C. Flood, *Fast splittable pseudorandom number generators*,
-    OOPSLA 2014), in wrap-around arithmetic; torch shifts keep the sign, hence the masks.
+    It is the finaliser of SplitMix64 (G. Steele, D. Lea and C. Flood, *Fast splittable pseudorandom number generators*,
+    OOPSLA 2014), in wrap-around arithmetic. Shifts in torch keep the sign, hence the masks.
     """
     for shift, factor in ((30, _MIX_1), (27, _MIX_2)):
         x = (x >> shift).bitwise_and_((1 << 64 - shift) - 1).bitwise_xor_(x).mul_(factor)
@@ -27,7 +27,7 @@ def mix(x: Tensor) -> Tensor:
 
 
 def absorb(key: Tensor, word: Tensor | int) -> Tensor:
-    """Make a new key of a key and one more integer, broadcast against each other."""
+    """Return a new key from a key and one more integer, broadcast against each other."""
     return mix((key ^ word).add_(_GOLDEN))
 
 

@@ -1,4 +1,4 @@
-"""Poisson clocks: when jumps may happen, whether they do, and with which marks, all pure functions of their keys."""
+"""Poisson clocks: times, thinning numbers and marks of jumps, as pure functions of their keys."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from skneuralde.noise.keys import absorb, mix, to_normal, to_uniform
 
-#: What tells the keys of clocks from those of Brownian motion, and the kinds of numbers of a clock from each other.
+#: Words that separate the keys of clocks from those of Brownian motion, and the kinds of numbers of a clock.
 _CLOCKS = 0x434C_4F43_4B53
 _GAP, _CHOICE, _MARK, _SHARE = 1, 2, 3, 4
 
@@ -18,16 +18,15 @@ _GAP, _CHOICE, _MARK, _SHARE = 1, 2, 3, 4
 class Clocks:
     """Independent Poisson processes of rate 1, one per row and channel, functions of (seed, path, series, channel).
 
-    Arrival i of a clock comes after the sum of its first i + 1 gaps, which are standard exponential. Every arrival has
-    a uniform number, by which it may be thinned out, and normal numbers, which become its mark. Nothing depends on a
-    row's position in the batch or on what was asked for before, and no number is shared with Brownian motion of the
-    same seed.
+    The time of arrival i is the sum of the first i + 1 gaps, which are standard exponential. Every arrival has a
+    uniform number for thinning, and normal numbers for its mark. Nothing depends on a row's position in the batch or on
+    earlier requests, and no number is shared with Brownian motion of the same seed.
 
     Parameters
     ----------
     seed : int
     path, series : int64 Tensor of shape (batch,)
-        What tells one row's clocks from another's.
+        Keys of the rows: rows with equal keys have the same clocks.
     n_channels : int
     """
 
@@ -45,17 +44,17 @@ class Clocks:
 
     @property
     def device(self) -> torch.device:
-        """Where the numbers are drawn."""
+        """Device on which the numbers are drawn."""
         return self._key.device
 
     def select(self, rows: Tensor) -> Clocks:
-        """Keep the clocks of these rows; a row may be named several times."""
+        """Return the clocks of these rows, which may repeat."""
         chosen = copy(self)
         chosen._key = self._key[rows]
         return chosen
 
     def arrivals(self, channel: int, horizon: Tensor) -> Tensor:
-        """All arrivals of a clock up to a time of its own per row.
+        """All arrivals of a clock up to the horizon of each row.
 
         Parameters
         ----------
@@ -78,10 +77,7 @@ class Clocks:
         return torch.where(times <= horizon, times, torch.inf)
 
     def gaps(self, channel: int, rows: Tensor, number: Tensor) -> Tensor:
-        """Standard exponential times before arrivals ``number`` of a clock, of the shape of ``number``.
-
-        ``rows`` is broadcast against it.
-        """
+        """Standard exponential gaps before arrivals ``number`` of a clock; ``rows`` is broadcast against ``number``."""
         return -to_uniform(absorb(absorb(self._key[rows, channel], _GAP), number)).log_()
 
     def choices(self, channel: int, rows: Tensor, number: Tensor) -> Tensor:
@@ -94,12 +90,12 @@ class Clocks:
         return to_normal(absorb(key[:, None], torch.arange(dim, device=key.device)))
 
     def shares(self) -> Tensor:
-        """A uniform number of each row, (batch, 1), independent of its clocks."""
+        """One uniform number per row, (batch, 1), independent of its clocks."""
         return to_uniform(absorb(absorb(self._key[:, :1], _SHARE), 0))
 
     def _after(self, channel: int, count: int) -> Tensor:
-        """The first arrivals, (batch, count)."""
+        """Times of the first arrivals, (batch, count)."""
         number = torch.arange(count, device=self._key.device)
         rows = torch.arange(len(self), device=self._key.device)[:, None]
-        # One after the other, so that how many are asked for does not change the rounding.
+        # A running sum, so that the count does not change the rounding.
         return self.gaps(channel, rows, number.expand(len(self), -1)).cumsum(1)

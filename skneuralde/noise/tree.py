@@ -1,4 +1,4 @@
-"""The dyadic tree of a Brownian path: what one node's normal numbers add to the path, in closed form.
+"""Dyadic tree of a Brownian path: the contribution of each node's normal numbers, in closed form.
 
 A node over an interval of length h carries the increment W and the space-time Levy area H of the path. Splitting it in
 half takes two normal numbers, Z of variance h/16 and N of variance h/12 (J. Foster, *Numerical approximations for
@@ -7,10 +7,10 @@ stochastic differential equations*, PhD thesis, Oxford 2020, theorem 6.1.6):
     W_left = W/2 + 3/2 H + Z,          W_right = W - W_left,
     H_left = H/4 - Z/2 + N/2,          H_right = H/4 - Z/2 - N/2.
 
-Given W and H, the path is a quadratic polynomial of time plus a remainder that the split refines. So Z and N of a node
+Given W and H, the path is a quadratic polynomial of time plus a deviation that the split refines. So Z and N of a node
 each add a function to the path that is a quadratic polynomial on either half of the node and zero outside, and an
-increment or area over any interval is a weighted sum of the normal numbers above it. Lengths here are in units of a
-cell, which is the root.
+increment or area over any interval is a weighted sum of the normal numbers above it. Lengths are in units of a cell,
+which is the root of the tree.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ AREA_STD, MIDDLE_STD = math.sqrt(1 / 12), 0.25
 
 
 def split(w: Tensor, area: Tensor, z: Tensor, n: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """Increments and areas of the halves of intervals, (batch, k, dim) to (batch, 2 k, dim); no areas without ``n``."""
+    """Increments, and areas if ``n`` is given, of halves of intervals, (batch, k, dim) to (batch, 2 k, dim)."""
     left = first_half(w, area, z)
     halves = torch.stack([left, w - left], 2).flatten(1, 2)
     if n is None:
@@ -35,21 +35,19 @@ def split(w: Tensor, area: Tensor, z: Tensor, n: Tensor | None) -> tuple[Tensor,
 
 
 def descend(w: Tensor, area: Tensor, z: Tensor, n: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
-    """Increment and area of one half: of the second where ``right``."""
+    """Increment and area of one half of intervals: the second if ``right``."""
     left = first_half(w, area, z)
     return torch.where(right, w - left, left), torch.add(mean_area(area, z), torch.where(right, -n, n), alpha=0.5)
 
 
 def first_half(w: Tensor, area: Tensor, z: Tensor) -> Tensor:
-    """Increment of the first half, w/2 + 3/2 area + z.
-
-    Only halves are multiplied, which is exact: the result does not depend on how a processor rounds.
-    """
+    """Increment of the first half, w/2 + 3/2 area + z."""
+    # Only multiplications by 1/2, which are exact, keep the result the same on every processor.
     return torch.add(z, w + area, alpha=0.5).add_(area)
 
 
 def mean_area(area: Tensor, z: Tensor) -> Tensor:
-    """Mean of the areas of both halves."""
+    """Mean of the areas of the two halves."""
     return 0.25 * area - 0.5 * z
 
 
@@ -59,7 +57,7 @@ def inside_node(middle: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
     Parameters
     ----------
     middle, length : Tensor
-        Of the interval, for a node that reaches from 0 to 1.
+        Middle and length of the interval, for the node from 0 to 1.
 
     Returns
     -------
@@ -77,13 +75,13 @@ def from_start(position: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     value_z, value_n, integral_z, integral_n : Tensor of the shape of position
         For a node of length 1.
     """
-    # Either half is the other one's mirror image: this is how far the nearer end is, in halves, and on which side.
+    # The halves mirror each other: y is the distance to the nearer end, in halves, and side says which half it is.
     double = position + position
     side = (1.0 - double).sign_()
     y = torch.minimum(double, 2.0 - double)
     square = y * y
     bump = y - square
-    # The path has gained Z at the middle and has lost it again at the end.
+    # Z is the contribution at the middle; it vanishes at both ends.
     value_z = torch.sub(y, bump, alpha=3.0).mul_(MIDDLE_STD)
     integral_z = (y * bump).mul_(side).mul_(-0.5 * MIDDLE_STD)
     integral_n = torch.add(y * bump, square, alpha=0.5).mul_(0.5 * AREA_STD)
@@ -93,13 +91,13 @@ def from_start(position: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 def inside_leaf(position: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Weights of a leaf's two normals in the path at a position within the leaf and in its integral up to there.
 
-    What is left of the path once W and H are taken off is a Brownian bridge of vanishing integral; value and integral
-    are drawn from their joint law (theorem 6.1.4 of the same thesis).
+    The deviation of the path from its mean given W and H is a Brownian bridge of vanishing integral; value and integral
+    are drawn from their joint distribution (theorem 6.1.4 of the same thesis).
 
     Returns
     -------
-    of_value, none, of_integral, of_integral_alone : Tensor of the shape of position
-        For a leaf of length 1; the path depends on one of the normals alone.
+    value_z, value_n, integral_z, integral_n : Tensor of the shape of position
+        For a leaf of length 1; value_n is zero.
     """
     y, rest = position, 1.0 - position
     square, bump = y * y, y * rest

@@ -1,14 +1,17 @@
 """Equations, put together from their coefficients."""
 
 from skneuralde.problems.advection import Advection
-from skneuralde.problems.axes import Axes
-from skneuralde.problems.boundaries import Dirichlet
+from skneuralde.problems.axes import Axes, neighbours, value_of
+from skneuralde.problems.base import Operator
+from skneuralde.problems.boundaries import Boundary, Dirichlet
 from skneuralde.problems.calculus import in_calculus, ito_form, stratonovich_form
 from skneuralde.problems.field import FieldDrift, FieldProblem
+from skneuralde.problems.field_modes import FieldModes
 from skneuralde.problems.jumps import Jump
 from skneuralde.problems.laplacian import Laplacian, Positive
 from skneuralde.problems.operators import Operators
 from skneuralde.problems.pattern import Pattern
+from skneuralde.problems.phi_functions import phi_functions
 from skneuralde.problems.problem import Problem
 from skneuralde.problems.reaction import Reaction
 from skneuralde.problems.sparsity import Sparsity, Stencil, pattern_of
@@ -16,11 +19,14 @@ from skneuralde.problems.sparsity import Sparsity, Stencil, pattern_of
 __all__ = [
     "Advection",
     "Axes",
+    "Boundary",
     "Dirichlet",
     "FieldDrift",
+    "FieldModes",
     "FieldProblem",
     "Jump",
     "Laplacian",
+    "Operator",
     "Operators",
     "Pattern",
     "Positive",
@@ -30,6 +36,9 @@ __all__ = [
     "Stencil",
     "in_calculus",
     "ito_form",
+    "neighbours",
     "pattern_of",
+    "phi_functions",
     "stratonovich_form",
+    "value_of",
 ]

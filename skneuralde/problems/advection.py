@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from skneuralde.problems.axes import Axes, neighbours, value_of
+from skneuralde.problems.base import Operator
 
 
-class Advection(nn.Module):
+class Advection(Operator):
     """Transport, ``-(v grad) u``, by central differences.
 
     Parameters
@@ -30,6 +31,7 @@ class Advection(nn.Module):
     def __init__(self, velocity: Any, spacing: Any = 1.0, boundary: Any = "neumann", *, ndim: int | None = None):
         super().__init__()
         self.axes = Axes.read(spacing, boundary, ndim)
+        self.ndim = self.axes.ndim
         if isinstance(velocity, (nn.Parameter, nn.Module)):
             self.velocity = velocity
         else:
@@ -39,11 +41,6 @@ class Advection(nn.Module):
                     f"velocity must hold finite numbers of shape (ndim,) or (ndim, fields), got {velocity!r}"
                 )
             self.register_buffer("velocity", value)
-
-    @property
-    def ndim(self) -> int | None:
-        """Number of axes of the grid; None where the state tells."""
-        return self.axes.ndim
 
     def forward(self, u: Tensor) -> Tensor:
         """-v . grad u of fields ``(batch, *grid, fields)``, same shape."""

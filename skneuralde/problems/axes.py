@@ -1,4 +1,4 @@
-"""The axes of a grid: how far apart its points are, and what happens at the ends."""
+"""Axes of a grid: spacing and boundaries."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from torch import Tensor
 from skneuralde.problems.boundaries import Boundary, as_boundary
 
 #: Grids have at most this many axes.
-MOST_AXES = 3
+MAX_AXES = 3
 
 
 @dataclass(frozen=True)
 class Axes:
-    """Spacing and boundary of every axis of a grid, or of all alike where the number of axes is not told.
+    """Spacing and boundary of every axis of a grid; one of each for all axes if their number is open.
 
     Attributes
     ----------
     spacing : tuple of float
     boundary : tuple of Boundary
     ndim : int or None
-        Number of axes; None: told by the state.
+        Number of axes; None if the grid may have any.
     """
 
     spacing: tuple[float, ...]
@@ -35,12 +35,12 @@ class Axes:
 
     @classmethod
     def read(cls, spacing: Any, boundary: Any, ndim: int | None) -> Axes:
-        """Axes from a number and a name for all of them, or from one for each.
+        """Read a spacing and a boundary for all axes, or one for each.
 
         Raises
         ------
         ValueError
-            If they disagree on the number of axes, or one makes no sense.
+            If they disagree on the number of axes, or one is not valid.
         """
         lengths = {len(value) for value in (spacing, boundary) if _is_sequence(value)}
         lengths |= set() if ndim is None else {ndim}
@@ -48,16 +48,16 @@ class Axes:
             raise ValueError(
                 f"spacing={spacing!r}, boundary={boundary!r} and ndim={ndim!r} disagree on the number of axes"
             )
-        told = lengths.pop() if lengths else None
-        if told is not None and not 1 <= told <= MOST_AXES:
-            raise ValueError(f"a grid has 1 to {MOST_AXES} axes, got {told}")
-        copies = told or 1
+        n_axes = lengths.pop() if lengths else None
+        if n_axes is not None and not 1 <= n_axes <= MAX_AXES:
+            raise ValueError(f"a grid has 1 to {MAX_AXES} axes, got {n_axes}")
+        copies = n_axes or 1
         steps = tuple(spacing) if _is_sequence(spacing) else (spacing,) * copies
         ends = tuple(boundary) if _is_sequence(boundary) else (boundary,) * copies
         for step in steps:
             if not isinstance(step, numbers.Real) or not 0.0 < float(step) < math.inf:
                 raise ValueError(f"spacing must be positive, got {step!r}")
-        return cls(tuple(map(float, steps)), tuple(map(as_boundary, ends)), told)
+        return cls(tuple(map(float, steps)), tuple(map(as_boundary, ends)), n_axes)
 
     def on(self, grid: Sequence[int]) -> list[tuple[int, float, Boundary]]:
         """Number, spacing and boundary of every axis of a field ``(batch, *grid, fields)``.
@@ -65,21 +65,22 @@ class Axes:
         Raises
         ------
         ValueError
-            If the grid has another number of axes, or too few points on one of them.
+            If the grid has a different number of axes, or too few points along one of them.
         """
         if self.ndim not in (None, len(grid)):
             raise ValueError(f"the operator is for {self.ndim} axes, but the grid is {tuple(grid)}")
         copies = 1 if self.ndim is not None else len(grid)
         axes = list(zip(range(1, len(grid) + 1), self.spacing * copies, self.boundary * copies, strict=True))
         for axis, _, boundary in axes:
-            if grid[axis - 1] < boundary.fewest:
+            if grid[axis - 1] < boundary.min_points:
                 raise ValueError(
-                    f"a {boundary.name!r} axis needs at least {boundary.fewest} points, but the grid is {tuple(grid)}"
+                    f"a {boundary.name!r} axis needs at least {boundary.min_points} points, but the grid is "
+                    f"{tuple(grid)}"
                 )
         return axes
 
     def volumes(self, grid: Sequence[int]) -> Tensor:
-        """The volume that belongs to each point, float64 ``(*grid)``: its sum with a field is the field's mass."""
+        """Quadrature weights of the points, float64 ``(*grid)``: their inner product with a field is its mass."""
         total = torch.ones(tuple(grid), dtype=torch.float64)
         for axis, spacing, boundary in self.on(grid):
             total *= along(spacing * boundary.volumes(grid[axis - 1]), axis - 1, len(grid))
@@ -87,22 +88,22 @@ class Axes:
 
 
 def along(values: Tensor, axis: int, ndim: int) -> Tensor:
-    """Values ``(n,)`` along one of ``ndim`` axes."""
+    """Reshape values ``(n,)`` to lie along one of ``ndim`` axes."""
     return values.view([-1 if i == axis else 1 for i in range(ndim)])
 
 
 def neighbours(u: Tensor, axis: int, boundary: Boundary) -> tuple[Tensor, Tensor]:
-    """The points before and after each one along an axis, both shaped as u."""
+    """Return the values of u at the points before and after each point along an axis, both shaped as u."""
     low, high = boundary.ghosts(u, axis)
     n = u.shape[axis]
     before = torch.cat([low, u.narrow(axis, 0, n - 1)], axis)
     return before, torch.cat([u.narrow(axis, 1, n - 1), high], axis)
 
 
-def value_of(parameter: Tensor | Callable[[], Tensor], u: Tensor) -> Tensor:
-    """A coefficient of an operator in the dtype and on the device of the field."""
-    value = parameter if isinstance(parameter, Tensor) else parameter()
-    return value.to(u)
+def value_of(coefficient: float | Tensor | Callable[[], Tensor], u: Tensor) -> Tensor:
+    """Return an operator's coefficient, a number, tensor or module without arguments, in dtype and device of u."""
+    value = coefficient() if callable(coefficient) else coefficient
+    return value.to(u) if isinstance(value, Tensor) else u.new_tensor(value)
 
 
 def _is_sequence(value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""What a field does at the two ends of an axis: its neighbours beyond them, and the basis that makes it diagonal."""
+"""Boundary conditions of an axis: ghost points, and the eigenbasis of the second difference."""
 
 from __future__ import annotations
 
@@ -13,47 +13,49 @@ from torch import Tensor
 
 
 class Boundary(ABC):
-    """The two ends of one axis of a grid.
+    """Boundary condition at both ends of one axis of a grid.
 
-    The second difference of n points of spacing 1, with the neighbours that a boundary gives the outer ones, is
-    ``V diag(eigenvalues) V^-1`` with ``V = diag(volumes)^(-1/2) basis``. All of it is computed in float64.
+    The second difference of n points of spacing 1, with the ghost points of the boundary, is
+    ``V diag(eigenvalues) V^-1`` with ``V = diag(volumes)^(-1/2) basis``, computed in float64. To add a boundary
+    condition, derive from this class and implement `ghosts`, `angles` and `basis`.
 
     Attributes
     ----------
     name : str
     fewest : int
-        The smallest number of points.
+        Smallest number of points along the axis.
     """
 
     name: str
-    fewest: int = 2
+    min_points: int = 2
 
     @abstractmethod
     def ghosts(self, u: Tensor, axis: int) -> tuple[Tensor, Tensor]:
-        """The neighbours of the first and of the last point, with an axis of length 1."""
+        """Values before the first and after the last point of an axis, each with length 1 along it."""
 
     @abstractmethod
     def angles(self, n: int) -> Tensor:
-        """The angles a of the eigenvalues ``2 cos(a) - 2``, (n,)."""
+        """Angles a of the eigenvalues ``2 cos(a) - 2``, (n,)."""
 
     @abstractmethod
     def basis(self, n: int) -> Tensor:
         """Orthonormal eigenvectors as columns, (n, n)."""
 
     def volumes(self, n: int) -> Tensor:
-        """The share of a cell that belongs to each point, (n,)."""
+        """Volume of each point, in units of the spacing, (n,)."""
         return torch.ones(n, dtype=torch.float64)
 
     def homogeneous(self) -> Boundary:
-        """The boundary that makes the difference linear, not only affine."""
+        """The same boundary condition with values of zero, for which the second difference is linear."""
         return self
 
     def eigenvalues(self, n: int) -> Tensor:
-        """Eigenvalues of the second difference, (n,); written as a square, the small ones keep their digits."""
+        """Eigenvalues of the second difference, (n,)."""
+        # As a square, the small ones keep their digits.
         return -4.0 * torch.sin(0.5 * self.angles(n)).square()
 
     def __eq__(self, other: object) -> bool:
-        """Whether both have the same basis."""
+        """Whether both have the same eigenbasis."""
         return type(self) is type(other)
 
     def __hash__(self) -> int:
@@ -61,9 +63,10 @@ class Boundary(ABC):
 
 
 class Neumann(Boundary):
-    """Nothing flows through the ends, which are points of the grid: what lies beyond is their mirror image.
+    """No flux through the ends, which are grid points: values beyond an end are the mirror image of those inside.
 
-    The discrete cosine transform I. An outer point has half a cell, so that the trapezoidal sum is conserved.
+    The basis is the discrete cosine transform I. An outer point has half a volume, so that the trapezoidal sum is
+    conserved.
     """
 
     name = "neumann"
@@ -87,9 +90,9 @@ class Neumann(Boundary):
 
 
 class NeumannCell(Boundary):
-    """Nothing flows through the ends, which are half a spacing beyond the outer points: the middles of cells.
+    """No flux through the ends, which lie half a spacing beyond the outer points.
 
-    The discrete cosine transform II.
+    The basis is the discrete cosine transform II.
     """
 
     name = "neumann_cell"
@@ -107,10 +110,10 @@ class NeumannCell(Boundary):
 
 
 class Periodic(Boundary):
-    """The axis is a circle: the last point's neighbour is the first, one spacing on. The real Fourier transform."""
+    """Periodic axis: the first point follows the last. The basis is the real Fourier transform."""
 
     name = "periodic"
-    fewest = 3
+    min_points = 3
 
     def ghosts(self, u: Tensor, axis: int) -> tuple[Tensor, Tensor]:
         return u.narrow(axis, u.shape[axis] - 1, 1), u.narrow(axis, 0, 1)
@@ -129,18 +132,18 @@ class Periodic(Boundary):
 
 
 class Dirichlet(Boundary):
-    """The field has given values one spacing beyond the outer points, which are thus all inside.
+    """Given values of the field one spacing beyond the outer points.
 
-    The discrete sine transform I.
+    The basis is the discrete sine transform I.
 
     Parameters
     ----------
     low, high : float or sequence of float, default=0.0
-        The values before the first and after the last point; one per field, or one for all.
+        Values before the first and after the last point; one per field, or one for all.
     """
 
     name = "dirichlet"
-    fewest = 1
+    min_points = 1
 
     def __init__(self, low: float | Sequence[float] = 0.0, high: float | Sequence[float] = 0.0):
         self.low, self.high = torch.as_tensor(low, dtype=torch.float64), torch.as_tensor(high, dtype=torch.float64)
@@ -163,12 +166,12 @@ _NAMED = {kind.name: kind for kind in (Neumann, NeumannCell, Periodic, Dirichlet
 
 
 def as_boundary(value: Any) -> Boundary:
-    """A boundary from its name.
+    """Return a boundary, given by itself or by its name.
 
     Raises
     ------
     ValueError
-        If it is neither a name nor a boundary.
+        If it is neither.
     """
     if isinstance(value, Boundary):
         return value
@@ -179,5 +182,5 @@ def as_boundary(value: Any) -> Boundary:
 
 @lru_cache(maxsize=64)
 def basis_of(boundary: Boundary, n: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """The basis of an axis on a device."""
+    """Eigenbasis of an axis, on a device."""
     return boundary.basis(n).to(device, dtype)

@@ -8,12 +8,12 @@ from torch import Tensor
 from skneuralde.problems.problem import Problem
 from skneuralde.terms import Sum, Term
 
-#: The step of differences, in standard deviations of the state.
+#: Step of the finite differences, in standard deviations of the state.
 _STEP = 0.01
 
 
 class Correction(Term):
-    """A share of sum_jk g_kj dg_ij/du_k; half of it is Ito's drift less that of the Stratonovich form.
+    """A multiple of sum_jk g_kj dg_ij/du_k; half of that sum is the Ito drift minus the Stratonovich drift.
 
     P. E. Kloeden and E. Platen, *Numerical Solution of Stochastic Differential Equations* (1992), equation 4.9.11.
     """
@@ -24,37 +24,37 @@ class Correction(Term):
         self.share = share
 
     def forward(self, t: Tensor, u: Tensor, c: Tensor | None = None) -> Tensor:
-        """The correction at every path, ``(batch, dim)``."""
+        """Value of the correction for every path, ``(batch, dim)``."""
         g, slope = self.diffusion.linearize(t, u, c)
         if g.ndim == 2:
             return self.share * g * slope.diagonal(dim1=-2, dim2=-1)
         return self.share * torch.einsum("bkj,bijk->bi", g, slope)
 
     def _curvature(self, t: Tensor, u: Tensor, c: Tensor | None, cov: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        # The diffusion has one derivative too few, so the last one is a difference of Jacobians a small part of the
-        # spread apart.
+        # The second derivatives would need the diffusion's third ones: they are central differences of Jacobians, over
+        # a small part of the state's standard deviation.
         value, jacobian = self._linearize(t, u, c)
-        bend = torch.zeros_like(value)
+        second = torch.zeros_like(value)
         for i, variance in enumerate(cov.diagonal(dim1=-2, dim2=-1).unbind(-1)):
             std = variance.clamp_min(torch.finfo(u.dtype).tiny).sqrt()[:, None]
             step = _STEP * cov[..., i] / std
             above, below = (self._linearize(t, u + sign * step, c)[1][..., i] for sign in (1.0, -1.0))
-            bend = bend + std * (above - below) / (2.0 * _STEP)
-        return value, jacobian, bend
+            second = second + std * (above - below) / (2.0 * _STEP)
+        return value, jacobian, second
 
 
 def ito_form(problem: Problem) -> Problem:
-    """Return the Ito equation with the same solutions; it shares the problem's coefficients."""
+    """Return the Ito equation with the same solutions, which shares the problem's coefficients."""
     return in_calculus(problem, ("ito",))
 
 
 def stratonovich_form(problem: Problem) -> Problem:
-    """Return the Stratonovich equation with the same solutions; it shares the problem's coefficients."""
+    """Return the Stratonovich equation with the same solutions, which shares the problem's coefficients."""
     return in_calculus(problem, ("stratonovich",))
 
 
 def in_calculus(problem: Problem, calculus: tuple[str, ...]) -> Problem:
-    """Return an equation with the same solutions in one of these readings of the integral: itself where it can."""
+    """Return an equation with the same solutions in one of the given calculi: the problem itself if it fits."""
     diffusion = problem.diffusion
     if problem.calculus in calculus or diffusion is None or problem.noise == "additive":
         return problem

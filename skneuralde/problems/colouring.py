@@ -1,4 +1,4 @@
-"""Columns of a sparse matrix that one product can ask for at once."""
+"""Column colouring of a sparse matrix, for Jacobians from few directional derivatives."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ import heapq
 import numpy as np
 from scipy.sparse import csc_matrix
 
-#: Pairs of columns with a row in common, from which on a colouring would not fit into memory.
-_MOST_PAIRS = 2**27
+#: Most pairs of columns with a row in common for which a colouring fits into memory.
+_MAX_PAIRS = 2**27
 
 
 def colour_columns(pattern: csc_matrix) -> np.ndarray:
-    """Number of a colour for each column; columns of the same colour have no row in common.
+    """Return a colour for each column, such that columns of the same colour have no row in common.
 
-    Greedy, the column next whose neighbours have the most colours already: five for the five-point stencil.
+    The method is greedy saturation colouring: next comes the column whose neighbours have the most colours. It finds
+    five colours for the five-point stencil.
 
     Raises
     ------
     ValueError
-        If rows have so many entries that there is no point in it.
+        If rows have so many entries that a colouring saves nothing.
 
     References
     ----------
@@ -29,14 +30,14 @@ def colour_columns(pattern: csc_matrix) -> np.ndarray:
     """
     entries = pattern.astype(bool).astype(np.int32)
     by_row = np.asarray(entries.sum(1)).ravel()
-    if np.square(by_row.astype(float)).sum() > _MOST_PAIRS:
+    if np.square(by_row.astype(float)).sum() > _MAX_PAIRS:
         raise ValueError(
             f"sparsity has rows of up to {by_row.max()} entries, so that a Jacobian takes as many evaluations: leave "
             "it out, and give solver='rock2'"
         )
-    near = (entries.T @ entries).tocsr()
-    n, first, neighbours = near.shape[0], near.indptr.tolist(), near.indices.tolist()
-    degree = np.diff(near.indptr).tolist()
+    adjacency = (entries.T @ entries).tocsr()
+    n, first, neighbours = adjacency.shape[0], adjacency.indptr.tolist(), adjacency.indices.tolist()
+    degree = np.diff(adjacency.indptr).tolist()
     colours = [-1] * n
     taken: list[set[int]] = [set() for _ in range(n)]
     queue = [(0, -degree[j], j) for j in range(n)]
@@ -44,7 +45,7 @@ def colour_columns(pattern: csc_matrix) -> np.ndarray:
     while queue:
         saturation, _, j = heapq.heappop(queue)
         if colours[j] >= 0 or -saturation < len(taken[j]):
-            continue  # was settled, or stands further ahead in the queue
+            continue  # coloured, or in the queue again with a higher saturation
         colour = next(c for c in range(len(taken[j]) + 1) if c not in taken[j])
         colours[j] = colour
         for k in neighbours[first[j] : first[j + 1]]:

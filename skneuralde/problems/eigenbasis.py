@@ -1,4 +1,4 @@
-"""The basis in which the Laplacian of a grid is diagonal."""
+"""Eigenbasis of the Laplacian of a grid."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from skneuralde.problems.boundaries import basis_of
 
 @dataclass(frozen=True)
 class Eigenbasis:
-    """An orthonormal basis of the fields on a grid, the product of one per axis.
+    """An orthonormal basis of the fields on a grid, the product of one basis per axis.
 
     Fields are transformed as ``(batch, fields, *grid)`` by dense products along each axis, which is fastest on grids of
-    up to some 200 points per axis and needs no transform that a device may lack. Values are multiplied by the root of
-    their volume first, which makes the Laplacian symmetric.
+    up to some 200 points per axis and works on every device. Values are first multiplied by the square root of their
+    volume, which makes the Laplacian symmetric.
 
     Attributes
     ----------
     factors : tuple of Tensor of shape (n, n)
-        The eigenvectors of each axis, as columns.
+        Eigenvectors of each axis, as columns.
     eigenvalues : Tensor of shape (*grid)
-        Of the Laplacian with diffusivity 1.
+        Eigenvalues of the Laplacian with diffusivity 1.
     root_volumes : Tensor of shape (*grid)
-        Roots of the share of a cell that belongs to each point.
+        Square root of the volume of each point, in units of a cell.
     """
 
     factors: tuple[Tensor, ...]
@@ -40,7 +40,7 @@ class Eigenbasis:
         return self._transform(x * self.root_volumes, self.factors)
 
     def from_modes(self, coefficients: Tensor) -> Tensor:
-        """The fields of coefficients; undoes `to_modes`."""
+        """Fields from their coefficients, the inverse of `to_modes`."""
         return self._transform(coefficients, [factor.mT for factor in self.factors]) / self.root_volumes
 
     def _transform(self, x: Tensor, factors: Sequence[Tensor]) -> Tensor:
@@ -51,7 +51,7 @@ class Eigenbasis:
 
 
 def eigenbasis(axes: Axes, grid: Sequence[int], dtype: torch.dtype, device: torch.device) -> Eigenbasis:
-    """The basis of a grid; the latest ones are kept."""
+    """Return the basis of a grid; the latest ones are cached."""
     return _eigenbasis(axes, tuple(grid), dtype, device)
 
 

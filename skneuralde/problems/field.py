@@ -1,4 +1,4 @@
-"""A field as solvers see it: one long vector."""
+"""Fields as flat state vectors, the form that solvers use."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from skneuralde.terms import Term
 
 @dataclass(frozen=True)
 class Linearized:
-    """The right-hand side of a field around a state.
+    """The right-hand side of a field and the Jacobian of its reaction term at a state.
 
     Attributes
     ----------
     value : Tensor of shape (batch, n)
-        All of it, operators included.
+        Right-hand side, operators included.
     slope : Tensor of shape (batch, *grid, fields, fields)
-        Jacobian of the reaction, point by point.
+        Jacobian of the reaction term at every point.
     """
 
     value: Tensor
@@ -34,7 +34,7 @@ class Linearized:
 
 
 class FieldDrift(Term):
-    """Reaction and operators as a function of states ``(batch, n)``, the field's values in order.
+    """Reaction term and operators as a function of flat states ``(batch, n)``.
 
     Attributes
     ----------
@@ -50,7 +50,7 @@ class FieldDrift(Term):
 
     @property
     def diffusion(self) -> Laplacian | None:
-        """The Laplacian that has a basis, if there is one and something diffuses."""
+        """The Laplacian that solvers diagonalise; None if there is none or no field diffuses."""
         diffusion = self.operators.diffusion
         return diffusion if diffusion is not None and diffusion.diffusing(self.state[-1]) else None
 
@@ -64,7 +64,7 @@ class FieldDrift(Term):
         return (self.reaction(t, field, c) + self.operators(field)).reshape(u.shape)
 
     def without_diffusion(self, t: Tensor, u: Tensor, c: Tensor | None = None) -> Tensor:
-        """All but the linear part of the diagonal operator, ``(batch, n)``."""
+        """Right-hand side without the linear part of `diffusion`, ``(batch, n)``."""
         field = self.field(u)
         value = self.reaction(t, field, c)
         for other in self.operators.others:
@@ -73,16 +73,16 @@ class FieldDrift(Term):
         return (value if offset is None else value + offset).reshape(u.shape)
 
     def pointwise(self, t: Tensor, u: Tensor, c: Tensor | None = None) -> Linearized:
-        """Right-hand side, and the reaction's Jacobian at every point."""
+        """Right-hand side, and the Jacobian of the reaction term at every point."""
         field = self.field(u)
         value, slope = self.reaction.linearize(t, field, c)
         return Linearized((value + self.operators(field)).reshape(u.shape), slope)
 
     def sparse(self, pattern: Pattern, t: Tensor, u: Tensor, c: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Right-hand side, and the entries of its whole Jacobian, ``(batch, entries)``."""
+        """Right-hand side, and the entries of its Jacobian, operators included, ``(batch, entries)``."""
         reaction, slope = self.reaction.linearize(t, self.field(u), c)
-        value, told = pattern.linearize(self.operate, u)
-        return reaction.reshape(u.shape) + value, pattern.entries(told, slope)
+        value, entries = pattern.linearize(self.operate, u)
+        return reaction.reshape(u.shape) + value, pattern.entries(entries, slope)
 
     def operate(self, u: Tensor) -> Tensor:
         """Value of the operators, ``(batch, n)``."""
@@ -90,7 +90,7 @@ class FieldDrift(Term):
 
 
 class FieldProblem(nn.Module):
-    """The equation of fields of one shape, flattened; its coefficients are those of the `Problem` that made it.
+    """The equation of fields of one shape, for flat states; it shares the coefficients of its `Problem`.
 
     Attributes
     ----------
@@ -105,7 +105,7 @@ class FieldProblem(nn.Module):
 
     def __init__(
         self,
-        whole: nn.Module,
+        original: nn.Module,
         reaction: Reaction,
         operators: Operators,
         state: Sequence[int],
@@ -113,17 +113,17 @@ class FieldProblem(nn.Module):
     ):
         super().__init__()
         self.sparsity = sparsity
-        # In a tuple it is no module of this one: functional_call does not bear parts that are registered twice.
-        self._whole = (whole,)
+        # A tuple keeps it out of the submodules: functional_call refuses modules that are registered twice.
+        self._original = (original,)
         self.drift = FieldDrift(reaction, operators, state)
 
     @property
-    def whole(self) -> Any:
-        """The `Problem` that made it."""
-        return self._whole[0]
+    def original(self) -> Any:
+        """The `Problem` that it was made from."""
+        return self._original[0]
 
     def check(self, t: Tensor, u: Tensor, c: Tensor | None = None) -> None:
-        """Call every coefficient once on states ``(batch, n)`` and refuse what does not fit.
+        """Call every coefficient once on states ``(batch, n)`` and check its value.
 
         Raises
         ------

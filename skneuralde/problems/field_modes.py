@@ -1,4 +1,4 @@
-"""States of a field in the basis in which its diffusion is diagonal."""
+"""States of a field as coefficients of the diffusion's eigenbasis."""
 
 from __future__ import annotations
 
@@ -7,19 +7,27 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from skneuralde.problems import FieldDrift
+from skneuralde.problems.field import FieldDrift
 
 
-class Modes:
-    """The fields that diffuse as coefficients of the basis, the others as they are: ``(batch, fields, *grid)``.
+class FieldModes:
+    """Transform of flat states to the eigenbasis of the diffusion, for exponential integrators.
 
-    Without a field, or without diffusion, states stay as they are.
+    The fields that diffuse become coefficients of the basis, the others keep their values; the result has shape
+    ``(batch, fields, *grid)``. States that are no fields, or fields without diffusion, stay as they are.
 
     Parameters
     ----------
     drift : FieldDrift or None
     u : Tensor of shape (batch, n)
-        Tells shape, dtype and device.
+        A state, for its dtype and device.
+
+    Attributes
+    ----------
+    diffusion : Laplacian or None
+    all_diffuse : bool
+    chosen : int64 Tensor of shape (diffusing,)
+        Numbers of the fields that diffuse; it and ``all_diffuse`` exist only with a diffusion.
     """
 
     def __init__(self, drift: FieldDrift | None, u: Tensor):
@@ -29,23 +37,23 @@ class Modes:
         self.state, self.field = drift.state, drift.field(u)
         self.basis = self.diffusion.basis(self.field)
         chosen = self.diffusion.diffusing(self.state[-1])
-        self.all_move = len(chosen) == self.state[-1]
+        self.all_diffuse = len(chosen) == self.state[-1]
         self.chosen = torch.tensor(chosen, device=u.device)
 
-    def enter(self, u: Tensor) -> Tensor:
-        """From states ``(batch, n)``."""
+    def to_modes(self, u: Tensor) -> Tensor:
+        """Coefficients of states ``(batch, n)``."""
         if self.diffusion is None:
             return u
         x = u.reshape(len(u), *self.state).movedim(-1, 1)
-        if self.all_move:
+        if self.all_diffuse:
             return self.basis.to_modes(x)
         return x.index_copy(1, self.chosen, self.basis.to_modes(x.index_select(1, self.chosen)))
 
-    def leave(self, x: Tensor) -> Tensor:
-        """Back to states ``(batch, n)``."""
+    def from_modes(self, x: Tensor) -> Tensor:
+        """States ``(batch, n)`` from their coefficients."""
         if self.diffusion is None:
             return x
-        if self.all_move:
+        if self.all_diffuse:
             x = self.basis.from_modes(x)
         else:
             x = x.index_copy(1, self.chosen, self.basis.from_modes(x.index_select(1, self.chosen)))
@@ -53,13 +61,13 @@ class Modes:
 
     @cached_property
     def eigenvalues(self) -> Tensor:
-        """Of the fields that diffuse, (diffusing, *grid)."""
+        """Eigenvalues of the fields that diffuse, (diffusing, *grid)."""
         assert self.diffusion is not None
         return self.diffusion.eigenvalues(self.field)
 
-    def spread(self, moving: Tensor, still: float) -> Tensor:
-        """Factors for `enter`'s result: those of the fields that diffuse, and one number for the others."""
-        if self.all_move:
-            return moving
-        whole = moving.new_full((len(moving), self.state[-1], *moving.shape[2:]), still)
-        return whole.index_copy(1, self.chosen, moving)
+    def factors(self, diffusing: Tensor, other: float) -> Tensor:
+        """Factors of all coefficients, from those of the fields that diffuse and one number for the others."""
+        if self.all_diffuse:
+            return diffusing
+        result = diffusing.new_full((len(diffusing), self.state[-1], *diffusing.shape[2:]), other)
+        return result.index_copy(1, self.chosen, diffusing)

@@ -1,4 +1,4 @@
-"""`Jump`: one channel of jumps, with a rate at which they happen and what they do."""
+"""`Jump`: one channel of jumps, with its rate and its effect."""
 
 from __future__ import annotations
 
@@ -12,34 +12,33 @@ from torch import Tensor, nn
 from skneuralde._typing import Context, State, Time
 from skneuralde.terms import Affect, Term, check_term, resolve_known_affect, resolve_known_rate
 
-#: Draws marks: from the shape wanted and standard normal numbers of that shape to the marks.
+#: From independent standard normal numbers ``(batch, dim)`` to marks ``(batch, ...)``.
 Marks = Callable[[Tensor], Tensor]
 
 
 class Jump(nn.Module):
-    """A channel of jumps: they happen at a rate, and each sets a new state.
+    """A channel of jumps, which occur at a rate and set the state to a new value.
 
     Parameters
     ----------
     rate : number, callable, torch.nn.Module or list of these
         Jumps per unit of time. A callable takes ``(t, u)`` or ``(t, u, c)`` with ``t (batch, 1)``, ``u (batch, dim)``
-        and ``c (batch, k)`` and returns ``(batch,)`` or ``(batch, 1)``. A list is the sum of its elements. Never
-        negative.
+        and ``c (batch, k)`` and returns ``(batch,)`` or ``(batch, 1)``. A list is the sum of its elements. The
+        rate must not be negative.
     affect : number, array, callable, torch.nn.Module or list of these
         The state after the jump, ``(batch, dim)``, given the state u before it: a function of ``(t, u)``,
         ``(t, u, c)``, ``(t, u, z)`` or ``(t, u, c, z)``, where z is the jump's random mark. A number or array is the
-        state itself; a list is the sum of its elements.
+        new state itself; a list is the sum of its elements.
     marks : callable, optional
-        Turns independent standard normal numbers ``(batch, dim)`` into marks ``z (batch, ...)``, so that the same seed
-        gives the same marks. By default z is these numbers.
+        Function that turns independent standard normal numbers ``(batch, dim)`` into marks ``z (batch, ...)``, so that
+        the same seed gives the same marks. By default z is these numbers.
     bound : float, optional
-        A rate that is never exceeded. It makes the simulation of a rate that depends on time or state exact and fast,
-        by thinning; where it is exceeded there is an error. Without it such a rate is integrated along the path until
-        it jumps, which finds the time as accurately as the solver's steps are.
-
+        Upper bound of the rate. With it, jumps at a rate that depends on time or state are simulated exactly and fast
+        by thinning; a rate above the bound raises an error. Without it the rate is integrated along the path (the
+        hazard), which places a jump as accurately as the solver's steps allow.
     leap : bool, default=False
-        Tau-leaping [1]_, for jumps that are many and small: steps of a fixed size do not end at them, but all jumps of
-        a step happen at its end. Of weak order 1.
+        Tau-leaping [1]_, for many small jumps: fixed time steps do not end at the jumps, and all jumps of a step are
+        applied at its end. The weak order is 1.
 
     Attributes
     ----------
@@ -53,12 +52,12 @@ class Jump(nn.Module):
 
     Examples
     --------
-    Prices that halve twice a year:
+    A price that halves twice a year on average:
 
     >>> from skneuralde import Jump
     >>> crash = Jump(2.0, lambda t, u: u / 2)
 
-    Jumps of Merton's model of a log price, by normal amounts:
+    The normal jumps of Merton's model of a log price:
 
     >>> news = Jump(10.0, lambda t, u, z: u - 0.01 + 0.02 * z)
     """
@@ -81,11 +80,11 @@ class Jump(nn.Module):
         self.leap = leap
 
     def draw(self, normals: Tensor) -> Tensor:
-        """Marks of jumps, from independent standard normal numbers ``(batch, dim)``."""
+        """Return marks from independent standard normal numbers ``(batch, dim)``."""
         return normals if self.marks is None else self.marks(normals)
 
     def check(self, t: Time, u: State, c: Context | None = None, *, name: str) -> None:
-        """Call rate and affect once and refuse what does not fit.
+        """Call rate and affect once and check their values.
 
         Raises
         ------
@@ -99,20 +98,20 @@ class Jump(nn.Module):
         check_term(self.affect.with_mark(marks), name=f"{name}.affect", shape=u.shape[1:], t=t, u=u, c=c)
 
     def check_rate(self, rate: Tensor, t: Time, u: State, *, name: str) -> None:
-        """Refuse rates ``(batch,)`` that are negative, not finite or above the bound.
+        """Check that rates ``(batch,)`` are finite, not negative and not above the bound.
 
         Raises
         ------
         ValueError
-            With the time and the state.
+            Naming the first time and state at which one is not.
         """
-        most = math.inf if self.bound is None else self.bound * (1.0 + 1e-6)
-        wrong = ~((rate >= 0.0) & (rate <= most) & rate.isfinite())
+        limit = math.inf if self.bound is None else self.bound * (1.0 + 1e-6)
+        wrong = ~((rate >= 0.0) & (rate <= limit) & rate.isfinite())
         if bool(wrong.any()):
             row = int(wrong.nonzero()[0])
             value = float(rate[row])
-            reason = "exceeds its bound" if value > most else "must be finite and not negative"
-            limit = f" {self.bound:g}" if value > most and self.bound is not None else ""
+            reason = "exceeds its bound" if value > limit else "must be finite and not negative"
+            bound_text = f" {self.bound:g}" if value > limit and self.bound is not None else ""
             raise ValueError(
-                f"{name}.rate {reason}{limit}: it is {value:g} at t = {float(t[row]):g} and u = {u[row].tolist()}"
+                f"{name}.rate {reason}{bound_text}: it is {value:g} at t = {float(t[row]):g} and u = {u[row].tolist()}"
             )

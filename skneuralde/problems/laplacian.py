@@ -10,16 +10,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from skneuralde.problems.axes import Axes, neighbours, value_of
+from skneuralde.problems.base import Operator
 from skneuralde.problems.eigenbasis import Eigenbasis, eigenbasis
 
 
 class Positive(nn.Module):
-    """A positive number to learn, or several: ``softplus(raw)``.
+    """One or several positive numbers that are learned, as ``softplus(raw)``.
 
     Parameters
     ----------
     start : float or array-like
-        The value to start from.
+        Initial value.
     """
 
     def __init__(self, start: Any):
@@ -30,28 +31,28 @@ class Positive(nn.Module):
         self.raw = nn.Parameter(value + torch.log(-torch.expm1(-value)))
 
     def forward(self) -> Tensor:
-        """The value."""
+        """Value."""
         return F.softplus(self.raw)
 
 
-class Laplacian(nn.Module):
+class Laplacian(Operator):
     """Diffusion, ``D div grad u``, by second differences on a grid of 1 to 3 axes.
 
     Parameters
     ----------
     diffusivity : number, array-like of shape (fields,), torch.nn.Parameter, torch.nn.Module or list of these
         D, one for all fields or one per field; 0 for fields that do not diffuse. A parameter is learned as
-        ``softplus(parameter)``; a module is called without arguments and gives the value itself, as `Positive` does. A
+        ``softplus(parameter)``; a module is called without arguments and returns the value, as `Positive` does. A
         list has one of these per field.
     spacing : float or tuple of float, default=1.0
-        Distance of neighbouring points, for all axes or for each.
+        Distance between neighbouring points, for all axes or for each.
     boundary : str, Dirichlet or tuple of these, default="neumann"
-        "neumann": no flux through the ends, which are points of the grid (mirror image). "neumann_cell": no flux
-        through ends half a spacing beyond the outer points. "periodic". "dirichlet": zero one spacing beyond the outer
-        points; ``Dirichlet(low, high)`` for other values. One for all axes, or one for each.
+        "neumann": no flux through the ends, which are grid points (mirror image). "neumann_cell": no flux through the
+        ends, which lie half a spacing beyond the outer points. "periodic". "dirichlet": zero one spacing beyond the
+        outer points; ``Dirichlet(low, high)`` for other values. One for all axes, or one for each.
     ndim : int, optional
-        Number of axes of the grid. A tuple of spacings or boundaries tells it, too; if nothing does, all axes of the
-        state but the last, the fields, are the grid's.
+        Number of axes of the grid. By default the length of a tuple of spacings or boundaries; without one, all axes
+        of the state except the last, the fields.
 
     Examples
     --------
@@ -64,17 +65,13 @@ class Laplacian(nn.Module):
     def __init__(self, diffusivity: Any, spacing: Any = 1.0, boundary: Any = "neumann", *, ndim: int | None = None):
         super().__init__()
         self.axes = Axes.read(spacing, boundary, ndim)
+        self.ndim = self.axes.ndim
         parts = diffusivity if _is_mixed(diffusivity) else [diffusivity]
         self._per_field = _is_mixed(diffusivity)
         self.parts: Sequence[_Diffusivity] = nn.ModuleList(_Diffusivity(part) for part in parts)  # type: ignore[assignment]
 
-    @property
-    def ndim(self) -> int | None:
-        """Number of axes of the grid; None where the state tells."""
-        return self.axes.ndim
-
     def diffusivity(self, u: Tensor) -> Tensor:
-        """D of every field, in the dtype of the states."""
+        """Diffusivity of every field, in the dtype of the states."""
         fields = u.shape[-1]
         values = torch.cat([part(u).reshape(-1) for part in self.parts])
         if len(values) not in (1, fields) or (self._per_field and len(self.parts) != fields):
@@ -82,12 +79,12 @@ class Laplacian(nn.Module):
         return values.expand(fields)
 
     def diffusing(self, fields: int) -> list[int]:
-        """The fields that diffuse: those whose D is learned or not 0."""
+        """Numbers of the fields that diffuse: those whose diffusivity is learned or not 0."""
         flags = [flag for part in self.parts for flag in part.flags]
         return [i for i, flag in enumerate(flags * fields if len(flags) == 1 else flags) if flag]
 
     def basis(self, u: Tensor) -> Eigenbasis:
-        """The basis in which it is diagonal, for fields ``(batch, *grid, fields)``; boundary values count as zero."""
+        """Eigenbasis for fields ``(batch, *grid, fields)``; boundary values count as zero."""
         return eigenbasis(self.axes, u.shape[1:-1], u.dtype, u.device)
 
     def eigenvalues(self, u: Tensor) -> Tensor:
@@ -101,24 +98,24 @@ class Laplacian(nn.Module):
         return self.diffusivity(u).abs().amax() * self.basis(u).eigenvalues.abs().amax()
 
     def offset(self, u: Tensor) -> Tensor | None:
-        """What boundary values add, ``(1, *grid, fields)``: the operator of 0; None where they add nothing."""
+        """Contribution of nonzero boundary values, ``(1, *grid, fields)``; None if there is none."""
         if all(boundary.homogeneous() is boundary for boundary in self.axes.boundary):
             return None
         return self(u.new_zeros(1, *u.shape[1:]))
 
-    def function(self, u: Tensor, of: Callable[[Tensor], Tensor]) -> Tensor:
-        """A function of the operator, applied: ``of`` maps eigenvalues to eigenvalues; boundary values count as zero.
+    def apply_function(self, u: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+        """Apply a function of the operator, given as a function of its eigenvalues; boundary values count as zero.
 
-        With ``of=lambda z: torch.exp(t * z)`` the heat equation's solution after t, with ``lambda z: 1 / (1 - h * z)``
-        an implicit Euler step.
+        ``lambda z: torch.exp(t * z)`` solves the heat equation over a time t, ``lambda z: 1 / (1 - h * z)`` is an
+        implicit Euler step.
         """
         basis, chosen = self.basis(u), self.diffusing(u.shape[-1])
         x = u.movedim(-1, 1)
-        still = of(u.new_zeros(())) * x
+        constant = function(u.new_zeros(())) * x
         if not chosen:
-            return still.movedim(1, -1)
-        moved = basis.from_modes(of(self.eigenvalues(u)) * basis.to_modes(x[:, chosen]))
-        return still.index_copy(1, torch.tensor(chosen, device=u.device), moved).movedim(1, -1)
+            return constant.movedim(1, -1)
+        diffused = basis.from_modes(function(self.eigenvalues(u)) * basis.to_modes(x[:, chosen]))
+        return constant.index_copy(1, torch.tensor(chosen, device=u.device), diffused).movedim(1, -1)
 
     def forward(self, u: Tensor) -> Tensor:
         """D div grad u of fields ``(batch, *grid, fields)``, same shape."""
@@ -133,15 +130,15 @@ class Laplacian(nn.Module):
         return torch.zeros_like(u).index_copy(-1, index, rates[index] * self.second_differences(u, index))
 
     def second_differences(self, u: Tensor, index: Tensor | None = None) -> Tensor:
-        """Sum over the axes of the second differences over spacing^2, of all fields or of some: D = 1 for each."""
+        """Laplacian with diffusivity 1, of all fields or of those at ``index``."""
         total: Tensor | None = None
         x = u if index is None else u.index_select(-1, index)
         axes = self.axes.on(u.shape[1:-1])
         for axis, spacing, boundary in axes:
-            whole = index is None or boundary.homogeneous() is boundary
-            before, after = neighbours(x if whole else u, axis, boundary)
+            all_fields = index is None or boundary.homogeneous() is boundary
+            before, after = neighbours(x if all_fields else u, axis, boundary)
             both = before + after
-            if not whole:  # boundary values may differ between fields
+            if not all_fields:  # boundary values may differ between fields
                 assert index is not None
                 both = both.index_select(-1, index)
             total = both / spacing**2 if total is None else torch.add(total, both, alpha=spacing**-2)
@@ -150,12 +147,12 @@ class Laplacian(nn.Module):
 
 
 class _Diffusivity(nn.Module):
-    """One entry of a diffusivity: a known number or vector, a parameter, or a module.
+    """One element of a diffusivity: a known number or vector, a parameter, or a module.
 
     Attributes
     ----------
     flags : list of bool
-        For each value, whether it may differ from 0.
+        Whether each value may differ from 0.
     """
 
     known: Tensor | None
@@ -175,7 +172,7 @@ class _Diffusivity(nn.Module):
             self.flags = [True] * size
 
     def forward(self, u: Tensor | None = None) -> Tensor:
-        """The value, in the dtype of u."""
+        """Value, in the dtype of u."""
         if self.known is not None:
             value = self.known
         elif self.raw is not None:
@@ -187,5 +184,5 @@ class _Diffusivity(nn.Module):
 
 
 def _is_mixed(value: Any) -> bool:
-    """Whether there is a list with one entry of its own kind per field."""
+    """Whether the diffusivity is a list with one element per field, some of them learned."""
     return isinstance(value, (list, tuple)) and any(isinstance(part, (nn.Parameter, nn.Module)) for part in value)

@@ -1,4 +1,4 @@
-"""Operators: what acts on a field as a whole, and what the user may give for one."""
+"""Sums of operators, and operators from the forms that a user may give."""
 
 from __future__ import annotations
 
@@ -8,43 +8,42 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from skneuralde.problems.base import Operator
 from skneuralde.problems.laplacian import Laplacian
 
 
-class UserOperator(nn.Module):
-    """The user's own function of a field ``u (batch, *grid, fields)``, known, or a module and so trainable."""
-
-    ndim = None
+class UserOperator(Operator):
+    """A function or module of a field ``u (batch, *grid, fields)``; a module is trainable."""
 
     def __init__(self, function: Callable[[Tensor], Tensor]):
         super().__init__()
         self.function = function
 
     def forward(self, u: Tensor) -> Tensor:
-        """Value of the user's function."""
+        """Value of the function."""
         return self.function(u)
 
 
 class Operators(nn.Module):
-    """The sum of some operators.
+    """The sum of several operators.
 
     Attributes
     ----------
     diffusion : Laplacian or None
-        The one that solvers diagonalise: the first Laplacian.
+        The first Laplacian, which solvers diagonalise.
     others : list of torch.nn.Module
-        The rest.
+        All other operators.
     ndim : int or None
-        Number of axes of the grid; None where the state tells.
+        Number of axes of the grid; None if all operators work on grids of any number of axes.
     """
 
     def __init__(self, parts: Sequence[nn.Module]):
         super().__init__()
         self.parts = nn.ModuleList(parts)
-        told: set[Any] = {part.ndim for part in parts if part.ndim is not None}
-        if len(told) > 1:
-            raise ValueError(f"the operators are for grids of different numbers of axes: {sorted(map(str, told))}")
-        self.ndim: int | None = told.pop() if told else None
+        ndims: set[Any] = {part.ndim for part in parts if part.ndim is not None}
+        if len(ndims) > 1:
+            raise ValueError(f"the operators are for grids of different numbers of axes: {sorted(map(str, ndims))}")
+        self.ndim: int | None = ndims.pop() if ndims else None
         first = [i for i, part in enumerate(parts) if isinstance(part, Laplacian)]
         self._first = first[0] if first else -1
 
@@ -60,19 +59,19 @@ class Operators(nn.Module):
         return [part for i, part in enumerate(self.parts) if i != self._first]
 
     def forward(self, u: Tensor) -> Tensor:
-        """The sum of all, of fields ``(batch, *grid, fields)``, same shape."""
+        """Value of the sum for fields ``(batch, *grid, fields)``, same shape."""
         total = self.parts[0](u)
         for part in self.parts[1:]:
             total = total + part(u)
         return total
 
     def check(self, u: Tensor) -> None:
-        """Call every operator once on a field and refuse what does not fit.
+        """Call every operator once on a field and check its value.
 
         Raises
         ------
         ValueError
-            If a value is no finite tensor of the field's shape, dtype and device.
+            If a value is not a finite tensor of the field's shape, dtype and device.
         """
         for i, part in enumerate(self.parts):
             name = f"operator[{i}]" if len(self.parts) > 1 else "operator"
@@ -96,12 +95,12 @@ class Operators(nn.Module):
 
 
 def resolve_operator(spec: Any) -> Operators | None:
-    """Turn what the user gives as ``operator`` into a module; None where there is none.
+    """Turn the argument ``operator`` of a `Problem` into a module; None stays None.
 
     Raises
     ------
     ValueError
-        If it is no function of a field.
+        If it cannot be called with a field.
     """
     if spec is None:
         return None
@@ -117,4 +116,4 @@ def _resolve_part(part: Any) -> nn.Module:
             f"operator must be a Laplacian, an Advection, a function or module of a field u (batch, *grid, fields), "
             f"or a list of these, got {part!r}"
         )
-    return part if isinstance(part, nn.Module) and hasattr(part, "ndim") else UserOperator(part)
+    return part if isinstance(part, Operator) else UserOperator(part)

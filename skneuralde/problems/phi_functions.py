@@ -1,4 +1,4 @@
-"""The functions of exponential integrators: ``phi_0 = exp``, ``phi_k(z) = (phi_{k-1}(z) - 1 / (k-1)!) / z``."""
+"""Phi functions of exponential integrators: ``phi_0 = exp``, ``phi_k(z) = (phi_{k-1}(z) - 1 / (k-1)!) / z``."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import math
 import torch
 from torch import Tensor
 
-#: Terms of the series, up to |z| = 1.
+#: Terms of the series, enough for float64 up to |z| = 1.
 _TERMS = 17
 
 
 def phi_functions(z: Tensor, order: int) -> list[Tensor]:
-    """``phi_0`` to ``phi_order``: by their series up to 1, where the recurrence would cancel, by the recurrence beyond.
+    """Return ``phi_0`` to ``phi_order`` of every element of z.
+
+    They are summed as series for ``|z| <= 1``, where the recurrence would cancel, and by the recurrence elsewhere.
 
     References
     ----------

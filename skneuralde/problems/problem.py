@@ -30,33 +30,35 @@ class Problem(nn.Module):
         ``u (batch, dim)`` and the context ``c (batch, k)``, and returns ``(batch, dim)``. A list is the sum of its
         elements. None is no drift.
     diffusion : same, default=None
-        g, likewise; its shape is told by ``noise``. None makes the equation ordinary.
+        g, given in the same way; ``noise`` says its shape. None makes the equation ordinary.
     jumps : sequence of Jump, default=()
-        Channels of jumps, each with a clock of its own.
-    operator : Laplacian, Advection, callable, torch.nn.Module or list of these, default=None
-        What acts on a field ``u (batch, *grid, fields)`` as a whole: the state is then a field, and ``drift`` its law
-        at each point by itself. All points are one batch for it: ``u`` is ``(batch * points, fields)`` and ``t`` and
-        ``c`` have as many rows. An array of the shape of one field, ``(*grid, fields)``, is a known source, also as a
-        term of a list. An operator's callable takes ``u``, returns the same shape, and may depend on the place.
+        Channels of jumps, each driven by a Poisson process of its own.
+    operator : Operator, callable, torch.nn.Module or list of these, default=None
+        The terms that couple the points of a field ``u (batch, *grid, fields)``, such as `Laplacian` and `Advection`.
+        A callable takes ``u`` and returns the same shape; it may use the positions of the points. With an operator the
+        state is a field and ``drift`` is its reaction term, which acts at each point separately and sees all points as
+        one batch: ``u`` is ``(batch * points, fields)``, and ``t`` and ``c`` have as many rows. An array with the shape
+        of one field, ``(*grid, fields)``, is a known source, also as an element of a list.
     noise : {"diagonal", "additive", "general"}, default="diagonal"
         "diagonal": g has the shape of u, every component its own noise. "additive": g does not depend on u; it has the
         shape of u or is ``(batch, dim, m)``. "general": g is ``(batch, dim, m)``.
     calculus : {"ito", "stratonovich"}, default="ito"
     sparsity : Stencil or array or sparse matrix of shape (n, n), optional
-        Which of the n components of the drift, in rows, depend on which of the state, in columns: a matrix of scipy,
-        torch or numpy that is not 0 there. With an operator it is about the operators, and n counts fields flattened as
-        ``(*grid, fields)``; a `Stencil` says it for grids of any size. The solver "rosenbrock" then needs a few
-        derivatives in one direction for a whole Jacobian, and solves with it directly.
+        Sparsity pattern of the drift's Jacobian: a matrix of scipy, torch or numpy that is nonzero where a component of
+        the drift (row) depends on a component of the state (column). With an operator it is the pattern of the
+        operators alone, and n counts the entries of a field flattened as ``(*grid, fields)``; a `Stencil` describes it
+        for grids of any size. The solver "rosenbrock" then computes the Jacobian from a few directional derivatives and
+        factorises it.
 
     Attributes
     ----------
     drift, diffusion : Term
-        The coefficients as torch modules; ``diffusion`` is None where the equation has no noise.
+        The coefficients as torch modules; ``diffusion`` is None if the equation has no noise.
     jumps : ModuleList of Jump
     operator : Operators or None
     sparsity : Sparsity or None
     state_ndim : int or None
-        Number of axes of one state; None where only the state can tell, as all its axes are one state.
+        Number of axes of one state; None if the operators work on any grid: then all axes of y0 are one state.
 
     Examples
     --------
@@ -92,7 +94,7 @@ class Problem(nn.Module):
             raise ValueError(f"jumps must be a sequence of Jump, such as (Jump(rate, affect),), got {jumps!r}")
         self.noise = noise
         self.calculus = calculus
-        # Typed as jumps, for what nn.ModuleList does not know of its modules.
+        # nn.ModuleList does not know the type of its modules.
         self.jumps: Sequence[Jump] = nn.ModuleList(jumps)  # type: ignore[assignment]
         self.operator = resolve_operator(operator)
         self.sparsity: Sparsity | None = resolve_sparsity(sparsity)
@@ -112,17 +114,17 @@ class Problem(nn.Module):
             self.drift = Constant(torch.zeros((), dtype=torch.float64)) if f is None else f
         self.diffusion = resolve_known(diffusion, name="diffusion")
         if noise == "additive" and self.diffusion is not None:
-            # What additive means, and what `check` makes sure of: nobody needs to differentiate it.
+            # `check` verifies it; the diffusion need not be differentiated.
             self.diffusion.state_dependent = False
         self._noise_dim: int | None = None
 
     @property
-    def whole(self) -> Problem:
-        """The equation as its user sees it; see `flattened`."""
+    def original(self) -> Problem:
+        """The equation as it was given, before `flattened`: the equation itself."""
         return self
 
     def flattened(self, state: Sequence[int]) -> Problem | FieldProblem:
-        """The equation of states ``(batch, n)`` that hold fields of a shape ``(*grid, fields)``, as solvers see it.
+        """Return the equation for flat states ``(batch, n)``, which solvers use, of fields ``(*grid, fields)``.
 
         Without an operator it is the equation itself.
         """
@@ -132,7 +134,7 @@ class Problem(nn.Module):
         return FieldProblem(self, self.drift, self.operator, state, self.sparsity)
 
     def reinterpreted(self, drift: Term, calculus: str) -> Problem:
-        """The equation with the same noise and jumps, another drift and another reading of the integral."""
+        """Return the equation with the same noise and jumps, another drift and another calculus."""
         other = Problem(drift, self.diffusion, jumps=self.jumps, noise=self.noise, calculus=calculus)
         other._noise_dim = self._noise_dim
         return other
@@ -143,29 +145,29 @@ class Problem(nn.Module):
         Raises
         ------
         RuntimeError
-            If only a call of g can tell, and `check` has not made it yet.
+            If the number follows from the shape of g, and `check` has not evaluated g yet.
         """
         if self.diffusion is None:
             return 0
         if self.noise == "diagonal":
             return dim
         if self._noise_dim is None:
-            raise RuntimeError("the number of noises is measured by Problem.check, which has not been called")
+            raise RuntimeError("the number of Brownian motions is measured by Problem.check, which has not been called")
         return self._noise_dim
 
     def apply_noise(self, g: Coefficient, dw: State) -> State:
-        """Multiply a value of the diffusion with an increment ``dw (batch, m)``."""
+        """Multiply a value g of the diffusion by an increment ``dw (batch, m)``."""
         return g * dw if g.ndim == dw.ndim else (g @ dw[..., None])[..., 0]
 
     def check(self, t: Time, u: State, c: Context | None = None) -> None:
-        """Call every coefficient once and refuse what does not fit.
+        """Call every coefficient once and check its value.
 
         Raises
         ------
         ValueError
-            If a coefficient returns something else than a finite tensor of the state's dtype and device and of the
-            shape that the noise asks for, if the drift depends on what ``sparsity`` leaves out, or if additive noise
-            changes with the state.
+            If a coefficient does not return a finite tensor of the state's dtype and device and of the shape that
+            ``noise`` asks for, if the drift has dependencies that ``sparsity`` leaves out, or if additive noise changes
+            with the state.
         """
         if self.operator is not None:
             self.flattened(u.shape[1:]).check(t, u.flatten(1), c)

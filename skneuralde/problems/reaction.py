@@ -1,4 +1,4 @@
-"""What happens at every point of a field by itself: a law that is the same everywhere, and sources that are not."""
+"""Reaction terms of fields: the same function at every point, plus sources that depend on the point."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from torch import Tensor, nn
 
 from skneuralde.terms import Constant, Sum, Term, check_term, resolve_known, summands
 
-#: Points that a law sees at once on a CPU: so few that what it makes of them stays in the cache.
-_AT_ONCE = 2048
+#: Number of points evaluated at once on a CPU: few enough that intermediate values stay in the cache.
+_BLOCK = 2048
 
 
 class Reaction(Term):
-    """The drift of a field: a coefficient of the fields at one point, applied at all, plus sources.
+    """The drift of a field: a term that is applied to every point separately, plus sources.
 
-    The law sees a batch of points, ``t (batch * points, 1)``, ``u (batch * points, fields)`` and
-    ``c (batch * points, k)``, so that any coefficient can be one and all points are one matrix product.
+    The term sees all points as one batch, ``t (batch * points, 1)``, ``u (batch * points, fields)`` and
+    ``c (batch * points, k)``, so that any coefficient can serve and a network is evaluated by one matrix product.
 
     Parameters
     ----------
-    law : Term
+    term : Term
     sources : sequence of Tensor of shape (*grid, fields)
-        What is added at each point by itself; a parameter is learned.
+        Values added to the term at each point; a parameter is learned.
     """
 
-    def __init__(self, law: Term, sources: Sequence[Tensor] = ()):
+    def __init__(self, term: Term, sources: Sequence[Tensor] = ()):
         super().__init__()
-        self.law = law
+        self.term = term
         self.n_sources = len(sources)
         for i, source in enumerate(sources):
             if isinstance(source, nn.Parameter):
@@ -41,31 +41,31 @@ class Reaction(Term):
 
     @property
     def sources(self) -> list[Tensor]:
-        """What is added at each point by itself, each ``(*grid, fields)``."""
+        """Values added to the term at each point, each ``(*grid, fields)``."""
         return [getattr(self, f"source{i}") for i in range(self.n_sources)]
 
     def forward(self, t: Tensor, u: Tensor, c: Tensor | None = None) -> Tensor:
         """Value at every point of fields ``(batch, *grid, fields)``, same shape."""
-        value = _by_parts(self.law, *_points(t, u, c)).view(u.shape)
+        value = _in_blocks(self.term, *_points(t, u, c)).view(u.shape)
         for source in self.sources:
             value = value + source.to(u)
         return value
 
     def linearize(self, t: Tensor, u: Tensor, c: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Value, and Jacobian of every point by itself, ``(batch, *grid, fields, fields)``."""
-        value, slope = _by_parts(self.law.linearize, *_points(t, u, c))
+        """Value, and Jacobian at every point, ``(batch, *grid, fields, fields)``."""
+        value, slope = _in_blocks(self.term.linearize, *_points(t, u, c))
         value = value.view(u.shape)
         for source in self.sources:
             value = value + source.to(u)
         return value, slope.reshape(*u.shape, u.shape[-1])
 
     def check(self, t: Tensor, u: Tensor, c: Tensor | None = None) -> None:
-        """Call the law once and refuse what does not fit.
+        """Call the term once and check its value.
 
         Raises
         ------
         ValueError
-            If a source has another shape than one state, or as `check_term`.
+            If a source does not have the shape of one state, or as `check_term`.
         """
         for source in self.sources:
             if source.shape != u.shape[1:]:
@@ -74,26 +74,26 @@ class Reaction(Term):
                     f"{tuple(source.shape)}"
                 )
         times, points, inputs = _points(t, u, c)
-        check_term(self.law, name="drift", shape=(u.shape[-1],), t=times, u=points, c=inputs)
+        check_term(self.term, name="drift", shape=(u.shape[-1],), t=times, u=points, c=inputs)
 
 
 def resolve_reaction(spec: Any) -> Reaction:
-    """Turn the drift of a field into a term.
+    """Turn the drift of a field into a `Reaction`.
 
-    Arrays of two axes and more are sources, which know where they are; everything else is the same at all points.
+    Arrays of two axes or more are sources; everything else is applied to every point.
     """
     parts = summands(spec)
-    sources, laws = [], []
+    sources, terms = [], []
     for i, part in enumerate(parts):
         if getattr(part, "ndim", 0) >= 2 and not callable(part):
             sources.append(_source(part))
         else:
             term = resolve_known(part, name="drift" if len(parts) == 1 else f"drift[{i}]")
             if term is not None:
-                laws.append(term)
-    if not laws:
-        laws.append(Constant(torch.zeros((), dtype=torch.float64)))
-    return Reaction(laws[0] if len(laws) == 1 else Sum(laws), sources)
+                terms.append(term)
+    if not terms:
+        terms.append(Constant(torch.zeros((), dtype=torch.float64)))
+    return Reaction(terms[0] if len(terms) == 1 else Sum(terms), sources)
 
 
 def _source(value: Any) -> Tensor:
@@ -105,17 +105,17 @@ def _source(value: Any) -> Tensor:
     return array.double()
 
 
-def _by_parts(law: Callable[..., Any], t: Tensor, u: Tensor, c: Tensor | None) -> Any:
-    """A function of points, part by part."""
-    if u.device.type != "cpu" or len(u) <= 2 * _AT_ONCE:
-        return law(t, u, c)
-    inputs = repeat(None) if c is None else c.split(_AT_ONCE)
-    values = [law(*part) for part in zip(t.split(_AT_ONCE), u.split(_AT_ONCE), inputs, strict=False)]
+def _in_blocks(function: Callable[..., Any], t: Tensor, u: Tensor, c: Tensor | None) -> Any:
+    """Values of a function of points, evaluated block by block on a CPU."""
+    if u.device.type != "cpu" or len(u) <= 2 * _BLOCK:
+        return function(t, u, c)
+    inputs = repeat(None) if c is None else c.split(_BLOCK)
+    values = [function(*block) for block in zip(t.split(_BLOCK), u.split(_BLOCK), inputs, strict=False)]
     return torch.cat(values) if isinstance(values[0], Tensor) else tuple(map(torch.cat, zip(*values, strict=True)))
 
 
 def _points(t: Tensor, u: Tensor, c: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Every point of every field as a row."""
+    """Time, fields and context of every point of every field, as rows."""
     batch, fields = u.shape[0], u.shape[-1]
     points = u.reshape(-1, fields)
     copies = len(points) // max(batch, 1)

@@ -1,4 +1,4 @@
-"""What the user may say of which components depend on which: `Stencil`, or a matrix."""
+"""Sparsity patterns of Jacobians, given as a `Stencil` or as a matrix."""
 
 from __future__ import annotations
 
@@ -20,12 +20,15 @@ from skneuralde.problems.pattern import Pattern
 
 
 class Sparsity(ABC):
-    """Which components of a right-hand side depend on which of the state.
+    """Sparsity pattern of the Jacobian of a right-hand side, for states of any shape it allows.
+
+    To describe patterns in another way than `Stencil` and a matrix do, derive from this class and implement `matrix`.
+    Instances must be hashable.
 
     Attributes
     ----------
     ndim : int or None
-        Number of axes of the grid; None where the state tells.
+        Number of axes of the grid; None if the pattern holds for grids of any number of axes.
     """
 
     @property
@@ -35,7 +38,7 @@ class Sparsity(ABC):
 
     @abstractmethod
     def matrix(self, state: tuple[int, ...]) -> csc_matrix:
-        """The square matrix that is not 0 where something may depend, for states of a shape.
+        """The square matrix that is nonzero where a component (row) may depend on another one (column).
 
         Parameters
         ----------
@@ -45,40 +48,41 @@ class Sparsity(ABC):
         Raises
         ------
         ValueError
-            If it is not about such states.
+            If the pattern is not for states of this shape.
         """
 
 
 @dataclass(frozen=True)
 class Stencil(Sparsity):
-    """Operators that see a few neighbours of every point of a grid.
+    """Sparsity pattern of operators that couple every point of a grid to a few neighbours.
 
-    It is said of all operators of a `Problem` together; what the drift does at every point by itself needs no telling.
-    A state without an operator counts as a chain, each component a point.
+    It describes all operators of a `Problem` together; the reaction term needs no description. Without an operator the
+    components of the state count as the points of a chain.
 
     Parameters
     ----------
     reach : int or tuple of int, default=1
-        How many points away along each axis the furthest neighbour is; one for all axes, or one for each, which tells
-        their number.
+        Distance in points to the furthest neighbour along each axis; one for all axes, or one for each, which also
+        says the number of axes.
     corners : bool, default=False
-        Whether the whole box of this reach is seen, not only neighbours along the axes. Mixed derivatives need it.
+        Whether all points in the box of this reach are neighbours, not only those along the axes, as mixed derivatives
+        need it.
     periodic : bool or tuple of bool, default=False
         Whether the first and the last point of an axis are neighbours; for all axes, or for each.
     coupled : bool, default=True
-        Whether a field may depend on the others at neighbouring points. False says that operators act on every field
-        by itself, as diffusion does, which takes as many times fewer evaluations as there are fields.
+        Whether a field may depend on the others at neighbouring points. False means that operators act on each field
+        separately, as diffusion does, which divides the number of evaluations by the number of fields.
 
     Examples
     --------
-    Diffusion whose coefficient grows with the field, an operator of one's own:
+    A diffusion whose coefficient grows with the field:
 
     >>> import torch
     >>> from skneuralde import Problem, Stencil, solve
-    >>> def spread(u):
+    >>> def diffusion(u):
     ...     flux = 0.5 * (1 + (u[:, 1:] + u[:, :-1]) / 2) * u.diff(dim=1)
     ...     return torch.nn.functional.pad(flux, (0, 0, 1, 1)).diff(dim=1)
-    >>> problem = Problem(None, operator=spread, sparsity=Stencil())
+    >>> problem = Problem(None, operator=diffusion, sparsity=Stencil())
     >>> u = solve(problem, torch.eye(100)[:, :1], [0.0, 50.0])
     >>> u.solver, round(u.ys[0, -1].sum().item(), 4)
     ('rosenbrock', 1.0)
@@ -96,35 +100,35 @@ class Stencil(Sparsity):
         flags = self.periodic if isinstance(self.periodic, tuple) else (self.periodic,)
         if not flags or any(not isinstance(flag, bool) for flag in flags):
             raise ValueError(f"periodic must be True or False, or a tuple of these, got {self.periodic!r}")
-        told = {len(value) for value in (self.reach, self.periodic) if isinstance(value, tuple)}
-        if len(told) > 1:
+        lengths = {len(value) for value in (self.reach, self.periodic) if isinstance(value, tuple)}
+        if len(lengths) > 1:
             raise ValueError(f"reach={self.reach} and periodic={self.periodic} disagree on the number of axes")
 
     @property
     def ndim(self) -> int | None:
-        """Number of axes of the grid; None where the state tells."""
-        told = [len(value) for value in (self.reach, self.periodic) if isinstance(value, tuple)]
-        return told[0] if told else None
+        """Number of axes of the grid; None if neither ``reach`` nor ``periodic`` is a tuple."""
+        lengths = [len(value) for value in (self.reach, self.periodic) if isinstance(value, tuple)]
+        return lengths[0] if lengths else None
 
     def matrix(self, state: tuple[int, ...]) -> csc_matrix:
         grid, fields = (state[:-1], state[-1]) if len(state) > 1 else (state, 1)
         reaches, wraps = self._per_axis("reach", grid), self._per_axis("periodic", grid)
         n = math.prod(grid)
-        where = np.indices(grid).reshape(len(grid), n)
+        points = np.indices(grid).reshape(len(grid), n)
         rows, columns = [], []
         for offset in itertools.product(*(range(-reach, reach + 1) for reach in reaches)):
             if np.count_nonzero(offset) > 1 and not self.corners:
                 continue
-            there, inside = where + np.array(offset)[:, None], np.ones(n, dtype=bool)
-            for places, size, wrapped in zip(there, grid, wraps, strict=True):
-                inside &= wrapped | ((places >= 0) & (places < size))
-                places %= size
+            neighbours, inside = points + np.array(offset)[:, None], np.ones(n, dtype=bool)
+            for position, size, wrapped in zip(neighbours, grid, wraps, strict=True):
+                inside &= wrapped | ((position >= 0) & (position < size))
+                position %= size
             rows.append(np.flatnonzero(inside))
-            columns.append(np.ravel_multi_index(tuple(there), grid)[inside])
+            columns.append(np.ravel_multi_index(tuple(neighbours), grid)[inside])
         row, column = np.concatenate(rows), np.concatenate(columns)
-        points = coo_matrix((np.ones(len(row), dtype=np.int32), (row, column)), (n, n))
-        among = np.ones((fields, fields), dtype=np.int32) if self.coupled else identity(fields, dtype=np.int32)
-        return kron(points, among).tocsc()
+        coupling = coo_matrix((np.ones(len(row), dtype=np.int32), (row, column)), (n, n))
+        between = np.ones((fields, fields), dtype=np.int32) if self.coupled else identity(fields, dtype=np.int32)
+        return kron(coupling, between).tocsc()
 
     def _per_axis(self, name: str, grid: tuple[int, ...]) -> tuple[Any, ...]:
         value = getattr(self, name)
@@ -136,7 +140,7 @@ class Stencil(Sparsity):
 
 
 class Matrix(Sparsity):
-    """Told entry by entry."""
+    """Sparsity pattern given as a matrix."""
 
     def __init__(self, entries: csc_matrix):
         self.entries = entries
@@ -150,7 +154,7 @@ class Matrix(Sparsity):
 
 
 def resolve_sparsity(spec: Any) -> Sparsity | None:
-    """Read what the user gives as ``sparsity``.
+    """Turn the argument ``sparsity`` of a `Problem` into a `Sparsity`; None stays None.
 
     Raises
     ------
@@ -163,29 +167,29 @@ def resolve_sparsity(spec: Any) -> Sparsity | None:
     if isinstance(spec, type) or len(shape) != 2 or shape[0] != shape[1]:
         got = f"the shape {shape}" if shape else repr(spec)
         raise ValueError(
-            "sparsity must be a Stencil, or a square matrix, dense or sparse, that is not 0 where a component of the "
-            f"right-hand side, in rows, depends on one of the state, in columns; got {got}"
+            "sparsity must be a Stencil, or a square matrix, dense or sparse, that is nonzero where a component of the "
+            f"right-hand side (row) depends on one of the state (column); got {got}"
         )
     return Matrix(_as_csc(spec))
 
 
 @lru_cache(maxsize=16)
 def pattern_of(sparsity: Sparsity, state: tuple[int, ...]) -> Pattern:
-    """The pattern for states of a shape, coloured.
+    """Return the coloured pattern for states of a shape; the latest ones are cached.
 
     Raises
     ------
     ValueError
         See `Sparsity.matrix`.
     """
-    with torch.inference_mode(False):  # it is kept, and gradients may need it
+    with torch.inference_mode(False):  # the cached tensors may be needed for gradients
         return Pattern(sparsity.matrix(state), state)
 
 
 def _shape(rows: Sequence[Any]) -> tuple[int, ...]:
     try:
         return np.shape(rows)
-    except ValueError:  # they are not of the same length
+    except ValueError:  # rows of different lengths
         return ()
 
 

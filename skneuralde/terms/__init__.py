@@ -1,4 +1,4 @@
-"""Coefficients of an equation: from what the user gives to a torch module of (t, u, c)."""
+"""Coefficients of an equation as torch modules of (t, u, c)."""
 
 from skneuralde.terms.affects import Affect, GaussianAffect, KnownAffect, SetState, SumAffect
 from skneuralde.terms.base import Sum, Term
@@ -18,7 +18,7 @@ from skneuralde.terms.resolve import (
     summands,
     trainable,
 )
-from skneuralde.terms.resolve_jumps import Networks, rate_bound, resolve_affect, resolve_rate
+from skneuralde.terms.resolve_jumps import JumpNetworks, rate_bound, resolve_affect, resolve_rate
 
 __all__ = [
     "MLP",
@@ -27,11 +27,11 @@ __all__ = [
     "Constant",
     "GaussianAffect",
     "Inputs",
+    "JumpNetworks",
     "Known",
     "KnownAffect",
     "MoveBy",
     "Network",
-    "Networks",
     "PerPath",
     "SetState",
     "Sum",

@@ -14,9 +14,9 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Activation:
-    """A function of the pre-activation, its derivatives, and the gain that keeps variance.
+    """An activation function, its derivatives, and the gain of initial weights that preserves the variance.
 
-    ``with_slope`` is the function together with its first derivative, ``with_curvature`` with the second one, too.
+    ``with_slope`` returns value and first derivative, ``with_curvature`` also the second derivative.
     """
 
     function: Callable[[Tensor], Tensor]
@@ -54,7 +54,7 @@ def _silu_curvature(pre: Tensor, post: Tensor, slope: Tensor) -> Tensor:
     return gate * (1 - gate) * (2 + pre * (1 - 2 * gate))
 
 
-def _none(pre: Tensor, post: Tensor, slope: Tensor) -> Tensor:
+def _no_curvature(pre: Tensor, post: Tensor, slope: Tensor) -> Tensor:
     return torch.zeros_like(pre)
 
 
@@ -64,7 +64,7 @@ def _tanh(pre: Tensor) -> Tensor:
 
 
 class _Tanh(torch.autograd.Function):
-    """tanh, which knows its own derivative."""
+    """tanh with its derivative in closed form."""
 
     generate_vmap_rule = True
 
@@ -89,7 +89,7 @@ class _Tanh(torch.autograd.Function):
 
 
 class _TanhWithSlope(torch.autograd.Function):
-    """tanh and its derivative, which know their own derivatives: half the time and a third of the memory."""
+    """tanh and its derivative with their derivatives in closed form: half the time and a third of the memory."""
 
     @staticmethod
     def forward(pre: Tensor) -> tuple[Tensor, Tensor]:
@@ -114,7 +114,7 @@ class _TanhWithSlope(torch.autograd.Function):
 
 
 class _TanhWithCurvature(torch.autograd.Function):
-    """tanh and its first two derivatives, which know their own derivatives."""
+    """tanh and its first two derivatives with their derivatives in closed form."""
 
     @staticmethod
     def forward(pre: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -141,12 +141,12 @@ class _TanhWithCurvature(torch.autograd.Function):
 
 
 ACTIVATIONS = {
-    "identity": _activation(lambda pre: pre, lambda pre, post: torch.ones_like(pre), _none),
+    "identity": _activation(lambda pre: pre, lambda pre, post: torch.ones_like(pre), _no_curvature),
     "logistic": _activation(
         torch.sigmoid, lambda pre, post: post * (1 - post), lambda pre, post, slope: slope * (1 - 2 * post)
     ),
     "tanh": Activation(_Tanh.apply, _TanhWithSlope.apply, _TanhWithCurvature.apply),
-    "relu": _activation(torch.relu, lambda pre, post: (pre > 0).to(pre.dtype), _none, math.sqrt(2)),
+    "relu": _activation(torch.relu, lambda pre, post: (pre > 0).to(pre.dtype), _no_curvature, math.sqrt(2)),
     "silu": _activation(F.silu, _silu_slope, _silu_curvature, math.sqrt(2)),
     "softplus": _activation(
         F.softplus, lambda pre, post: torch.sigmoid(pre), lambda pre, post, slope: slope * (1 - slope)

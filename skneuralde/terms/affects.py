@@ -1,4 +1,4 @@
-"""What a jump does: the state after it, as a function of the state before it and of a random mark."""
+"""Effects of jumps: the state after a jump as a function of the state before it and of a random mark."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from skneuralde.terms.signature import extra_arguments
 
 
 class Affect(nn.Module, ABC):
-    """The effect of a jump: gives the state after it, ``(batch, dim)``.
+    """The effect of a jump, which returns the state after it, ``(batch, dim)``.
 
     Attributes
     ----------
     uses_marks : bool
-        Whether the effect is random, that is, looks at its mark z.
+        Whether the effect depends on the mark z, and so is random.
     """
 
     uses_marks: bool = False
 
     @abstractmethod
     def forward(self, t: Time, u: State, c: Context | None, z: Tensor) -> State:
-        """State after a jump at time t from the state u with the mark z."""
+        """State after a jump at time t, from the state u before it and the mark z."""
 
     def with_mark(self, z: Tensor) -> Term:
-        """The effect of jumps with these marks, as a function of ``(t, u, c)``."""
-        return _Marked(self, z)
+        """Effect of jumps with the given marks, as a term of ``(t, u, c)``."""
+        return _AffectWithMark(self, z)
 
 
-class _Marked(Term):
+class _AffectWithMark(Term):
     def __init__(self, affect: Affect, z: Tensor):
         super().__init__()
         self.affect = affect
@@ -46,7 +46,7 @@ class _Marked(Term):
 
 
 class KnownAffect(Affect):
-    """The user's own function, or trainable module, of ``(t, u)``, with c, z or both behind."""
+    """A function or trainable module of ``(t, u)``, ``(t, u, c)``, ``(t, u, z)`` or ``(t, u, c, z)``."""
 
     def __init__(self, function: Callable[..., Tensor], name: str):
         super().__init__()
@@ -64,7 +64,7 @@ class KnownAffect(Affect):
 
 
 class SetState(Affect):
-    """The state after a jump is the value of a term, whatever the mark."""
+    """An effect that sets the state to the value of a term, independently of the mark."""
 
     def __init__(self, term: Term):
         super().__init__()
@@ -76,7 +76,7 @@ class SetState(Affect):
 
 
 class GaussianAffect(Affect):
-    """A jump by a random amount: to u + m(t, u) + s(t, u) z, with marks that are standard normal."""
+    """A normal jump, to u + m(t, u) + s(t, u) z with standard normal marks z."""
 
     uses_marks = True
 
@@ -91,11 +91,11 @@ class GaussianAffect(Affect):
 
 
 class SumAffect(Affect):
-    """The state after a jump is a sum, partly known and partly learned."""
+    """An effect that sets the state to the sum of other effects, partly known and partly learned."""
 
     def __init__(self, affects: Sequence[Affect]):
         super().__init__()
-        # Typed as affects, for what nn.ModuleList does not know of its modules.
+        # nn.ModuleList does not know the type of its modules.
         self.affects: Sequence[Affect] = nn.ModuleList(affects)  # type: ignore[assignment]
         self.uses_marks = any(affect.uses_marks for affect in self.affects)
 

@@ -1,4 +1,4 @@
-"""What every coefficient is: a value and, on request, its Jacobian with respect to the state."""
+"""Base class of coefficients, with their derivatives with respect to the state."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from torch import Tensor, nn
 
 from skneuralde._typing import Coefficient, Context, Jacobian, State, Time
 
-#: Distance of sigma points from the mean, in standard deviations.
-_SPREAD = 0.1
+#: Step of the central differences, relative to the directions.
+_STEP = 0.1
 
 
 def value_and_jacobian(function: Callable[..., Tensor], u: Tensor, *others: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Value ``(batch, *shape)`` and derivative ``(batch, *shape, dim)`` in u of ``function(u, *others)``.
+    """Return value ``(batch, *shape)`` and Jacobian ``(batch, *shape, dim)`` in u of ``function(u, *others)``.
 
-    Forward mode: one evaluation on a batch repeated once per direction, differentiable again by reverse mode.
+    Forward mode takes one evaluation, on the batch repeated once per direction. Reverse mode can differentiate both.
     """
     batch, dim = u.shape
     directions = torch.eye(dim, dtype=u.dtype, device=u.device).repeat_interleave(batch, 0)
@@ -32,9 +32,9 @@ def value_and_jacobian(function: Callable[..., Tensor], u: Tensor, *others: Tens
 def value_and_two_derivatives(
     function: Callable[..., Tensor], u: Tensor, cov: Tensor, *others: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The same, and the second derivatives summed with weights ``cov (batch, dim, dim)``: ``(batch, *shape)``.
+    """Return value, Jacobian, and the second derivatives summed with weights ``cov (batch, dim, dim)``.
 
-    Forward mode twice: along each direction, and along the column of ``cov`` that belongs to it. A
+    Forward mode is applied twice: along each direction, and along the direction's column of ``cov``. A
     `torch.autograd.Function` inside would count as linear, since torch differentiates its ``jvp`` only once.
     """
     batch, dim = u.shape
@@ -45,32 +45,33 @@ def value_and_two_derivatives(
         value, slope, *_ = torch.func.jvp(lambda w: function(w, *copies[1:]), (v,), (directions,))
         return value, slope
 
-    (value, slope), (_, bend), *_ = torch.func.jvp(along, (copies[0],), (cov.movedim(-1, 0).flatten(0, 1),))
+    (value, slope), (_, second), *_ = torch.func.jvp(along, (copies[0],), (cov.movedim(-1, 0).flatten(0, 1),))
     shape = dim, batch, *value.shape[1:]
-    return value[:batch], slope.view(shape).movedim(0, -1), bend.view(shape).sum(0)
+    return value[:batch], slope.view(shape).movedim(0, -1), second.view(shape).sum(0)
 
 
 def sum_of_squares(x: Tensor, dim: int) -> Tensor:
-    """Over one axis, which goes; where it has one entry, nothing is summed, which is much faster."""
+    """Sum of squares over an axis, which is removed."""
+    # For an axis of length one, selecting is much faster than summing.
     return x.select(dim, 0).square() if x.shape[dim] == 1 else x.square().sum(dim)
 
 
-class Around(Protocol):
-    """A coefficient around states, to second order."""
+class Expansion(Protocol):
+    """Second-order Taylor expansion of a coefficient around states."""
 
     @property
     def value(self) -> Tensor: ...
 
     def along(self, directions: Tensor) -> tuple[Tensor, Tensor]:
-        """First derivatives ``(batch, r, *shape)`` along directions ``(batch, r, dim)``, and the sum of the second.
+        """First derivatives along directions ``(batch, r, dim)``, and the sum of the second derivatives along them.
 
-        The sum is ``(batch, *shape)``.
+        Their shapes are ``(batch, r, *shape)`` and ``(batch, *shape)``.
         """
 
 
 @dataclass(frozen=True)
-class SigmaPoints:
-    """A coefficient around states by values close to them: where it ends, as roots do at zero, they stay inside."""
+class CentralDifferences:
+    """Expansion by central differences, whose small steps keep to the domain of functions such as square roots."""
 
     term: Term
     t: Tensor
@@ -79,31 +80,31 @@ class SigmaPoints:
     value: Tensor
 
     def along(self, directions: Tensor) -> tuple[Tensor, Tensor]:
-        """Derivatives along directions ``(batch, r, dim)``, as central differences of steps of a tenth of them."""
+        """Derivatives along directions ``(batch, r, dim)``, from steps of a tenth of their length."""
         batch, r, _ = directions.shape
-        around = _SPREAD * directions
-        points = torch.cat([self.u[:, None] + around, self.u[:, None] - around], 1).flatten(0, 1)
+        steps = _STEP * directions
+        points = torch.cat([self.u[:, None] + steps, self.u[:, None] - steps], 1).flatten(0, 1)
         times = self.t.repeat_interleave(2 * r, 0)
         inputs = None if self.c is None else self.c.repeat_interleave(2 * r, 0)
         values = self.term(times, points, inputs)
         above, below = values.view(batch, 2, r, *values.shape[1:]).unbind(1)
-        bend = (above + below - 2.0 * self.value[:, None]).sum(1) / _SPREAD**2
-        return (above - below) / (2.0 * _SPREAD), bend
+        second = (above + below - 2.0 * self.value[:, None]).sum(1) / _STEP**2
+        return (above - below) / (2.0 * _STEP), second
 
 
 class Term(nn.Module, ABC):
-    """A coefficient of the equation: drift or diffusion, known, learned or both.
+    """A coefficient of the equation: drift, diffusion or rate, known, learned or both.
 
-    Call it with ``t (batch, 1)``, ``u (batch, dim)`` and ``c (batch, k)`` (context columns, then controls; None where
-    there are none). The value has shape ``(batch, *shape)``.
+    It is called with ``t (batch, 1)``, ``u (batch, dim)`` and ``c (batch, k)`` (context columns, then controls, or
+    None) and returns ``(batch, *shape)``.
     """
 
-    #: Whether the value can change with u. False spares the work of differentiating it.
+    #: Whether the value can change with u. False saves the work of differentiating it.
     state_dependent: bool = True
 
     @abstractmethod
     def forward(self, t: Time, u: State, c: Context | None = None) -> Coefficient:
-        """Value of the coefficient at every path."""
+        """Value of the coefficient for every path."""
 
     def linearize(self, t: Time, u: State, c: Context | None = None) -> tuple[Coefficient, Jacobian]:
         """Value and Jacobian ``(batch, *shape, dim)`` with respect to u; both can be differentiated again."""
@@ -115,25 +116,25 @@ class Term(nn.Module, ABC):
     def curvature(
         self, t: Time, u: State, c: Context | None, cov: Jacobian
     ) -> tuple[Coefficient, Jacobian, Coefficient]:
-        """Value, Jacobian, and the sum of ``cov (batch, dim, dim)`` times the second derivatives, of the value's shape.
+        """Value, Jacobian, and the second derivatives summed with weights ``cov (batch, dim, dim)``.
 
-        Half of the latter is what a spread of the state with this covariance adds to the mean.
+        Half of the sum is the second-order change of the mean if the state has this covariance.
         """
         if self.state_dependent:
             return self._curvature(t, u, c, cov)
         value, slope = self.linearize(t, u, c)
         return value, slope, torch.zeros_like(value)
 
-    def around(self, t: Time, u: State, c: Context | None = None) -> Around:
-        """The coefficient around the states, to second order."""
-        return SigmaPoints(self, t, u, c, self(t, u, c))
+    def expand(self, t: Time, u: State, c: Context | None = None) -> Expansion:
+        """Second-order Taylor expansion around the states."""
+        return CentralDifferences(self, t, u, c, self(t, u, c))
 
     def _linearize(self, t: Tensor, u: Tensor, c: Tensor | None) -> tuple[Tensor, Tensor]:
         """Value and Jacobian of a term that depends on the state."""
         return value_and_jacobian(self._of_state, u, t, c)
 
     def _curvature(self, t: Tensor, u: Tensor, c: Tensor | None, cov: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The same as `curvature` for a term that depends on the state."""
+        """`curvature` of a term that depends on the state."""
         return value_and_two_derivatives(self._of_state, u, cov, t, c)
 
     def _of_state(self, u: Tensor, t: Tensor, c: Tensor | None) -> Tensor:
@@ -145,26 +146,26 @@ class Sum(Term):
 
     def __init__(self, terms: Sequence[Term]):
         super().__init__()
-        # Typed as terms, for what nn.ModuleList does not know of its modules.
+        # nn.ModuleList does not know the type of its modules.
         self.terms: Sequence[Term] = nn.ModuleList(terms)  # type: ignore[assignment]
         self.state_dependent = any(term.state_dependent for term in terms)
 
     def forward(self, t: Time, u: State, c: Context | None = None) -> Coefficient:
-        """Value of the sum at every path."""
+        """Value of the sum for every path."""
         return functools.reduce(torch.add, [term(t, u, c) for term in self.terms])
 
     def _linearize(self, t: Tensor, u: Tensor, c: Tensor | None) -> tuple[Tensor, Tensor]:
-        return self._added(t, u, c, [term.linearize(t, u, c) for term in self._varying])
+        return self._add_state_independent(t, u, c, [term.linearize(t, u, c) for term in self._varying])
 
     def _curvature(self, t: Tensor, u: Tensor, c: Tensor | None, cov: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return self._added(t, u, c, [term.curvature(t, u, c, cov) for term in self._varying])
+        return self._add_state_independent(t, u, c, [term.curvature(t, u, c, cov) for term in self._varying])
 
     @property
     def _varying(self) -> list[Term]:
         return [term for term in self.terms if term.state_dependent]
 
-    def _added(self, t: Tensor, u: Tensor, c: Tensor | None, parts: list[tuple[Tensor, ...]]) -> Any:
-        """The sum of values with their derivatives, and of the terms that have none."""
+    def _add_state_independent(self, t: Tensor, u: Tensor, c: Tensor | None, parts: list[tuple[Tensor, ...]]) -> Any:
+        """Sum of values and derivatives, to which the terms that do not depend on the state add only values."""
         value, *derivatives = [functools.reduce(torch.add, column) for column in zip(*parts, strict=True)]
         for term in self.terms:
             if not term.state_dependent:

@@ -1,4 +1,4 @@
-"""One call of a coefficient before any work starts, with errors that say what to change."""
+"""Check of a coefficient by one call, with errors that say what to change."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from skneuralde.terms.known import Constant, UserModule
 def check_term(
     term: nn.Module, *, name: str, shape: tuple[int | None, ...], t: Tensor, u: Tensor, c: Tensor | None = None
 ) -> Tensor:
-    """Call a coefficient once and return its value, or say what is wrong with it.
+    """Call a coefficient once, check its value and return it.
 
     Parameters
     ----------
     term : Term
     name : str
-        What the user calls it; a summand of a list is named by its position.
+        Name for messages; an element of a list gets its position appended.
     shape : tuple of int or None
-        Shape of one path's value; None stands for a size that the coefficient chooses.
+        Shape of the value for one path; None stands for any size.
     t, u, c : Tensor
-        Where to call it: ``(batch, 1)``, ``(batch, dim)`` and ``(batch, k)`` or None.
+        Arguments of the call: ``(batch, 1)``, ``(batch, dim)`` and ``(batch, k)`` or None.
 
     Returns
     -------
@@ -33,7 +33,7 @@ def check_term(
     Raises
     ------
     ValueError
-        If the value is no tensor, or has another shape, dtype or device than the state asks for, or is not finite.
+        If the value is not a finite tensor of the expected shape and of the state's dtype and device.
     """
     if isinstance(term, Sum):
         parts = [check_term(part, name=f"{name}[{i}]", shape=shape, t=t, u=u, c=c) for i, part in enumerate(term.terms)]
@@ -73,16 +73,16 @@ def _call(term: nn.Module, name: str, t: Tensor, u: Tensor, c: Tensor | None) ->
 def _check_value(value: object, name: str, shape: tuple[int | None, ...], t: Tensor, u: Tensor) -> None:
     expected = (len(u), *shape)
     sizes = ", ".join("m" if size is None else str(size) for size in expected)
-    wanted = f"({sizes})" if shape else f"({sizes},)"
+    form = f"({sizes})" if shape else f"({sizes},)"
     if not isinstance(value, Tensor):
         raise ValueError(
-            f"{name} must return a torch tensor of shape {wanted}, got {type(value).__name__}: compute it from u with "
+            f"{name} must return a torch tensor of shape {form}, got {type(value).__name__}: compute it from u with "
             "torch functions"
         )
     got = tuple(value.shape)
     if len(got) != len(expected) or any(b is not None and a != b for a, b in zip(got, expected, strict=True)):
         raise ValueError(
-            f"{name} must return shape {wanted} for u of shape {tuple(u.shape)}, got {got}: nothing is broadcast, and "
+            f"{name} must return shape {form} for u of shape {tuple(u.shape)}, got {got}: nothing is broadcast, and "
             "the first axis is the batch"
         )
     if value.dtype != u.dtype:

@@ -1,4 +1,4 @@
-"""The scaled input columns of one network."""
+"""Scaled input columns of a network."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from skneuralde.terms.inputs import Inputs
 
 
 class Columns(nn.Module):
-    """Assembles and scales what one network sees: state or features first, then context and controls, then time.
+    """Assembles and scales the inputs of a network: state or features, then context and controls, then time.
 
     Parameters
     ----------
     inputs : Inputs
     features : callable or None
-        Function of the state that the network sees in its place.
+        Function of the state whose value replaces the state as an input.
     name : str
         The coefficient's name, for messages.
     """
@@ -48,38 +48,38 @@ class Columns(nn.Module):
         self.register_buffer("factor", factor if scaled else None)
         self.register_buffer("shift", shift if scaled else None)
 
-    def seen(self, u: Tensor) -> Tensor:
-        """Return what stands for the state: u itself, its features, or nothing."""
+    def state_input(self, u: Tensor) -> Tensor:
+        """Return the columns that stand for the state: u itself, its features, or none."""
         if self.features is not None:
             return self.features(u)
         return u if self.n_state else u[:, :0]
 
-    def forward(self, t: Tensor, seen: Tensor, c: Tensor | None) -> Tensor:
-        """Scaled inputs ``(batch, width)``; ``seen`` is what the method of that name gave."""
-        parts = [seen] if self.n_state else []
+    def forward(self, t: Tensor, columns: Tensor, c: Tensor | None) -> Tensor:
+        """Scaled inputs ``(batch, width)``, from time, the result of `state_input`, and context."""
+        parts = [columns] if self.n_state else []
         if self.sees_context:
             if c is None:
                 raise ValueError(f"the network of {self.name} sees context or controls, but there are none")
             parts.append(c[:, self.context])
         if self.sees_time:
             parts.append(t)
-        x = parts[0] if len(parts) == 1 else torch.cat(parts or [seen], -1)
+        x = parts[0] if len(parts) == 1 else torch.cat(parts or [columns], -1)
         return x if self.factor is None or self.shift is None else torch.addcmul(self.shift, x, self.factor)
 
     def state_weights(self, weights: Tensor) -> Tensor:
-        """First layer's weights on the unscaled state or features: ``(units, n_state)``."""
+        """Weights ``(units, n_state)`` of the first layer with respect to the unscaled state or features."""
         weights = weights[:, : self.n_state]
         return weights if self.factor is None else weights * self.factor[: self.n_state]
 
 
 def _state_scaling(inputs: Inputs, features: Callable[[Tensor], Tensor] | None, name: str) -> tuple[Tensor, Tensor]:
-    """Location and scale of what stands for the state; empty where the network does not see it."""
+    """Location and scale of the columns that stand for the state; empty if there are none."""
     if features is None:
         stop = inputs.dim if "state" in inputs.sees else 0
         return inputs.state_loc[:stop], inputs.state_scale[:stop]
     sample = inputs.state_sample.to(inputs.dtype)
     if not len(sample):
-        raise ValueError(f"features of {name} are scaled by fully observed states, of which there are none")
+        raise ValueError(f"features of {name} are scaled by fully observed states, but there are none")
     with torch.no_grad():
         values = features(sample)
     if not isinstance(values, Tensor) or values.ndim != 2 or len(values) != len(sample):

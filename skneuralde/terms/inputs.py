@@ -1,4 +1,4 @@
-"""What networks may see, and how it is scaled for them."""
+"""Inputs of networks and their scaling."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ INPUTS = ("time", "state", "context", "controls")
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """What every network of an equation may see, with the location and scale of each input.
+    """Inputs that the networks of an equation may see, with their locations and scales.
 
     Attributes
     ----------
     dim : int
         Dimension of the state.
     n_context, n_controls : int
-        Columns of ``c``: static context first, then controls.
+        Numbers of columns of ``c``: static context first, then controls.
     sees : tuple of str
-        Those of "time", "state", "context" and "controls" that the networks see.
+        The inputs of the networks by default, among "time", "state", "context" and "controls".
     time : (float, float)
         Location and scale of time.
     state_loc, state_scale : Tensor of shape (dim,)
     context_loc, context_scale : Tensor of shape (n_context + n_controls,)
     state_sample : Tensor of shape (n, dim)
-        Some states, in the caller's units, from which a network's ``features`` are scaled.
+        States in the caller's units, by which a network's ``features`` are scaled.
     dtype : torch.dtype
         Dtype of the networks' parameters.
     """
@@ -60,7 +60,7 @@ class Inputs:
         sees: Sequence[str] = ("state", "context", "controls"),
         dtype: torch.dtype = torch.float64,
     ) -> Inputs:
-        """Make inputs that are already centred at 0 with scale 1."""
+        """Inputs that need no scaling: all with location 0 and scale 1."""
         width = n_context + n_controls
         return cls(
             dim=dim,
@@ -78,7 +78,7 @@ class Inputs:
 
     @property
     def context_columns(self) -> slice:
-        """The columns of ``c`` that the networks see."""
+        """Columns of ``c`` that the networks see."""
         start = 0 if "context" in self.sees else self.n_context
         stop = self.n_context + self.n_controls if "controls" in self.sees else self.n_context
         return slice(start, max(start, stop))

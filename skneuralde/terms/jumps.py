@@ -1,4 +1,4 @@
-"""What networks make of jumps: rates below a bound, and moves from the state before."""
+"""Rates below a bound, and jumps by a learned amount."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from skneuralde.terms.base import Term
 
 
 class BoundedRate(Term):
-    """A rate between 0 and a bound, ``(batch,)``: ``bound * sigmoid(raw)``, so that thinning knows its bound.
+    """A rate between 0 and a bound for thinning, ``bound * sigmoid(raw + offset)``, of shape ``(batch,)``.
 
     Parameters
     ----------
     raw : Term
-        Of one value per path, ``(batch, 1)``, about zero to start with.
+        A term with one value per path, ``(batch, 1)``, initially about zero.
     bound : float
     start : float
-        The rate where ``raw`` is zero, below the bound.
+        The rate at which ``raw`` is zero, below the bound.
     """
 
     def __init__(self, raw: Term, *, bound: float, start: float):
@@ -32,7 +32,7 @@ class BoundedRate(Term):
         self.state_dependent = raw.state_dependent
 
     def forward(self, t: Time, u: State, c: Context | None = None) -> Coefficient:
-        """Rate at every path."""
+        """Rate for every path."""
         return self.bound * torch.sigmoid(self.raw(t, u, c)[:, 0] + self.offset)
 
     def _linearize(self, t: Tensor, u: Tensor, c: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -41,15 +41,15 @@ class BoundedRate(Term):
         return self.bound * share, (self.bound * share * (1.0 - share))[:, None] * slope[:, 0]
 
     def _curvature(self, t: Tensor, u: Tensor, c: Tensor | None, cov: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        raw, slope, bend = self.raw.curvature(t, u, c, cov)
+        raw, slope, second = self.raw.curvature(t, u, c, cov)
         slope, share = slope[:, 0], torch.sigmoid(raw[:, 0] + self.offset)
         gain = self.bound * share * (1.0 - share)
-        spread = ((slope[:, None] @ cov)[:, 0] * slope).sum(-1)
-        return self.bound * share, gain[:, None] * slope, gain * (bend[:, 0] + (1.0 - 2.0 * share) * spread)
+        variance = ((slope[:, None] @ cov)[:, 0] * slope).sum(-1)
+        return self.bound * share, gain[:, None] * slope, gain * (second[:, 0] + (1.0 - 2.0 * share) * variance)
 
 
 class MoveBy(Affect):
-    """A jump to u + a(t, u), the same for every mark: a state after the jump, counted from the one before."""
+    """A jump by a(t, u), to u + a(t, u), independently of the mark."""
 
     def __init__(self, move: Term):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Coefficients that the user wrote down: constants, functions and torch modules."""
+"""Coefficients given by the user: constants, functions and torch modules."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Constant(Term):
     ----------
     value : Tensor
     shape : tuple of int or None
-        Shape that one path's value has; None is the shape of the state for numbers and vectors, and the value's own
-        for matrices.
+        Shape of the value for one path. None is the shape of the state for numbers and vectors, and the value's own
+        shape for matrices.
     """
 
     state_dependent = False
@@ -32,7 +32,7 @@ class Constant(Term):
         self.register_buffer("value", value if self.shape is None else value.broadcast_to(self.shape).clone())
 
     def forward(self, t: Time, u: State, c: Context | None = None) -> Coefficient:
-        """Return the constant at every path."""
+        """Value for every path."""
         return self.value.to(u).expand(len(u), *(u.shape[1:] if self.shape is None else self.shape))
 
 
@@ -46,7 +46,7 @@ class Known(Term):
         self.takes_context = bool(extra_arguments(function, name))
 
     def forward(self, t: Time, u: State, c: Context | None = None) -> Coefficient:
-        """Value of the user's function at every path."""
+        """Value of the function for every path."""
         if not self.takes_context:
             return self.function(t, u)
         if c is None:
@@ -55,24 +55,21 @@ class Known(Term):
 
 
 class UserModule(Known):
-    """The user's own torch module of (t, u) or (t, u, c), trainable.
-
-    The caller copies it first where training must leave the original alone.
-    """
+    """A trainable torch module of (t, u) or (t, u, c), which is not copied."""
 
     def __init__(self, module: nn.Module, name: str):
-        # The signature that counts is forward's: nn.Module.__call__ takes anything.
+        # nn.Module.__call__ accepts anything: the signature is that of forward.
         super().__init__(module, name)
         self.takes_context = bool(extra_arguments(module.forward, name))
 
     def floating_dtypes(self) -> set[torch.dtype]:
-        """Dtypes of the module's real parameters and buffers."""
+        """Dtypes of the module's real-valued parameters and buffers."""
         tensors = [*self.parameters(), *self.buffers()]
         return {tensor.dtype for tensor in tensors if tensor.is_floating_point()}
 
 
 class PerPath(Term):
-    """A term with one value per path, ``(batch,)``, of one that may give ``(batch, 1)``."""
+    """A term with one value per path, ``(batch,)``, from a term that may return ``(batch, 1)``."""
 
     def __init__(self, term: Term):
         super().__init__()
@@ -80,7 +77,7 @@ class PerPath(Term):
         self.state_dependent = term.state_dependent
 
     def forward(self, t: Time, u: State, c: Context | None = None) -> Coefficient:
-        """Value at every path."""
+        """Value for every path."""
         value = self.term(t, u, c)
         is_column = isinstance(value, Tensor) and value.ndim == 2 and value.shape[1] == 1
         return value[:, 0] if is_column else value

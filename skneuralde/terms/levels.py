@@ -1,4 +1,4 @@
-"""The level of a learned coefficient: the biases of its last layer, set so that it has a given mean."""
+"""Initial levels of learned coefficients, set by the biases of their last layer."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from skneuralde.terms.base import Sum, Term
 from skneuralde.terms.jumps import BoundedRate
 from skneuralde.terms.network import Network
 
-#: How far biases may move, in units of the last layer: beyond, positive outputs and rates would have no gradient left.
+#: Largest change of a bias, in units of the last layer: beyond it, positive outputs and rates have hardly a gradient.
 _REACH = 8.0
-#: Bisections.
+#: Number of bisections.
 _HALVINGS = 40
 
 
 def learned_network(term: Term) -> Network | None:
-    """The network that moves a coefficient as a whole; None where it is known, learned before, or the user's own."""
+    """Return the network of a coefficient; None if it has none, a fitted one, or a module of the user."""
     if isinstance(term, Network):
         return None if term.has_learned else term
     if isinstance(term, BoundedRate):
@@ -28,9 +28,10 @@ def learned_network(term: Term) -> Network | None:
 
 @torch.no_grad()
 def set_level(term: Term, level: Tensor, t: Time, u: State, c: Context | None) -> None:
-    """Give a coefficient, at these states, a mean as near to ``level (*shape,)`` as its network can.
+    """Set the biases of a coefficient's network so that its mean at these states is close to ``level (*shape,)``.
 
-    Bisection: every component grows with its own bias. Nothing happens to a coefficient without a network.
+    They are found by bisection, as every component grows with its own bias. A coefficient without a network does not
+    change.
     """
     network = learned_network(term)
     if network is None:

@@ -1,4 +1,4 @@
-"""`MLP`: says that a coefficient is a network, and which one."""
+"""`MLP`: the settings of a coefficient that is a network."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from skneuralde.terms.activations import ACTIVATIONS
 class MLP(BaseEstimator):
     """A multilayer perceptron as a coefficient of the equation.
 
-    A parameter object: it holds settings and no weights, so that a grid search can reach them, for instance as
+    It is a parameter object, which holds settings and no weights, so that a grid search can set them, for instance as
     ``drift__hidden_layer_sizes``. Inputs and outputs are scaled inside the network.
 
     Parameters
@@ -25,11 +25,10 @@ class MLP(BaseEstimator):
     activation : {"identity", "logistic", "tanh", "relu", "silu", "softplus"}, default="tanh"
         Activation of the hidden layers.
     features : callable, default=None
-        What the network sees in place of the state: a function of the state ``u (batch, dim)``, in the caller's units,
-        that returns a tensor ``(batch, n_features)``. It is used even where the state is not among the inputs.
+        Function of the state ``u (batch, dim)``, in the caller's units, that returns a tensor ``(batch, n_features)``,
+        which the network sees in place of the state. It is used even if the state is not among the inputs.
     inputs : sequence of {"time", "state", "context", "controls"}, default=None
-        What this network sees; None is what the estimator's ``inputs`` say. ``()`` makes the coefficient a learned
-        constant.
+        Inputs of this network; None takes the estimator's ``inputs``. ``()`` makes the coefficient a learned constant.
 
     Examples
     --------
@@ -51,7 +50,7 @@ class MLP(BaseEstimator):
         self.inputs = inputs
 
     def layer_sizes(self, name: str) -> tuple[int, ...]:
-        """Hidden layer sizes as a tuple, once every parameter is found valid; ``name`` is the coefficient's."""
+        """Validate all parameters and return the hidden layer sizes; ``name`` is the coefficient's, for messages."""
         given: Any = self.hidden_layer_sizes
         sizes = (given,) if isinstance(given, Integral) else tuple(given)
         if not all(isinstance(size, Integral) and int(size) > 0 for size in sizes):
@@ -64,6 +63,6 @@ class MLP(BaseEstimator):
             raise ValueError(f"inputs of {name} must be a sequence of names, got {self.inputs!r}")
         return tuple(int(size) for size in sizes)
 
-    def sees(self, others: tuple[str, ...]) -> tuple[str, ...]:
-        """What the network sees, where ``others`` is what networks see by default."""
-        return others if self.inputs is None else tuple(self.inputs)
+    def sees(self, default: tuple[str, ...]) -> tuple[str, ...]:
+        """Inputs of the network, given those of networks by default."""
+        return default if self.inputs is None else tuple(self.inputs)

@@ -1,4 +1,4 @@
-"""The package's own network: a multilayer perceptron with an analytic Jacobian."""
+"""Multilayer perceptron with analytic derivatives with respect to the state."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from skneuralde._typing import Coefficient, Context, State, Time
 from skneuralde.terms.activations import ACTIVATIONS
-from skneuralde.terms.base import Around, Term, sum_of_squares, value_and_jacobian, value_and_two_derivatives
+from skneuralde.terms.base import Expansion, Term, sum_of_squares, value_and_jacobian, value_and_two_derivatives
 from skneuralde.terms.columns import Columns
 from skneuralde.terms.inputs import Inputs
 from skneuralde.terms.mlp import MLP
@@ -23,22 +23,22 @@ from skneuralde.terms.outputs import OUTPUTS, squares, weighted_sum
 
 Module = TypeVar("Module", bound=nn.Module)
 
-#: Size of a fresh network's output, in units of the output's scale: an equation starts almost without the network.
+#: Initial size of a network's output, in units of the output's scale: small, so that training starts near zero.
 _INITIAL_SIZE = 0.1
 
 
 class Network(Term):
-    """A multilayer perceptron of what `Inputs` lets it see, in the caller's units.
+    """A coefficient that is a multilayer perceptron, with inputs and outputs in the caller's units.
 
     Parameters
     ----------
     mlp : MLP
     inputs : Inputs
     output_scale : Tensor of shape (*shape,)
-        Typical size of the coefficient; it also says the coefficient's shape.
+        Typical size of the coefficient; its shape is the coefficient's.
     positive : {None, "softplus", "cholesky"}
-        None: any sign, about 0.1 of the scale at the start. "softplus": positive components. "cholesky": a lower
-        triangular matrix with positive diagonal. The last two start at the scale.
+        None: any sign, initially about 0.1 of the scale. "softplus": positive components, initially the scale.
+        "cholesky": a lower triangular matrix with positive diagonal, initially the diagonal of the scale.
     generator : torch.Generator
         Draws the initial weights.
     name : str
@@ -47,7 +47,7 @@ class Network(Term):
     Attributes
     ----------
     has_learned : bool
-        Whether it comes from another fit, whose weights are where it starts.
+        Whether its weights come from an earlier fit.
     """
 
     has_learned = False
@@ -70,18 +70,18 @@ class Network(Term):
         self.columns = Columns(replace(inputs, sees=mlp.sees(inputs.sees)), mlp.features, name)
         self.output = OUTPUTS[positive](output_scale.detach().to(inputs.dtype))
         self.state_dependent = self.columns.n_state > 0
-        # A network that sees nothing is a learned constant: the last layer's biases.
+        # A network without inputs is a learned constant: the biases of the last layer.
         sizes = (self.columns.width, *(hidden if self.columns.width else ()), self.output.width)
         gain = ACTIVATIONS[self.activation].gain
-        layers = [Layer.drawn(n_in, n_out, gain, generator) for n_in, n_out in pairwise(sizes)]
+        layers = [Layer.random(n_in, n_out, gain, generator) for n_in, n_out in pairwise(sizes)]
         layers[-1] = Layer(_INITIAL_SIZE * layers[-1].weight.detach(), self.output.initial_bias())
-        # Typed as layers, for what nn.ModuleList does not know of its modules.
+        # nn.ModuleList does not know the type of its modules.
         self.layers: Sequence[Layer] = nn.ModuleList(layers).to(inputs.dtype)  # type: ignore[assignment]
 
     def forward(self, t: Time, u: State, c: Context | None = None) -> Coefficient:
-        """Value of the coefficient at every path."""
+        """Value of the coefficient for every path."""
         activate = ACTIVATIONS[self.activation].function
-        x = self.columns(t, self.columns.seen(u), c)
+        x = self.columns(t, self.columns.state_input(u), c)
         *hidden, last = self.layers
         for layer in hidden:
             x = activate(layer(x))
@@ -89,41 +89,41 @@ class Network(Term):
 
     def _linearize(self, t: Tensor, u: Tensor, c: Tensor | None) -> tuple[Tensor, Tensor]:
         features = self.columns.features
-        seen, inner = (u, None) if features is None else value_and_jacobian(features, u)
-        raw, slope, _ = self._last_layer(self.columns(t, seen, c))
+        state_input, inner = (u, None) if features is None else value_and_jacobian(features, u)
+        raw, slope, _ = self._last_layer(self.columns(t, state_input, c))
         return self.output.linearize(raw, slope if inner is None else slope @ inner)
 
     def _curvature(self, t: Tensor, u: Tensor, c: Tensor | None, cov: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         if self.columns.features is None:
-            raw, slope, bend = self._last_layer(self.columns(t, u, c), cov)
+            raw, slope, second = self._last_layer(self.columns(t, u, c), cov)
         else:
-            seen, inner, inner_bend = value_and_two_derivatives(self.columns.features, u, cov)
-            raw, slope, bend = self._last_layer(self.columns(t, seen, c), inner @ cov @ inner.mT)
-            bend = bend + (slope @ inner_bend[..., None])[..., 0]
+            state_input, inner, inner_second = value_and_two_derivatives(self.columns.features, u, cov)
+            raw, slope, second = self._last_layer(self.columns(t, state_input, c), inner @ cov @ inner.mT)
+            second = second + (slope @ inner_second[..., None])[..., 0]
             slope = slope @ inner
-        return self.output.curvature(raw, slope, bend, cov)
+        return self.output.curvature(raw, slope, second, cov)
 
-    def around(self, t: Time, u: State, c: Context | None = None) -> Around:
-        """The coefficient around the states, to second order: exact derivatives where the state has one dimension."""
+    def expand(self, t: Time, u: State, c: Context | None = None) -> Expansion:
+        """Second-order Taylor expansion around the states, with exact derivatives for a state of one dimension."""
         if self.columns.n_state != 1 or u.shape[-1] != 1 or self.columns.features is not None:
-            return super().around(t, u, c)
-        value, slope, bend = self._curvature(t, u, c, torch.ones_like(u)[..., None])
-        return Curve(value, slope[..., 0], bend)
+            return super().expand(t, u, c)
+        value, slope, second = self._curvature(t, u, c, torch.ones_like(u)[..., None])
+        return ScalarExpansion(value, slope[..., 0], second)
 
     def _last_layer(self, x: Tensor, cov: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """Last layer ``(batch, width)`` and its derivative ``(batch, width, n_state)``, from the hidden activations.
+        """Last layer ``(batch, width)`` and its Jacobian ``(batch, width, n_state)``.
 
-        With ``cov (batch, n_state, n_state)`` also the sum of its second derivatives with these weights, else zero.
+        With ``cov (batch, n_state, n_state)`` also the second derivatives summed with these weights, else zero.
         """
         activation = ACTIVATIONS[self.activation]
         first, *rest = self.layers
         pre = first(x)
-        # Derivatives with respect to the state, (batch, n_state, width), are the same at every path up to the first
-        # activation: there products of weights are shared, which leaves matrix products alone.
+        # Up to the first activation the derivatives with respect to the state are the same for every path. Sharing the
+        # products of weights there leaves only matrix products.
         shared = self.columns.state_weights(first.weight).T
         if not rest:
             return pre, shared.T.expand(len(x), -1, -1), torch.zeros_like(pre)
-        tangents, bend = shared, pre.new_zeros(())
+        tangents, second = shared, pre.new_zeros(())
         for depth, layer in enumerate(rest):
             weight = layer.weight.T
             if cov is None:
@@ -131,19 +131,20 @@ class Network(Term):
             else:
                 post, gain, curvature = activation.with_curvature(pre)
                 if depth == 0:
-                    bend = weighted_sum(_each(curvature, _pairs(shared.T)[..., None] * weight[:, None, None]), cov)
+                    pairs = _outer_squares(shared.T)[..., None] * weight[:, None, None]
+                    second = weighted_sum(_row_products(curvature, pairs), cov)
                 else:
-                    bend = torch.addcmul(bend * gain, curvature, squares(tangents.mT, cov)) @ weight
+                    second = torch.addcmul(second * gain, curvature, squares(tangents.mT, cov)) @ weight
             if depth == 0:
-                tangents = _each(gain, shared.T[..., None] * weight[:, None])
+                tangents = _row_products(gain, shared.T[..., None] * weight[:, None])
             else:
                 tangents = (tangents * gain[:, None]) @ weight
             pre = layer(post)
-        return pre, tangents.mT, bend
+        return pre, tangents.mT, second
 
 
 def copy_learned(module: Module, dtype: torch.dtype) -> Module:
-    """A copy of coefficients of a fitted equation, to train on."""
+    """Return a copy of a fitted equation's coefficients, to train them further."""
     copied = copy.deepcopy(module).to(dtype)
     for part in copied.modules():
         if isinstance(part, Network):
@@ -151,32 +152,32 @@ def copy_learned(module: Module, dtype: torch.dtype) -> Module:
     return copied
 
 
-def _each(x: Tensor, matrices: Tensor) -> Tensor:
-    """Products of rows ``x (batch, k)`` with matrices ``(k, ..., m)``, ``(batch, ..., m)``, as one product."""
+def _row_products(x: Tensor, matrices: Tensor) -> Tensor:
+    """Products ``(batch, ..., m)`` of rows ``x (batch, k)`` with matrices ``(k, ..., m)``, as one matrix product."""
     return (x @ matrices.flatten(1)).view(len(x), *matrices.shape[1:])
 
 
-def _pairs(rows: Tensor) -> Tensor:
-    """Products of all pairs of components of ``(k, n)``, ``(k, n, n)``."""
+def _outer_squares(rows: Tensor) -> Tensor:
+    """Products ``(k, n, n)`` of all pairs of components of rows ``(k, n)``."""
     return rows[:, :, None] * rows[:, None, :]
 
 
 @dataclass(frozen=True)
-class Curve:
-    """A coefficient around states of one dimension: value and two derivatives, ``(batch, *shape)``."""
+class ScalarExpansion:
+    """Expansion around states of one dimension: value and two derivatives, each ``(batch, *shape)``."""
 
     value: Tensor
     slope: Tensor
-    bend: Tensor
+    second: Tensor
 
     def along(self, directions: Tensor) -> tuple[Tensor, Tensor]:
-        """See `skneuralde.terms.base.Around`."""
+        """See `skneuralde.terms.base.Expansion`."""
         steps = directions.view(*directions.shape[:2], *[1] * (self.value.ndim - 1))
-        return self.slope[:, None] * steps, self.bend * sum_of_squares(steps, 1)
+        return self.slope[:, None] * steps, self.second * sum_of_squares(steps, 1)
 
 
 class Layer(nn.Module):
-    """One affine layer, from given weights: `torch.nn.Linear` would draw its own from torch's global generator.
+    """An affine layer with given weights; `torch.nn.Linear` would draw them from torch's global generator.
 
     Parameters
     ----------
@@ -194,10 +195,10 @@ class Layer(nn.Module):
         return F.linear(x, self.weight, self.bias)
 
     @classmethod
-    def drawn(cls, n_in: int, n_out: int, gain: float, generator: torch.Generator) -> Layer:
-        """Draw uniform weights that keep the variance of unit inputs (LeCun et al. 1998), and biases that spread units.
+    def random(cls, n_in: int, n_out: int, gain: float, generator: torch.Generator) -> Layer:
+        """Draw uniform weights that preserve the variance of unit inputs (LeCun et al. 1998), and uniform biases.
 
-        In double precision on the generator's device, so that every dtype starts from the same network.
+        They are drawn in double precision on the generator's device, so that every dtype starts from the same network.
         """
         draws = torch.rand(n_out, n_in + 1, dtype=torch.float64, generator=generator, device=generator.device) * 2 - 1
         fan = max(n_in, 1)

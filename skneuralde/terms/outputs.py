@@ -1,4 +1,4 @@
-"""From a network's last layer to a coefficient: scaled, and positive where it must be."""
+"""Output transforms of a network: scaling and positivity."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-#: The smallest value of a positive output, in units of its scale: noise may not vanish.
+#: Smallest value of a positive output, in units of its scale: noise must not vanish.
 FLOOR = 1e-4
-#: The pre-activation at which a positive output equals its scale.
+#: Value of the last layer at which a positive output equals its scale.
 _UNIT = math.log(math.expm1(1 - FLOOR))
 
 
 def weighted_sum(pairs: Tensor, cov: Tensor) -> Tensor:
-    """``(batch, width)`` from ``pairs (batch, dim, dim, width)``, summed with weights ``cov (batch, dim, dim)``."""
+    """Sum ``(batch, width)`` of ``pairs (batch, dim, dim, width)`` with weights ``cov (batch, dim, dim)``."""
     if cov.shape[-1] == 1:
         return pairs[:, 0, 0] * cov[:, 0]
     return (pairs * cov[..., None]).sum((1, 2))
 
 
 def squares(slope: Tensor, cov: Tensor) -> Tensor:
-    """Products of derivatives ``slope (batch, width, dim)``, summed with weights ``cov (batch, dim, dim)``."""
+    """Quadratic forms ``(batch, width)`` of derivatives ``slope (batch, width, dim)`` in ``cov (batch, dim, dim)``."""
     if cov.shape[-1] == 1:
         return slope[..., 0].square() * cov[:, 0]
     return ((slope @ cov) * slope).sum(-1)
 
 
 class Output(nn.Module):
-    """A value of any sign, ``scale * raw``.
+    """An output of any sign, ``scale * raw``.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ class Output(nn.Module):
         self.register_buffer("scale", None if bool((scale == 1).all()) else scale.flatten())
 
     def initial_bias(self) -> Tensor:
-        """Biases of the last layer to start from."""
+        """Initial biases of the last layer."""
         return torch.zeros(self.width, dtype=torch.float64)
 
     def forward(self, raw: Tensor) -> Tensor:
@@ -58,16 +58,16 @@ class Output(nn.Module):
         scaled = slope if self.scale is None else slope * self.scale[:, None]
         return self(raw), self._shaped(scaled, slope.shape[-1])
 
-    def curvature(self, raw: Tensor, slope: Tensor, bend: Tensor, cov: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Coefficient, Jacobian, and second derivatives summed with weights ``cov``, given those of the last layer."""
-        return *self.linearize(raw, slope), self._shaped(bend if self.scale is None else bend * self.scale)
+    def curvature(self, raw: Tensor, slope: Tensor, second: Tensor, cov: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Coefficient, Jacobian and curvature, given those of the last layer; see `Term.curvature`."""
+        return *self.linearize(raw, slope), self._shaped(second if self.scale is None else second * self.scale)
 
     def _shaped(self, flat: Tensor, *last: int) -> Tensor:
         return flat if len(self.shape) == 1 else flat.reshape(len(flat), *self.shape, *last)
 
 
 class PositiveOutput(Output):
-    """Positive components, ``scale * (softplus(raw) + floor)``, equal to the scale at the start."""
+    """An output with positive components, ``scale * (softplus(raw) + floor)``, initially the scale."""
 
     scale: Tensor
     floor: Tensor
@@ -90,21 +90,21 @@ class PositiveOutput(Output):
         factor = torch.sigmoid(raw) * self.scale
         return self(raw), self._shaped(slope * factor[..., None], slope.shape[-1])
 
-    def curvature(self, raw: Tensor, slope: Tensor, bend: Tensor, cov: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Coefficient, Jacobian and curvature, see `Output.curvature`."""
+    def curvature(self, raw: Tensor, slope: Tensor, second: Tensor, cov: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Coefficient, Jacobian and curvature; see `Output.curvature`."""
         gate = torch.sigmoid(raw)
         factor = gate * self.scale
-        bend = factor * torch.addcmul(bend, 1 - gate, squares(slope, cov))
-        return self(raw), self._shaped(slope * factor[..., None], slope.shape[-1]), self._shaped(bend)
+        second = factor * torch.addcmul(second, 1 - gate, squares(slope, cov))
+        return self(raw), self._shaped(slope * factor[..., None], slope.shape[-1]), self._shaped(second)
 
 
 class CholeskyOutput(Output):
-    """A lower triangular matrix with positive diagonal: the factor of a noise covariance.
+    """An output that is a lower triangular matrix with positive diagonal: the factor of a noise covariance.
 
     Parameters
     ----------
     scale : Tensor of shape (dim, dim)
-        The diagonal counts: it is the diagonal to start from, and each row is in units of its own.
+        Its diagonal is the initial diagonal, and the unit of each row.
     """
 
     scale: Tensor
@@ -138,12 +138,12 @@ class CholeskyOutput(Output):
         factor = torch.where(self.diagonal, torch.sigmoid(raw), 1.0) * self.scale
         return self(raw), self._matrix(slope * factor[..., None], slope.shape[-1])
 
-    def curvature(self, raw: Tensor, slope: Tensor, bend: Tensor, cov: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Matrices, their Jacobian and curvature, see `Output.curvature`."""
+    def curvature(self, raw: Tensor, slope: Tensor, second: Tensor, cov: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Matrices, their Jacobian and curvature; see `Output.curvature`."""
         gate = torch.where(self.diagonal, torch.sigmoid(raw), 1.0)
         factor = gate * self.scale
-        bend = factor * torch.addcmul(bend, 1 - gate, squares(slope, cov))
-        return self(raw), self._matrix(slope * factor[..., None], slope.shape[-1]), self._matrix(bend)
+        second = factor * torch.addcmul(second, 1 - gate, squares(slope, cov))
+        return self(raw), self._matrix(slope * factor[..., None], slope.shape[-1]), self._matrix(second)
 
     def _matrix(self, entries: Tensor, *last: int) -> Tensor:
         flat = entries.new_zeros(len(entries), self.dim * self.dim, *last)

@@ -1,4 +1,4 @@
-"""From what the user gives for a coefficient to a `Term`."""
+"""Coefficients in the forms that a user may give, turned into terms."""
 
 from __future__ import annotations
 
@@ -36,32 +36,32 @@ def resolve(
     positive: str | None = None,
     generator: torch.Generator,
 ) -> Term | None:
-    """Turn a coefficient as an estimator takes it into a term.
+    """Turn a coefficient given to an estimator into a term.
 
     Parameters
     ----------
     spec : None, number, array, callable, torch.nn.Module, "mlp", MLP, Term or list of these
-        A module is copied, so that training leaves the user's own alone. A list that holds only numbers is an array,
-        any other list the sum of its elements.
+        A module is copied, so that training does not change the user's own. A list of numbers is an array, any other
+        list the sum of its elements.
     name : str
         The parameter's name, for messages.
     shape : tuple of int
-        Shape of the coefficient at one path. Numbers and vectors are expanded to it; a matrix keeps its own.
+        Shape of the coefficient for one path. Numbers and vectors are expanded to it; a matrix keeps its own.
     default : MLP
-        What "mlp" stands for.
+        Settings of the network that "mlp" stands for.
     inputs : Inputs
-        What networks see.
+        Inputs of the networks.
     output_scale : Tensor
         Typical size of the coefficient; expanded to ``shape``.
     positive : {None, "softplus", "cholesky"}
-        How networks are kept positive.
+        Output transform of the networks; see `Network`.
     generator : torch.Generator
         Draws the networks' initial weights.
 
     Returns
     -------
     Term or None
-        None where the spec is None.
+        None if the spec is None.
 
     Raises
     ------
@@ -84,21 +84,21 @@ def resolve(
             return _fitted_constant(_constant(part, label).to(inputs.dtype), shape, label)
         return Known(part, label)
 
-    def own(part: Any) -> Any:
+    def copied(part: Any) -> Any:
         return copy_learned(part, inputs.dtype) if isinstance(part, Term) else part
 
-    return _resolve([own(part) for part in spec] if is_sum(spec) else own(spec), name, leaf)
+    return _resolve([copied(part) for part in spec] if is_sum(spec) else copied(spec), name, leaf)
 
 
 def resolve_known(spec: Any, *, name: str) -> Term | None:
     """Turn a coefficient of a `Problem` into a term; the shapes of constants follow the state.
 
-    A module is taken as it is, so that gradients reach the user's own parameters.
+    A module is not copied, so that gradients reach the user's own parameters.
 
     Raises
     ------
     ValueError
-        If the spec is an MLP, whose scales only data can tell, or nothing that a coefficient can be.
+        If the spec is an MLP, whose scales follow from data, or not valid for a coefficient.
     """
     return _resolve(spec, name, _known_leaf)
 
@@ -126,7 +126,7 @@ def resolve_known_rate(spec: Any, *, name: str) -> Term:
     Raises
     ------
     ValueError
-        As `resolve_known`; also for None, and for arrays.
+        As `resolve_known`; also for None and for arrays.
     """
 
     def leaf(part: Any, label: str) -> Term:
@@ -141,7 +141,7 @@ def resolve_known_rate(spec: Any, *, name: str) -> Term:
 
     rate = _resolve(spec, name, leaf)
     if rate is None:
-        raise ValueError(f"{name} is None; a jump that never happens is left out of jumps=")
+        raise ValueError(f"{name} is None; leave a jump that never happens out of jumps=")
     return rate
 
 
@@ -167,19 +167,19 @@ def resolve_known_affect(spec: Any, *, name: str) -> Affect:
 
 
 def trainable(term: Term | None) -> bool:
-    """Whether a term has anything to learn."""
+    """Whether a term has parameters to train."""
     return term is not None and any(p.requires_grad for p in term.parameters())
 
 
 def has_known_units(spec: Any) -> bool:
-    """Whether a coefficient holds a part in the caller's units, which mean nothing until the unit of time is given."""
+    """Whether a coefficient has a known part, whose value depends on the unit of time."""
     if is_sum(spec):
         return any(has_known_units(part) for part in spec)
     return not (spec is None or isinstance(spec, (str, MLP)))
 
 
 def summands(spec: Any) -> list[Any]:
-    """The parts of which a coefficient is the sum: those of a list that does not only hold numbers, else itself."""
+    """Return the terms of a coefficient: the elements of a list that is a sum, else the coefficient itself."""
     return list(spec) if is_sum(spec) else [spec]
 
 
@@ -215,7 +215,7 @@ def _is_number(value: Any) -> bool:
 
 
 def is_sum(spec: Any) -> bool:
-    """Whether a specification is a sum of several, and no array of numbers."""
+    """Whether a specification is a list of terms to add, not an array of numbers."""
     return isinstance(spec, (list, tuple)) and not _is_number(spec)
 
 
@@ -241,7 +241,7 @@ def _constant(value: Any, name: str) -> Tensor:
 
 
 def _fitted_constant(value: Tensor, shape: tuple[int, ...], name: str) -> Constant:
-    """Make the constant for a coefficient of this shape; a matrix of noise may have any number of columns."""
+    """Constant for a coefficient of this shape; a matrix of noise may have any number of columns."""
     if value.ndim == 2 and shape and value.shape[0] == shape[0]:
         return Constant(value)
     vector_for_matrix = len(shape) == 2 and value.ndim < 2

@@ -1,4 +1,4 @@
-"""From what an estimator takes for the rate and the effect of a jump to a `Term` and an `Affect`."""
+"""Rates and effects of jumps in the forms that an estimator takes, turned into terms and affects."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ _CHOICES = (
 
 
 @dataclass(frozen=True)
-class Networks:
-    """What fresh networks of a jump are made from.
+class JumpNetworks:
+    """Settings and initial values of the networks of a jump.
 
     Attributes
     ----------
     default : MLP
-        What "mlp" and "gaussian" stand for.
+        Settings of the networks that "mlp" and "gaussian" stand for.
     inputs : Inputs
     generator : torch.Generator
     rate, max_rate : float
-        The rate to start with, and the one that is never exceeded.
+        Initial rate, and its upper bound.
     size : Tensor of shape (dim,)
-        Root mean square of jumps to start with.
+        Initial root mean square of the jumps.
     shift, move : Tensor of shape (dim,)
-        Mean of a random jump, and the whole of one that is not, to start with.
+        Initial mean of a random jump, and initial amount of a deterministic one.
     floor : Tensor of shape (dim,)
-        The least standard deviation of a random jump.
+        Smallest standard deviation of a random jump.
     """
 
     default: MLP
@@ -56,19 +56,19 @@ class Networks:
     floor: Tensor
 
     def network(self, mlp: MLP, scale: Tensor, name: str, *, positive: str | None = None) -> Term:
-        """A network of this scale."""
+        """Network with the given output scale."""
         return Network(mlp, self.inputs, scale, positive=positive, generator=self.generator, name=name)
 
 
-def resolve_rate(spec: Any, *, name: str, networks: Networks) -> Term:
-    """Turn the rate of a jump as an estimator takes it into a term with one value per path, ``(batch,)``.
+def resolve_rate(spec: Any, *, name: str, networks: JumpNetworks) -> Term:
+    """Turn the rate of a jump given to an estimator into a term with one value per path, ``(batch,)``.
 
     A module is copied.
 
     Raises
     ------
     ValueError
-        If the spec is nothing that a rate can be.
+        If the spec is not valid for a rate.
     """
     if is_sum(spec) and spec:
         return Sum([resolve_rate(part, name=f"{name}[{i}]", networks=networks) for i, part in enumerate(spec)])
@@ -84,7 +84,7 @@ def resolve_rate(spec: Any, *, name: str, networks: Networks) -> Term:
 
 
 def rate_bound(rate: Term) -> float | None:
-    """The bound that a rate has by its form; None where only its values could tell."""
+    """Return an upper bound of a rate that follows from its form; None if there is none."""
     if isinstance(rate, BoundedRate):
         return rate.bound
     if isinstance(rate, Constant):
@@ -95,15 +95,15 @@ def rate_bound(rate: Term) -> float | None:
     return None
 
 
-def resolve_affect(spec: Any, *, name: str, networks: Networks) -> Affect:
-    """Turn the effect of a jump as an estimator takes it into an `Affect`.
+def resolve_affect(spec: Any, *, name: str, networks: JumpNetworks) -> Affect:
+    """Turn the effect of a jump given to an estimator into an `Affect`.
 
-    A module is copied. Parts of a list give states after the jump, which are added.
+    A module is copied. The elements of a list are states after the jump, which are added.
 
     Raises
     ------
     ValueError
-        If the spec is nothing that an effect can be.
+        If the spec is not valid for an effect.
     """
     if is_sum(spec) and spec:
         return SumAffect([resolve_affect(part, name=f"{name}[{i}]", networks=networks) for i, part in enumerate(spec)])
@@ -133,8 +133,8 @@ def resolve_affect(spec: Any, *, name: str, networks: Networks) -> Affect:
     return SetState(term)
 
 
-def _gaussian(name: str, networks: Networks) -> GaussianAffect:
-    """The state u + m(u) + s(u) z with two networks; s starts at the size of a jump and stays above the floor."""
+def _gaussian(name: str, networks: JumpNetworks) -> GaussianAffect:
+    """Jump to u + m(u) + s(u) z with two networks; s is initially the size of a jump and stays above the floor."""
     mean = networks.network(networks.default, networks.size, f"{name} (mean)")
     if bool((networks.shift != 0.0).any()):
         mean = Sum([Constant(networks.shift), mean])

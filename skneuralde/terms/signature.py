@@ -1,4 +1,4 @@
-"""How a user's coefficient wants to be called, read from its signature."""
+"""Arguments of a user's coefficient, read from its signature."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-#: The calls that a coefficient can ask for, by the arguments that it may take besides t and u.
+#: The calls that are possible, by the arguments that a coefficient may take after t and u.
 _CALLS = {
     ("c",): "(t, u) or (t, u, c)",
     ("c", "z"): "(t, u), (t, u, c), (t, u, z) or (t, u, c, z)",
@@ -15,10 +15,10 @@ _CALLS = {
 
 
 def extra_arguments(function: Callable[..., Any], name: str, *, accepted: tuple[str, ...] = ("c",)) -> tuple[str, ...]:
-    """Which of ``accepted`` a coefficient takes after ``(t, u)``, in their order.
+    """Return those of the ``accepted`` arguments that a coefficient takes after ``(t, u)``, in their order.
 
-    Arguments with a default that do not go by one of these names stay the caller's own, as do those that
-    `functools.partial` binds. A builtin that tells no signature is called with ``(t, u)``.
+    Other arguments with a default keep it, as do those that `functools.partial` binds. A builtin without a signature
+    is called with ``(t, u)``.
 
     Raises
     ------

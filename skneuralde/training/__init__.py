@@ -1,4 +1,4 @@
-"""Fitting a model to an objective."""
+"""Training of a model on an objective."""
 
 from skneuralde.training.gauss_newton import GaussNewton, NormalEquations
 from skneuralde.training.loop import History, Progress, run_training

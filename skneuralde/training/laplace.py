@@ -10,45 +10,45 @@ from skneuralde.inference.parameter_uncertainty import GaussianUncertainty
 from skneuralde.losses import Objective
 from skneuralde.training.optimizers import trainable
 
-#: Items whose loss is differentiated twice at once.
+#: Most items whose loss is differentiated twice at once.
 _BATCH = 16_384
-#: Eigenvalues of the information, every parameter in its own curvature: below minus this one it is no minimum, ...
+#: Largest negative eigenvalue at a minimum, of the information scaled to unit diagonal.
 _NEGATIVE = 1e-4
-#: ... and below this one the data are taken to say only that much, so that the standard error is large and finite.
+#: Smaller eigenvalues are raised to this one, so that the standard error is large and finite.
 _SMALLEST = 1e-8
-#: How far from the minimum training may have stopped, in standard errors.
+#: Largest distance from the minimum, in standard errors.
 _FARTHEST = 0.3
 
 
 class NoMinimumError(ValueError):
-    """Training has not ended at a minimum, so that the curvature there says nothing."""
+    """Training did not end at a minimum, so that the curvature is not the observed information."""
 
 
 def laplace(model: Model, objective: Objective, *, seed: int = 0) -> GaussianUncertainty:
-    """Laplace's approximation: a normal distribution whose covariance is the inverse of the observed information.
+    """Laplace approximation: a normal distribution whose covariance is the inverse of the observed information.
 
     Parameters
     ----------
     model : Model
         In float64, at the minimum of the objective.
     objective : Objective
-        Of negative log densities without simulation noise; a weight counts repetitions.
+        Negative log densities without simulation noise; a weight counts repetitions.
     seed : int
 
     Raises
     ------
     NoMinimumError
-        When the information is not positive definite, or the gradient is not zero.
+        If the information is not positive definite, or the gradient is not zero.
 
     Notes
     -----
     The information is the Hessian of the weighted sum of the items' losses. A direction that the data do not determine
-    gets a large standard error instead of an infinite one. When the model is wrong about the law of the noise the true
-    standard errors are others: those of a bootstrap (B. Efron and D. V. Hinkley, Biometrika 65, 1978; H. White,
-    Econometrica 50, 1982).
+    gets a large standard error instead of an infinite one. If the model's noise distribution is wrong, the true
+    standard errors differ from these; a bootstrap estimates them (B. Efron and D. V. Hinkley, Biometrika 65, 1978; H.
+    White, Econometrica 50, 1982).
     """
     gradient, information = observed_information(model, objective, seed=seed)
-    # Every parameter in units of its own curvature: eigenvalues then do not depend on the caller's units.
+    # Scaled to unit diagonal, its eigenvalues do not depend on the caller's units.
     curvature = information.diagonal().abs()
     unit = torch.where(curvature > 0, curvature, 1.0).rsqrt()
     values, vectors = torch.linalg.eigh(unit[:, None] * information * unit)
@@ -68,7 +68,7 @@ def laplace(model: Model, objective: Objective, *, seed: int = 0) -> GaussianUnc
 
 
 def observed_information(model: Model, objective: Objective, *, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Gradient (n,) and Hessian (n, n) of the weighted sum of an objective's values in the trainable parameters."""
+    """Gradient (n,) and Hessian (n, n) of an objective's weighted sum with respect to the trainable parameters."""
     parameters = trainable(model)
     n = sum(p.numel() for p in parameters)
     gradient = torch.zeros(n, dtype=torch.float64, device=objective.weight.device)

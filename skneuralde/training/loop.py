@@ -17,13 +17,13 @@ from skneuralde.solvers import SolverError
 from skneuralde.training.optimizers import Optimizer, mean_loss, trainable
 from skneuralde.training.stopping import StoppingRule
 
-#: How often a loss that is not finite is answered by the last good weights and a smaller step.
+#: Most returns to the last good weights, with a smaller step, after a loss that is not finite.
 _MAX_ROLLBACKS = 3
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What a callback sees after an epoch."""
+    """State of training after an epoch, for callbacks."""
 
     epoch: int
     loss: float
@@ -34,7 +34,7 @@ class Progress:
 
 @dataclass
 class History:
-    """What happened in training."""
+    """Record of a training run."""
 
     loss_curve: list[float] = field(default_factory=list)
     validation_curve: list[float] = field(default_factory=list)
@@ -74,7 +74,7 @@ def run_training(
     on_epoch: Callable[[Progress], bool | None] | None = None,
     verbose: bool = False,
 ) -> None:
-    """Minimise an objective; the model is left with its best weights.
+    """Minimise an objective and leave the best weights in the model.
 
     Parameters
     ----------
@@ -83,10 +83,10 @@ def run_training(
     optimizer : Optimizer
     stopping : StoppingRule
     history : History
-        Filled on the way, so that an interrupted training can still be read.
+        Filled during training, so that it is available after an interruption.
     validation : Objective, optional
-        Then the weights with the smallest validation loss are kept; else the last ones, to which training has cooled
-        down.
+        If given, the weights with the smallest validation loss are kept, else the last ones, which the cooldown has
+        reached.
     seed : int
         Fixes the batches and all simulation noise.
     on_epoch : callable, optional
@@ -97,13 +97,13 @@ def run_training(
     Raises
     ------
     FloatingPointError
-        When the loss never was finite.
+        If the loss was never finite.
 
     Notes
     -----
-    A loss or weight that is not finite puts back the last weights that gave a finite loss and goes on with a smaller
-    step, at most three times; then training ends there with a ConvergenceWarning. Any exception, KeyboardInterrupt
-    included, leaves the best weights so far in the model and goes on its way.
+    After a loss or weight that is not finite, training restores the last weights with a finite loss and continues with
+    a smaller step, at most three times; then it ends with a ConvergenceWarning. Any exception, including
+    KeyboardInterrupt, leaves the best weights so far in the model and is raised again.
     """
     best = good = Weights(model)
     started = time.perf_counter()
@@ -151,18 +151,18 @@ def _careful_epoch(
     epoch: int,
     seed: int,
 ) -> tuple[float | None, Weights]:
-    """An epoch's loss and the weights it began with; from the ``good`` ones with smaller steps while it is not finite.
+    """Run an epoch; return its loss and the weights at its beginning, the last ones with a proven finite loss.
 
-    The loss is None when that did not help. Only the weights at the beginning are proven to be good: the last step of
-    an epoch can lead anywhere.
+    While the loss is not finite, it starts again at the ``good`` weights with smaller steps. The loss is None if all
+    attempts failed.
     """
     failure = None
     while True:
-        begun = Weights(model)
+        initial = Weights(model)
         try:
             loss = optimizer.run_epoch(model, objective, epoch=epoch, seed=seed, factor=stopping.factor(epoch))
             if math.isfinite(loss) and Weights(model).is_finite():
-                return loss, begun
+                return loss, initial
         except SolverError as error:
             failure = error
         good.restore()

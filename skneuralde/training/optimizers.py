@@ -1,4 +1,4 @@
-"""Ways to take one epoch of steps."""
+"""Optimizers: Adam, L-BFGS and evaluation only, each as epochs of steps."""
 
 from __future__ import annotations
 
@@ -11,40 +11,40 @@ from torch import Tensor
 from skneuralde.inference.model import Model
 from skneuralde.losses import Objective
 
-#: Losses of an epoch are evaluated with different noise in every epoch and batch: seeds are (base, epoch, batch).
+#: Factors of the epoch and the batch in a batch's seed, so that every batch has its own simulation noise.
 _EPOCH_STRIDE, _BATCH_STRIDE = 1_000_003, 7_919
 
 
 def batch_seed(seed: int, epoch: int, batch: int) -> int:
-    """A seed for the simulation noise of one batch."""
+    """Return the seed of the simulation noise of one batch."""
     return (seed + epoch * _EPOCH_STRIDE + batch * _BATCH_STRIDE) % 2**62
 
 
 class Optimizer(ABC):
-    """Takes an epoch of steps on an objective."""
+    """Base class: an optimizer takes epochs of steps on an objective."""
 
     @abstractmethod
     def run_epoch(self, model: Model, objective: Objective, *, epoch: int, seed: int, factor: float) -> float:
-        """One pass through the items; the weighted mean loss met on the way. ``factor`` multiplies the step size."""
+        """Pass through the items once and return the weighted mean loss; ``factor`` multiplies the step size."""
 
     @abstractmethod
     def shrink(self) -> None:
-        """Forget the past and take smaller steps, after a loss that was not finite."""
+        """Reset the optimizer and reduce its step size, after a loss that was not finite."""
 
 
 def trainable(model: Model) -> list[torch.nn.Parameter]:
-    """The parameters that training adjusts."""
+    """Return the parameters that are trained."""
     return [p for p in model.parameters() if p.requires_grad]
 
 
 class Adam(Optimizer):
-    """Minibatches in a new order every epoch (D. P. Kingma and J. Ba, ICLR 2015).
+    """Adam on minibatches in a new order every epoch (D. P. Kingma and J. Ba, ICLR 2015).
 
-    All weights move as one vector: with the small networks of an equation, `torch.optim.Adam` spends most of its time
-    on the way from one parameter to the next.
+    All weights are updated as one vector: with small networks, `torch.optim.Adam` spends most of its time in the loop
+    over parameters.
     """
 
-    #: Forgetting of the gradient's mean and mean square, and what keeps a step finite.
+    #: Decay rates of the gradient's mean and mean square, and the constant that keeps a step finite.
     betas, eps = (0.9, 0.999), 1e-8
 
     def __init__(self, model: Model, *, learning_rate: float, batch_size: int):
@@ -97,17 +97,19 @@ class Adam(Optimizer):
 
 
 class LBFGS(Optimizer):
-    """Quasi-Newton steps on all items at once, for few parameters and a loss without noise.
+    """L-BFGS steps on all items at once, for few parameters and a loss without simulation noise.
 
-    The curvature is learned anew where the objective has become another one.
+    The curvature estimate starts again when the objective changes its version.
 
     Parameters
     ----------
     model : Model
     iterations : int
-        That make up one epoch.
+        Iterations per epoch.
 
-    J. Nocedal and S. J. Wright, *Numerical Optimization* (2006), algorithms 7.4 and 3.5.
+    References
+    ----------
+    .. [1] J. Nocedal and S. J. Wright, *Numerical Optimization* (2006), algorithms 7.4 and 3.5.
     """
 
     def __init__(self, model: Model, iterations: int = 10):
@@ -154,7 +156,7 @@ class LBFGS(Optimizer):
 
 
 class EvaluateOnly(Optimizer):
-    """No steps: for an equation in which nothing is left to learn."""
+    """Evaluation of the loss without steps, for an equation without trainable parameters."""
 
     def shrink(self) -> None:
         pass
@@ -166,7 +168,7 @@ class EvaluateOnly(Optimizer):
 
 @torch.no_grad()
 def mean_loss(model: Model, objective: Objective, *, seed: int, batch_size: int = 65_536) -> float:
-    """The weighted mean of an objective over all of its items."""
+    """Return the weighted mean of an objective over all of its items."""
     total = torch.zeros((), dtype=torch.float64, device=objective.weight.device)
     for items in objective.items.split(batch_size):
         total += (objective.weight[items] * objective.values(model, items, seed=seed)).sum()

@@ -27,7 +27,7 @@ def roles_of(X, y=None, **parameters):
         "context": roles.names_of(roles.context),
         "controls": roles.names_of(roles.controls),
         "initial": roles.names_of(roles.initial),
-        "layout": roles.layout,
+        "layout": roles.layout.name,
         "initial_state": roles.initial_state,
     }
 
@@ -47,7 +47,6 @@ def decided(time, layout, series=(), context=(), controls=(), initial=(), initia
 @pytest.mark.parametrize(
     ("X", "parameters", "expected"),
     [
-        # where the time is
         (daily(x=range(6)), {}, decided("the index", "series", controls=["x"])),
         (daily(x=range(6)).to_period("D"), {}, decided("the index", "series", controls=["x"])),
         (daily(x=range(6)).rename_axis("day"), {}, decided("index level 'day'", "series", controls=["x"])),
@@ -75,12 +74,16 @@ def decided(time, layout, series=(), context=(), controls=(), initial=(), initia
             {"time": -1},
             decided("column 2", "table", context=[0, 1], initial_state="context"),
         ),
-        # which rows belong together
-        (
-            panel_frame(),
-            {},
-            decided("index level 'day'", "series", ["index level 'id'"], ["size"], ["x", "flag"]),
-        ),
+    ],
+)
+def test_the_column_or_index_of_the_times(X, parameters, expected):
+    assert roles_of(X, **parameters) == expected
+
+
+@pytest.mark.parametrize(
+    ("X", "parameters", "expected"),
+    [
+        (panel_frame(), {}, decided("index level 'day'", "series", ["index level 'id'"], ["size"], ["x", "flag"])),
         (
             panel_frame().swaplevel(),
             {},
@@ -111,6 +114,15 @@ def decided(time, layout, series=(), context=(), controls=(), initial=(), initia
             {},
             decided("index level 1", "series", ["the index"], [], ["x"]),
         ),
+    ],
+)
+def test_the_rows_of_one_series(X, parameters, expected):
+    assert roles_of(X, **parameters) == expected
+
+
+@pytest.mark.parametrize(
+    ("X", "parameters", "expected"),
+    [
         # controls by hand
         (
             np.arange(12.0).reshape(4, 3),
@@ -144,7 +156,7 @@ def decided(time, layout, series=(), context=(), controls=(), initial=(), initia
         ),
     ],
 )  # fmt: skip
-def test_roles(X, parameters, expected):
+def test_controls_and_initial_states(X, parameters, expected):
     assert roles_of(X, **parameters) == expected
 
 
@@ -165,7 +177,7 @@ def test_roles(X, parameters, expected):
         (np.ones((3, 2)), {"initial_state": []}, "is not understood"),
         (np.ones((3, 2)), {"initial_state": "first"}, "'first' needs series"),
         (np.ones((3, 3)), {"initial_state": [1], "controls": [2]}, "controls= and series= have no meaning"),
-        (daily(u0=range(6)), {"initial_state": "u0"}, "what passed since that state.*datetimes"),
+        (daily(u0=range(6)), {"initial_state": "u0"}, "the time since that state.*datetimes"),
         (daily(x=range(6)), {"initial_state": "context"}, "needs columns of context"),
         (panel_frame().assign(t=1.0), {"time": "t"}, "MultiIndex.*series="),
         (panel_frame(), {"series": ["id", "day"]}, "index level 'day' is the time"),
@@ -183,8 +195,8 @@ def test_a_pipeline_step_that_drops_the_index_is_named(index):
     y = pd.Series(np.arange(6.0), index=index)
     with pytest.raises(ValueError, match=r"\.set_output\(transform='pandas'\)"):
         Roles.fit(np.ones((6, 2)), y)
-    assert Roles.fit(np.ones((6, 2)), y, time=0).layout == "table"
-    assert Roles.fit(np.ones((6, 2)), pd.Series(np.arange(6.0))).layout == "table"
+    assert Roles.fit(np.ones((6, 2)), y, time=0).layout.name == "table"
+    assert Roles.fit(np.ones((6, 2)), pd.Series(np.arange(6.0))).layout.name == "table"
 
 
 def test_a_table_in_the_order_of_time_warns_once():

@@ -120,4 +120,4 @@ def test_fitted_state_is_forgotten_in_a_new_fit():
     model.fit(np.random.default_rng(0).normal(size=(20, 3)), np.arange(20.0))
     assert not hasattr(model, "feature_names_in_")
     assert model.n_features_in_ == 3
-    assert model.roles_.layout == "table"
+    assert model.roles_.layout.name == "table"

@@ -28,7 +28,7 @@ def test_grid_search_over_solver_tolerance_and_network(quick, driven):
         "sde__solver": ["auto", "tsit5"],
         "sde__drift__hidden_layer_sizes": [(2,), (4,)],
     }
-    search = GridSearchCV(pipeline, grid, cv=TimeSeriesSplit(2), n_jobs=2, error_score="raise").fit(X, y)
+    search = GridSearchCV(pipeline, grid, cv=TimeSeriesSplit(2), error_score="raise").fit(X, y)
     assert len(search.cv_results_["params"]) == 8
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
     prediction = search.predict(X)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from skneuralde.inference import JumpSplitting, LocalLinearisation, Model
-from skneuralde.losses import JumpLikelihood
+from skneuralde.losses import JumpLikelihood, NegativeLogLikelihood, TransitionData
 from skneuralde.problems import Jump, Problem
 from tests.learnable_equations import direct
 
@@ -48,7 +48,9 @@ def likelihood(n, seed=0):
     targets = MEAN * jumps + (SIGMA**2 * H + STD**2 * jumps).sqrt() * noise
     transitions = direct(torch.zeros(n, 1, dtype=torch.float64), torch.full((n,), H, dtype=torch.float64))
     fixed = JumpSplitting(LocalLinearisation(), most=4)
-    return JumpLikelihood(transitions, targets, torch.ones(n, dtype=torch.float64), calibrate=lambda model: fixed)
+    weight = torch.ones(n, dtype=torch.float64)
+    data = TransitionData(transitions=transitions, targets=targets, weight=weight, calibrate=lambda model: fixed)
+    return JumpLikelihood(NegativeLogLikelihood(), data)
 
 
 def gradient(walk, objective):
@@ -77,7 +79,7 @@ def test_the_penalty_is_small_beside_clear_jumps():
     walk = Walk()
     objective.start_epoch(walk.model(), 1)
     with_penalty = gradient(walk, objective)
-    law = walk.model().law(objective.transitions)
+    law = walk.model().observed_distribution(objective.transitions)
     without = torch.stack(torch.autograd.grad(-law.log_density(objective.targets).sum(), list(walk.parameters())))
     # 250 jumps: the log rate is known to 1 / 16, so that half a nat moves it by a thirtieth of that.
     assert (with_penalty - without).abs().max() < 1.0
@@ -98,11 +100,11 @@ def test_small_jumps_that_imitate_diffusion_cost():
     objective.jump_cost = 0.0
     imitating = Walk(rate=5.0, std=0.02)
     imitating.mean.data.zero_()
-    law = imitating.model().law(objective.transitions)
+    law = imitating.model().observed_distribution(objective.transitions)
     cost = objective.values(imitating.model(), objective.items, seed=0) + law.log_density(objective.targets)
     assert float(cost.mean()) == pytest.approx(0.1 * (1 - math.exp(-0.5)), rel=0.02)
     clear = Walk()
-    law = clear.model().law(objective.transitions)
+    law = clear.model().observed_distribution(objective.transitions)
     cost = objective.values(clear.model(), objective.items, seed=0) + law.log_density(objective.targets)
     assert float(cost.mean()) < 1e-6
 
@@ -132,6 +134,6 @@ def test_only_jumps_at_learned_rates_cost(rates, charged):
     model = two_channels(*rates)
     objective.start_epoch(model, 1)
     assert objective.jump_cost == pytest.approx(0.5 / (1 + 100 * charged * H))
-    law = model.law(objective.transitions)
+    law = model.observed_distribution(objective.transitions)
     cost = objective.values(model, objective.items, seed=0) + law.log_density(objective.targets)
     np.testing.assert_allclose(cost.detach(), (0.1 + objective.jump_cost) * charged * H, rtol=2e-3, atol=1e-12)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from skneuralde.inference import LocalLinearisation, Model, Transitions
-from skneuralde.losses import TransitionLikelihood, started
+from skneuralde.losses import NegativeLogLikelihood, TransitionData, TransitionObjective, started
 from skneuralde.problems import Problem
 from skneuralde.terms import resolve_known
 from tests.learnable_equations import Level, OrnsteinUhlenbeck, column, direct
@@ -27,7 +27,9 @@ def observations(n, seed=0):
 
 def likelihood(transitions, targets, weight=None, **options):
     weight = torch.ones(len(targets), dtype=targets.dtype) if weight is None else weight
-    return TransitionLikelihood(transitions, targets, weight, calibrate=lambda model: LocalLinearisation(), **options)
+    calibrate = lambda model: LocalLinearisation()  # noqa: E731
+    data = TransitionData(transitions=transitions, targets=targets, weight=weight, calibrate=calibrate, **options)
+    return TransitionObjective(NegativeLogLikelihood(), data)
 
 
 def model(rate=RATE, mean=MEAN, sigma=SIGMA):

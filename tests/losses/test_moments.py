@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from skneuralde.inference import Model
-from skneuralde.losses import MomentMatching, PlainMomentMatching
+from skneuralde.losses import CurveData, MomentMatching, MomentObjective, PlainMomentMatching
 from skneuralde.losses.ensemble import Ensemble
 from skneuralde.problems import Problem
 from tests.learnable_equations import Level, checked
-from tests.losses.test_paths import EULER, SIGMA, SPREAD, Volatility
+from tests.losses.test_curves import EULER, SIGMA, SPREAD, Volatility
 from tests.losses.test_proper import bound, model, simulate
 
 NAN = math.nan
@@ -26,7 +26,9 @@ def test_the_simulated_variance_is_unbiased(weight):
     start = torch.tensor([1.0, 2.0, -0.5], dtype=torch.float64)
     weight = torch.tensor(weight, dtype=torch.float64)
     data = torch.stack([start, torch.tensor([0.0, 1.0, 3.0]).double()], 1)
-    loss = bound(MomentMatching, data, weight=weight[:, None].expand(3, 2), n_paths=12, times=(0.0, 1.0), method=EULER)
+    loss = bound(
+        MomentMatching, data, weight=weight[:, None].expand(3, 2), n_paths=12, times=(0.0, 1.0), settings=EULER
+    )
     n = float(weight.sum())
     mean = float(weight @ data[:, 1] / n)
     variance = float(weight @ (data[:, 1] - mean).square() / (n - 1))
@@ -58,7 +60,7 @@ def test_distances_are_in_standard_errors():
     with torch.no_grad():
         paths = loss.simulate(still, torch.arange(n), seed=0).paths[:, :, 1:, 0]
         distances = loss.distances(
-            Ensemble(((paths - loss.mean.T) / loss.std.T).flatten(1)[:, :, None][:, _by_cell(loss)])
+            Ensemble(((paths - loss.mean.T) / loss.std.T).flatten(1)[:, :, None][:, _by_entry(loss)])
         )
     mean, std = data[:, 1:].mean(0), data[:, 1:].std(0)
     expected = (paths.mean((0, 1)) - mean) / (std / math.sqrt(n))
@@ -69,9 +71,9 @@ def test_distances_are_in_standard_errors():
     torch.testing.assert_close(distances[1, :, 0], log_variance / torch.polygamma(1, half).sqrt(), rtol=5e-3, atol=5e-3)
 
 
-def _by_cell(loss):
-    """Positions of the loss's cells among (series, later times), flat."""
-    series, place = loss.cells.unbind(1)
+def _by_entry(loss):
+    """Positions of the loss's entries among (series, later times), flat."""
+    series, place = loss.entries.unbind(1)
     return series * 3 + place - 1
 
 
@@ -82,7 +84,7 @@ def test_a_log_variance_has_no_bias_at_few_series():
         for seed in range(300):
             loss = bound(MomentMatching, simulate(3, seed=seed, spread=0.0), n_paths=60, first=3 * seed)
             paths = loss.simulate(model(), loss.all_series, seed=seed).paths
-            series, place = loss.cells.unbind(1)
+            series, place = loss.entries.unbind(1)
             residual = (paths[:, series, place] - loss.mean[loss.time_of]) / loss.std[loss.time_of]
             distances.append(loss.distances(Ensemble(residual))[1, :, 0])
     distances = torch.stack(distances)
@@ -131,13 +133,16 @@ def test_outputs_are_counted_one_by_one():
     targets = torch.stack([data, data], -1)
     targets[:, 0] = NAN
     targets[0, 1, 1] = NAN
-    with_gap = bound(MomentMatching, data).__class__(
-        bound(MomentMatching, data).curves,
-        targets,
-        torch.ones(4, 4).double(),
+    given = CurveData(
+        curves=bound(MomentMatching, data).curves,
+        targets=targets,
+        row_weight=torch.ones(4, 4).double(),
+        scale=torch.ones(2).double(),
         start=lambda m, items: data[items, :1].expand(-1, 2),
-        method=EULER,
+        settings=EULER,
+        n_paths=lambda epoch: 12,
     )
+    with_gap = MomentObjective(MomentMatching(), given)
     assert with_gap.count[0].tolist() == [4, 3]
     two = Model(checked(Problem(lambda t, u: 1.0 - u, Level(0.5), noise="additive"), 2))
     assert with_gap.values(two, with_gap.items, seed=0).isfinite().all()

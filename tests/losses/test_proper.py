@@ -9,14 +9,21 @@ import math
 import pytest
 import torch
 
-from skneuralde.inference import Curves, InputPath, LocalLinearisation, Method, Model
+from skneuralde.inference import Curves, InputPath, LocalLinearisation, Model, SolverSettings
 from skneuralde.losses import (
+    CurveData,
+    CurveObjective,
     MomentMatching,
+    MomentObjective,
+    NegativeLogLikelihood,
     PairedEnergy,
     PathSquaredError,
     RankedProbability,
+    SnapshotData,
     SnapshotEnergy,
-    TransitionLikelihood,
+    SnapshotObjective,
+    TransitionData,
+    TransitionObjective,
 )
 from skneuralde.problems import Problem
 from skneuralde.solvers import get_solver
@@ -25,7 +32,7 @@ from tests.learnable_equations import Level, OrnsteinUhlenbeck, checked, column,
 TRUTH = {"rate": 0.8, "level": 1.5, "volatility": 0.6}
 TIMES = (0.0, 0.5, 1.0, 2.0)
 #: Steps of strong order 1.5 whose bias is far below the statistical error.
-SRA = Method(get_solver("sosra"), None, torch.tensor(1e-6).double(), 0.25, 100_000, 0.25)
+SRA = SolverSettings(get_solver("sosra"), None, torch.tensor(1e-6).double(), 0.25, 100_000, 0.25)
 
 
 def model(**changed):
@@ -54,27 +61,30 @@ def curves(n, times=TIMES, first=0):
     return Curves(torch.tensor(times, dtype=torch.float64).repeat(n, 1), inputs, torch.arange(first, first + n))
 
 
-def bound(kind, data, *, weight=None, n_paths=16, first=0, method=SRA, times=TIMES, **options):
+def bound(kind, data, *, weight=None, n_paths=16, first=0, settings=SRA, times=TIMES, **options):
     """The loss of series that start at their first value."""
     targets = data[..., None].clone()
     targets[:, 0] = math.nan
     weight = torch.ones_like(data) if weight is None else weight
-    scale = () if issubclass(kind, MomentMatching) else (column(1.0),)
     start = data[:, :1]
     options = {
         "start": lambda model, items: start[items],
-        "method": method,
+        "settings": settings,
         "n_paths": lambda epoch: n_paths,
         **options,
     }
-    return kind(curves(len(data), times, first), targets, weight, *scale, **options)
+    objective = MomentObjective if issubclass(kind, MomentMatching) else CurveObjective
+    given = {"curves": curves(len(data), times, first), "targets": targets, "row_weight": weight, "scale": column(1.0)}
+    return objective(kind(), CurveData(**given, **options))
 
 
 def transitions(data):
     """The likelihood of all transitions of the data."""
     start, stop = data[:, :-1].reshape(-1, 1), data[:, 1:].reshape(-1, 1)
     lengths = torch.tensor(TIMES, dtype=torch.float64).diff().repeat(len(data))
-    return TransitionLikelihood(direct(start, lengths), stop, torch.ones(len(stop)).double(), calibrate=None)
+    weight = torch.ones(len(stop)).double()
+    given = TransitionData(transitions=direct(start, lengths), targets=stop, weight=weight, calibrate=None)
+    return TransitionObjective(NegativeLogLikelihood(), given)
 
 
 @torch.no_grad()
@@ -86,28 +96,29 @@ def profile(loss, name, step, seed=1):
 
 
 def minimum(values, step):
-    """Where a parabola is smallest, relative to the middle, and the standard error over the items."""
+    """Minimum of a parabola, relative to the middle, and its standard error over the items."""
     slope, curvature = (values[2] - values[0]) / (2 * step), (values[2] - 2 * values[1] + values[0]).mean() / step**2
     assert curvature > 0
     return float(-slope.mean() / curvature), float(slope.std() / math.sqrt(len(slope)) / curvature)
 
 
-def snapshots(n, *, seed=0, times=TIMES, n_paths=4, method=SRA):
+def snapshots(n, *, seed=0, times=TIMES, n_paths=4, settings=SRA):
     """Population of n individuals at every time, all of them different ones."""
     data = simulate(n * len(times), times, seed)
     observed = torch.stack([data[k * n : (k + 1) * n, k] for k in range(len(times))])
     start = observed[0][:, None]
-    return SnapshotEnergy(
-        curves(n, times, first=seed * n),
-        torch.ones(n).double(),
-        observed[1:].reshape(-1, 1),
-        torch.arange(1, len(times)).repeat_interleave(n),
-        torch.ones((len(times) - 1) * n).double(),
-        column(1.0),
+    given = SnapshotData(
+        curves=curves(n, times, first=seed * n),
+        start_weight=torch.ones(n).double(),
+        targets=observed[1:].reshape(-1, 1),
+        place=torch.arange(1, len(times)).repeat_interleave(n),
+        weight=torch.ones((len(times) - 1) * n).double(),
+        scale=column(1.0),
         start=lambda model, items: start[items],
-        method=method,
+        settings=settings,
         n_paths=lambda epoch: n_paths,
     )
+    return SnapshotObjective(SnapshotEnergy(), given)
 
 
 @pytest.mark.parametrize(("name", "step"), [("rate", 0.05), ("level", 0.05), ("volatility", 0.03)])

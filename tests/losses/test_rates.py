@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from skneuralde.inference import Method, Model
+from skneuralde.inference import Model, SolverSettings
 from skneuralde.losses import (
     MeanMatching,
     MomentMatching,
@@ -23,7 +23,7 @@ from skneuralde.solvers import get_solver
 from tests.losses.test_fair import paths
 from tests.losses.test_proper import bound, snapshots
 
-EULER = Method(get_solver("euler"), None, torch.tensor(1e-6).double(), 0.5, 100_000, 0.5)
+EULER = SolverSettings(get_solver("euler"), None, torch.tensor(1e-6).double(), 0.5, 100_000, 0.5)
 TIMES = (0.0, 0.5, 1.0)
 #: The equation's parameters, and how far they are moved.
 AT, STEPS = {"rate": 1.5, "pull": 0.5}, {"rate": 0.15, "pull": 0.05}
@@ -55,7 +55,7 @@ def jumping(rate=AT["rate"], pull=AT["pull"]):
 
 
 def loss_of(kind, n_series, n_paths):
-    options = {"times": TIMES, "n_paths": n_paths, "method": EULER}
+    options = {"times": TIMES, "n_paths": n_paths, "settings": EULER}
     if kind is SnapshotEnergy:
         return snapshots(n_series, **options)
     row = torch.tensor([0.2, 0.5, 0.9], dtype=torch.float64)
@@ -104,9 +104,9 @@ def compare(loss, n_seeds):
         (PathSquaredError, 400, 3, 10),
         (RankedProbability, 400, 5, 10),
         (PairedEnergy, 400, 5, 10),
-        (SnapshotEnergy, 14, 8, 50),
-        (MomentMatching, 8, 24, 40),
-        (PlainMomentMatching, 8, 48, 30),
+        (SnapshotEnergy, 14, 8, 20),
+        (MomentMatching, 8, 24, 20),
+        (PlainMomentMatching, 8, 48, 15),
     ],
 )
 def test_gradients_are_those_of_finite_differences(kind, n_series, n_paths, n_seeds):

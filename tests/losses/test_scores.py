@@ -6,11 +6,21 @@ import pytest
 import torch
 
 from skneuralde.inference import Curves, Model
-from skneuralde.losses import MomentMatching, PairedEnergy, PlainMomentMatching, RankedProbability, SnapshotEnergy
+from skneuralde.losses import (
+    CurveData,
+    CurveObjective,
+    MomentMatching,
+    PairedEnergy,
+    PlainMomentMatching,
+    RankedProbability,
+    SnapshotData,
+    SnapshotEnergy,
+    SnapshotObjective,
+)
 from skneuralde.losses.fair import fair_energy_score
 from skneuralde.problems import Problem
 from tests.learnable_equations import checked, column
-from tests.losses.test_proper import SRA as METHOD
+from tests.losses.test_proper import SRA as SETTINGS
 from tests.losses.test_proper import TIMES, TRUTH, bound, curves, model, simulate, snapshots
 
 NAN = math.nan
@@ -64,15 +74,16 @@ def test_energy_pairs_each_time_with_the_observed_one_before():
 def test_an_output_that_is_missing_leaves_the_vector():
     start = torch.zeros(1, 2, dtype=torch.float64)
     targets = torch.tensor([[[NAN, NAN], [1.0, NAN], [2.0, 3.0]]], dtype=torch.float64)
-    loss = PairedEnergy(
-        curves(1, (0.0, 1.0, 2.0)),
-        targets,
-        torch.ones(1, 3).double(),
-        column(1.0, 2.0),
+    given = CurveData(
+        curves=curves(1, (0.0, 1.0, 2.0)),
+        targets=targets,
+        row_weight=torch.ones(1, 3).double(),
+        scale=column(1.0, 2.0),
         start=lambda model, items: start[items],
-        method=METHOD,
+        settings=SETTINGS,
         n_paths=lambda epoch: 4,
     )
+    loss = CurveObjective(PairedEnergy(), given)
     still = Model(checked(Problem(None, 1e-12, noise="additive"), 2))
     value = loss.values(still, torch.arange(1), seed=0)
     assert float(value) == pytest.approx((1 + math.sqrt(1 + 4 + 1.5**2)) / 2)
@@ -94,29 +105,30 @@ def test_a_weight_is_a_repetition_in_snapshots():
     loss, fitted = snapshots(5), model()
     starts, items = torch.tensor([0, 1, 1, 2, 3, 4, 4, 4]), torch.arange(15).repeat_interleave(torch.arange(15) % 3 + 1)
     n = len(starts)
-    weighted = SnapshotEnergy(
-        loss.curves,
-        torch.bincount(starts).double(),
-        loss.targets,
-        loss.place,
-        torch.bincount(items).double(),
-        loss.scale,
+    weighted = SnapshotData(
+        curves=loss.curves,
+        start_weight=torch.bincount(starts).double(),
+        targets=loss.targets,
+        place=loss.place,
+        weight=torch.bincount(items).double(),
+        scale=loss.scale,
         start=loss.start,
-        method=METHOD,
+        settings=SETTINGS,
         n_paths=lambda epoch: 4,
     )
     states = loss.start(fitted, starts)
-    repeated = SnapshotEnergy(
-        Curves(curves(n).times, curves(n).inputs, starts),
-        torch.ones(n).double(),
-        loss.targets[items],
-        loss.place[items],
-        torch.ones(len(items)).double(),
-        loss.scale,
+    repeated = SnapshotData(
+        curves=Curves(curves(n).times, curves(n).inputs, starts),
+        start_weight=torch.ones(n).double(),
+        targets=loss.targets[items],
+        place=loss.place[items],
+        weight=torch.ones(len(items)).double(),
+        scale=loss.scale,
         start=lambda model, series: states[series],
-        method=METHOD,
+        settings=SETTINGS,
         n_paths=lambda epoch: 4,
     )
+    weighted, repeated = (SnapshotObjective(SnapshotEnergy(), data) for data in (weighted, repeated))
     torch.testing.assert_close(mean(weighted, fitted), mean(repeated, fitted), rtol=1e-10, atol=0)
     values = repeated.values(fitted, torch.arange(len(items)), seed=0)
     part = torch.tensor([3, 0, 17])

@@ -34,7 +34,7 @@ def test_the_sum_of_everything():
     torch.testing.assert_close(flat.drift(T, U.flatten(1)), expected.flatten(1))
     torch.testing.assert_close(problem.drift(T, U), pointwise + SOURCE + constant)
     rest = flat.drift.without_diffusion(T, U.flatten(1)).view_as(U)
-    torch.testing.assert_close(rest + laplacian.function(U, lambda z: z), expected)
+    torch.testing.assert_close(rest + laplacian.apply_function(U, lambda z: z), expected)
 
 
 def test_pointwise_jacobian():

@@ -53,7 +53,7 @@ def both(ys):
     return torch.stack([end(ys), curved(ys)], -1)
 
 
-def finite_difference(kind, functional, name, step=0.1, n_paths=20_000):
+def finite_difference(kind, functional, name, step=0.1, n_paths=10_000):
     """Means and standard errors."""
     above, below = (
         functional(

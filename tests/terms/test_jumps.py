@@ -8,9 +8,9 @@ from skneuralde.terms import (
     BoundedRate,
     GaussianAffect,
     Inputs,
+    JumpNetworks,
     KnownAffect,
     MoveBy,
-    Networks,
     SetState,
     SumAffect,
     rate_bound,
@@ -35,7 +35,7 @@ def networks(**changes):
         "move": torch.tensor([-2.0, 3.0], dtype=torch.float64),
         "floor": torch.tensor([0.1, 0.2], dtype=torch.float64),
     }
-    return Networks(**{**values, **changes})
+    return JumpNetworks(**{**values, **changes})
 
 
 class Trainable(torch.nn.Module):

@@ -9,7 +9,7 @@ import torch
 
 from skneuralde.terms import MLP, Inputs, Network
 from skneuralde.terms.activations import ACTIVATIONS
-from skneuralde.terms.base import SigmaPoints, Term, value_and_jacobian
+from skneuralde.terms.base import CentralDifferences, Term, value_and_jacobian
 
 BATCH = 7
 POSITIVE = [(None, (2,)), ("softplus", (2,)), ("cholesky", (2, 2)), (None, ()), (None, (3,))]
@@ -230,7 +230,7 @@ def test_features_are_scaled_by_the_sample_of_states():
     sample = torch.randn(200, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 100 + 1000
     inputs = dataclasses.replace(Inputs.unit(2), state_sample=sample)
     columns = make(MLP(features=cube), inputs).columns
-    x = columns(sample[:, :1], columns.seen(sample), None)
+    x = columns(sample[:, :1], columns.state_input(sample), None)
     torch.testing.assert_close(x.mean(0), torch.zeros(2, dtype=x.dtype), atol=1e-10, rtol=0)
     torch.testing.assert_close(x.std(0, correction=0), torch.ones(2, dtype=x.dtype))
 
@@ -238,7 +238,7 @@ def test_features_are_scaled_by_the_sample_of_states():
 def test_constant_features_keep_their_scale():
     columns = make(MLP(features=lambda u: torch.full_like(u, 0.1)), Inputs.unit(2)).columns
     _, u, _ = points()
-    assert columns(u[:, :1], columns.seen(u), None).abs().max() < 1e-12
+    assert columns(u[:, :1], columns.state_input(u), None).abs().max() < 1e-12
 
 
 @pytest.mark.parametrize(
@@ -331,9 +331,9 @@ def test_second_order_against_sigma_points(activation, hidden, positive):
     u = torch.linspace(-1.3, 1.4, 9, dtype=torch.float64)[:, None]
     t = torch.zeros_like(u)
     directions = torch.tensor([0.02, -0.01], dtype=torch.float64).expand(9, 2)[..., None]
-    exact = network.around(t, u)
-    assert not isinstance(exact, SigmaPoints)
-    rough = Term.around(network, t, u)
+    exact = network.expand(t, u)
+    assert not isinstance(exact, CentralDifferences)
+    rough = Term.expand(network, t, u)
     torch.testing.assert_close(exact.value, rough.value)
     for known, found in zip(exact.along(directions), rough.along(directions), strict=True):
         torch.testing.assert_close(known, found, rtol=1e-3, atol=2e-7)

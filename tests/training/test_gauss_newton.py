@@ -45,7 +45,7 @@ def data(a=2.0, b=0.7):
 def test_the_normal_equations_are_those_of_autograd():
     weight = torch.arange(20.0, dtype=torch.float64)
     fit, model = Fit(*data(), weight), Curve(1.0, 0.3)
-    loss, matrix, gradient = NormalEquations(fit, model).at_present()
+    loss, matrix, gradient = NormalEquations(fit, model).evaluate()
     residual = model(*fit.data)[:, 0]
     half = 0.5 * weight @ residual.square()
     expected = torch.stack(torch.autograd.grad(half, [model.a, model.b], retain_graph=True))

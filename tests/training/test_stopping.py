@@ -67,5 +67,5 @@ def test_improvements_that_count_together():
     def creeping(step):
         return [1.0 - step * epoch for epoch in range(40)]
 
-    assert len(run(StoppingRule(max_iter=40, tol=0.01, patience=5, cooldown=0, together=True), creeping(0.003))) == 40
-    assert len(run(StoppingRule(max_iter=40, tol=0.01, patience=5, cooldown=0, together=True), creeping(0.0019))) == 6
+    assert len(run(StoppingRule(max_iter=40, tol=0.01, patience=5, cooldown=0, cumulative=True), creeping(0.003))) == 40
+    assert len(run(StoppingRule(max_iter=40, tol=0.01, patience=5, cooldown=0, cumulative=True), creeping(0.0019))) == 6

@@ -1,53 +1,54 @@
-"""What fit decides once and everything after it reads."""
+"""The choices of one fit, which training and predictions read."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from skneuralde.data.layout import Layout
+from skneuralde.estimators.config.state_space import VectorSpace
 from skneuralde.inference import (
     JumpSplitting,
-    Method,
-    Propagator,
+    MomentPropagator,
     SolverPropagation,
+    SolverSettings,
     calibrate_jumps,
     calibrate_moments,
 )
 from skneuralde.inference.model import Model
 from skneuralde.inference.transitions.segments import TransitionSource, random_subset
-from skneuralde.losses import Calibration, started
+from skneuralde.losses import Calibration, Loss, started
 
-#: Transitions on which the fineness of the propagation is decided.
+#: Number of transitions in the sample that the substep of moments is chosen on.
 _CALIBRATION_SIZE = 1024
 
 
 @dataclass(frozen=True)
 class Methods:
-    """How the parts of an estimator solve its equation.
+    """Solvers with their settings for the parts of an estimator.
 
     Attributes
     ----------
-    training : Method
-        Curves in the loss.
-    paths : Method
-        Paths and curves of a fitted model.
-    moments : Method or None
-        Moments; None is the local linearisation.
+    training : SolverSettings
+        For curves in the loss.
+    paths : SolverSettings
+        For paths and curves of a fitted model.
+    moments : SolverSettings or None
+        For moments; None is local linearisation.
     """
 
-    training: Method
-    paths: Method
-    moments: Method | None
+    training: SolverSettings
+    paths: SolverSettings
+    moments: SolverSettings | None
 
     def to(self, device: torch.device) -> Methods:
         """The same methods on another device."""
 
-        def moved(method: Method) -> Method:
-            return replace(method, atol=method.atol.to(device))
+        def moved(settings: SolverSettings) -> SolverSettings:
+            return replace(settings, atol=settings.atol.to(device))
 
         return Methods(moved(self.training), moved(self.paths), None if self.moments is None else moved(self.moments))
 
@@ -58,39 +59,36 @@ class Setup:
 
     Attributes
     ----------
-    layout : {"series", "table", "flow"}
+    layout : Layout
     initial_state : {"first", "context", "learn", "columns"}
-    loss : str
+    loss : Loss
     origin : {"start", "last", "smooth"}
     interpolation : str
-        How controls act between rows.
+        Values of controls between rows.
     n_states : int
     components : tuple of int or None
-        The components of the state that y shows; None where it shows functions of it.
+        The components of the state that y shows; None if y is a function of the state.
     is_hidden : bool
-        Whether observations leave the state uncertain, by their noise or because they show a part of it.
+        Whether the state is observed in part or with noise.
     rtol : float
-        Of the moments.
+        Tolerance of the moments.
     methods : Methods
     start_time : float
-        Fit's earliest time, at which learned and context states hold (0 for flow maps).
+        The earliest time in fit, at which learned and context states hold (0 for flow maps).
     longest : float
-        The longest transition in fit: moments are propagated so far, paths are simulated beyond.
+        The longest transition in fit. Paths are simulated for longer ones; moments are propagated for the others.
     seed : int
     n_predict_paths : int
     dtype, device
-        Of everything in torch.
-    snapshots : bool
-        Whether every series has a single observation and the loss compares populations.
+        Those of all tensors.
+    space : VectorSpace
     jumps : bool
         Whether the equation has jumps.
-    grid : tuple of int
-        Of fields, () where a state is no field: a state holds the fields at every point, point after point.
     """
 
-    layout: str
+    layout: Layout
     initial_state: str
-    loss: str
+    loss: Loss
     origin: str
     interpolation: str
     n_states: int
@@ -104,31 +102,20 @@ class Setup:
     n_predict_paths: int
     dtype: torch.dtype
     device: torch.device
-    snapshots: bool = False
+    space: VectorSpace
     jumps: bool = False
-    grid: tuple[int, ...] = ()
-
-    @property
-    def n_points(self) -> int:
-        """Number of points of the grid; a state that is no field has one."""
-        return math.prod(self.grid)
 
     @property
     def n_fields(self) -> int:
-        """Number of components at one point."""
-        return self.n_states // self.n_points
+        """Number of components of the state at one point."""
+        return self.n_states // self.space.n_points
 
     def to(self, device: torch.device) -> Setup:
         """The same choices on another device."""
         return replace(self, methods=self.methods.to(device), device=device)
 
-    @property
-    def encodes(self) -> bool:
-        """Whether transitions start at states that the model's encoder gives: the rows of a plain table."""
-        return self.layout == "table"
-
     def tensor(self, array: np.ndarray) -> Tensor:
-        """A state-valued array on the device."""
+        """An array of states on the device."""
         return torch.as_tensor(_writable(array), dtype=self.dtype).to(self.device)
 
     def times(self, array: np.ndarray) -> Tensor:
@@ -140,31 +127,33 @@ class Setup:
         return torch.as_tensor(_writable(array), dtype=torch.int64).to(self.device)
 
     def rows(self, array: np.ndarray) -> Tensor:
-        """Rows of a record on the device, in the integers that they came in."""
+        """Positions on the device, with the type of integers that they have."""
         return torch.as_tensor(_writable(array)).to(self.device)
 
     def calibration(self, transitions: TransitionSource) -> Calibration:
-        """How a propagator for these transitions is found for the present weights of a model."""
+        """A function that finds a moment propagator for these transitions and a model."""
         sample = random_subset(transitions, _CALIBRATION_SIZE, torch.Generator().manual_seed(self.seed))
 
-        def calibrate(model: Model) -> Propagator | JumpSplitting:
+        def calibrate(model: Model) -> MomentPropagator | JumpSplitting:
             with torch.no_grad():
-                begun = started(sample, model) if self.encodes else sample
-            flow: Propagator
+                begun = started(sample, model) if self.layout.encodes else sample
+            propagator: MomentPropagator
             if self.methods.moments is None:
-                flow = calibrate_moments(model, begun, rtol=self.rtol)
+                propagator = calibrate_moments(model, begun, rtol=self.rtol)
             else:
                 moments = self.methods.moments
-                flow = SolverPropagation(moments.solver, self.rtol, moments.atol, moments.dt, moments.max_steps)
-            return calibrate_jumps(model, begun, flow, rtol=self.rtol) if self.jumps else flow
+                propagator = SolverPropagation(
+                    moments.solver, self.rtol, moments.atol, moments.dt, moments.max_steps, moments.controller
+                )
+            return calibrate_jumps(model, begun, propagator, rtol=self.rtol) if self.jumps else propagator
 
         return calibrate
 
 
 def _writable(array: np.ndarray) -> np.ndarray:
-    """The array in one piece and marked as writable: torch warns of data that are not, as columns of frames are.
+    """The array, contiguous and marked as writable, since torch warns of arrays that are not.
 
-    Nothing is copied where that can be helped, and nobody writes to it.
+    It is copied only if that is necessary, and is never written to.
     """
     array = np.ascontiguousarray(array)
     if array.flags.writeable:

@@ -1,4 +1,4 @@
-"""Warnings, before training, of what these data cannot tell."""
+"""Warnings of coefficients that the data do not identify."""
 
 from __future__ import annotations
 
@@ -9,39 +9,38 @@ import numpy as np
 from skneuralde.data import Panel
 from skneuralde.data.positions import where
 from skneuralde.data.timeline import previous
-from skneuralde.estimators.rows.objectives import TRANSITION_LOSSES
+from skneuralde.losses import Loss
 from skneuralde.problems import Problem
 from skneuralde.terms import Term
 
-#: Changes below so many machine epsilons of an output's size are rounding.
+#: Changes below this number of machine epsilons of an output's size are rounding.
 _EPSILONS = 64
-#: Fewer pairs of observations than this say nothing for sure.
+#: With fewer pairs of observations nothing is concluded.
 ENOUGH = 50
-#: Errors of interpolation that are looked at at most: many more would say the same.
+#: The most errors of interpolation that are computed.
 MOST = 10_000
-#: Noise that falls by more than this when the observations are twice as close is none: Brownian motion gives 1, its
-#: integral 4, the integral of that 16, a smooth curve 128.
+#: Ratio of the squared volatilities at double and at single spacing above which the output has no noise. It is 1 for
+#: Brownian motion, 4 for its integral, 16 for the integral of that, and 128 for a smooth curve.
 SMOOTH = 40.0
 
 
-def warn_of_unidentified(panel: Panel, problem: Problem, loss: str, names: list[str]) -> None:
-    """Warn, once for each thing, of what cannot be learned from these series.
+def warn_of_unidentified(panel: Panel, problem: Problem, loss: Loss, names: list[str]) -> None:
+    """Warn, once for each reason, of coefficients that cannot be learned from these series.
 
     Parameters
     ----------
     panel : Panel
         Of time series.
     problem : Problem
-    loss : str
-        The one that fit has chosen.
+    loss : Loss
     names : list of str
-        What to call the outputs in messages.
+        The names of the outputs in messages.
     """
     outputs = range(panel.values.shape[1])
     steady = [k for k in outputs if is_steady(panel, k)]
     if steady:
         _warn(_STEADY, steady, names)
-    if loss not in TRANSITION_LOSSES:
+    if not loss.of_transitions:
         return
     moving = [k for k in outputs if k not in steady]
     unconnected = [k for k in moving if is_uncorrelated(panel, k)]
@@ -54,7 +53,7 @@ def warn_of_unidentified(panel: Panel, problem: Problem, loss: str, names: list[
 
 
 def is_steady(panel: Panel, output: int) -> bool:
-    """Whether an output never moves in any series that is observed more than once."""
+    """Whether an output is constant in every series."""
     start, stop = _neighbours(panel, output, output)
     change = panel.values[stop, output]
     change -= panel.values[start, output]
@@ -62,9 +61,9 @@ def is_steady(panel: Panel, output: int) -> bool:
 
 
 def is_uncorrelated(panel: Panel, output: int) -> bool:
-    """Whether an output is within two standard errors of being uncorrelated with every output one observation before.
+    """Whether the correlation of an output with every output one observation before is within two standard errors of 0.
 
-    The standard error of the correlation of independent pairs is one over the square root of their number.
+    The standard error of the correlation of n independent pairs is 1 / sqrt(n).
     """
     for other in range(panel.values.shape[1]):
         start, stop = _neighbours(panel, other, output)
@@ -80,10 +79,10 @@ def is_uncorrelated(panel: Panel, output: int) -> bool:
 
 
 def is_noise_free(panel: Panel, output: int) -> bool:
-    """Whether an output is a smooth curve: its quadratic variation falls with the spacing, as that of noise does not.
+    """Whether an output is a smooth curve, whose quadratic variation shrinks with the spacing, unlike that of noise.
 
-    The volatility is measured by the errors of cubic interpolation, to which a smooth drift adds little, from the
-    neighbouring observations and from those twice as far.
+    The volatility is measured by the errors of cubic interpolation, to which a smooth drift adds little, at single and
+    at double spacing.
     """
     near, n_near = _interpolation_volatility(panel, output, 1)
     far, n_far = _interpolation_volatility(panel, output, 2)
@@ -95,16 +94,16 @@ def is_noise_free(panel: Panel, output: int) -> bool:
 
 
 def _neighbours(panel: Panel, before: int, after: int) -> tuple[np.ndarray, np.ndarray]:
-    """Positions where ``after`` is observed, and the last one before each where ``before`` is."""
+    """Pairs of positions: the last one at which ``before`` is observed, then one at which ``after`` is observed."""
     start = previous(panel, ~np.isnan(panel.values[:, before]))
     stop = where((start >= 0) & ~np.isnan(panel.values[:, after]))
     return start[stop], stop
 
 
 def _interpolation_volatility(panel: Panel, output: int, lag: int) -> tuple[float, int]:
-    """Squared volatility of a Brownian motion with these errors of cubic interpolation, and the number of errors.
+    """Squared volatility of the Brownian motion that has such errors of cubic interpolation, and their number.
 
-    Every observation is interpolated from those ``lag`` and twice ``lag`` observations before and after it.
+    Every observation is interpolated from the ones ``lag`` and ``2 * lag`` positions before and after it.
     """
     there = where(~np.isnan(panel.values[:, output]))
     series = panel.series_of[there]
@@ -134,7 +133,7 @@ def _interpolation_weights(x: np.ndarray) -> np.ndarray:
 
 
 def _rounding(panel: Panel, output: int) -> float:
-    """Largest change of an output that rounding may explain."""
+    """The largest change of an output that may be rounding."""
     size = np.nanmax(np.abs(panel.values[:, output]), initial=0.0)
     return float(_EPSILONS * np.finfo(panel.values.dtype).eps * size)
 
@@ -148,15 +147,15 @@ def _warn(message: str, outputs: list[int], names: list[str]) -> None:
 
 
 _STEADY = (
-    "The observations of {outputs} never change: at a steady state neither a drift nor a noise can be told, and what "
-    "is learned there is arbitrary. Give series that start away from it, or leave the output out."
+    "The observations of {outputs} never change. A steady state determines neither the drift nor the noise, so that "
+    "the learned coefficients are arbitrary. Give series that start away from it, or leave the output out."
 )
 _TOO_COARSE = (
     "Consecutive observations of {outputs} are uncorrelated within the error: they are too far apart for the memory of "
-    "the process, or mostly measurement noise. Then the drift's rate is bounded from below only, and the noise is "
-    "known only relative to it. Observe more often, or give the drift."
+    "the process, or mostly measurement noise. They bound the rate of the drift only from below, and determine the "
+    "noise only relative to it. Observe more often, or give the drift."
 )
 _NO_NOISE = (
-    "The observations of {outputs} follow a smooth curve, without noise that could be told: the learned diffusion will "
-    "go to zero and the densities to infinity. Use diffusion=None, or give the diffusion."
+    "The observations of {outputs} follow a smooth curve without measurable noise: the learned diffusion will go to "
+    "zero and the densities to infinity. Use diffusion=None, or give the diffusion."
 )

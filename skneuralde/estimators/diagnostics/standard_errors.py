@@ -1,4 +1,4 @@
-"""Standard errors of what fit learns: by the curvature of the likelihood, or by an ensemble."""
+"""Standard errors of learned parameters, from the curvature of the likelihood or from an ensemble."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ import numpy as np
 import torch
 
 from skneuralde.data import Panel
-from skneuralde.estimators.choices.setup import FEW_PARAMETERS
+from skneuralde.estimators.choices.optimizer import FEW_PARAMETERS
 from skneuralde.estimators.model.initial_model import MANY_SERIES
-from skneuralde.estimators.rows.objectives import TRANSITION_LOSSES
 from skneuralde.inference.parameter_uncertainty import (
     EnsembleUncertainty,
     Uncertainty,
     parameter_vector,
     set_parameters,
 )
+from skneuralde.losses import Loss
 from skneuralde.training.laplace import NoMinimumError, laplace
 
 
-def refuse_laplace(loss: str, model: torch.nn.Module) -> None:
-    """Refuse, before training, a Laplace approximation that means nothing.
+def refuse_laplace(loss: Loss, model: torch.nn.Module) -> None:
+    """Refuse a Laplace approximation before training, if it would be meaningless.
 
     Raises
     ------
     ValueError
-        When the loss is no likelihood, or there are too many parameters.
+        If the loss is not a likelihood, or there are too many parameters.
     """
-    if loss not in TRANSITION_LOSSES:
+    if not loss.is_likelihood:
         raise ValueError(
-            f"uncertainty='laplace' needs a likelihood, but the loss is {loss!r}. Use loss='nll' or "
+            f"uncertainty='laplace' needs a likelihood, but the loss is {loss.name!r}. Use loss='nll' or "
             "uncertainty='ensemble'."
         )
     n_parameters = len(parameter_vector(model))
@@ -47,10 +47,13 @@ def refuse_laplace(loss: str, model: torch.nn.Module) -> None:
 
 
 def laplace_uncertainty(estimator: Any, panel: Panel, X_val: Any, y_val: Any, seed: int) -> Uncertainty | None:
-    """Laplace's approximation around a trained estimator, in double precision; None, with a warning, at no minimum."""
+    """The Laplace approximation at a trained estimator, in double precision.
+
+    Returns None, with a warning, if the weights are not at a minimum of the loss.
+    """
     exact = copy.copy(estimator)
     exact._setup = replace(estimator._setup, dtype=torch.float64)
-    objective, _ = exact._objectives(panel, X_val, y_val, seed)
+    objective, _ = exact._objectives(exact._make_trainer(), panel, X_val, y_val, seed)
     model = copy.deepcopy(estimator.model_).double()
     try:
         return laplace(model, objective, seed=seed)
@@ -62,9 +65,9 @@ def laplace_uncertainty(estimator: Any, panel: Panel, X_val: Any, y_val: Any, se
 def train_ensemble(
     estimator: Any, panel: Panel, X_val: Any, y_val: Any, *, seed: int, before: Uncertainty | None
 ) -> EnsembleUncertainty:
-    """Train ``n_members`` models like a fitted estimator's, from seeds of their own on random weights of the data.
+    """Train ``n_members`` models like a fitted estimator's, each from its own seed on random weights of the data.
 
-    Members go on from those of ``before``, where there are as many.
+    Members continue from those of ``before`` if it has as many.
     """
     before = before if isinstance(before, EnsembleUncertainty) else None
     if before is not None and len(before.members) != estimator.n_members:
@@ -85,24 +88,21 @@ def _train_member(
     member.on_epoch = None
     if start is not None:
         member.model_ = copy.deepcopy(estimator.model_)
-        member.problem_ = member.model_.problem.whole
+        member.problem_ = member.model_.problem.original
         set_parameters(member.model_, start)
     with _said_once():
         member._start_model(panel, seed, estimator.device_, warm=start is not None)
     resampled = replace(panel, weight=random_weights(panel, generator))
-    objective, validation = member._objectives(resampled, X_val, y_val, seed)
-    if start is None:
-        member._settle_start(objective, seed)
-    member._train(resampled, objective, validation, seed)
+    member._learn(resampled, X_val, y_val, seed, warm=start is not None)
     return parameter_vector(member.model_)
 
 
 def random_weights(panel: Panel, generator: np.random.Generator) -> np.ndarray:
     """Weights of a Bayesian bootstrap, ``(n,)`` (D. B. Rubin, Annals of Statistics 9, 1981).
 
-    Where there are many series, which may differ among themselves, whole series are drawn, else single observations:
-    of a Markov process these are independent given the ones before them. No weight is zero, so that a small data set
-    keeps all of its observations. A weight counts repetitions, each with a draw of its own.
+    From ten series on, which may differ from each other, whole series are weighted, else single observations: those of
+    a Markov process are independent given the ones before them. No weight is zero, so that a small data set keeps all
+    of its observations. A sample weight counts repetitions, each with its own draw.
     """
     if panel.n_series >= MANY_SERIES and panel.lengths.max() > 1:
         return panel.weight * generator.standard_exponential(panel.n_series)[panel.series_of]
@@ -111,7 +111,7 @@ def random_weights(panel: Panel, generator: np.random.Generator) -> np.ndarray:
 
 @contextmanager
 def _said_once() -> Iterator[None]:
-    """Without what the main model's start has already warned of."""
+    """Suppress the warnings that the start of the main model has already given."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="This loss is smallest without any noise")
         yield

@@ -1,4 +1,4 @@
-"""Where learning a diffusivity starts."""
+"""Initial value of a learned diffusivity."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ import numpy as np
 import torch
 
 from skneuralde.data import Panel
-from skneuralde.estimators.fields.grids import neighbours
+from skneuralde.estimators.fields.field_changes import neighbours
 from skneuralde.inference.fields.denoising import denoise
 from skneuralde.problems import FieldDrift, Laplacian, Problem
 
-#: Intervals that are looked at, at most.
+#: The most intervals that are used.
 _MOST_INTERVALS = 64
-#: The least that D may do to the roughest mode of the grid in all of the time.
+#: The smallest damping of the roughest mode of the grid, as an exponent over all times.
 _LEAST = 1e-2
 
 
 @torch.no_grad()
 def guess_diffusivity(panel: Panel, states: np.ndarray, state: Sequence[int], laplacian: Laplacian) -> np.ndarray:
-    """A first guess of D for each field, (fields,): the usual slope of its change on its Laplacian.
+    """A first guess of D for each field, ``(fields,)``: the median slope of its rate of change on its Laplacian.
 
-    In each interval by least squares, next to a law that is a polynomial of the fields, after the noise is filtered.
-    Where diffusion is faster than the interval it is too small; training goes on from there.
+    The slope in an interval is found by least squares, together with a reaction that is a polynomial of the fields,
+    after the noise is filtered. It is too small if diffusion is fast compared with the interval.
 
     Parameters
     ----------
@@ -48,8 +48,8 @@ def guess_diffusivity(panel: Panel, states: np.ndarray, state: Sequence[int], la
         curvature = laplacian.second_differences(torch.as_tensor(mean)[None]).numpy()
         change = (fields[b] - fields[a]) / (panel.times[b] - panel.times[a])
         u, curvature, change = (x.reshape(-1, state[-1]) for x in (mean, curvature, change))
-        law = np.column_stack([np.ones(len(u)), u, *(u[:, [k]] * u[:, k:] for k in range(state[-1]))])
-        slopes.append([_first_slope(curvature[:, [k]], law, change[:, k]) for k in range(state[-1])])
+        reaction = np.column_stack([np.ones(len(u)), u, *(u[:, [k]] * u[:, k:] for k in range(state[-1]))])
+        slopes.append([_first_slope(curvature[:, [k]], reaction, change[:, k]) for k in range(state[-1])])
     least = _LEAST / (float(laplacian.spectral_radius(torch.as_tensor(fields[:1]))) * (np.ptp(panel.times) or 1.0))
     return np.maximum(np.median(np.reshape(slopes, (-1, state[-1])), axis=0), least)
 

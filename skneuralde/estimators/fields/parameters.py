@@ -1,4 +1,4 @@
-"""What the parameters of an equation of fields say of its parts."""
+"""Parameters of the equations of fields."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from skneuralde.terms import summands
 
 
 def split_reaction(spec: Any) -> tuple[Any, list[Any]]:
-    """The law of single points, as a coefficient is given, and copies of the sources: what knows its place."""
+    """The reaction of single points, as a coefficient is specified, and copies of the sources on the grid."""
     sources: list[Any] = []
     parts: list[Any] = []
     for part in summands(spec):
@@ -24,13 +24,13 @@ def split_reaction(spec: Any) -> tuple[Any, list[Any]]:
 
 
 def is_learned(diffusivity: Any) -> bool:
-    """Whether a diffusivity, or that of some field, is to be learned from a start that the data suggest."""
+    """Whether the diffusivity of some field is learned from an initial value that the data suggest."""
     parts = diffusivity if isinstance(diffusivity, (list, tuple)) else [diffusivity]
     return any(isinstance(part, str) for part in parts)
 
 
 def read_diffusivity(spec: Any, guess: np.ndarray | None) -> Any:
-    """What `Laplacian` takes for ``diffusivity``."""
+    """The argument ``diffusivity`` of `Laplacian`; learned values start at the guess."""
     if spec is None:
         return 0.0
     if isinstance(spec, str):

@@ -1,23 +1,23 @@
-"""From snapshots of fields to what training minimises: at single points, over short times, over all of the time."""
+"""Snapshots of fields as training data, and the objectives of the stages of training."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from skneuralde.data import Panel
 from skneuralde.estimators.config.setup import Setup
-from skneuralde.estimators.fields.grids import neighbours
-from skneuralde.estimators.rows.objectives import input_path, series_keys
+from skneuralde.estimators.fields.field_changes import neighbours, typical_rates
+from skneuralde.estimators.rows.curves import input_path, series_keys
 from skneuralde.estimators.rows.states import States, infer_states, observed, origin_positions
 from skneuralde.inference import Curves, Model
 from skneuralde.inference.fields.denoising import denoise
-from skneuralde.losses import Collocation, Intervals, LeastSquares
+from skneuralde.losses import Collocation, CurveData, CurveObjective, Intervals, LeastSquares
 from skneuralde.losses.collocation import drift_of
 
-#: Values of states in the solutions of one step of training.
+#: The most values in the solutions of one step of training.
 _MOST_VALUES = 2_000_000
 
 
@@ -33,10 +33,10 @@ class Snapshots:
     states : States
         All snapshots with their gaps filled.
     filtered : ndarray of shape (n, n_states)
-        These without the noise that can be told from the fields: what bridges and short solutions lead between.
+        The filled snapshots without their noise: the ends of bridges and of short solutions.
     setup : Setup
     scale : ndarray of shape (n_states,)
-        What residuals of solutions are measured in.
+        The unit of the residuals of solutions.
     """
 
     panel: Panel
@@ -50,13 +50,13 @@ class Snapshots:
     def of(cls, model: Model, panel: Panel, rows: np.ndarray, setup: Setup, scale: np.ndarray) -> Snapshots:
         """Fill the gaps of a panel's snapshots, and filter their noise."""
         states = infer_states(model, panel, setup, np.arange(len(panel.times)))
-        filtered = states.mean.copy()  # what is filled may be the caller's y itself
+        filtered = states.mean.copy()  # the filled values may be the caller's y itself
         known = denoise(drift_of(model), setup.tensor(states.mean[states.known]))
         filtered[states.known] = known.cpu().numpy()
         return cls(panel, rows, states, filtered, setup, scale)
 
     def runs(self) -> Runs:
-        """The distance of solutions from the initial states over all times."""
+        """The objective of solutions from the initial states over all times."""
         if self.setup.initial_state == "first":
             return Runs(self, self._from_snapshots(None))
         looks = self.rows & observed(self.panel)
@@ -65,31 +65,30 @@ class Snapshots:
         return Runs(self, [piece for piece in pieces if len(piece)], learned=True)
 
     def short_runs(self, length: int) -> Runs:
-        """The distance of solutions that start anew at every ``length``-th snapshot, up to the next start."""
+        """The objective of solutions that start at every ``length``-th snapshot and end at the next start."""
         return Runs(self, self._from_snapshots(length), filtered=True)
 
     def horizons(self) -> list[int]:
-        """Lengths of short runs that grow up to half of the longest series."""
+        """Growing lengths of short runs, up to half of the longest series."""
         longest = int(self.panel.lengths.max())
         return [2**k for k in range(max(1, (longest - 1).bit_length() - 1)) if 2**k < longest - 1]
 
-    def points(self, model: Model, rate: np.ndarray, n_samples: int) -> Collocation | None:
-        """The balance at points that were seen in two targets that follow each other; None where there are none.
+    def points(self, model: Model, n_samples: int) -> Collocation | None:
+        """The collocation at points observed in two neighbouring targets; None if there are no such points.
 
         Parameters
         ----------
-        rate : ndarray of shape (fields,)
-            Typical rates of change.
         n_samples : int
-            Points per epoch, about.
+            Approximate number of points per epoch.
         """
         panel, setup, known = self.panel, self.setup, self.states.known
-        seen = ~np.isnan(panel.values).reshape(len(panel.times), setup.n_points, -1).any(axis=2)
+        seen = ~np.isnan(panel.values).reshape(len(panel.times), setup.space.n_points, -1).any(axis=2)
         start, stop = neighbours(panel, self.rows & known)
         both = (seen[start] & seen[stop]).any(axis=1)
         start, stop = start[both], stop[both]
         if not len(start):
             return None
+        rate = typical_rates(replace(panel, values=self.states.mean), setup.n_fields)
         intervals = Intervals(
             setup.tensor(self.filtered),
             torch.as_tensor(seen, device=setup.device),
@@ -105,13 +104,11 @@ class Snapshots:
         )
 
     def _from_snapshots(self, length: int | None) -> list[np.ndarray]:
-        """Positions of solutions that start at snapshots; None is one of each series."""
+        """Positions of solutions that start at every ``length``-th snapshot; None is one solution per series."""
         origins = origin_positions(self.panel, self.setup)
         if (origins < 0).any():
             label = self.panel.labels[int(np.argmin(origins))]
-            raise ValueError(
-                f"Series {label!r} has no snapshot to start from, in which every field was seen somewhere."
-            )
+            raise ValueError(f"Series {label!r} has no snapshot to start from, with every field observed somewhere.")
         pieces: list[np.ndarray] = []
         for first, end in zip(origins, self.panel.offsets[1:], strict=True):
             there = first + np.flatnonzero(self.states.known[first:end])
@@ -120,7 +117,7 @@ class Snapshots:
         return pieces
 
 
-class Runs(LeastSquares):
+class Runs(CurveObjective):
     """The squared distance of solutions to snapshots.
 
     Parameters
@@ -129,16 +126,16 @@ class Runs(LeastSquares):
     pieces : list of int array
         Positions of the snapshots of each solution, in order.
     learned : bool
-        Whether solutions start at learned states, before all of their snapshots; else at the first of these.
+        Whether solutions start at learned states, before their first snapshot; else at their first snapshot.
     filtered : bool
-        Whether they lead between snapshots without noise; else between those that were given, as forecasts do.
+        Whether solutions start at snapshots without noise and are compared with such; else with the given ones.
 
     Attributes
     ----------
     snapshots : Snapshots
     fields : int
     most : int
-        How many solutions one step of training takes at most.
+        The most solutions in one step of training.
     """
 
     def __init__(
@@ -166,27 +163,28 @@ class Runs(LeastSquares):
         def start(model: Model, items: torch.Tensor) -> torch.Tensor:
             return model.learned_states(series[items]) if learned else begun[items]
 
-        super().__init__(
-            Curves(setup.times(times), input_path(panel, of, setup), series_keys(panel, of, None, setup)),
-            setup.tensor(targets),
-            setup.tensor(weight),
-            setup.tensor(snapshots.scale),
+        data = CurveData(
+            curves=Curves(setup.times(times), input_path(panel, of, setup), series_keys(panel, of, None, setup)),
+            targets=setup.tensor(targets),
+            row_weight=setup.tensor(weight),
+            scale=setup.tensor(snapshots.scale),
             start=start,
-            method=setup.methods.training,
+            settings=setup.methods.training,
         )
+        super().__init__(LeastSquares(), data)
         self.snapshots = snapshots
         self.fields = setup.n_fields
         self.most = max(1, _MOST_VALUES // (setup.n_states * width))
 
     @torch.no_grad()
     def sums(self, model: Model, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """Squared residuals of all solutions, in squared units of the scale, and their weights: sums, (fields,)."""
+        """Sums over all solutions of weighted squared residuals, in units of the scale, and of weights; (fields,)."""
         squares = self.weight.new_zeros(self.fields)
         weights = self.weight.new_zeros(self.fields)
         for items in self.items.split(self.most):
             solution = self.simulate(model, items, seed=seed).paths[0]
             used = solution.shape[1]
-            seen, weight = self.observed[items, :used], self.cell_weight[items, :used]
+            seen, weight = self.observed[items, :used], self.entry_weight[items, :used]
             residual = (solution - self.targets[items, :used]).where(seen, 0.0) / self.scale
             squares += (weight * residual.square()).view(-1, self.fields).sum(0)
             weights += weight.view(-1, self.fields).sum(0)
@@ -194,7 +192,7 @@ class Runs(LeastSquares):
 
 
 def _equal_lengths(lengths: np.ndarray) -> np.ndarray:
-    """Lengths of which those that differ by rounding only are the same number."""
+    """The lengths, made equal if they differ by rounding only."""
     rounded = np.array([float(f"{length:.9g}") for length in lengths])
     _, first, which = np.unique(rounded, return_index=True, return_inverse=True)
     return lengths[first][which]

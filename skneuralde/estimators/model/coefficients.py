@@ -1,4 +1,4 @@
-"""From the caller's specifications to terms whose networks know the data's units."""
+"""Terms from the caller's specifications, with networks scaled to the data."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class TermFactory:
     panel : Panel
     scales : Scales
     sees : tuple of str
-        What networks see.
+        The inputs of networks.
     default : MLP
-        What ``"mlp"`` means.
+        The meaning of ``"mlp"``.
     dtype : torch.dtype
     generator : torch.Generator
         Draws the initial weights.
     observation : Observation, optional
-        How y depends on the state; not given, y is the state.
+        The dependence of y on the state; by default y is the state.
     """
 
     def __init__(
@@ -86,12 +86,14 @@ class TermFactory:
         positive: str | None = None,
         sees: tuple[str, ...] | None = None,
     ) -> Term | None:
-        """The term of one coefficient, tried once on the data; None where it is absent.
+        """The term of one coefficient; None if it is absent.
+
+        With ``sees``, the inputs of its networks, it is tried on rows of the data.
 
         Raises
         ------
         ValueError
-            When a specification is not understood, or a callable returns what it must not.
+            If a specification is not understood, or a callable returns a wrong shape, dtype or device, or NaN.
         """
         inputs = self.inputs if sees is None else replace(self.inputs, sees=sees)
         term = resolve(
@@ -128,7 +130,7 @@ class TermFactory:
         return f, g
 
     def try_out(self, problem: Problem) -> Problem:
-        """Call every coefficient, and the observation, once on rows of the data, and refuse what does not fit."""
+        """Call every coefficient and the observation once on rows of the data, and raise an error if one fails."""
         problem.check(self.trial_t, self.trial_u, self.trial_c)
         if self.observation is not None:
             check_observation(self.observation, self.trial_u, self.n_outputs)
@@ -136,7 +138,7 @@ class TermFactory:
 
 
 def _plausible_states(panel: Panel, scales: Scales, observation: Observation) -> np.ndarray:
-    """States to try coefficients on: what is observed as it is, the rest at random in the range that is expected."""
+    """States to try coefficients on: observed components, and random values in the expected range for the others."""
     location, scale = scales.state
     rng = np.random.default_rng(0)
     states = location + scale * rng.normal(size=(len(panel.times), len(location)))

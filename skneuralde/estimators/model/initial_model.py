@@ -1,4 +1,4 @@
-"""The model that fit starts from: initial states and observation noise around an equation."""
+"""The model before training: an equation with initial states and observation noise."""
 
 from __future__ import annotations
 
@@ -11,25 +11,24 @@ from skneuralde.data import Panel, Roles
 from skneuralde.data.timeline import complete, first_position, previous
 from skneuralde.estimators.config.setup import Setup
 from skneuralde.estimators.model.coefficients import TermFactory
-from skneuralde.estimators.rows.objectives import TRANSITION_LOSSES
 from skneuralde.inference import Model
 from skneuralde.problems import Problem
 
-#: Panels with at least so many series are split by series for validation, smaller ones by time; and tell how much their
-#: initial states differ.
+#: From this number of series on, validation holds out whole series instead of the last part of time, and the
+#: variance of initial states is learned.
 MANY_SERIES = 10
 
 
 def build_model(
     factory: TermFactory, problem: Problem, panel: Panel, roles: Roles, setup: Setup, observation_noise: Any
 ) -> Model:
-    """The model before training: initial states and observation noise around the problem."""
+    """The model before training: the problem with initial states and observation noise."""
     if setup.is_hidden:
         return _build_hidden(factory, problem, panel, observation_noise)
     encoder = states = noise_std = None
     location, scale = factory.scales.state
-    if roles.initial_state == "context" or (roles.layout == "table" and roles.initial_state == "learn"):
-        # A table's learned state is one for all rows: a network that sees nothing.
+    if roles.initial_state == "context" or (roles.layout.encodes and roles.initial_state == "learn"):
+        # A learned state in a table is shared by all rows: a network without inputs.
         sees = ("context",) if roles.initial_state == "context" else ()
         encoder = factory.term([location, "mlp"], "initial_state", shape=(factory.dim,), scale=scale, sees=sees)
     elif roles.initial_state == "learn":
@@ -37,7 +36,7 @@ def build_model(
         start = np.where((first >= 0)[:, None], panel.values[np.maximum(first, 0)], location)
         states = factory.tensor(start)
     learn_noise = isinstance(observation_noise, str)
-    if roles.layout == "table" and setup.loss in TRANSITION_LOSSES and observation_noise != "none":
+    if roles.layout.encodes and setup.loss.of_transitions and observation_noise != "none":
         noise_std = factory.tensor(0.5 * scale if learn_noise else _noise_std(observation_noise, len(scale)))
     return Model(
         problem,
@@ -50,7 +49,7 @@ def build_model(
 
 
 def _build_hidden(factory: TermFactory, problem: Problem, panel: Panel, observation_noise: Any) -> Model:
-    """A model whose state is seen in part or through noise."""
+    """A model whose state is observed in part or with noise."""
     noise_std = _hidden_noise(panel, observation_noise)
     location, scale = factory.scales.state
     return Model(
@@ -66,24 +65,24 @@ def _build_hidden(factory: TermFactory, problem: Problem, panel: Panel, observat
 
 
 def _hidden_noise(panel: Panel, observation_noise: Any) -> np.ndarray | None:
-    """Standard deviations of the observation noise that training starts from; None without any."""
+    """Initial standard deviations of the observation noise; None without noise."""
     if not isinstance(observation_noise, str):
         return _noise_std(observation_noise, panel.values.shape[1])
     return _first_noise(panel) if observation_noise == "learn" else None
 
 
 def renew_observations(model: Model, panel: Panel, before: Setup, setup: Setup, observation_noise: Any) -> None:
-    """Take the observation noise that is asked for now into a hidden model that goes on; what was learned stays.
+    """Give a hidden model the observation noise that the parameters of a warm start name; learned noise is kept.
 
     Raises
     ------
     ValueError
-        When the state, or whether it is hidden, is not what it was.
+        If the state has changed, or whether it is hidden.
     """
     kinds = [(s.is_hidden, s.n_states, s.components) for s in (before, setup)]
     if kinds[0] != kinds[1]:
         raise ValueError(
-            "warm_start=True goes on with the states of the fit before: n_states, observation and whether there is "
+            "warm_start=True continues with the states of the fit before: n_states, observation and whether there is "
             "observation_noise must stay as they were. Use warm_start=False."
         )
     if not setup.is_hidden:
@@ -98,7 +97,7 @@ def renew_observations(model: Model, panel: Panel, before: Setup, setup: Setup, 
 
 
 def _noise_std(given: Any, n_outputs: int) -> np.ndarray:
-    """Standard deviations of the observation noise as the caller gave them, ``(n_outputs,)``."""
+    """Standard deviations of the observation noise from the caller's value, ``(n_outputs,)``."""
     std = np.asarray(given, dtype=np.float64)
     if std.shape not in ((), (n_outputs,)) or not (np.isfinite(std) & (std > 0)).all():
         raise ValueError(
@@ -109,13 +108,13 @@ def _noise_std(given: Any, n_outputs: int) -> np.ndarray:
 
 
 def _first_noise(panel: Panel) -> np.ndarray:
-    """Where learning the observation noise starts: half of what neighbouring observations differ by."""
+    """Initial standard deviations of learned observation noise: half of the usual difference of neighbours."""
     sizes = []
     for values in panel.values.T:
         there = ~np.isnan(values)
         before = previous(panel, there)
         stop = np.flatnonzero(there & (before >= 0))
         change = values[stop] - values[before[stop]]
-        spread = np.sqrt(np.mean(change**2)) if len(change) else 0.0
-        sizes.append(0.5 * spread or 0.1 * float(np.nanstd(values)) or 1.0)
+        size = np.sqrt(np.mean(change**2)) if len(change) else 0.0
+        sizes.append(0.5 * size or 0.1 * float(np.nanstd(values)) or 1.0)
     return np.array(sizes)

@@ -1,4 +1,4 @@
-"""Where learning jumps starts: a low rate, and jumps of the size of what diffusion does not explain."""
+"""Channels of jumps, with networks that start at a low rate and at the size of changes that are no diffusion."""
 
 from __future__ import annotations
 
@@ -7,30 +7,31 @@ from typing import Any
 
 import numpy as np
 
+from skneuralde.data.layout import Layout
 from skneuralde.data.panel import Panel
-from skneuralde.estimators.config.scales import Scales, increments
+from skneuralde.estimators.config.scales import Scales
 from skneuralde.estimators.model.coefficients import TermFactory
 from skneuralde.problems import Jump
-from skneuralde.terms import MLP, Networks, rate_bound, resolve_affect, resolve_rate
+from skneuralde.terms import MLP, JumpNetworks, rate_bound, resolve_affect, resolve_rate
 
-#: Beyond so many robust deviations a change is taken for a jump; of normal changes one in 16,000 is.
+#: A change beyond this number of robust standard deviations counts as a jump; one in 16,000 normal changes does.
 _TAIL = 4.0
-#: Jumps per interval to start with, at least and at most.
+#: Lower and upper bound of the initial number of jumps per interval.
 _RATES = (0.002, 0.1)
-#: The least standard deviation of a learned random jump, in deviations of the change over an interval.
+#: The smallest standard deviation of a learned random jump, in standard deviations of the change over an interval.
 _FLOOR = 0.25
 
 
 @dataclass(frozen=True)
 class JumpScales(Scales):
-    """Scales of an equation with jumps; ``volatility`` is that between jumps.
+    """Scales of an equation with jumps. ``volatility`` is the one between jumps.
 
     Attributes
     ----------
     jump_rate : float
-        Jumps per unit of time to start with.
+        Initial number of jumps per unit of time.
     jump_size, jump_mean, jump_floor : ndarray of shape (dim,)
-        Root mean square, mean, and least standard deviation of jumps.
+        Root mean square, mean, and smallest standard deviation of jumps.
     """
 
     jump_rate: float
@@ -39,17 +40,16 @@ class JumpScales(Scales):
     jump_floor: np.ndarray
 
     @classmethod
-    def of(cls, scales: Scales, panel: Panel, layout: str) -> JumpScales:
-        """Measure the jumps of a panel of layout "series", "table" or "flow", whose other scales are known."""
-        change, gap = _changes(scales, panel, layout)
-        change, gap = change[gap > 0], gap[gap > 0]
-        root = np.sqrt(gap)[:, None]
+    def of(cls, scales: Scales, panel: Panel, layout: Layout) -> JumpScales:
+        """Measure the jumps of a panel whose other scales are known."""
+        changes = layout.changes(panel)
+        change, root = changes.values, np.sqrt(changes.gaps)[:, None]
         volatility = scales.volatility
         if len(change):
             centre = np.median(change / root, axis=0)
-            spread = 1.4826 * np.median(np.abs(change / root - centre), axis=0)
-            # More than half of the changes being the same says nothing of their spread.
-            volatility = np.where(spread > 0.0, spread, volatility)
+            deviation = 1.4826 * np.median(np.abs(change / root - centre), axis=0)
+            # If more than half of the changes are equal, the robust deviation is zero and is not used.
+            volatility = np.where(deviation > 0.0, deviation, volatility)
         tail = np.zeros(len(change), dtype=bool)
         if len(change):
             tail = (np.abs(change / root - centre) > _TAIL * volatility).any(axis=1)
@@ -59,8 +59,8 @@ class JumpScales(Scales):
             size = np.maximum(size, np.sqrt(np.mean(change[tail] ** 2, axis=0)))
             mean = np.mean(change[tail], axis=0)
         share = float(np.clip(0.5 * tail.mean() if len(tail) else 0.0, *_RATES))
-        if layout == "table":
-            # What the context says of the changes is not known yet.
+        if layout.encodes:
+            # The context may explain the changes, so that a robust deviation says nothing about the diffusion.
             volatility = scales.volatility
         return cls(
             **asdict(scales) | {"volatility": volatility},
@@ -71,20 +71,8 @@ class JumpScales(Scales):
         )
 
 
-def _changes(scales: Scales, panel: Panel, layout: str) -> tuple[np.ndarray, np.ndarray]:
-    """Changes (n, dim) and over which time (n,)."""
-    if layout == "series":
-        change, gap, _ = increments(panel)
-        return change, gap
-    start = panel.initial if layout == "flow" else scales.state[0]
-    change = panel.values - start
-    gap = np.abs(panel.times) if layout == "flow" else np.full(len(change), scales.spacing)
-    there = ~np.isnan(change).any(axis=1)
-    return change[there], gap[there]
-
-
 def channels(spec: Any) -> tuple[Any, ...]:
-    """The entries of a parameter that may be a tuple with one for each channel."""
+    """The entries of a parameter, one for each channel."""
     return spec if isinstance(spec, tuple) else (spec,)
 
 
@@ -93,13 +81,13 @@ def build_jumps(
 ) -> list[Jump]:
     """The channels that ``jump_rate`` and ``jump_affect`` describe.
 
-    ``of_means`` says that the data may be means of paths, in which no jump shows: a network that gives the new state
-    then starts at the old one, since a wrong move would spread the paths until their mean tells little.
+    With ``of_means`` the data may be means of paths, which show no single jumps. A network that gives the new state
+    then starts at the old state, since a wrong initial jump would spread the paths and blur their mean.
 
     Raises
     ------
     ValueError
-        When the two do not have the same number of channels, or one of them is nothing that it can be.
+        If the two parameters have different numbers of channels, or one of them is not understood.
     """
     if rate is None:
         return []
@@ -123,26 +111,26 @@ def build_jumps(
 
 
 def _is_mixed(rate: Any) -> bool:
-    """Whether a rate is a sum with a learned part, which alone ``max_jump_rate`` bounds."""
+    """Whether a rate is a sum with a network, in which case ``max_jump_rate`` bounds only the network."""
     return isinstance(rate, list) and any(isinstance(part, (str, MLP)) for part in rate)
 
 
 def _networks(
     factory: TermFactory, max_rate: float | str, *, channel: int, n_channels: int, of_means: bool
-) -> Networks:
+) -> JumpNetworks:
     scales = factory.scales
-    assert isinstance(scales, JumpScales)  # `_measure` of the estimator with jumps makes them
+    assert isinstance(scales, JumpScales)  # from `_measure` of the estimator with jumps
     most = 1.0 / scales.spacing if isinstance(max_rate, str) else max_rate
     one_sided = np.abs(scales.jump_mean) > 0.5 * scales.jump_size
     shift = np.where(one_sided, scales.jump_mean, 0.0)
-    # Tails on both sides have no mean to start from, and a jump that does not move is none.
+    # With tails on both sides the mean is near zero, but a jump must move the state: start at the typical size.
     move = np.where(one_sided, scales.jump_mean, scales.jump_size)
     if of_means:
         shift = move = np.zeros_like(scales.jump_size)
     elif n_channels > 1:
-        # Channels that start alike would stay alike.
+        # Channels with equal initial weights would stay equal.
         shift = move = scales.jump_size * (-1.0) ** channel * (1.0 + channel // 2)
-    return Networks(
+    return JumpNetworks(
         default=factory.default,
         inputs=factory.inputs,
         generator=factory.generator,

@@ -1,4 +1,4 @@
-"""Where learning jumps by likelihood starts: at those that the data show to an equation without any."""
+"""Initial rates and sizes of jumps, from the residuals of an equation without jumps."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from skneuralde.inference import Channels, Model, Residuals, Transitions, find_jumps
+from skneuralde.inference import ChannelParameters, Model, Residuals, Transitions, find_jumps
 from skneuralde.inference.jumps.effect_moments import after_jump
 from skneuralde.losses import JumpLikelihood
 from skneuralde.problems import Jump
 from skneuralde.terms import GaussianAffect, MoveBy, Term, learned_network, set_level
 
-#: Transitions that are looked at, and of them those over which levels are averaged, at most.
+#: The most transitions that are used, and the most of them over which levels are averaged.
 _MOST_ITEMS, _MOST_ROWS = 65_536, 2048
-#: Fewer transitions say nothing.
+#: With fewer transitions nothing is set.
 _FEWEST_ITEMS = 20
 
 #: Time, state and inputs of a coefficient.
@@ -24,27 +24,27 @@ Places = tuple[Tensor, Tensor, Tensor]
 
 @torch.no_grad()
 def start_at_jumps_seen(model: Model, objective: JumpLikelihood, seed: int) -> None:
-    """Set the levels of learned rates and effects, and of the noise, to what the residuals without jumps hint at.
+    """Set the levels of learned rates, effects and noise to those estimated from residuals without jumps.
 
-    Only networks are set, by the biases of their last layers. Where jumps do not show, nothing is.
+    Only networks are changed, by the biases of their last layers. If the residuals show no jumps, nothing is changed.
 
     Parameters
     ----------
     model : Model
         Before training.
     objective : JumpLikelihood
-        Of transitions from states that are known.
+        Of transitions from known states.
     seed : int
-        Of the subset that is looked at where there are many transitions.
+        Draws the subset of transitions that is used.
     """
     problem = model.problem
     items = _subset(objective.items, seed)
     transitions = objective.transitions.select(items)
     model.propagator = objective.calibrate(model)
-    mean, cov = transitions.moments(problem, model.flow)
+    mean, cov = transitions.moments(problem, model.moment_propagator)
     assert cov is not None  # the likelihood of jumps has a diffusion
     variance = cov.diagonal(dim1=-2, dim2=-1).double()
-    # Where there is no noise, as where geometric motion is zero, every change is infinitely unlikely.
+    # Without noise, as at zero in geometric Brownian motion, every change would be infinitely unlikely.
     noisy = (variance > 0.0).all(-1).nonzero()[:, 0]
     if len(noisy) < _FEWEST_ITEMS:
         return
@@ -55,7 +55,7 @@ def start_at_jumps_seen(model: Model, objective: JumpLikelihood, seed: int) -> N
         length=transitions.horizon.abs(),
         weight=objective.weight[items].double(),
     )
-    # Of a matrix of noises, more than the diagonal would have to be set.
+    # For a matrix of noise, more than the diagonal would have to be set.
     noise = None if problem.noise == "general" else _with_levels(problem.diffusion)
     places = _places(transitions)
     found = find_jumps(residuals, _channels(problem.jumps, places), learns_noise=noise is not None)
@@ -67,11 +67,11 @@ def start_at_jumps_seen(model: Model, objective: JumpLikelihood, seed: int) -> N
         set_level(noise, found.inflation.sqrt() * noise(*some).mean(0), *some)
     for k, jump in enumerate(problem.jumps):
         set_level(jump.rate, found.channels.rate[k].mean(), *some)
-        shift, spread = _parts(jump)
+        shift, std = _parts(jump)
         if shift is not None:
             set_level(shift, found.channels.mean[k].mean(0), *some)
-        if spread is not None:
-            set_level(spread, found.channels.variance[k].mean(0).sqrt(), *some)
+        if std is not None:
+            set_level(std, found.channels.variance[k].mean(0).sqrt(), *some)
 
 
 def _subset(items: Tensor, seed: int) -> Tensor:
@@ -82,39 +82,39 @@ def _subset(items: Tensor, seed: int) -> Tensor:
 
 
 def _places(transitions: Transitions) -> Places:
-    """Where transitions start."""
+    """The starts of transitions."""
     first = transitions.c0.index_select(0, transitions.offsets[:-1])
     return transitions.time.to(transitions.state.dtype)[:, None], transitions.state, first
 
 
 def _with_levels(term: Term | None) -> Term | None:
-    """The term if a network moves it as a whole."""
+    """The term if a network sets its level; else None."""
     return None if term is None or learned_network(term) is None else term
 
 
 def _parts(jump: Jump) -> tuple[Term | None, Term | None]:
-    """Mean and standard deviation of what a learned jump adds; None for what is not learned by a network."""
+    """Mean and standard deviation of a learned jump; None for those that are not learned by a network."""
     affect = jump.affect
     if isinstance(affect, GaussianAffect) and jump.marks is None:
         return _with_levels(affect.mean), _with_levels(affect.std)
     return _with_levels(affect.move) if isinstance(affect, MoveBy) else None, None
 
 
-def _channels(jumps: Sequence[Jump], places: Places) -> Channels:
-    """The channels as they are now, and what of them networks learn."""
+def _channels(jumps: Sequence[Jump], places: Places) -> ChannelParameters:
+    """The current parameters of the channels, and which of them networks learn."""
     t, u, c = places
     exactly = u.new_zeros(len(u), u.shape[1], u.shape[1])
-    laws = [after_jump(jump, t, u, exactly, c) for jump in jumps]
+    moments = [after_jump(jump, t, u, exactly, c) for jump in jumps]
     parts = [_parts(jump) for jump in jumps]
 
-    def told(values: list[bool]) -> Tensor:
+    def flags(values: list[bool]) -> Tensor:
         return torch.tensor(values, device=u.device)
 
-    return Channels(
+    return ChannelParameters(
         rate=torch.stack([jump.rate(t, u, c) for jump in jumps]).double(),
-        mean=torch.stack([mean - u for mean, _ in laws]).double(),
-        variance=torch.stack([cov.diagonal(dim1=-2, dim2=-1) for _, cov in laws]).double(),
-        learns_rate=told([_with_levels(jump.rate) is not None for jump in jumps]),
-        learns_mean=told([shift is not None for shift, _ in parts]),
-        learns_variance=told([spread is not None for _, spread in parts]),
+        mean=torch.stack([mean - u for mean, _ in moments]).double(),
+        variance=torch.stack([cov.diagonal(dim1=-2, dim2=-1) for _, cov in moments]).double(),
+        learns_rate=flags([_with_levels(jump.rate) is not None for jump in jumps]),
+        learns_mean=flags([shift is not None for shift, _ in parts]),
+        learns_variance=flags([std is not None for _, std in parts]),
     )

@@ -1,4 +1,4 @@
-"""What was learned: the coefficients of a fitted equation at states that the caller names, with error bands."""
+"""Learned coefficients as functions of the state, with standard errors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from skneuralde.data import Clock, Output, Roles
+from skneuralde.data import Clock, OutputFormat, Roles
 from skneuralde.data.instants import read_instants
 from skneuralde.estimators.config.setup import Setup
 from skneuralde.inference import Model
@@ -28,10 +28,10 @@ class EvaluatedCoefficients:
     roles_: Roles
     clock_: Clock
     _setup: Setup
-    _output: Output
+    _output: OutputFormat
     #: Weighted mean of the context and control columns of fit, of shape (k,).
     _typical_context: np.ndarray
-    #: Of the trainable parameters; None where fit was not asked for it, or could not tell.
+    #: Of the trainable parameters; None if fit was not asked for it, or could not compute it.
     _uncertainty: Uncertainty | None
 
     def _field(
@@ -43,7 +43,7 @@ class EvaluatedCoefficients:
         return_std: bool,
         coefficient: Callable[[Problem], Callable[..., Tensor]] | None = None,
     ) -> Any:
-        """Value of a coefficient, that of this name where none is given, and its standard error."""
+        """Value of a coefficient, by default the one of this name, and its standard error."""
         check_is_fitted(self)
         states = _read_states(U, self._setup.n_fields)
         times = read_instants(t, len(states), self.clock_)
@@ -63,7 +63,7 @@ class EvaluatedCoefficients:
         if self._uncertainty is None:
             raise ValueError(
                 "return_std=True needs standard errors of the parameters, which fit did not leave. Fit with "
-                "uncertainty='laplace' or 'ensemble'; where training finds no minimum, 'laplace' warns and leaves none."
+                "uncertainty='laplace' or 'ensemble'; if training finds no minimum, 'laplace' warns and leaves none."
             )
         if name == "diffusion":
             function = _up_to_sign(function, learned)
@@ -103,10 +103,10 @@ class CoefficientFields(EvaluatedCoefficients):
 
         Parameters
         ----------
-        U : array-like of shape (n, dim), or (n,) where the state has one component
-            States, in y's units; with ``n_states`` the components that are not observed, too.
+        U : array-like of shape (n, dim), or (n,) if the state has one component
+            States, in y's units; with ``n_states`` including the components that are not observed.
         t : number, datetime or array-like of shape (n,), default=0.0
-            Numbers are model time: after ``t_ref_``, in ``time_unit_``.
+            Numbers are model time: the time since ``t_ref_`` in ``time_unit_``.
         context : array-like of shape (k,) or (n, k), optional
             The context columns and then the control columns. By default the mean of the rows of `fit`.
         return_std : bool, default=False
@@ -122,7 +122,7 @@ class CoefficientFields(EvaluatedCoefficients):
         Raises
         ------
         ValueError
-            For another shape than these, for states where the drift is not finite, and for ``return_std`` after a fit
+            If an argument has another shape, if the drift is not finite at a state, and for ``return_std`` after a fit
             without standard errors.
 
         Examples
@@ -146,7 +146,7 @@ class CoefficientFields(EvaluatedCoefficients):
 
         Returns
         -------
-        diffusion : ndarray of U's shape, or (n, dim, m) where g is a matrix
+        diffusion : ndarray of U's shape, or (n, dim, m) if g is a matrix
             In y's units per square root of ``time_unit_``.
         std : ndarray of the same shape
             If ``return_std``.
@@ -154,7 +154,7 @@ class CoefficientFields(EvaluatedCoefficients):
         Raises
         ------
         ValueError
-            As `drift_field`, and for an equation without noise.
+            Like `drift_field`, and for an equation without noise.
 
         Examples
         --------
@@ -173,7 +173,7 @@ class CoefficientFields(EvaluatedCoefficients):
 
 
 class _Coefficient(nn.Module):
-    """One coefficient of a model as a module that holds all of the model's parameters."""
+    """One coefficient of a model, as a module with all of the model's parameters."""
 
     def __init__(self, model: Model, of: Callable[[Problem], Callable[..., Tensor]]):
         super().__init__()
@@ -185,7 +185,7 @@ class _Coefficient(nn.Module):
 
 
 def _on_parameters(coefficient: _Coefficient, *at: Tensor) -> Callable[[Parameters], Tensor]:
-    """The coefficient's value there as a function of its parameters; those that are not given stay as they are."""
+    """The coefficient's value as a function of its parameters; those that are not given keep their values."""
 
     def value(parameters: Parameters) -> Tensor:
         named = {f"model.{name}": parameter for name, parameter in parameters.items()}
@@ -195,7 +195,7 @@ def _on_parameters(coefficient: _Coefficient, *at: Tensor) -> Callable[[Paramete
 
 
 def _up_to_sign(diffusion: Callable[[Parameters], Tensor], like: Tensor) -> Callable[[Parameters], Tensor]:
-    """The diffusion with the sign of every noise as in ``like``: the data do not tell the one from the other."""
+    """The diffusion with the sign of every noise as in ``like``, since data do not determine the sign."""
 
     def value(parameters: Parameters) -> Tensor:
         g = diffusion(parameters)

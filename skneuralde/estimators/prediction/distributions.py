@@ -1,4 +1,4 @@
-"""Predictive distributions of rows: means, deviations and quantiles, from laws or from samples."""
+"""Predictive distributions of rows: means, standard deviations and quantiles."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from skneuralde.inference import Independent, Law
+from skneuralde.inference import DiagonalGaussian, PredictiveDistribution
 
 
 class Marginals(Protocol):
-    """Laws of what would be observed, component by component."""
+    """Distributions of observations, component by component."""
 
     def quantiles(self, levels: np.ndarray) -> np.ndarray:
         """Quantiles of shape (n, dim, n_levels)."""
 
 
 @dataclass(frozen=True)
-class OfLaw:
-    """Marginals that a law knows."""
+class ClosedForm:
+    """Marginals of a distribution in closed form."""
 
-    law: Law | Independent
+    distribution: PredictiveDistribution | DiagonalGaussian
 
     @torch.no_grad()
     def quantiles(self, levels: np.ndarray) -> np.ndarray:
         """Quantiles of shape (n, dim, n_levels)."""
-        return self.law.quantiles(torch.as_tensor(levels).to(self.law.mean)).cpu().numpy()
+        return self.distribution.quantiles(torch.as_tensor(levels).to(self.distribution.mean)).cpu().numpy()
 
 
 @dataclass(frozen=True)
@@ -43,23 +43,23 @@ class Empirical:
 
 @dataclass
 class Forecast:
-    """Distribution of what would be observed at some positions.
+    """Distribution of the observations at some positions.
 
     Attributes
     ----------
     mean, std : ndarray of shape (n, dim)
     parts : list of (rows, Marginals)
-        The laws of all rows, in groups.
+        The distributions of all rows, in groups.
     """
 
     mean: np.ndarray
     std: np.ndarray
     parts: list[tuple[np.ndarray, Marginals]] = field(default_factory=list)
 
-    def put_law(self, rows: np.ndarray, law: Law) -> None:
-        """Say that these rows have this law."""
-        self.mean[rows], self.std[rows] = law.mean.cpu().numpy(), law.std.cpu().numpy()
-        self.parts.append((rows, OfLaw(law)))
+    def put(self, rows: np.ndarray, distribution: PredictiveDistribution) -> None:
+        """Set the distribution of these rows."""
+        self.mean[rows], self.std[rows] = distribution.mean.cpu().numpy(), distribution.std.cpu().numpy()
+        self.parts.append((rows, ClosedForm(distribution)))
 
     def put_samples(self, rows: np.ndarray, samples: np.ndarray) -> None:
         """Take the quantiles of these rows from samples ``(n_samples, len(rows), dim)``."""

@@ -1,4 +1,4 @@
-"""What is asked of a fitted model, whatever equation it has learned."""
+"""Methods of all fitted equations: predictions, samples, scores and new observations."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skneuralde.data import (
     Clock,
-    Output,
+    OutputFormat,
     Panel,
     Roles,
     as_panel,
@@ -26,17 +26,18 @@ from skneuralde.data import (
 from skneuralde.data.coordinates import as_array
 from skneuralde.data.fill import Missing
 from skneuralde.data.timeline import merge, truncate
-from skneuralde.estimators.choices.setup import fresh_seed
+from skneuralde.estimators.config.seed_and_device import fresh_seed
 from skneuralde.estimators.config.setup import Setup
 from skneuralde.estimators.prediction.distributions import Forecast
-from skneuralde.estimators.prediction.forecast import draw, forecast, log_density, unknown_series
+from skneuralde.estimators.prediction.forecast import draw, forecast, log_density
+from skneuralde.estimators.prediction.simulation import unknown_series
 from skneuralde.estimators.rows.states import origin_positions
 from skneuralde.inference import Model
 from skneuralde.problems import Problem
 
 
 class FittedEquation(RegressorMixin, BaseEstimator):
-    """Predictions, samples and densities of a model; a subclass fits it and sets the attributes below."""
+    """Predictions, samples and densities of a fitted model. A subclass sets the attributes below in `fit`."""
 
     control_interpolation: str
     roles_: Roles
@@ -45,9 +46,9 @@ class FittedEquation(RegressorMixin, BaseEstimator):
     problem_: Problem
     series_: list[Any]
     _setup: Setup
-    #: What is known so far of every series.
+    #: The observations so far of every series.
     _kept: Panel
-    _output: Output
+    _output: OutputFormat
 
     def predict(self, X: Any, *, return_std: bool = False, quantiles: Any = None) -> Any:
         """Predict the state at each row.
@@ -56,9 +57,9 @@ class FittedEquation(RegressorMixin, BaseEstimator):
         ----------
         X : like X in `fit`
         return_std : bool, default=False
-            Also return the standard deviation of what would be observed.
+            Also return the standard deviation of the observation.
         quantiles : array-like of shape (n_quantiles,), optional
-            Also return these quantiles of it.
+            Also return these quantiles of the observation.
 
         Returns
         -------
@@ -67,7 +68,7 @@ class FittedEquation(RegressorMixin, BaseEstimator):
         std : like y in `fit`
             If ``return_std``.
         quantiles : array or DataFrame of shape (n_rows, n_quantiles), or (n_rows, n_outputs, n_quantiles)
-            If ``quantiles``; a DataFrame with the levels as columns where `fit` saw one pandas Series.
+            If ``quantiles``; a DataFrame with the levels as columns if `fit` saw a pandas Series.
         """
         check_is_fitted(self)
         levels = None if quantiles is None else _check_levels(quantiles)
@@ -81,7 +82,7 @@ class FittedEquation(RegressorMixin, BaseEstimator):
         return answers[0] if len(answers) == 1 else tuple(answers)
 
     def predict_states(self, X: Any, *, return_std: bool = False) -> Any:
-        """Infer the state at each row, its components that are not observed included.
+        """Infer the state at each row, including components that are not observed.
 
         Parameters
         ----------
@@ -92,7 +93,7 @@ class FittedEquation(RegressorMixin, BaseEstimator):
         Returns
         -------
         mean : ndarray of shape (n_rows, n_states)
-            Given the observations that the parameter ``origin`` allows: those before a row, or, "smooth", all of them.
+            Given the observations before a row, or, with ``origin="smooth"``, all observations.
         std : ndarray of shape (n_rows, n_states)
             If ``return_std``.
         """
@@ -101,14 +102,14 @@ class FittedEquation(RegressorMixin, BaseEstimator):
         return (result.mean[back], result.std[back]) if return_std else result.mean[back]
 
     def sample(self, X: Any, n_samples: int = 100, *, random_state: Any = None) -> np.ndarray:
-        """Draw what might be observed at the rows, jointly within each series.
+        """Draw observations at the rows, jointly within each series.
 
         Parameters
         ----------
         X : like X in `fit`
         n_samples : int, default=100
         random_state : int, RandomState or None
-            The same number draws the same Brownian paths, whatever rows are asked for.
+            The same number draws the same Brownian paths, whatever the rows are.
 
         Returns
         -------
@@ -117,7 +118,7 @@ class FittedEquation(RegressorMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            For rows before the origin of a noisy series: its paths cannot be run backwards.
+            For rows before the origin of a series with noise, since such paths cannot be simulated backwards.
         """
         check_is_fitted(self)
         if not isinstance(n_samples, Integral) or n_samples < 1:
@@ -136,7 +137,7 @@ class FittedEquation(RegressorMixin, BaseEstimator):
         return self._output.squeeze(paths[:, back])
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """R2 of the predictions, over the observed entries of y; a series that fit did not see starts at its first y.
+        """R2 of the predictions, over the observed entries of y. A series that `fit` did not see starts at its first y.
 
         Parameters
         ----------
@@ -145,7 +146,7 @@ class FittedEquation(RegressorMixin, BaseEstimator):
         Returns
         -------
         float
-            The mean over the outputs; those of a field are its components, at all points.
+            The mean over the outputs; the outputs of a grid are its fields.
         """
         check_is_fitted(self)
         estimator, asked, scored = self._started(X, y)
@@ -153,11 +154,11 @@ class FittedEquation(RegressorMixin, BaseEstimator):
         mean = as_array(estimator.predict(take_rows(X, asked))).astype(np.float64, copy=False).reshape(targets.shape)
         weight = None if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)[asked]
         scored = scored[asked]
-        if self._setup.grid:  # the points of a field are observations of the same outputs
-            n_points = self._setup.n_points
-            targets, mean = (x.reshape(-1, self._setup.n_fields) for x in (targets, mean))
-            scored = np.repeat(scored, n_points)
-            weight = None if weight is None else np.repeat(weight, n_points)
+        # The points of a field are observations of the same outputs.
+        n_points = self._setup.space.n_points
+        targets, mean = (x.reshape(-1, x.shape[1] // n_points) for x in (targets, mean))
+        scored = np.repeat(scored, n_points)
+        weight = None if weight is None else np.repeat(weight, n_points)
         scores = []
         for output in range(targets.shape[1]):
             there = scored & ~np.isnan(targets[:, output])
@@ -172,13 +173,13 @@ class FittedEquation(RegressorMixin, BaseEstimator):
         Parameters
         ----------
         X, y : like in `fit`
-            Together with what `fit` and `update_state` kept; in each series the rows given here replace kept ones from
+            They follow the earlier rows that `fit` and `update_state` kept. In each series they replace kept rows from
             their first time on.
 
         Returns
         -------
         ndarray of shape (n_rows,)
-            In y's units; zero where nothing was observed, NaN at the initial state of a series.
+            In y's units; zero if nothing was observed, NaN at the initial state of a series.
         """
         check_is_fitted(self)
         panel, rows = self._read_observations(X, y)
@@ -186,26 +187,26 @@ class FittedEquation(RegressorMixin, BaseEstimator):
         return log_density(self.model_, panel, asked, self._setup)[back]
 
     def update_state(self, X: Any, y: Any) -> Self:
-        """Append observations, or new series, without learning anew.
+        """Append observations, or new series, without fitting again.
 
         Parameters
         ----------
         X, y : like in `fit`
-            At a time that is already there they replace what was observed.
+            At a time that is known already they replace the observation.
 
         Returns
         -------
         self
         """
         check_is_fitted(self)
-        if self._setup.layout != "series":
+        if not self._setup.layout.has_series:
             raise ValueError("There is no state to update: every row is a trajectory of its own.")
         self._kept, _ = self._read_rows(X, y)
         self.series_ = list(self._kept.labels)
         return self
 
     def future(self, steps: int, every: Any = None) -> Any:
-        """The rows of X that follow each series' last one.
+        """The rows of X after the last one of each series.
 
         Parameters
         ----------
@@ -223,30 +224,32 @@ class FittedEquation(RegressorMixin, BaseEstimator):
 
     @property
     def _fill(self) -> Missing:
-        """How a control that is missing is filled: from earlier rows only, unless the caller interpolates anyway."""
+        """The filling of missing controls: from earlier rows only, unless the caller asked for interpolation."""
         return "linear" if self.control_interpolation == "linear" else "previous"
 
     def _read_observations(self, X: Any, y: Any) -> tuple[Panel, np.ndarray]:
-        """Rows with y, after what is kept of their series up to the first of them, and where each of them is."""
+        """Rows with y behind the kept rows before them, and the position of each given row."""
         table = check_features(self, X, reset=False)
         read = self.roles_.read(table)
         values = read_targets(y, read, roles=self.roles_).values
         asked = as_panel(read, values, clock=self.clock_, roles=self.roles_, fill=self._fill)
-        if self._setup.layout != "series":
+        if not self._setup.layout.has_series:
             return asked, asked.rows
         return merge(truncate(self._kept, asked), asked)
 
     def _read_rows(self, X: Any, y: Any) -> tuple[Panel, np.ndarray]:
-        """Rows, merged with what is kept of their series, and where each of them is."""
+        """Rows merged with the kept rows of their series, and the position of each given row."""
         table = check_features(self, X, reset=False)
         rows = self.roles_.read(table)
         values = None if y is None else read_targets(y, rows, roles=self.roles_).values
         asked = as_panel(rows, values, clock=self.clock_, roles=self.roles_, fill=self._fill)
-        return merge(self._kept, asked) if self._setup.layout == "series" else (asked, asked.rows)
+        return merge(self._kept, asked) if self._setup.layout.has_series else (asked, asked.rows)
 
     def _forecast(self, panel: Panel, rows: np.ndarray, *, of_states: bool = False) -> tuple[Forecast, np.ndarray]:
         asked, back = np.unique(rows, return_inverse=True)
-        if self._rows_before_origin(panel, asked).any():
+        early = self._rows_before_origin(panel, asked)
+        if early.any():
+            self._setup.space.check_backwards(int(np.argmax(rows == asked[np.argmax(early)])))
             how = "at equal lag after it" if self.problem_.diffusion is not None else "by integrating backwards"
             warnings.warn(
                 f"Some rows lie before the first observation of their series; they are predicted {how}.",
@@ -256,13 +259,13 @@ class FittedEquation(RegressorMixin, BaseEstimator):
         return forecast(self.model_, panel, asked, self._setup, of_states=of_states), back
 
     def _rows_before_origin(self, panel: Panel, asked: np.ndarray) -> np.ndarray:
-        if self._setup.layout != "series" or self._setup.initial_state != "first":
+        if not self._setup.layout.has_series or self._setup.initial_state != "first":
             return np.zeros(len(asked), dtype=bool)
         first = origin_positions(panel, self._setup)[panel.series_of[asked]]
         return (first >= 0) & (asked < first)
 
     def _started(self, X: Any, y: Any) -> tuple[Self, np.ndarray, np.ndarray]:
-        """An estimator that knows a first state of every series in X, for those who score it.
+        """An estimator for scoring, with an initial state of every series in X.
 
         A series without a state starts at its first complete y.
 
@@ -270,14 +273,14 @@ class FittedEquation(RegressorMixin, BaseEstimator):
         -------
         started : a copy of the estimator
         asked : bool array of shape (n_rows,)
-            False for rows that nothing can be said of: before the start of their series, or of a series without any y.
+            False for rows that cannot be predicted: before the start of their series, or in a series without any y.
         scored : bool array of shape (n_rows,)
-            The rows in ``asked`` that did not serve as the start of their series.
+            The rows in ``asked`` that are not the start of their series.
         """
         table = check_features(self, X, reset=False)
         rows = self.roles_.read(table)
         every = np.ones(len(rows.times), dtype=bool)
-        if self._setup.layout != "series" or self._setup.initial_state != "first":
+        if not self._setup.layout.has_series or self._setup.initial_state != "first":
             return self, every, every
         values = read_targets(y, rows, roles=self.roles_).values
         asked = as_panel(rows, values, clock=self.clock_, roles=self.roles_, fill=self._fill)
@@ -298,7 +301,7 @@ class FittedEquation(RegressorMixin, BaseEstimator):
 
 
 def _refuse_partial_starts(panel: Panel, without: np.ndarray) -> None:
-    """Refuse series that are observed, but never in all outputs at once; those without any y are left alone."""
+    """Refuse series that are observed, but never in all outputs at once. Series without any y are accepted."""
     observed = ~np.isnan(panel.values).all(axis=1) & without[panel.series_of]
     if observed.any():
         raise ValueError(unknown_series(panel.labels[panel.series_of[np.argmax(observed)]]))

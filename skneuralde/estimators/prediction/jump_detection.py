@@ -1,4 +1,4 @@
-"""What a fitted equation says of jumps: how often they happen, and where in the data they have."""
+"""Rates of jumps, and jumps detected in data."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from torch import Tensor
 from skneuralde.data import check_features
 from skneuralde.data.timeline import complete, previous
 from skneuralde.estimators.prediction.coefficient_functions import CoefficientFields
-from skneuralde.estimators.prediction.forecast import law_given_past
+from skneuralde.estimators.prediction.forecast import distribution_given_past
 from skneuralde.estimators.prediction.interface import FittedEquation
 from skneuralde.inference import Mixture
 from skneuralde.problems import Problem
 
 
 class JumpDetection(CoefficientFields, FittedEquation):
-    """The jumps of a fitted equation: their rate as a function of the state, and where they were."""
+    """Methods of fitted equations with jumps."""
 
     def intensity_field(self, U: Any, t: Any = 0.0, *, context: Any = None, return_std: bool = False) -> Any:
-        """Evaluate the learned rate of jumps.
+        """Evaluate the learned jump rate.
 
         Parameters
         ----------
@@ -32,7 +32,7 @@ class JumpDetection(CoefficientFields, FittedEquation):
 
         Returns
         -------
-        rate : ndarray of shape (n,), or (n, n_channels) where there are several channels
+        rate : ndarray of shape (n,), or (n, n_channels) if there are several channels
             Jumps per ``time_unit_``.
         std : ndarray of the same shape
             If ``return_std``.
@@ -40,7 +40,7 @@ class JumpDetection(CoefficientFields, FittedEquation):
         Raises
         ------
         ValueError
-            As `drift_field`, and for an equation without jumps.
+            Like `drift_field`, and for an equation without jumps.
         """
         check_is_fitted(self)
         n_channels = len(self.problem_.jumps)
@@ -52,36 +52,36 @@ class JumpDetection(CoefficientFields, FittedEquation):
         return tuple(x.reshape(len(x)) for x in result) if return_std else result.reshape(len(result))
 
     def jump_probability(self, X: Any, y: Any) -> np.ndarray:
-        """Probability that there was a jump in the interval that ends at each row, given what was observed.
+        """Probability of a jump in the interval that ends at each row, given the observations.
 
         Parameters
         ----------
         X, y : like in `fit`
-            Used as in `log_likelihood`: together with what was kept of the series before.
+            As in `log_likelihood`, they follow the earlier rows that `fit` and `update_state` kept.
 
         Returns
         -------
         ndarray of shape (n_rows,)
-            Of at least one jump since the last complete observation before; NaN where a series starts. Where nothing
-            was observed, the probability before looking.
+            The probability of at least one jump since the last complete observation before; NaN at the start of a
+            series. Without an observation at the row, it is the prior probability.
         """
         return self._jumps_given(X, y)[0]
 
     def detect_jumps(self, X: Any, y: Any, threshold: float = 0.5) -> Any:
-        """The rows before which there probably was a jump.
+        """The rows before which a jump is probable.
 
         Parameters
         ----------
         X, y : like in `fit`
         threshold : float, default=0.5
-            The least probability of a jump that is shown.
+            The smallest probability of the jumps that are returned.
 
         Returns
         -------
-        DataFrame with the index of X, or a structured array where `fit` saw arrays
-            One row per jump found, in X's order: ``row``, its position in X; ``time``, of the end of the interval;
-            ``probability``; and ``size``, the mean of what jumps moved y by in the interval, given the observation and
-            that there was one. With several outputs ``size_`` and the output's name or number.
+        DataFrame with the index of X, or a structured array if `fit` saw arrays
+            One row per jump, in X's order: ``row``, its position in X; ``time``, the end of the interval;
+            ``probability``; and ``size``, the mean change of y by jumps in the interval, given the observation and at
+            least one jump. With several outputs, ``size_`` and the output's name or number.
         """
         if not (isinstance(threshold, Real) and 0.0 <= threshold <= 1.0):
             raise ValueError(f"threshold must be a probability, got {threshold!r}.")
@@ -98,20 +98,20 @@ class JumpDetection(CoefficientFields, FittedEquation):
 
     @torch.no_grad()
     def _jumps_given(self, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Probability of a jump (n_rows,) and its mean size (n_rows, n_outputs) at the rows of X."""
+        """Probability of a jump ``(n_rows,)`` and its mean size ``(n_rows, n_outputs)`` at the rows of X."""
         check_is_fitted(self)
         panel, rows = self._read_observations(X, y)
         asked, back = np.unique(rows, return_inverse=True)
         probability = np.full(len(asked), np.nan)
         size = np.full((len(asked), panel.values.shape[1]), np.nan)
         if not self._setup.jumps:
-            starts = self._setup.layout == "series" and previous(panel, complete(panel))[asked] < 0
+            starts = self._setup.layout.has_series and previous(panel, complete(panel))[asked] < 0
             return np.where(starts, np.nan, 0.0 * asked)[back], size[back]
-        later, law = law_given_past(self.model_, panel, asked, self._setup)
-        assert isinstance(law, Mixture)  # that of an equation with jumps
+        later, distribution = distribution_given_past(self.model_, panel, asked, self._setup)
+        assert isinstance(distribution, Mixture)  # of an equation with jumps
         target = self._setup.tensor(panel.values[asked[later]])
-        probability[later] = law.jump_probability(target).cpu().numpy()
-        size[later] = law.jump_size(target).cpu().numpy()
+        probability[later] = distribution.jump_probability(target).cpu().numpy()
+        size[later] = distribution.jump_size(target).cpu().numpy()
         return probability[back], size[back]
 
 

@@ -1,4 +1,4 @@
-"""What observations say of the state: known exactly, or filtered."""
+"""States given the observations: known exactly, or filtered."""
 
 from __future__ import annotations
 
@@ -7,40 +7,39 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from skneuralde.data.inpaint import fill_fields
 from skneuralde.data.panel import Panel
 from skneuralde.data.positions import where
 from skneuralde.data.timeline import complete, first_position, following, previous
 from skneuralde.estimators.config.setup import Setup
 from skneuralde.inference import (
-    Chains,
+    FlatSeries,
     Gaussian,
     JumpSplitting,
     LocalLinearisation,
     Model,
-    Propagator,
-    Record,
-    RecordedTransitions,
-    infer,
-    settle,
+    MomentPropagator,
+    ObservationChains,
+    SeriesTransitions,
+    find_linearisation_states,
+    initial_distribution,
+    run_parallel_filter,
     smooth,
     smooth_between,
-    start_of,
 )
 from skneuralde.losses import Calibration
 
 
 @dataclass(frozen=True)
 class States:
-    """The state at the positions of a panel, given all that was observed up to there.
+    """The states at the positions of a panel, given the observations up to each.
 
     Attributes
     ----------
     known : bool array of shape (n,)
-        Where something was observed, so that it can be where a transition starts.
+        Whether there is an observation, so that a transition can start there.
     mean : ndarray of shape (n, n_states)
     cov : ndarray of shape (n, n_states, n_states) or None
-        None where states are known exactly.
+        None if states are known exactly.
     """
 
     known: np.ndarray
@@ -49,30 +48,30 @@ class States:
 
 
 def observed(panel: Panel) -> np.ndarray:
-    """Which positions have at least one of their values, ``(n,)``."""
+    """Mask ``(n,)`` of the positions with at least one observed value."""
     return ~np.isnan(panel.values).all(axis=1)
 
 
 def filters(panel: Panel, setup: Setup) -> bool:
-    """Whether observations leave the state uncertain, so that transitions alone do not use all of them."""
-    if setup.layout != "series" or setup.loss != "nll" or setup.jumps:
+    """Whether states have to be filtered, since observations leave them uncertain."""
+    if not setup.layout.has_series or not setup.loss.can_filter or setup.jumps:
         return False
     return setup.is_hidden or bool((observed(panel) & ~complete(panel)).any())
 
 
 def origin_positions(panel: Panel, setup: Setup) -> np.ndarray:
-    """Each series' first position from which it can start, -1 where there is none, ``(n_series,)``.
+    """The first position of each series at which it can start, -1 if there is none, ``(n_series,)``.
 
-    A state that is not hidden starts where each of its components was observed, those of a field at some point.
+    A state that is not hidden can start if each of its components was observed, for a field at some point.
     """
     if setup.is_hidden:
         return first_position(panel, observed(panel))
-    seen = ~np.isnan(panel.values).reshape(len(panel.times), setup.n_points, -1)
+    seen = ~np.isnan(panel.values).reshape(len(panel.times), setup.space.n_points, -1)
     return first_position(panel, seen.any(axis=1).all(axis=1))
 
 
 def starts_of_chains(panel: Panel, setup: Setup) -> np.ndarray:
-    """Where nothing before matters: at a complete observation of the state itself, else at a series' first one."""
+    """Mask of the starts of chains: complete observations of the state, or the first observations if it is hidden."""
     if not setup.is_hidden:
         return complete(panel)
     starts = np.zeros(len(panel.times), dtype=bool)
@@ -81,23 +80,23 @@ def starts_of_chains(panel: Panel, setup: Setup) -> np.ndarray:
     return starts
 
 
-def chains_of(panel: Panel, setup: Setup, wanted: np.ndarray | None = None) -> tuple[np.ndarray, Chains]:
-    """All observations as chains; those of the series whose positions are ``wanted`` (n,), if that is given.
+def chains_of(panel: Panel, setup: Setup, requested: np.ndarray | None = None) -> tuple[np.ndarray, ObservationChains]:
+    """All observations as chains, or those of the series at the positions ``requested``, a mask ``(n,)``.
 
     Returns
     -------
     stop : int array of shape (n,)
         The position of each transition's end.
-    chains : Chains
+    chains : ObservationChains
     """
     before, start = previous(panel, observed(panel)), previous(panel, starts_of_chains(panel, setup))
-    stop = where(observed(panel) & (start >= 0) & (True if wanted is None else wanted))
+    stop = where(observed(panel) & (start >= 0) & (True if requested is None else requested))
     origin, chain = np.unique(start[stop], return_inverse=True)
     step = np.arange(len(stop)) - np.searchsorted(chain, np.arange(len(origin)))[chain]
     values = setup.tensor(panel.values)
     first = values[setup.index(origin)]
     transitions = transitions_between(panel, before[stop], stop, setup, _guess(panel, setup)).all()
-    chains = Chains(
+    chains = ObservationChains(
         transitions,
         values[setup.index(stop)],
         setup.index(chain),
@@ -110,9 +109,9 @@ def chains_of(panel: Panel, setup: Setup, wanted: np.ndarray | None = None) -> t
 
 def transitions_between(
     panel: Panel, start: np.ndarray, stop: np.ndarray, setup: Setup, states: States
-) -> RecordedTransitions:
+) -> SeriesTransitions:
     """The transitions between positions of the same series."""
-    record = Record(
+    record = FlatSeries(
         setup.times(panel.times),
         setup.tensor(states.mean),
         setup.tensor(panel.context),
@@ -120,11 +119,11 @@ def transitions_between(
         setup.interpolation,
         None if states.cov is None else setup.tensor(states.cov),
     )
-    return RecordedTransitions(record, setup.rows(start), setup.rows(stop))
+    return SeriesTransitions(record, setup.rows(start), setup.rows(stop))
 
 
 def _guess(panel: Panel, setup: Setup) -> States:
-    """States to start from: what was last observed of each component, 0 where that is nothing."""
+    """First guess of the states: the last observation of each component, or 0."""
     mean = np.zeros((len(panel.times), setup.n_states))
     if setup.components is not None:
         for column, component in enumerate(setup.components):
@@ -136,22 +135,20 @@ def _guess(panel: Panel, setup: Setup) -> States:
 
 @torch.no_grad()
 def infer_states(model: Model, panel: Panel, setup: Setup, asked: np.ndarray) -> States:
-    """The state at every observation of the series at the positions ``asked``, given those up to there."""
-    if setup.grid:
-        filled = fill_fields(panel, setup.grid)
-        return States(~np.isnan(filled).any(axis=1), filled, None)
+    """The state at every observation of the series at the positions ``asked``, given the observations so far."""
     if not filters(panel, setup):
-        return States(complete(panel), panel.values, None)
-    wanted = np.isin(panel.series_of, panel.series_of[asked])
-    stop, chains = chains_of(panel, setup, wanted)
-    starts = np.flatnonzero(starts_of_chains(panel, setup) & wanted)
+        filled = setup.space.filled(panel)
+        return States(complete(filled), filled.values, None)
+    requested = np.isin(panel.series_of, panel.series_of[asked])
+    stop, chains = chains_of(panel, setup, requested)
+    starts = np.flatnonzero(starts_of_chains(panel, setup) & requested)
     mean = np.full((len(panel.times), setup.n_states), np.nan)
     cov = np.full((len(panel.times), setup.n_states, setup.n_states), np.nan)
     if len(stop):
-        filtered = infer(model, chains).filtered
+        filtered = run_parallel_filter(model, chains).filtered
         mean[stop], cov[stop] = filtered.mean.cpu().numpy(), filtered.cov.cpu().numpy()
     first = setup.tensor(panel.values[starts])
-    state = start_of(model, None if setup.is_hidden else first, first)
+    state = initial_distribution(model, None if setup.is_hidden else first, first)
     mean[starts], cov[starts] = state.mean.cpu().numpy(), state.cov.cpu().numpy()
     return States(~np.isnan(mean[:, 0]), mean, cov)
 
@@ -159,12 +156,12 @@ def infer_states(model: Model, panel: Panel, setup: Setup, asked: np.ndarray) ->
 def smoothed_moments(
     model: Model, panel: Panel, asked: np.ndarray, setup: Setup, filtered: States
 ) -> tuple[np.ndarray, Gaussian]:
-    """The states at those of the positions ``asked`` that lie between observations of their series, or on one.
+    """The smoothed states at the positions ``asked`` that lie at or between observations of their series.
 
     Returns
     -------
     rows : int array of shape (n,)
-        Which of ``asked``.
+        The indices into ``asked`` of these positions.
     states : Gaussian
         Given all observations.
     """
@@ -176,8 +173,8 @@ def smoothed_moments(
     if filtered.cov is not None:
         cov[known] = filtered.cov[known]
     if len(stop):
-        starts, ends = smooth(model, chains, infer(model, chains))
-        # A chain's end, where another one starts, is known exactly: the order does not matter.
+        starts, ends = smooth(model, chains, run_parallel_filter(model, chains))
+        # The end of a chain is known exactly if another chain starts there, so that the order does not matter.
         mean[stop], cov[stop] = ends.mean.cpu().numpy(), ends.cov.cpu().numpy()
         if setup.is_hidden:
             origin = np.flatnonzero(starts_of_chains(panel, setup))
@@ -203,15 +200,15 @@ def smoothed_moments(
     return rows, Gaussian(torch.cat([state.mean, inside.mean]), torch.cat([state.cov, inside.cov]))
 
 
-def filter_calibration(chains: Chains, setup: Setup) -> Calibration:
-    """How a propagator for these chains is found for the present weights of a model: at the states that it infers."""
+def filter_calibration(chains: ObservationChains, setup: Setup) -> Calibration:
+    """A function that finds a propagator for these chains and a model, at the states that the model infers."""
 
-    def calibrate(model: Model) -> Propagator | JumpSplitting:
+    def calibrate(model: Model) -> MomentPropagator | JumpSplitting:
         if setup.methods.moments is not None:
             return setup.calibration(chains.transitions)(model)
         if model.propagator is None:
             model.propagator = LocalLinearisation()
-        begun = settle(model, chains)
+        begun = find_linearisation_states(model, chains)
         return setup.calibration(replace(chains.transitions, state=begun.mean, cov=begun.cov))(model)
 
     return calibrate

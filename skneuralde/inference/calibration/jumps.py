@@ -1,4 +1,4 @@
-"""How many jumps, and at how many times, the law of a transition must tell apart to meet a tolerance."""
+"""Choice of a jump splitting that meets a tolerance: numbers of jumps and of nodes."""
 
 from __future__ import annotations
 
@@ -11,55 +11,57 @@ from skneuralde.inference.distributions.mixture import Mixture
 from skneuralde.inference.jumps.quadrature import normal_rule
 from skneuralde.inference.jumps.splitting import JumpSplitting
 from skneuralde.inference.model import Model
-from skneuralde.inference.moments.local_linearisation import Propagator
+from skneuralde.inference.moments.propagator import MomentPropagator
 from skneuralde.inference.transitions.segments import Transitions
 
-#: Numbers of jumps that may be told apart, and how likely more than that may be, in units of the tolerance.
-_MOST, _TAIL = (2, 3, 4, 6, 8), 0.1
-#: Times of a jump, in each segment, at most.
-_MOST_NODES = 16
+#: Numbers of jumps to try, and the largest probability of more jumps, in units of the tolerance.
+_MAX_JUMPS, _TAIL = (2, 3, 4, 6, 8), 0.1
+#: Largest number of nodes in a segment.
+_MAX_NODES = 16
 
 
 @torch.no_grad()
-def calibrate_jumps(model: Model, transitions: Transitions, flow: Propagator, *, rtol: float) -> JumpSplitting:
-    """The cheapest splitting at which the predictive densities are exact to ``rtol``.
+def calibrate_jumps(
+    model: Model, transitions: Transitions, propagator: MomentPropagator, *, rtol: float
+) -> JumpSplitting:
+    """Choose the cheapest splitting whose predictive densities are exact to ``rtol``.
 
-    Enough numbers of jumps are told apart when more jumps have a probability of a tenth of ``rtol``; jumps at enough
-    times when twice as many change the densities by a divergence of less than ``rtol`` nats, in the mean over
+    The number of jumps is large enough if more jumps have a probability of at most a tenth of ``rtol``. The number of
+    nodes is large enough if twice as many change the densities by a divergence of at most ``rtol`` nats, averaged over
     the transitions.
 
     Returns
     -------
     JumpSplitting
-        The finest that is tried when even that misses the tolerance.
+        The finest splitting tried if none meets the tolerance.
     """
-    chosen = JumpSplitting(flow, most=_MOST[0])
+    chosen = JumpSplitting(propagator, most=_MAX_JUMPS[0])
     if not len(transitions):
         return chosen
-    for most in _MOST:
+    for most in _MAX_JUMPS:
         chosen = replace(chosen, most=most)
-        further = _law(model, transitions, replace(chosen, most=most + 1))
+        further = _distribution(model, transitions, replace(chosen, most=most + 1))
         if float(further.weight[-1].mean()) <= _TAIL * rtol:
             break
-    coarse = _law(model, transitions, chosen)
-    while chosen.nodes < _MOST_NODES:
+    coarse = _distribution(model, transitions, chosen)
+    while chosen.nodes < _MAX_NODES:
         finer = replace(chosen, nodes=2 * chosen.nodes)
-        fine = _law(model, transitions, finer)
+        fine = _distribution(model, transitions, finer)
         if divergence(fine, coarse) <= rtol:
             break
         chosen, coarse = finer, fine
     return chosen
 
 
-def _law(model: Model, transitions: Transitions, splitting: JumpSplitting) -> Mixture:
-    return splitting.law(model.problem, transitions).observed(model.observed)
+def _distribution(model: Model, transitions: Transitions, splitting: JumpSplitting) -> Mixture:
+    return splitting.state_distribution(model.problem, transitions).observed(model.observed)
 
 
 def divergence(of: Mixture, other: Mixture) -> float:
     """Mean Kullback-Leibler divergence of one mixture from another, in nats.
 
-    With r the log ratio, the mean of r + exp(-r) - 1, of which no value is negative. The mean over each normal
-    component is taken by `normal_rule`.
+    The mean of r + exp(-r) - 1, which is never negative, where r is the log ratio of the densities. `normal_rule`
+    integrates over each normal component.
     """
     nodes, weights = normal_rule(of.means.shape[-1], of.means)
     factors = torch.linalg.cholesky_ex(of.covs)[0]

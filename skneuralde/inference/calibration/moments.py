@@ -1,4 +1,4 @@
-"""How finely an interval must be divided for the local linearisation to meet a tolerance."""
+"""Choice of a local linearisation that meets a tolerance: substep and curvature."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from skneuralde.inference.model import Model
 from skneuralde.inference.moments.local_linearisation import LocalLinearisation
 from skneuralde.inference.transitions.segments import Transitions
 
-#: The share of the tolerance that a drift or a noise taken as linear may cost.
+#: Largest error of a drift or a noise taken as linear, as a share of the tolerance.
 _SHARE_OF_CURVATURE = 0.1
-#: Halvings of the longest interval that are tried.
+#: Largest number of times that the longest interval is halved.
 _MAX_HALVINGS = 10
 
 
 @torch.no_grad()
 def calibrate_moments(model: Model, transitions: Transitions, *, rtol: float) -> LocalLinearisation:
-    """The cheapest local linearisation at which the predictive densities are exact to ``rtol``.
+    """Choose the cheapest local linearisation whose predictive densities are exact to ``rtol``.
 
-    The error is the Kullback-Leibler divergence from the exact Gaussian, in nats per observation and mean over the
-    transitions: what the discretisation adds to the log likelihood at most. An error of 1% of a standard deviation in
-    the mean is 5e-5 nats, one of 1% in the standard deviation itself 1e-4.
+    The error is the Kullback-Leibler divergence from the exact Gaussian, in nats per observation, averaged over the
+    transitions. It bounds the error of the log likelihood. An error of 1% of a standard deviation in the mean is 5e-5
+    nats, one of 1% in the standard deviation itself 1e-4.
 
     Returns
     -------
     LocalLinearisation
-        With the finest substep that is tried when even that misses the tolerance.
+        With the finest substep tried if none meets the tolerance.
     """
     longest = float(transitions.lengths.abs().max()) if len(transitions.lengths) else 0.0
     if longest == 0.0:
@@ -39,8 +39,8 @@ def calibrate_moments(model: Model, transitions: Transitions, *, rtol: float) ->
     for k in range(1, _MAX_HALVINGS + 1):
         finer = LocalLinearisation(longest * 2.0**-k)
         fine = _densities(model, transitions, finer)
-        # By Richardson's argument a second-order method's coarse error is 4/3 of its distance to the halved step, and
-        # the divergence is quadratic in the error.
+        # Richardson extrapolation: the error of a second-order method is 4/3 of its distance to the result with half
+        # the step, and the divergence is quadratic in the error.
         if (4.0 / 3.0) ** 2 * _divergence(coarse, fine) <= rtol:
             break
         chosen, coarse = finer, fine
@@ -57,7 +57,7 @@ def _densities(model: Model, transitions: Transitions, propagator: LocalLinearis
 
 
 def _divergence(coarse: tuple[Tensor, Tensor], fine: tuple[Tensor, Tensor]) -> float:
-    """Mean divergence of the outputs' Gaussians from each other, largest output, to leading order."""
+    """Mean divergence between the Gaussians of the output that differs most, to leading order."""
     (mean, std), (fine_mean, fine_std) = coarse, fine
     divergence = 0.5 * ((mean - fine_mean) / fine_std).square() + (std / fine_std - 1.0).square()
     worst = float(divergence.mean(0).max())

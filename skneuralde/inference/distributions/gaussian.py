@@ -1,4 +1,4 @@
-"""Normal laws: the log density of partly observed vectors, quantiles and draws."""
+"""Normal distributions: log densities of partly observed vectors, quantiles and draws."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LOG_2PI = math.log(2.0 * math.pi)
 
 
 class Gaussian(NamedTuple):
-    """Normal laws: means (n, dim) and covariances (n, dim, dim)."""
+    """Normal distributions: means (n, dim) and covariances (n, dim, dim)."""
 
     mean: Tensor
     cov: Tensor
@@ -24,11 +24,11 @@ class Gaussian(NamedTuple):
         return self.cov.diagonal(dim1=-2, dim2=-1).clamp_min(0.0).sqrt()
 
     def rows(self, rows: Tensor | slice) -> Gaussian:
-        """Some of them."""
+        """Some of the distributions."""
         return Gaussian(self.mean[rows], self.cov[rows])
 
     def observed(self, observe: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) -> Gaussian:
-        """The laws of what is observed, given how mean and covariance of it follow."""
+        """See `PredictiveDistribution.observed`."""
         return Gaussian(*observe(self.mean, self.cov))
 
     def log_density(self, target: Tensor) -> Tensor:
@@ -40,13 +40,13 @@ class Gaussian(NamedTuple):
         return self.mean[..., None] + self.std[..., None] * torch.special.ndtri(levels)
 
     def draw(self, normals: Tensor, choice: Tensor) -> Tensor:
-        """Draws ``(n_samples, n, dim)`` from standard normal numbers of that shape; ``choice`` has no part in it."""
+        """Draws ``(n_samples, n, dim)`` from standard normal numbers of that shape; ``choice`` is not used."""
         factor = torch.linalg.cholesky_ex(self.cov)[0]
         return self.mean + (factor @ normals[..., None])[..., 0]
 
 
-class Independent(NamedTuple):
-    """Normal laws of independent components, which may be many: means and standard deviations (n, dim)."""
+class DiagonalGaussian(NamedTuple):
+    """Normal distributions of independent components: means and standard deviations (n, dim)."""
 
     mean: Tensor
     std: Tensor
@@ -56,7 +56,7 @@ class Independent(NamedTuple):
         return self.mean[..., None] + self.std[..., None] * torch.special.ndtri(levels)
 
     def log_density(self, target: Tensor) -> Tensor:
-        """Log densities ``(n,)`` at ``target (n, dim)``, whose NaN entries are integrated out; 0 where all are."""
+        """See `PredictiveDistribution.log_density`."""
         observed = ~target.isnan()
         white = torch.where(observed, target - self.mean, 0.0) / self.std
         density = -0.5 * (white.square() + _LOG_2PI) - self.std.log()
@@ -64,7 +64,7 @@ class Independent(NamedTuple):
 
 
 def gaussian_log_density(target: Tensor, mean: Tensor, cov: Tensor) -> Tensor:
-    """Log density of ``target`` under N(mean, cov); its NaN entries were not observed and are integrated out.
+    """Log density of ``target`` under N(mean, cov); NaN entries of the target are integrated out.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def gaussian_log_density(target: Tensor, mean: Tensor, cov: Tensor) -> Tensor:
     Returns
     -------
     Tensor of shape (batch,)
-        Zero where nothing was observed; NaN where a covariance is not positive definite.
+        Zero if all entries of a target are NaN; NaN if the covariance is not positive definite.
     """
     observed = ~target.isnan()
     residual = torch.where(observed, target - mean, 0.0)

@@ -1,4 +1,4 @@
-"""Mixtures of normal laws: what jumps make of one."""
+"""Mixtures of normal distributions, whose components differ in the number and time of jumps."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from torch import Tensor
 
 from skneuralde.inference.distributions.gaussian import gaussian_log_density
 
-#: Steps of the search for a quantile. Bisection alone would gain 15 digits in them.
+#: Steps of the search for a quantile, enough for 15 digits by bisection alone.
 _MAX_STEPS = 60
 
 
 @dataclass(frozen=True)
 class Mixture:
-    """Laws of n vectors that are normal once the number of jumps, and where it matters their time, is known.
+    """Distributions of n vectors that are normal given the number of jumps and the time of a single jump.
 
     Attributes
     ----------
     log_weight : Tensor of shape (component, n)
-        Logarithms of weights that sum to one.
+        Logarithms of the weights, which sum to one.
     means : Tensor of shape (component, n, dim)
     covs : Tensor of shape (component, n, dim, dim)
     jumps : tuple of int, one per component
-        How many jumps a component has; the largest number stands for so many or more. The first has none, and no other.
+        Number of jumps; the largest stands for itself and all larger numbers. Only the first component has none.
     channels : tuple of int or None, one per component
-        Of which channel its jump is, where it is one.
+        The channel of the jump if there is one jump only.
     """
 
     log_weight: Tensor
@@ -64,16 +64,10 @@ class Mixture:
         return self.covs.diagonal(dim1=-2, dim2=-1).clamp_min(0.0).sqrt()
 
     @property
-    def expected_jumps(self) -> Tensor:
-        """Expected number of jumps, ``(n,)``."""
-        return self.log_weight.new_tensor(self.jumps) @ self.weight
-
-    @property
     def evidence(self) -> Tensor:
-        """How clearly every component but the first shows, ``(component - 1, n)``.
+        """Mean evidence of an observation for its jumps, ``(component - 1, n)``, in nats.
 
-        Its divergence from the component without jumps, in nats: what an observation says on average for the jump,
-        when there is one.
+        The Kullback-Leibler divergence of every other component from the one without jumps.
         """
         none, some = self.covs[:1], self.covs[1:]
         shift = (self.means[1:] - self.means[:1])[..., None]
@@ -88,35 +82,35 @@ class Mixture:
         return 0.5 * (white.square().sum((-2, -1)) - shift.shape[-2] - log_det)
 
     def observed(self, observe: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) -> Mixture:
-        """The laws of what is observed, given how mean (m, dim) and covariance (m, dim, dim) of it follow."""
+        """See `PredictiveDistribution.observed`."""
         means, covs = observe(self.means.flatten(0, 1), self.covs.flatten(0, 1))
         shape = self.log_weight.shape
         return replace(self, means=means.unflatten(0, shape), covs=covs.unflatten(0, shape))
 
     def joint(self, target: Tensor) -> Tensor:
-        """Log of weight times density of every component at ``target (n, dim)``, ``(component, n)``."""
+        """Log of weight times density of each component at ``target (n, dim)``, ``(component, n)``."""
         targets = target.expand(len(self.jumps), -1, -1).flatten(0, 1)
         density = gaussian_log_density(targets, self.means.flatten(0, 1), self.covs.flatten(0, 1))
         return self.log_weight + density.view_as(self.log_weight)
 
     def log_density(self, target: Tensor) -> Tensor:
-        """Log densities ``(n,)`` at ``target (n, dim)``, whose NaN entries are integrated out; 0 where all are."""
+        """See `PredictiveDistribution.log_density`."""
         nothing = target.isnan().all(-1)
         return torch.where(nothing, 0.0, self.joint(target).logsumexp(0))
 
     def posterior(self, target: Tensor) -> Tensor:
-        """Probability of every component given what was observed, ``(component, n)``."""
+        """Probability of each component given the observation, ``(component, n)``."""
         return self.joint(target).softmax(0)
 
     def jump_probability(self, target: Tensor) -> Tensor:
-        """Probability that there was at least one jump, given what was observed, ``(n,)``."""
+        """Probability of at least one jump given the observation, ``(n,)``."""
         return self.posterior(target)[1:].sum(0)
 
     def jump_size(self, target: Tensor) -> Tensor:
-        """Mean of what jumps have moved the vectors by, ``(n, dim)``, given target and that there was a jump.
+        """Mean displacement by jumps, ``(n, dim)``, given the observation and that there was a jump.
 
-        The part of the change that the component without jumps does not explain, divided between jumps and diffusion
-        in proportion to what either adds to the variance. Where components of target are NaN, so is the result.
+        The change that the component without jumps does not expect is divided between jumps and diffusion in proportion
+        to their variances. The result is NaN for NaN components of the target.
         """
         posterior = self.joint(target)[1:].softmax(0)
         shift = self.means[1:] - self.means[:1]
@@ -126,15 +120,10 @@ class Mixture:
         size = shift + (gain @ (target - self.means[1:])[..., None])[..., 0]
         return (posterior[..., None] * size).sum(0)
 
-    def cdf(self, x: Tensor) -> Tensor:
-        """Distribution functions of the components at ``x (n, dim, k)``, of the same shape."""
-        return self._marginal(x)[0]
-
     def quantiles(self, levels: Tensor) -> Tensor:
-        """Quantiles of every component, ``(n, dim, n_levels)``, to rounding.
+        """Quantiles of every component of the vectors, ``(n, dim, n_levels)``, to rounding.
 
-        Newton's method within a bracket, which bisects wherever Newton would leave it: a quantile of a mixture lies
-        between those of its components.
+        Newton's method, bracketed by the quantiles of the components; a step that would leave the bracket bisects it.
         """
         each = self.means[..., None] + self.stds[..., None] * torch.special.ndtri(levels)
         low, high = each.amin(0), each.amax(0)
@@ -154,7 +143,7 @@ class Mixture:
         return x
 
     def draw(self, normals: Tensor, choice: Tensor) -> Tensor:
-        """Draws ``(n_samples, n, dim)`` from standard normal numbers, of which ``choice (n_samples, n)`` are more."""
+        """See `PredictiveDistribution.draw`."""
         upper = self.weight.cumsum(0)
         uniform = torch.special.ndtr(choice) * upper[-1]
         component = (uniform[None] > upper[:, None]).sum(0).clamp_max(len(self.jumps) - 1)
@@ -163,7 +152,7 @@ class Mixture:
         return self.means[component, rows] + (factor @ normals[..., None])[..., 0]
 
     def _marginal(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Distribution functions and densities of the components at ``x (n, dim, k)``."""
+        """Marginal distribution functions and densities at ``x (n, dim, k)``, of the same shape."""
         std = self.stds[..., None].clamp_min(torch.finfo(x.dtype).tiny)
         z = (x - self.means[..., None]) / std
         weight = self.weight[:, :, None, None]

@@ -1,4 +1,4 @@
-"""What is said of a state, or of what is observed of it, at the end of a transition."""
+"""Interface of predictive distributions."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Protocol
 from torch import Tensor
 
 
-class Law(Protocol):
-    """Probability laws of n vectors, each of ``dim`` components."""
+class PredictiveDistribution(Protocol):
+    """Distributions of n vectors of ``dim`` components: of states or observations at the ends of transitions."""
 
     @property
     def mean(self) -> Tensor:
@@ -23,11 +23,11 @@ class Law(Protocol):
     def std(self) -> Tensor:
         """Standard deviations of the components, ``(n, dim)``."""
 
-    def observed(self, observe: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) -> Law:
-        """The laws of what is observed, given how mean (m, dim) and covariance (m, dim, dim) of it follow."""
+    def observed(self, observe: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) -> PredictiveDistribution:
+        """Distributions of the observations, by a function of mean (m, dim) and covariance (m, dim, dim) of states."""
 
     def log_density(self, target: Tensor) -> Tensor:
-        """Log densities ``(n,)`` at ``target (n, dim)``, whose NaN entries are integrated out; 0 where all are."""
+        """Log densities ``(n,)`` at ``target (n, dim)``. NaN entries are integrated out; 0 if all are NaN."""
 
     def quantiles(self, levels: Tensor) -> Tensor:
         """Quantiles of every component, ``(n, dim, n_levels)``."""
@@ -40,5 +40,5 @@ class Law(Protocol):
         normals : Tensor of shape (n_samples, n, dim)
             Independent standard normal numbers.
         choice : Tensor of shape (n_samples, n)
-            More of them, for what else has to be chosen.
+            Further standard normal numbers, by which a mixture chooses its component.
         """

@@ -1,4 +1,4 @@
-"""Fields between two snapshots: what leads from the one to the other, exactly in the diffusion."""
+"""Bridges: fields between two snapshots, exact in the diffusion."""
 
 from __future__ import annotations
 
@@ -8,30 +8,28 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from skneuralde.problems import FieldDrift
-from skneuralde.problems.field_modes import Modes
-from skneuralde.problems.phi_functions import phi_functions
+from skneuralde.problems import FieldDrift, FieldModes, phi_functions
 
-#: Ends of the pieces of an interval, as shares of it: shorter ones at the start, where diffusion smooths fast.
+#: Ends of the pieces of an interval, as shares of it. The first pieces are shorter, since diffusion smooths fast.
 PIECES = (torch.arange(6, dtype=torch.float64) / 5.0).square()
 #: Lengths and middles of the pieces.
 LENGTHS, MIDDLES = PIECES.diff(), (PIECES[:-1] + PIECES[1:]) / 2.0
-#: Everything but diffusion at the middles of the pieces, ``(pieces, batch, n)``, from the states there.
+#: A function from the states at the middles of the pieces to all terms but diffusion there, ``(pieces, batch, n)``.
 Forcing = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
 class Bridge:
-    """Fields on the way from one snapshot to the next.
+    """The fields between one snapshot and the next.
 
     Attributes
     ----------
     nodes : Tensor of shape (pieces, batch, n)
         States at the middles of the pieces.
     mean : Tensor of shape (batch, n)
-        The mean of the state over the interval.
+        Time average of the state over the interval.
     gap : Tensor of shape (batch, n)
-        What the forcing lacks everywhere for the bridge to end at the second snapshot.
+        The constant that is added to the forcing so that the bridge ends at the second snapshot.
     """
 
     nodes: Tensor
@@ -40,16 +38,16 @@ class Bridge:
 
 
 def build_bridge(drift: FieldDrift, h: float, start: Tensor, stop: Tensor, forcing: Tensor | None = None) -> Bridge:
-    """Lead the fields ``start`` to ``stop``, ``(batch, n)``, within a time h.
+    """Connect the fields ``start`` and ``stop``, ``(batch, n)``, within a time h.
 
-    The state obeys du/dt = D Lap u + forcing + gap, where the forcing is constant on each piece of the interval and the
-    gap on all of it, and is such that the bridge ends where it must. Each of these pieces is solved in closed form in
-    the basis of the diffusion. Without a forcing the gap is all there is: the mean of the right-hand side.
+    The state obeys du/dt = D Lap u + forcing + gap. The forcing is constant on each piece of the interval. The gap is
+    constant on all of it and makes the bridge end at ``stop``. Each piece is solved in closed form in the eigenbasis of
+    the diffusion. Without a forcing the gap is the mean of the right-hand side without diffusion.
 
     Parameters
     ----------
     drift : FieldDrift
-        Tells the diffusion, with its present diffusivity, without gradients.
+        Its diffusion is used with the present diffusivity, without gradients.
     h : float
     start, stop : Tensor of shape (batch, n)
     forcing : Tensor of shape (pieces, batch, n), optional
@@ -58,18 +56,18 @@ def build_bridge(drift: FieldDrift, h: float, start: Tensor, stop: Tensor, forci
     -------
     Bridge
     """
-    modes = Modes(drift, start)
-    x = modes.enter(start)
-    forced = None if forcing is None else [modes.enter(f) for f in forcing]
+    modes = FieldModes(drift, start)
+    x = modes.to_modes(start)
+    forced = None if forcing is None else [modes.to_modes(f) for f in forcing]
 
     def functions(length: float, order: int) -> list[Tensor]:
-        """The functions of ``length`` times the eigenvalues, the k-th with ``length`` to the power k, shaped as x."""
+        """``length**k`` times the k-th phi function of ``length`` times the eigenvalues, in the shape of x."""
         if modes.diffusion is None:
             still: Sequence[float] = (1.0, length, 0.5 * length**2)
             return [x.new_tensor(value) for value in still[: order + 1]]
         values = phi_functions(length * modes.eigenvalues[None], order)
         still = (1.0, 1.0, 0.5)
-        return [length**k * modes.spread(value, still[k]) for k, value in enumerate(values)]
+        return [length**k * modes.factors(value, still[k]) for k, value in enumerate(values)]
 
     nodes, mean = [], torch.zeros_like(x)
     for piece, share in enumerate(LENGTHS.tolist()):
@@ -84,7 +82,8 @@ def build_bridge(drift: FieldDrift, h: float, start: Tensor, stop: Tensor, forci
         nodes.append(middle)
         mean, x = mean + area, ahead
     last = functions(h, 2)
-    gap = (modes.enter(stop) - x) / last[1]
+    gap = (modes.to_modes(stop) - x) / last[1]
     mean = (mean + last[2] * gap) / h
     nodes = [node + functions(at * h, 1)[1] * gap for node, at in zip(nodes, MIDDLES.tolist(), strict=True)]
-    return Bridge(torch.stack([modes.leave(node) for node in nodes]), modes.leave(mean), modes.leave(gap))
+    back = modes.from_modes
+    return Bridge(torch.stack([back(node) for node in nodes]), back(mean), back(gap))

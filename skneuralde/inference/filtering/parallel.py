@@ -1,8 +1,8 @@
-"""The Kalman filter of an equation that is linearised around known states, all observations of a series at once.
+"""Parallel Kalman filter of an equation linearised around given states.
 
 Filtering is an associative operation on the steps of a series (S. Sarkka and A. F. Garcia-Fernandez, "Temporal
-parallelization of Bayesian smoothers", IEEE Trans. Autom. Control 66, 2021), so that n observations take log2(n) rounds
-of operations on all of them instead of n steps one after the other.
+parallelization of Bayesian smoothers", IEEE Trans. Autom. Control 66, 2021). A parallel scan therefore filters n
+observations in log2(n) rounds instead of n successive steps.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from torch import Tensor
 
 from skneuralde.inference.distributions.gaussian import Gaussian, gaussian_log_density
 from skneuralde.inference.filtering.kalman import (
-    Chains,
-    Expected,
     Filtered,
     Gain,
-    expect,
+    ObservationChains,
+    PredictedObservation,
     filtered_starts,
+    initial_distribution,
+    predict_observation,
     run_filter,
-    start_of,
 )
 from skneuralde.inference.model import Model
 from skneuralde.inference.moments.linear_flow import transform
 
-#: Filtered states have settled when they move by less than this share of their standard deviation.
-_CLOSE, _MOST_TURNS = 1e-6, 30
+#: The iteration has converged when states move by less than this share of their standard deviation.
+_TOLERANCE, _MAX_ITERATIONS = 1e-6, 30
 
 
 class Affine(NamedTuple):
@@ -40,10 +40,11 @@ class Affine(NamedTuple):
 
 
 class Element(NamedTuple):
-    """What steps of a series do to the state before them, given what was observed in them.
+    """Element of the scan: a group of successive steps, conditioned on their observations.
 
-    The state after them has mean ``matrix x + offset`` and covariance ``cov``; what they say of the state x before them
-    is proportional to a Gaussian of precision ``precision`` and information ``information``.
+    Given the state x before the group, the state after it has mean ``matrix x + offset`` and covariance ``cov``. The
+    likelihood of x is proportional to a Gaussian with the precision matrix ``precision`` and the information vector
+    ``information``.
     """
 
     matrix: Tensor
@@ -53,57 +54,59 @@ class Element(NamedTuple):
     precision: Tensor
 
 
-def run_around(model: Model, chains: Chains, around: Gaussian) -> Filtered:
-    """Filter all chains, the transitions linearised around these states at their starts.
+def run_linearised_filter(model: Model, chains: ObservationChains, around: Gaussian) -> Filtered:
+    """Filter all chains, with the transitions linearised around the states ``around`` at their starts.
 
-    The same as `run_filter` where ``around`` is what that finds there, and for linear equations with additive noise
-    wherever it is.
+    The result equals that of `run_filter` if ``around`` are the filtered states, and for linear equations with additive
+    noise for any ``around``.
     """
     transitions = replace(chains.transitions, state=around.mean, cov=around.cov)
-    mean, cov, matrix = transitions.flow(model.problem, model.flow)
+    mean, cov, matrix = transitions.moments_and_matrix(model.problem, model.moment_propagator)
     step = Affine(matrix, mean - transform(matrix, around.mean), cov - matrix @ around.cov @ matrix.mT)
-    at_end = expect(model, Gaussian(mean, cov))
-    start = start_of(model, chains.known, chains.first)
+    at_end = predict_observation(model, Gaussian(mean, cov))
+    start = initial_distribution(model, chains.known, chains.first)
     filtered = _scan(model, chains, step, at_end, mean, start)
     before = filtered_starts(chains, start, filtered)
     predicted = Gaussian(
         transform(step.matrix, before.mean) + step.offset, step.matrix @ before.cov @ step.matrix.mT + step.noise
     )
-    # The observation, too, is linearised around the end of the transition.
+    # The observation function is linearised around the end of the transition, too.
     shown = at_end.mean + transform(at_end.slope, predicted.mean - mean)
     spread = model.add_noise(at_end.slope @ predicted.cov @ at_end.slope.mT, shown)
     return Filtered(predicted, filtered, gaussian_log_density(chains.targets, shown, spread))
 
 
 @torch.no_grad()
-def settle(model: Model, chains: Chains, around: Gaussian | None = None) -> Gaussian:
-    """The filtered states at the transitions' starts: those around which `run_around` finds them again.
+def find_linearisation_states(model: Model, chains: ObservationChains, around: Gaussian | None = None) -> Gaussian:
+    """The filtered states at the transitions' starts: the fixed point of `run_linearised_filter`.
 
-    By Newton's method from ``around``, or from the guess that the transitions hold; one step after the other where that
-    does not converge.
+    Newton's method from ``around``, or from the states of the transitions if that is None. If it does not converge,
+    `run_filter` computes them step by step.
     """
     if around is None:
         state = chains.transitions.state
         around = Gaussian(state, torch.diag_embed(torch.zeros_like(state)))
-    start = start_of(model, chains.known, chains.first)
-    for _ in range(_MOST_TURNS):
-        found = filtered_starts(chains, start, run_around(model, chains, around).filtered)
-        size = found.cov.diagonal(dim1=-2, dim2=-1).clamp_min(0.0).sqrt() + _CLOSE * found.mean.abs()
+    start = initial_distribution(model, chains.known, chains.first)
+    for _ in range(_MAX_ITERATIONS):
+        found = filtered_starts(chains, start, run_linearised_filter(model, chains, around).filtered)
+        size = found.cov.diagonal(dim1=-2, dim2=-1).clamp_min(0.0).sqrt() + _TOLERANCE * found.mean.abs()
         moved, spread = (found.mean - around.mean).abs(), (found.cov - around.cov).abs().amax(-1)
         around = found
-        if bool((moved <= _CLOSE * size).all() & (spread <= _CLOSE * size * size.amax(-1, keepdim=True)).all()):
+        if bool((moved <= _TOLERANCE * size).all() & (spread <= _TOLERANCE * size * size.amax(-1, keepdim=True)).all()):
             return around
     return filtered_starts(chains, start, run_filter(model, chains).filtered)
 
 
-def infer(model: Model, chains: Chains) -> Filtered:
-    """Filter all chains, without a gradient."""
-    around = settle(model, chains)
+def run_parallel_filter(model: Model, chains: ObservationChains) -> Filtered:
+    """Filter all chains without recording gradients."""
+    around = find_linearisation_states(model, chains)
     with torch.no_grad():
-        return run_around(model, chains, around)
+        return run_linearised_filter(model, chains, around)
 
 
-def _scan(model: Model, chains: Chains, step: Affine, at_end: Expected, mean: Tensor, start: Gaussian) -> Gaussian:
+def _scan(
+    model: Model, chains: ObservationChains, step: Affine, at_end: PredictedObservation, mean: Tensor, start: Gaussian
+) -> Gaussian:
     """The filtered states at the transitions' ends."""
     elements = _elements(model, chains, step, at_end, mean)
     dim = mean.shape[1]
@@ -134,12 +137,14 @@ def _scan(model: Model, chains: Chains, step: Affine, at_end: Expected, mean: Te
     return Gaussian(scan.offset.flatten(0, 1)[place], scan.cov.flatten(0, 1)[place])
 
 
-def _elements(model: Model, chains: Chains, step: Affine, at_end: Expected, mean: Tensor) -> Element:
-    """What each transition, with the observation at its end, does to the state at its start."""
+def _elements(
+    model: Model, chains: ObservationChains, step: Affine, at_end: PredictedObservation, mean: Tensor
+) -> Element:
+    """One element for each transition and the observation at its end."""
     observed = ~chains.targets.isnan()
     spread = model.add_noise(at_end.slope @ step.noise @ at_end.slope.mT, at_end.mean)
     gain = Gain.of(step.noise, at_end.slope, spread, observed)
-    # The observation less what the linearisation says of it at a state of zero.
+    # The observation minus the linearised observation function at a state of zero.
     level = torch.where(observed, chains.targets - at_end.mean, 0.0) + transform(gain.slope, mean)
     through = gain.slope @ step.matrix
     weighted = torch.cholesky_solve(through, gain.factor).mT
@@ -153,25 +158,21 @@ def _elements(model: Model, chains: Chains, step: Affine, at_end: Expected, mean
 
 
 def _join(first: Element, second: Element) -> Element:
-    """Two groups of steps that follow each other as one."""
+    """Two successive groups of steps as one."""
     unit = torch.eye(first.matrix.shape[-1], dtype=first.matrix.dtype, device=first.matrix.device)
     blend = _inverse(unit + first.cov @ second.precision)
     forward, backward = second.matrix @ blend, first.matrix.mT @ blend.mT
     return Element(
         forward @ first.matrix,
-        _apply(forward, first.offset + _apply(first.cov, second.information)) + second.offset,
+        transform(forward, first.offset + transform(first.cov, second.information)) + second.offset,
         forward @ first.cov @ second.matrix.mT + second.cov,
-        _apply(backward, second.information - _apply(second.precision, first.offset)) + first.information,
+        transform(backward, second.information - transform(second.precision, first.offset)) + first.information,
         backward @ second.precision @ first.matrix + first.precision,
     )
 
 
-def _apply(matrix: Tensor, vector: Tensor) -> Tensor:
-    return (matrix @ vector[..., None])[..., 0]
-
-
 def _inverse(matrix: Tensor) -> Tensor:
-    """The inverse; NaN where there is none, as after a step of training that went too far."""
+    """The inverse, or NaN for singular matrices, which a bad training step can produce."""
     if matrix.shape[-1] == 1:
         return matrix.reciprocal()
     inverse, info = torch.linalg.inv_ex(matrix)

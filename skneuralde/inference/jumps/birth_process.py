@@ -1,4 +1,4 @@
-"""How many jumps happen in a while, when every jump changes the rate of the next one."""
+"""Pure birth processes: the number of jumps in an interval if every jump changes the rate of the next one."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ import math
 import torch
 from torch import Tensor
 
-#: What the series may leave out, in units of the probability of the last state.
+#: Truncation error of the series, relative to the probability of the last state.
 _TOLERANCE = 1e-9
-#: Terms of the series at most: for more than some hundred expected jumps nothing is left in any state but the last.
+#: Largest number of terms. With more than some hundred expected jumps only the last state has any probability.
 _MAX_TERMS = 1000
 
 
 def birth_probabilities(rates: Tensor, length: Tensor) -> Tensor:
     """Probabilities of 0, 1, ..., N - 1 and of at least N jumps of a pure birth process.
 
-    Uniformisation: candidates come at the largest of the rates, and each is a jump with the ratio of its rate to that.
-    All terms are positive, so that nothing cancels when rates are equal or nearly so.
+    Uniformisation: candidates arrive at the largest rate, and each is a jump with probability rate over largest rate.
+    All terms are positive, so equal or nearly equal rates cause no cancellation.
 
     Parameters
     ----------
     rates : Tensor of shape (N, batch)
-        Rate of the first jump, of the second after the first, and so on.
+        Rates of the first jump, of the second after the first, and so on.
     length : Tensor of shape (batch,)
-        For how long, not negative.
+        Lengths of the intervals, not negative.
 
     Returns
     -------
@@ -46,7 +46,7 @@ def birth_probabilities(rates: Tensor, length: Tensor) -> Tensor:
         moved = state * stay
         state = torch.cat([moved[:1], torch.addcmul(moved[1:], state[:-1], leave)]) / k
         total = total + state
-    # Dividing by the sum instead of multiplying by exp(-candidates) makes them sum to one whatever is left out.
+    # Dividing by the sum instead of multiplying by exp(-candidates) makes the truncated series sum to one.
     return total / total.sum(0, keepdim=True)
 
 
@@ -58,7 +58,7 @@ def _terms(n: int, candidates: float) -> int:
         return n
     log_candidates, log_first = math.log(candidates), math.lgamma(n + 1)
     for k in range(n + 1, _MAX_TERMS):
-        # Below the largest term the series still grows.
+        # The terms still grow before the largest one.
         if k > 2.0 * candidates and (k - n) * log_candidates + log_first - math.lgamma(k + 1) < math.log(_TOLERANCE):
             return k
     return _MAX_TERMS

@@ -1,4 +1,4 @@
-"""Mean and covariance of a state after a jump, from those before it."""
+"""Moments of a state after a jump, from those before it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from skneuralde.terms.base import value_and_jacobian
 def after_jump(jump: Jump, t: Tensor, mean: Tensor, cov: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
     """Mean (batch, dim) and covariance (batch, dim, dim) of states after a jump of one channel.
 
-    The effect is linearised in the state; its mark is integrated out by `normal_rule`. Exact for a `GaussianAffect`
+    The effect is linearised in the state, and its mark is integrated out by `normal_rule`. Exact for a `GaussianAffect`
     with linear coefficients.
 
     Parameters
@@ -23,7 +23,7 @@ def after_jump(jump: Jump, t: Tensor, mean: Tensor, cov: Tensor, c: Tensor) -> t
     jump : Jump
     t : Tensor of shape (batch, 1)
     mean, cov : Tensor of shape (batch, dim) and (batch, dim, dim)
-        Of the states before.
+        Moments before the jump.
     c : Tensor of shape (batch, k)
     """
     if isinstance(jump.affect, GaussianAffect) and jump.marks is None:

@@ -1,4 +1,4 @@
-"""Which jumps the residuals of an equation without jumps hint at: a mixture of normal laws, by EM."""
+"""Expectation maximisation (EM) for jumps in the residuals of an equation without jumps."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ import numpy as np
 import torch
 from torch import Tensor
 
-#: Jumps that are tried first: their size, in deviations of the diffusion, and the share of intervals that have one.
+#: Start values: the size of jumps, in standard deviations of the diffusion, and the share of intervals with a jump.
 _STARTS = ((1.5, 0.3), (3.0, 0.1), (8.0, 0.01))
-#: Iterations from every start and, at most, from the best place that these reach.
-_FIRST_ITERATIONS, _MOST_ITERATIONS = 15, 200
-#: Gain in log likelihood, in nats, below which nothing more is to be had.
-_LEAST_GAIN = 1e-3
-#: The least variance of the noise, in units of the robust one: where many changes are equal it would vanish.
-_LEAST_NOISE = 0.05
-#: The median absolute deviation of a normal law times this is its standard deviation.
+#: Iterations from every start, and the largest number of iterations from the best result of these.
+_FIRST_ITERATIONS, _MAX_ITERATIONS = 15, 200
+#: Gain in log likelihood, in nats, below which the iterations have converged.
+_MIN_GAIN = 1e-3
+#: Smallest variance of the noise, relative to the robust estimate: if many changes are equal it would vanish.
+_MIN_NOISE = 0.05
+#: The standard deviation of a normal distribution in units of its median absolute deviation.
 _MAD = 1.4826
 _LOG_2PI = math.log(2.0 * math.pi)
 
 
 @dataclass(frozen=True)
 class Residuals:
-    """What an equation without jumps leaves of n changes.
+    """Residuals of n observed changes under an equation without jumps.
 
     Attributes
     ----------
     change : Tensor of shape (n, dim)
-        Changes that it does not expect.
+        Observed minus expected changes.
     variance : Tensor of shape (n, dim)
-        The variance that it gives to them.
+        Their variances under the equation.
     length : Tensor of shape (n,)
-        Over which time.
+        Lengths of the intervals.
     weight : Tensor of shape (n,)
     """
 
@@ -46,17 +46,17 @@ class Residuals:
 
 
 @dataclass(frozen=True)
-class Channels:
-    """Jumps of several kinds in n intervals, and what of them is not known.
+class ChannelParameters:
+    """Parameters of several channels of jumps in n intervals; some are known, the others are estimated.
 
     Attributes
     ----------
     rate : Tensor of shape (channel, n)
         Jumps per unit of time.
     mean, variance : Tensor of shape (channel, n, dim)
-        Of what a jump adds to the state.
+        Mean and variance of the change of the state by a jump.
     learns_rate, learns_mean, learns_variance : bool Tensor of shape (channel,)
-        What is sought, as constants. The rest is known.
+        The parameters to estimate, as constants.
     """
 
     rate: Tensor
@@ -68,77 +68,75 @@ class Channels:
 
 
 @dataclass(frozen=True)
-class Mixed:
-    """Residuals as jumps, and normal changes of mean ``trend * length`` and of ``inflation`` times the variance.
+class MixtureFit:
+    """Residuals as the sum of jumps and normal changes with mean ``trend * length`` and variance times ``inflation``.
 
-    Both are (dim,); ``log_likelihood`` is a sum over the residuals.
+    ``trend`` and ``inflation`` are (dim,); ``log_likelihood`` is a sum over the residuals.
     """
 
-    channels: Channels
+    channels: ChannelParameters
     trend: Tensor
     inflation: Tensor
     log_likelihood: float = -math.inf
 
 
-def find_jumps(residuals: Residuals, channels: Channels, *, learns_noise: bool) -> Mixed | None:
-    """The jumps that make residuals likeliest; where all rates are sought, only if they do so clearly.
+def find_jumps(residuals: Residuals, channels: ChannelParameters, *, learns_noise: bool) -> MixtureFit | None:
+    """Estimate jumps from residuals by maximum likelihood, as start values for training.
 
-    The components of a residual are taken as independent, and intervals with several jumps as if they had one: this is
-    where learning starts. EM (Dempster, Laird and Rubin, 1977) from several sizes, of which the likeliest
-    is kept. As if each channel had been seen to jump once more, at the size that it started with, no spread vanishes.
+    The components of a residual are taken as independent, and intervals with several jumps as intervals with one. EM
+    (Dempster, Laird and Rubin, 1977) starts from jumps of several sizes, and the likeliest result is kept. A prior
+    worth one jump of the start size per channel keeps the variances from vanishing.
 
     Parameters
     ----------
     residuals : Residuals
-    channels : Channels
-        As they are now; what is sought of them is not read.
+    channels : ChannelParameters
+        The known parameters; the values of those to estimate are ignored.
     learns_noise : bool
-        Whether the residuals' variance may be wrong by a factor.
+        Whether to estimate a factor of the residuals' variance.
 
     Returns
     -------
-    Mixed or None
-        None where all rates are sought and an equation without jumps is as good, by the Bayesian information criterion,
-        or where residuals have no likelihood.
+    MixtureFit or None
+        None if the residuals have no finite likelihood, or if all rates are estimated and an equation without jumps is
+        as good by the Bayesian information criterion.
     """
     noise, trend = _robust(residuals, learns_noise)
     climb = partial(_climb, residuals, learns_noise=learns_noise)
-    tried = []
-    # Effects without chance have a spread at first, by which they reach for their jumps.
-    spread = replace(channels, learns_variance=channels.learns_mean | channels.learns_variance)
-    for start in _starts(residuals, spread, noise):
-        begun = Mixed(start, trend, noise)
-        tried.append((climb(begun, begun, _FIRST_ITERATIONS), begun))
-    reached, begun = max(tried, key=lambda pair: np.nan_to_num(pair[0].log_likelihood, nan=-math.inf))
-    best = climb(reached, begun, _MOST_ITERATIONS)
-    if not torch.equal(spread.learns_variance, channels.learns_variance):
+    # Deterministic effects get a variance at first, so that they can move to their jumps.
+    varied = replace(channels, learns_variance=channels.learns_mean | channels.learns_variance)
+    starts = [MixtureFit(parameters, trend, noise) for parameters in _starts(residuals, varied, noise)]
+    tried = [(climb(start, start, _FIRST_ITERATIONS), start) for start in starts]
+    reached, start = max(tried, key=lambda pair: np.nan_to_num(pair[0].log_likelihood, nan=-math.inf))
+    best = climb(reached, start, _MAX_ITERATIONS)
+    if not torch.equal(varied.learns_variance, channels.learns_variance):
         found = best.channels
         without = _replaced(channels, found.rate, found.mean, found.variance)
-        best = climb(replace(best, channels=without, log_likelihood=-math.inf), begun, _MOST_ITERATIONS)
+        best = climb(replace(best, channels=without, log_likelihood=-math.inf), start, _MAX_ITERATIONS)
     if not math.isfinite(best.log_likelihood):
         return None
     if not bool(channels.learns_rate.all()):
         return best
-    sought = len(channels.rate) + residuals.change.shape[1] * int(
+    n_estimated = len(channels.rate) + residuals.change.shape[1] * int(
         channels.learns_mean.sum() + channels.learns_variance.sum()
     )
-    clear = 0.5 * sought * math.log(max(2.0, float(residuals.weight.sum())))
-    return best if best.log_likelihood > _alone(residuals, learns_noise) + clear else None
+    penalty = 0.5 * n_estimated * math.log(max(2.0, float(residuals.weight.sum())))
+    return best if best.log_likelihood > _without_jumps(residuals, learns_noise) + penalty else None
 
 
 def _robust(residuals: Residuals, learns_noise: bool) -> tuple[Tensor, Tensor]:
-    """Inflation of the variance and trend by medians."""
+    """Robust estimates, by medians, of the variance's inflation and of the trend."""
     whole = residuals.change / residuals.variance.sqrt()
     centre = whole.median(0).values
     spread = _MAD * (whole - centre).abs().median(0).values
-    # More than half of the changes being the same says nothing of their spread.
+    # The median deviation is zero if more than half of the changes are equal.
     spread = torch.where(spread > 0.0, spread, whole.square().mean(0).sqrt())
     trend = (residuals.change / residuals.length[:, None]).median(0).values
     return (spread.square() if learns_noise else torch.ones_like(spread)), trend
 
 
-def _alone(residuals: Residuals, learns_noise: bool) -> float:
-    """Log likelihood of the residuals without jumps."""
+def _without_jumps(residuals: Residuals, learns_noise: bool) -> float:
+    """Maximal log likelihood of the residuals without jumps."""
     weight = residuals.weight[:, None]
     precision = weight / residuals.variance
     length = residuals.length[:, None]
@@ -149,8 +147,8 @@ def _alone(residuals: Residuals, learns_noise: bool) -> float:
     return float((weight * log_density).sum())
 
 
-def _starts(residuals: Residuals, channels: Channels, noise: Tensor) -> list[Channels]:
-    """Channels of different sizes around zero, and, where there are several, of different signs."""
+def _starts(residuals: Residuals, channels: ChannelParameters, noise: Tensor) -> list[ChannelParameters]:
+    """Start values: sizes around zero and, with several channels, of different signs."""
     count = len(channels.rate)
     deviation = (noise * residuals.variance.median(0).values).sqrt()
     rate = 1.0 / residuals.length.median()
@@ -166,8 +164,8 @@ def _starts(residuals: Residuals, channels: Channels, noise: Tensor) -> list[Cha
     return starts
 
 
-def _replaced(channels: Channels, rate: Tensor, mean: Tensor, variance: Tensor) -> Channels:
-    """The same with these values of what is sought, ``(channel, 1)`` and ``(channel, 1, dim)``."""
+def _replaced(channels: ChannelParameters, rate: Tensor, mean: Tensor, variance: Tensor) -> ChannelParameters:
+    """The parameters with new values, ``(channel, 1)`` and ``(channel, 1, dim)``, of those to estimate."""
     return replace(
         channels,
         rate=torch.where(channels.learns_rate[:, None], rate, channels.rate),
@@ -176,22 +174,22 @@ def _replaced(channels: Channels, rate: Tensor, mean: Tensor, variance: Tensor) 
     )
 
 
-def _climb(residuals: Residuals, mixed: Mixed, begun: Mixed, most: int, *, learns_noise: bool) -> Mixed:
-    """So many iterations of EM, or until nothing is gained; ``begun`` is the start."""
+def _climb(residuals: Residuals, fit: MixtureFit, start: MixtureFit, most: int, *, learns_noise: bool) -> MixtureFit:
+    """At most ``most`` iterations of EM from ``fit``, until they converge; ``start`` gives the prior."""
     for _ in range(most):
-        after = _iterate(residuals, mixed, begun, learns_noise=learns_noise)
-        if not after.log_likelihood > mixed.log_likelihood + _LEAST_GAIN:
+        after = _iterate(residuals, fit, start, learns_noise=learns_noise)
+        if not after.log_likelihood > fit.log_likelihood + _MIN_GAIN:
             return after
-        mixed = after
-    return mixed
+        fit = after
+    return fit
 
 
-def _iterate(residuals: Residuals, mixed: Mixed, begun: Mixed, *, learns_noise: bool) -> Mixed:
-    """One of them; the log likelihood is that before it."""
-    channels = mixed.channels
+def _iterate(residuals: Residuals, fit: MixtureFit, start: MixtureFit, *, learns_noise: bool) -> MixtureFit:
+    """One iteration of EM; the log likelihood is that of the parameters before it."""
+    channels = fit.channels
     length, weight = residuals.length, residuals.weight
-    noise = mixed.inflation * residuals.variance
-    off = residuals.change - mixed.trend * length[:, None]
+    noise = fit.inflation * residuals.variance
+    off = residuals.change - fit.trend * length[:, None]
     expected = channels.rate * length
     total = expected.sum(0)
     log_none = -total
@@ -210,15 +208,15 @@ def _iterate(residuals: Residuals, mixed: Mixed, begun: Mixed, *, learns_noise: 
     count = some.sum(1)[:, None, None]
     mean = (some[..., None] * size).sum(1, keepdim=True) / count.clamp_min(tiny)
     squares = (some[..., None] * (rest + (size - mean).square())).sum(1, keepdim=True)
-    variance = (squares + begun.channels.variance) / (count + 1.0)
-    # As often as the intervals with a jump say, where several in one of them count as one.
+    variance = (squares + start.channels.variance) / (count + 1.0)
+    # The rate at which this share of intervals has at least one jump.
     rate = -torch.log1p(-(some.sum(1) / weight.sum()).clamp_max(0.9)) / (weight @ length / weight.sum())
     left = some[..., None] * ((off - size).square() + rest)
     squares = (none[:, None] * off.square() + left.sum(0)) / residuals.variance
-    inflation = mixed.inflation
+    inflation = fit.inflation
     if learns_noise:
-        inflation = torch.maximum(squares.sum(0) / weight.sum(), _LEAST_NOISE * begun.inflation)
+        inflation = torch.maximum(squares.sum(0) / weight.sum(), _MIN_NOISE * start.inflation)
     pull = none[:, None] * off + (some[..., None] * (off - size)).sum(0)
     precision = length[:, None] / residuals.variance
-    trend = mixed.trend + (precision * pull).sum(0) / (precision * (weight * length)[:, None]).sum(0)
-    return Mixed(_replaced(channels, rate[:, None], mean, variance), trend, inflation, log_likelihood)
+    trend = fit.trend + (precision * pull).sum(0) / (precision * (weight * length)[:, None]).sum(0)
+    return MixtureFit(_replaced(channels, rate[:, None], mean, variance), trend, inflation, log_likelihood)

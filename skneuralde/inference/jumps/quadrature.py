@@ -1,4 +1,4 @@
-"""Means over independent standard normal numbers by a few points."""
+"""Quadrature rules for means over standard normal vectors."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from torch import Tensor
 
 
 def normal_rule(dim: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Nodes (n, dim) and weights (n,), all positive, of a rule of degree three.
+    """Nodes (n, dim) and positive weights (n,) of a rule of degree three.
 
-    In one and two dimensions one node is the origin, by which the rule is of degree five along each axis; beyond, its
-    weight would be negative (A. H. Stroud, *Approximate Calculation of Multiple Integrals*, 1971).
+    In one and two dimensions the origin is a node, which raises the degree along each axis to five. In more dimensions
+    its weight would be negative (A. H. Stroud, *Approximate Calculation of Multiple Integrals*, 1971).
     """
     axes = torch.eye(dim, dtype=like.dtype, device=like.device)
     axes = torch.cat([axes, -axes])

@@ -1,4 +1,4 @@
-"""The exact solution of the moment equations of a linear equation with constant coefficients."""
+"""Exact moments of a linear equation with constant coefficients."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from torch import Tensor
 #: exp(F h), mean and covariance after an interval.
 Flow = tuple[Tensor, Tensor, Tensor | None]
 
-#: Taylor degree, and the norm up to which it is used: the truncation error is below one float64 epsilon there.
+#: Taylor degree, and the largest norm for it: the truncation error is then below one float64 epsilon.
 _DEGREE, _RADIUS = 8, 0.05
 
 
 def transform(matrix: Tensor, vector: Tensor) -> Tensor:
-    """M v of ``(batch, dim, dim)`` and ``(batch, dim)``; a plain product in one dimension, which is much faster."""
+    """M v of ``(batch, dim, dim)`` and ``(batch, dim)``; in one dimension a plain product, which is much faster."""
     return matrix[..., 0] * vector if vector.shape[-1] == 1 else (matrix @ vector[..., None])[..., 0]
 
 
@@ -36,7 +36,7 @@ def linear_gaussian_flow(matrix: Tensor, offset: Tensor, density: Tensor | None,
     density : Tensor of shape (batch, dim, dim) or None
         Q, the noise's covariance per unit of time; None without noise.
     h : Tensor of shape (batch,)
-        Length of the interval; where it is negative, ``m' = -a - F m`` and ``P' = -F P - P F' + Q`` over ``-h``.
+        Length of the interval. If it is negative, ``m' = -a - F m`` and ``P' = -F P - P F' + Q`` over ``-h``.
 
     Returns
     -------
@@ -47,8 +47,8 @@ def linear_gaussian_flow(matrix: Tensor, offset: Tensor, density: Tensor | None,
 
     Notes
     -----
-    One dimension has a closed form. Otherwise a Taylor polynomial on ``h / 2^k`` is doubled ``k`` times, which, unlike
-    the exponential of Van Loan's block matrix, never forms exp(-F h) and so stays accurate when F is stiff
+    One dimension has a closed form. Otherwise a Taylor polynomial on ``h / 2^k`` is doubled ``k`` times. Unlike the
+    exponential of Van Loan's block matrix this never forms exp(-F h), and so stays accurate if F is stiff
     (N. J. Higham, *Functions of Matrices*, 2008, chapter 10; C. F. Van Loan, IEEE TAC 23, 1978).
     """
     solve = _scalar_flow if offset.shape[-1] == 1 else _doubling_flow
@@ -81,7 +81,7 @@ def _doubling_flow(matrix: Tensor, offset: Tensor, density: Tensor | None, h: Te
     scaled = matrix * (h * 2.0**-doublings)[:, None, None]
     unit = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device).expand_as(matrix)
 
-    # exp - 1 is what is doubled: squaring a matrix that is nearly one would lose digits at every turn.
+    # exp - 1 is doubled: squaring a matrix close to the unit matrix would lose digits every time.
     growth, mean_factor, power = torch.zeros_like(matrix), unit, unit
     for k in range(1, _DEGREE + 1):
         power = scaled @ power / k

@@ -1,4 +1,4 @@
-"""Transitions between the rows of a record, which are copied a batch at a time."""
+"""Transitions between the rows of observed series, copied one batch at a time."""
 
 from __future__ import annotations
 
@@ -8,36 +8,36 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from skneuralde.inference.transitions.segments import Transitions
+from skneuralde.inference.transitions.segments import Transitions, consecutive
 
 
 @dataclass(frozen=True)
-class Gathered:
-    """Rows of a tensor in an order of their own, copied only when they are asked for."""
+class LazyRows:
+    """Selected rows of a tensor, copied only when they are read."""
 
     source: Tensor
     rows: Tensor
 
     def index_select(self, dim: int, items: Tensor) -> Tensor:
-        """As of a tensor."""
+        """The same as `torch.Tensor.index_select` of the selected rows."""
         return self.source.index_select(dim, self.rows.index_select(dim, items))
 
 
 @dataclass(frozen=True)
-class Record:
-    """What is known of many series, flat: the rows of each follow each other in time.
+class FlatSeries:
+    """States and inputs of many series as flat tensors; the rows of a series are consecutive and ordered in time.
 
     Attributes
     ----------
     times : float64 Tensor of shape (n,)
     state : Tensor of shape (n, dim)
-        Where transitions that start at a row start.
+        The state from which transitions that start at a row depart.
     context : Tensor of shape (n, p)
     controls : Tensor of shape (n, q)
     interpolation : {"next", "previous", "linear"}
-        How controls act between rows.
+        Interpolation of the controls between rows.
     cov : Tensor of shape (n, dim, dim) or None
-        Covariance of the states; None where they are known exactly.
+        Covariance of the states; None if they are known exactly.
     """
 
     times: Tensor
@@ -48,7 +48,7 @@ class Record:
     cov: Tensor | None = None
 
     def inputs(self, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
-        """The inputs at both ends of the ways between neighbouring rows; the same tensor where they are constant."""
+        """The inputs at both ends of the segments between neighbouring rows; the same tensor if they are constant."""
         context = self.context.index_select(0, right)
         if not self.controls.shape[1]:
             return context, context
@@ -59,19 +59,19 @@ class Record:
 
 
 @dataclass(frozen=True)
-class RecordedTransitions:
-    """The transitions between rows of a record.
+class SeriesTransitions:
+    """Transitions between rows of series.
 
-    Without controls a transition is one segment; with controls it has a knot at every row in between.
+    Without controls a transition is one segment. With controls every row in between ends a segment.
 
     Attributes
     ----------
-    record : Record
+    series : FlatSeries
     start, stop : int Tensor of shape (n,)
         Rows of the same series, ``stop`` after ``start``.
     """
 
-    record: Record
+    series: FlatSeries
     start: Tensor
     stop: Tensor
 
@@ -80,33 +80,30 @@ class RecordedTransitions:
 
     @property
     def device(self) -> torch.device:
-        """Where everything is."""
+        """The device of all tensors."""
         return self.start.device
 
     @cached_property
     def is_direct(self) -> bool:
         """Whether every transition is a single segment."""
-        return not self.record.controls.shape[1] or bool((self.stop - self.start == 1).all())
+        return not self.series.controls.shape[1] or bool((self.stop - self.start == 1).all())
 
     def select(self, items: Tensor) -> Transitions:
         """The transitions at these positions, in this order."""
-        record, start, stop = self.record, self.start.index_select(0, items), self.stop.index_select(0, items)
+        series, start, stop = self.series, self.start.index_select(0, items), self.stop.index_select(0, items)
         if self.is_direct:
             offsets, left, right = torch.arange(len(items) + 1, device=items.device), start, stop
         else:
-            counts = (stop - start).long()
-            offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-            within = torch.arange(int(offsets[-1]), device=items.device) - offsets[:-1].repeat_interleave(counts)
-            left = start.repeat_interleave(counts) + within
+            offsets, left = consecutive(start, stop)
             right = left + 1
-        begin, end = record.times.index_select(0, left), record.times.index_select(0, right)
+        begin, end = series.times.index_select(0, left), series.times.index_select(0, right)
         return Transitions(
-            record.state.index_select(0, start),
-            begin if self.is_direct else record.times.index_select(0, start),
+            series.state.index_select(0, start),
+            begin if self.is_direct else series.times.index_select(0, start),
             offsets,
             end - begin,
-            *record.inputs(left, right),
-            None if record.cov is None else record.cov.index_select(0, start),
+            *series.inputs(left, right),
+            None if series.cov is None else series.cov.index_select(0, start),
         )
 
     def all(self) -> Transitions:

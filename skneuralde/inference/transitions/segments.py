@@ -1,4 +1,4 @@
-"""Transitions: from a known state to a later time, through the inputs that act in between."""
+"""Transitions: from a known state to a later time, with the inputs in between."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from skneuralde.inference.moments.local_linearisation import Propagator, put_rows
+from skneuralde.inference.moments.propagator import Interval, MomentPropagator, Moments
 from skneuralde.problems import Problem
 
 
 class TransitionSource(Protocol):
-    """What transitions can be selected from: a list of them, or a record of series."""
+    """A collection of transitions that can be selected by position."""
 
     def __len__(self) -> int: ...
 
     @property
     def device(self) -> torch.device:
-        """Where everything is."""
+        """The device of all tensors."""
         ...
 
     def select(self, items: Tensor) -> Transitions:
@@ -29,22 +29,22 @@ class TransitionSource(Protocol):
 
 @dataclass(frozen=True)
 class Transitions:
-    """A flat list of transitions; each passes through one or more segments, on which the inputs c move linearly.
+    """A flat list of transitions. Each has one or more segments, on which the inputs c move linearly.
 
     Attributes
     ----------
     state : Tensor of shape (n, dim)
-        Where each transition starts.
+        The state at the start of each transition.
     time : float64 Tensor of shape (n,)
-        When it starts.
+        The start time.
     offsets : int64 Tensor of shape (n + 1,)
         Segments ``offsets[i]:offsets[i + 1]`` belong to transition i.
     lengths : float64 Tensor of shape (n_segments,)
-        Signed lengths of the segments; negative runs against time.
+        Signed lengths of the segments; a negative one runs backwards in time.
     c0, c1 : Tensor of shape (n_segments, k)
         The inputs at both ends of each segment.
     cov : Tensor of shape (n, dim, dim) or None
-        Covariance of the state where each transition starts; None where it is known exactly.
+        Covariance of the state at the start; None if it is known exactly.
     """
 
     state: Tensor
@@ -60,7 +60,7 @@ class Transitions:
 
     @property
     def device(self) -> torch.device:
-        """Where everything is."""
+        """The device of all tensors."""
         return self.state.device
 
     @property
@@ -69,77 +69,68 @@ class Transitions:
         total = torch.cat([self.lengths.new_zeros(1), self.lengths.cumsum(0)])
         return total[self.offsets[1:]] - total[self.offsets[:-1]]
 
-    def select(self, items: Tensor) -> Transitions:
-        """The transitions at these positions, in this order."""
-        cov = None if self.cov is None else self.cov.index_select(0, items)
-        if self.is_direct:
-            return Transitions(
-                self.state.index_select(0, items),
-                self.time.index_select(0, items),
-                torch.arange(len(items) + 1, device=items.device),
-                self.lengths.index_select(0, items),
-                *self._inputs_at(items),
-                cov,
-            )
-        counts = self.offsets[items + 1] - self.offsets[items]
-        offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-        within = torch.arange(int(offsets[-1]), device=items.device) - offsets[:-1].repeat_interleave(counts)
-        segments = self.offsets[items].repeat_interleave(counts) + within
-        return Transitions(
-            self.state[items], self.time[items], offsets, self.lengths[segments], *self._inputs_at(segments), cov
-        )
-
     @property
     def is_direct(self) -> bool:
         """Whether every transition is a single segment."""
         return len(self.lengths) == len(self)
 
-    def _inputs_at(self, segments: Tensor) -> tuple[Tensor, Tensor]:
+    def select(self, items: Tensor) -> Transitions:
+        """The transitions at these positions, in this order."""
+        if self.is_direct:
+            offsets, segments = torch.arange(len(items) + 1, device=items.device), items
+        else:
+            offsets, segments = consecutive(self.offsets[items], self.offsets[items + 1])
         c0 = self.c0.index_select(0, segments)
-        return c0, c0 if self.c1 is self.c0 else self.c1.index_select(0, segments)
+        return Transitions(
+            self.state.index_select(0, items),
+            self.time.index_select(0, items),
+            offsets,
+            self.lengths.index_select(0, segments),
+            c0,
+            c0 if self.c1 is self.c0 else self.c1.index_select(0, segments),
+            None if self.cov is None else self.cov.index_select(0, items),
+        )
 
-    def moments(self, problem: Problem, propagator: Propagator) -> tuple[Tensor, Tensor | None]:
+    def moments(self, problem: Problem, propagator: MomentPropagator) -> tuple[Tensor, Tensor | None]:
         """Mean (n, dim) and covariance (n, dim, dim) at each transition's end.
 
-        There is no covariance without diffusion where the states are known exactly.
+        The covariance is None without diffusion if the states are known exactly.
         """
-        mean, cov, time = self.state, self.cov, self.time
-        if len(self) and self.is_direct:
-            return propagator.advance(problem, mean, cov, time, self.lengths, self.c0, self.c1)
-        if cov is None and problem.diffusion is not None:
-            cov = mean.new_zeros(len(mean), mean.shape[-1], mean.shape[-1])
-        counts = self.offsets[1:] - self.offsets[:-1]
-        for k in range(int(counts.max()) if len(self) else 0):
-            rows = (counts > k).nonzero()[:, 0]
-            segments = self.offsets[rows] + k
-            length = self.lengths[segments]
-            part = None if cov is None else cov[rows]
-            moved = propagator.advance(
-                problem, mean[rows], part, time[rows], length, self.c0[segments], self.c1[segments]
-            )
-            mean, cov = put_rows(mean, cov, rows, moved)
-            time = time.index_copy(0, rows, time[rows] + length)
+        mean, cov, _ = self._propagate(problem, propagator, Moments(self.state, self.cov))
         return mean, cov
 
-    def flow(self, problem: Problem, propagator: Propagator) -> tuple[Tensor, Tensor, Tensor]:
-        """Mean and covariance at each transition's end, and the matrix (n, dim, dim) by which the latter is carried."""
-        mean, cov, time = self.state, self.cov, self.time
-        assert cov is not None  # whoever asks for the matrix has a covariance
+    def moments_and_matrix(self, problem: Problem, propagator: MomentPropagator) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean and covariance at each transition's end, and the transition matrix (n, dim, dim); needs ``cov``."""
+        assert self.cov is not None
+        unit = torch.eye(self.state.shape[-1], dtype=self.state.dtype, device=self.device).expand_as(self.cov)
+        mean, cov, matrix = self._propagate(problem, propagator, Moments(self.state, self.cov, unit))
+        assert cov is not None
+        assert matrix is not None
+        return mean, cov, matrix
+
+    def _propagate(self, problem: Problem, propagator: MomentPropagator, moments: Moments) -> Moments:
         if len(self) and self.is_direct:
-            return propagator.flow(problem, mean, cov, time, self.lengths, self.c0, self.c1)
-        transition = torch.eye(mean.shape[-1], dtype=mean.dtype, device=mean.device).expand_as(cov)
-        counts = self.offsets[1:] - self.offsets[:-1]
+            return propagator.advance(problem, moments, Interval(self.time, self.lengths, self.c0, self.c1))
+        if moments.cov is None and problem.diffusion is not None:
+            dim = self.state.shape[1]
+            moments = moments._replace(cov=self.state.new_zeros(len(self), dim, dim))
+        time, counts = self.time, self.offsets.diff()
         for k in range(int(counts.max()) if len(self) else 0):
             rows = (counts > k).nonzero()[:, 0]
             segments = self.offsets[rows] + k
             length = self.lengths[segments]
-            new_mean, new_cov, carried = propagator.flow(
-                problem, mean[rows], cov[rows], time[rows], length, self.c0[segments], self.c1[segments]
-            )
-            mean, cov = mean.index_copy(0, rows, new_mean), cov.index_copy(0, rows, new_cov)
-            transition = transition.index_copy(0, rows, carried @ transition[rows])
+            interval = Interval(time[rows], length, self.c0[segments], self.c1[segments])
+            moments = moments.with_rows(rows, propagator.advance(problem, moments.rows(rows), interval))
             time = time.index_copy(0, rows, time[rows] + length)
-        return mean, cov, transition
+        return moments
+
+
+def consecutive(first: Tensor, stop: Tensor) -> tuple[Tensor, Tensor]:
+    """Offsets (n + 1,) of n groups of positions ``first[i], ..., stop[i] - 1``, and all of these positions."""
+    counts = (stop - first).long()
+    offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+    within = torch.arange(int(offsets[-1]), device=first.device) - offsets[:-1].repeat_interleave(counts)
+    return offsets, first.repeat_interleave(counts) + within
 
 
 def random_subset(transitions: TransitionSource, size: int, generator: torch.Generator) -> Transitions:

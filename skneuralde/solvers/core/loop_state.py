@@ -10,7 +10,7 @@ from torch import Tensor
 
 from skneuralde.solvers.core.results import Status
 from skneuralde.solvers.core.right_hand_side import RightHandSide
-from skneuralde.solvers.core.stepper import Step, Stepper
+from skneuralde.solvers.core.stepper import Step
 
 #: Status of a path that is still under way.
 RUNNING = -1
@@ -165,21 +165,6 @@ class StepEndHandler(Protocol):
 
     def handle(self, rhs: RightHandSide, attempt: StepAttempt) -> StepAttempt:
         """The attempt after everything that happens at its end."""
-
-
-class MeshEvents(Protocol):
-    """Acts on paths at the ends of the steps of a mesh.
-
-    Attributes
-    ----------
-    places : dict
-        Its keys are the steps with something at their end.
-    """
-
-    places: dict
-
-    def after(self, k: int, stepper: Stepper, rhs: RightHandSide, t: Tensor, step: Step) -> Step:
-        """Step ``k``, which ends at times ``t``, after everything that happens at its end."""
 
 
 class StepObserver:

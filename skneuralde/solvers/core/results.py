@@ -11,7 +11,7 @@ from skneuralde.solvers.core.jump_record import JumpRecord
 
 
 class Status(IntEnum):
-    """How the solution of one path ended."""
+    """Outcome of one path."""
 
     SUCCESS = 0
     MAX_STEPS = 1

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from skneuralde.solvers.core.right_hand_side import RightHandSide
 from skneuralde.solvers.core.stepper import Stepper
-from skneuralde.solvers.gradients.dependencies import leaves_of
+from skneuralde.solvers.gradients.dependencies import dependencies_of
 from skneuralde.solvers.mesh.mesh import Mesh
 from skneuralde.solvers.mesh.outputs import RequestedStates, run
 
@@ -41,10 +41,10 @@ def checkpointed(
     """
     if len(mesh) == 0:
         return []
-    leaves = leaves_of(stepper, rhs, u, mesh)
+    dependencies = dependencies_of(stepper, rhs, u, mesh)
     with torch.no_grad():
         checkpoints, values = _store(stepper, rhs, u, mesh, outputs) if stored is None else stored
-    return list(_Checkpointed.apply((stepper, rhs, mesh, outputs), checkpoints, values, u, *leaves))
+    return list(_Checkpointed.apply((stepper, rhs, mesh, outputs), checkpoints, values, u, *dependencies))
 
 
 def checkpoint_every_step(mesh: Mesh, states: Tensor, solver_states: Tensor | None) -> list[Checkpoint]:
@@ -76,19 +76,21 @@ class _Checkpointed(torch.autograd.Function):
     """The requested states as they are; going back, the graph after one checkpoint at a time is held."""
 
     @staticmethod
-    def forward(ctx, work, checkpoints, values, u, *leaves):
-        ctx.work, ctx.checkpoints, ctx.leaves, ctx.n_paths = work, checkpoints, leaves, len(u)
+    def forward(ctx, work, checkpoints, values, u, *dependencies):
+        ctx.work, ctx.checkpoints, ctx.dependencies, ctx.n_paths = work, checkpoints, dependencies, len(u)
         # A requested state may be the very tensor that a checkpoint holds.
         return tuple(value.clone() for value in values)
 
     @staticmethod
     def backward(ctx, *slopes):
         by_step = dict(zip(ctx.work[3].places, slopes, strict=True))
-        totals: list[Tensor | None] = [None] * len(ctx.leaves)
+        totals: list[Tensor | None] = [None] * len(ctx.dependencies)
         u_slope = state_slope = None
         for checkpoint in reversed(ctx.checkpoints):
             requested = [by_step[k] for k in range(checkpoint.first, checkpoint.last) if k in by_step]
-            u_slope, state_slope, *found = _back(ctx.work, checkpoint, ctx.leaves, u_slope, state_slope, requested)
+            u_slope, state_slope, *found = _back(
+                ctx.work, checkpoint, ctx.dependencies, u_slope, state_slope, requested
+            )
             totals = [_sum(*pair) for pair in zip(totals, found, strict=True)]
         if u_slope is not None and len(u_slope) < ctx.n_paths:
             # The last paths take no step at all.
@@ -99,12 +101,12 @@ class _Checkpointed(torch.autograd.Function):
 def _back(
     work: tuple[Stepper, RightHandSide, Mesh, RequestedStates],
     checkpoint: Checkpoint,
-    leaves: tuple[Tensor, ...],
+    dependencies: tuple[Tensor, ...],
     u_slope: Tensor | None,
     state_slope: Tensor | None,
     requested: list[Tensor],
 ) -> tuple[Tensor | None, ...]:
-    """Make the steps after a checkpoint again and differentiate them: in the state, the solver state and the leaves.
+    """Make the steps after a checkpoint again and differentiate in the state, the solver state and the dependencies.
 
     Slopes at the end may lack the last paths, which have ended before. The graph does not outlive the call.
     """
@@ -120,9 +122,9 @@ def _back(
             if end is not None and slope is not None and end.requires_grad
         ]
     if not pairs:
-        return (None,) * (2 + len(leaves))
+        return (None,) * (2 + len(dependencies))
     ends, end_slopes = zip(*pairs, strict=True)
-    sources = [u, *([] if solver_state is None else [solver_state]), *leaves]
+    sources = [u, *([] if solver_state is None else [solver_state]), *dependencies]
     # Tensors that callables captured may have a graph of their own, which all steps go through.
     found = torch.autograd.grad(ends, sources, end_slopes, allow_unused=True, retain_graph=True)
     return found if solver_state is not None else (found[0], None, *found[1:])

@@ -10,7 +10,7 @@ from skneuralde.solvers.core.stepper import Stepper
 from skneuralde.solvers.mesh.mesh import Mesh, walk
 
 
-def leaves_of(stepper: Stepper, rhs: RightHandSide, u: Tensor, mesh: Mesh) -> list[Tensor]:
+def dependencies_of(stepper: Stepper, rhs: RightHandSide, u: Tensor, mesh: Mesh) -> list[Tensor]:
     """The leaf tensors that steps depend on and that require a gradient.
 
     These are the parameters of the problem and the tensors that callables have captured, which are found in the graphs
@@ -18,10 +18,10 @@ def leaves_of(stepper: Stepper, rhs: RightHandSide, u: Tensor, mesh: Mesh) -> li
     """
     with torch.enable_grad():
         _, _, step = next(walk(stepper, rhs, u.detach(), mesh, 0, 1, None))
-        found = _leaves_of_graph(step.u1)
+        found = _leaf_tensors(step.u1)
         t, *_ = next(mesh.steps(0, 1))
         for state in states_after_jumps(mesh.part(rhs, 1), t[:1], u[:1].detach()):
-            found += _leaves_of_graph(state)
+            found += _leaf_tensors(state)
     if isinstance(rhs.problem, nn.Module):
         found += [p for p in rhs.problem.parameters() if p.requires_grad]
     return list({id(leaf): leaf for leaf in found}.values())
@@ -33,14 +33,14 @@ def states_after_jumps(rhs: RightHandSide, t: Tensor, u: Tensor) -> list[Tensor]
     return [rhs.affect(k, now, u, jump.draw(torch.zeros_like(u))) for k, jump in enumerate(rhs.problem.jumps)]
 
 
-def _leaves_of_graph(tensor: Tensor) -> list[Tensor]:
-    leaves, seen, todo = [], set(), [tensor.grad_fn]
+def _leaf_tensors(tensor: Tensor) -> list[Tensor]:
+    dependencies, seen, todo = [], set(), [tensor.grad_fn]
     while todo:
         node = todo.pop()
         if node is None or node in seen:
             continue
         seen.add(node)
         if hasattr(node, "variable"):
-            leaves.append(node.variable)
+            dependencies.append(node.variable)
         todo += [parent for parent, _ in node.next_functions]
-    return leaves
+    return dependencies

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from skneuralde.solvers.core.right_hand_side import RightHandSide
 from skneuralde.solvers.core.stepper import Stepper
-from skneuralde.solvers.gradients.dependencies import leaves_of
+from skneuralde.solvers.gradients.dependencies import dependencies_of
 from skneuralde.solvers.mesh.mesh import Mesh
 from skneuralde.solvers.mesh.outputs import RequestedStates, run
 
@@ -26,7 +26,7 @@ def forward(stepper: Stepper, rhs: RightHandSide, u: Tensor, mesh: Mesh, outputs
         return []
     problem = cast(nn.Module, rhs.problem)
     parameters = {name: p for name, p in problem.named_parameters() if p.requires_grad}
-    for leaf in leaves_of(stepper, rhs, u, mesh):
+    for leaf in dependencies_of(stepper, rhs, u, mesh):
         if not any(leaf is parameter for parameter in parameters.values()):
             raise ValueError(
                 "gradient='forward' differentiates with respect to y0 and the parameters of the problem, but a "

@@ -10,7 +10,7 @@ from torch import Tensor
 from skneuralde.noise import Increments
 from skneuralde.solvers.core.right_hand_side import RightHandSide
 from skneuralde.solvers.core.stepper import StepInput, Stepper
-from skneuralde.solvers.gradients.dependencies import leaves_of
+from skneuralde.solvers.gradients.dependencies import dependencies_of
 from skneuralde.solvers.mesh.mesh import Mesh, walk
 from skneuralde.solvers.mesh.outputs import RequestedStates
 
@@ -22,15 +22,15 @@ def reversible(stepper: Stepper, rhs: RightHandSide, u: Tensor, mesh: Mesh, outp
     """Reverse mode that steps back from the last states, by steps of negative length and noise."""
     if len(mesh) == 0:
         return []
-    return list(_Reversed.apply(stepper, rhs, mesh, outputs, u, *leaves_of(stepper, rhs, u, mesh)))
+    return list(_Reversed.apply(stepper, rhs, mesh, outputs, u, *dependencies_of(stepper, rhs, u, mesh)))
 
 
 class _Reversed(torch.autograd.Function):
     """Makes the steps without a graph; on the way back the graph of one step at a time is made."""
 
     @staticmethod
-    def forward(ctx, stepper, rhs, mesh, outputs, u, *leaves):
-        ctx.work = stepper, rhs, mesh, outputs, leaves
+    def forward(ctx, stepper, rhs, mesh, outputs, u, *dependencies):
+        ctx.work = stepper, rhs, mesh, outputs, dependencies
         ctx.batch = len(u)
         ctx.ends = {}
         kept = []
@@ -44,10 +44,10 @@ class _Reversed(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, *slopes):
-        stepper, rhs, mesh, outputs, leaves = ctx.work
+        stepper, rhs, mesh, outputs, dependencies = ctx.work
         slope_of = dict(zip(outputs.places, slopes, strict=True))
         u = slope = next(iter(ctx.ends.values()))[:0]
-        totals: list[Tensor | None] = [None] * len(leaves)
+        totals: list[Tensor | None] = [None] * len(dependencies)
         for k, t, h, noise in _backwards(mesh):
             if k in ctx.ends:
                 u, slope = torch.cat([u, ctx.ends[k]]), torch.cat([slope, torch.zeros_like(ctx.ends[k])])
@@ -61,7 +61,9 @@ class _Reversed(torch.autograd.Function):
                 start = u.detach().requires_grad_()
                 end = stepper.step(StepInput(part, t, h, start, noise)).u1
                 # Tensors that callables captured may have a graph of their own, which all steps go through.
-                slope, *others = torch.autograd.grad(end, [start, *leaves], slope, allow_unused=True, retain_graph=True)
+                slope, *others = torch.autograd.grad(
+                    end, [start, *dependencies], slope, allow_unused=True, retain_graph=True
+                )
             totals = [total if new is None else new if total is None else total + new
                       for total, new in zip(totals, others, strict=True)]  # fmt: skip
         rest = slope.new_zeros(ctx.batch - len(slope), slope.shape[1])

@@ -6,12 +6,12 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import repeat
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from skneuralde.noise import Increments
-from skneuralde.solvers.core.loop_state import MeshEvents
 from skneuralde.solvers.core.right_hand_side import RightHandSide, TimePoint
 from skneuralde.solvers.core.stepper import Step, StepInput, Stepper
 
@@ -24,6 +24,21 @@ MeshNoise = Callable[[int, int], Iterator[Increments]]
 
 #: Steps whose times are unbound at once.
 _CHUNK = 512
+
+
+class MeshEvents(Protocol):
+    """Acts on paths at the ends of the steps of a mesh.
+
+    Attributes
+    ----------
+    places : dict
+        Its keys are the steps with something at their end.
+    """
+
+    places: dict
+
+    def after(self, k: int, stepper: Stepper, rhs: RightHandSide, t: Tensor, step: Step) -> Step:
+        """Step ``k``, which ends at times ``t``, after everything that happens at its end."""
 
 
 @dataclass(frozen=True)

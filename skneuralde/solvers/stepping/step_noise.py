@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from skneuralde.noise import Brownian, Increments, Table
+from skneuralde.noise import Brownian, Increments, IncrementTable
 from skneuralde.solvers.mesh.increments import IncrementSource
 
 
@@ -86,7 +86,7 @@ class DyadicNoise(StepNoise):
     ):
         super().__init__(n_hazards)
         self.source, self.whole_parts, self.area, self.dtype = noise, whole_parts, area, dtype
-        self.table = Table(noise, math.ceil(furthest)) if tabulate else None
+        self.table = IncrementTable(noise, math.ceil(furthest)) if tabulate else None
         self.rows: Tensor | None = None
 
     def _draw(self, rows: Tensor, begin: Tensor, end: Tensor) -> Increments:

@@ -7,8 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from skneuralde.problems.field_modes import Modes
-from skneuralde.problems.phi_functions import phi_functions
+from skneuralde.problems import FieldModes, phi_functions
 from skneuralde.solvers.core.right_hand_side import RightHandSide
 from skneuralde.solvers.core.stepper import Step, StepInput, Stepper
 
@@ -39,15 +38,15 @@ class ETDRK4(Stepper):
     def step(self, inputs: StepInput) -> Step:
         rhs, t, h, u, _, solver_state = inputs
         start = self.start_state(rhs, t, u) if solver_state is None else solver_state
-        modes = Modes(rhs.field, u)
+        modes = FieldModes(rhs.field, u)
         half, whole = _functions(modes, h, u, 0.5), _functions(modes, h, u, 1.0)
         middle, end = rhs.along(t, h, (0.5, 1.0), u.dtype)
         length = h if not isinstance(h, Tensor) else h.view(-1, *[1] * (half[0].ndim - 1))
 
         def slope(now, x):
-            return length * modes.enter(rhs.drift_without_diffusion(now, modes.leave(x)))
+            return length * modes.to_modes(rhs.drift_without_diffusion(now, modes.from_modes(x)))
 
-        x, n0 = modes.enter(u), length * modes.enter(start)
+        x, n0 = modes.to_modes(u), length * modes.to_modes(start)
         first = torch.addcmul(half[0] * x, 0.5 * half[1], n0)
         na = slope(middle, first)
         nb = slope(middle, torch.addcmul(first, half[2], na - n0))
@@ -56,13 +55,13 @@ class ETDRK4(Stepper):
         last = 4.0 * whole[3] - whole[2]
         inner = 2.0 * whole[2] - 4.0 * whole[3]
         x1 = base + (whole[1] - 3.0 * whole[2] + 4.0 * whole[3]) * n0 + inner * (na + nb) + last * nc
-        u1 = modes.leave(x1)
+        u1 = modes.from_modes(x1)
         ahead = rhs.drift_without_diffusion(end, u1)
-        error = modes.leave(last * (length * modes.enter(ahead) - nc))
+        error = modes.from_modes(last * (length * modes.to_modes(ahead) - nc))
         return Step(u1, error, ahead)
 
 
-def _functions(modes: Modes, h: Tensor | float, u: Tensor, share: float) -> list[Tensor]:
+def _functions(modes: FieldModes, h: Tensor | float, u: Tensor, share: float) -> list[Tensor]:
     """The functions of ``share h L``, each broadcasting against the states in the basis."""
     if modes.diffusion is None:
         still = [u.new_tensor(1.0 / math.factorial(k)) for k in range(4)]
@@ -70,6 +69,6 @@ def _functions(modes: Modes, h: Tensor | float, u: Tensor, share: float) -> list
     values = modes.eigenvalues[None]
     length = h.view(-1, *[1] * (values.ndim - 1)) if isinstance(h, Tensor) else h
     return [
-        modes.spread(value, 1.0 / math.factorial(k))
+        modes.factors(value, 1.0 / math.factorial(k))
         for k, value in enumerate(phi_functions(share * length * values, 3))
     ]

@@ -1,0 +1,122 @@
+"""Faults that were found once, each with the input that showed it."""
+
+import copy
+
+import pytest
+import torch
+
+from skneuralde import Problem, expect, solve
+from skneuralde.solvers import (
+    Controller,
+    PIController,
+    SolveRequest,
+    Status,
+    Step,
+    Stepper,
+    get_controller,
+    get_solver,
+    integrate,
+)
+from skneuralde.solvers.core.right_hand_side import Counter
+from skneuralde.solvers.methods.runge_kutta.pairs import BogackiShampine
+from tests.stubs import ToldError, times
+
+ONE = torch.ones(1, 1, dtype=torch.float64)
+
+
+class Blowing(Stepper):
+    """An adaptive method whose state becomes infinite after time 1, with an error that is finite."""
+
+    name, noise_kinds, adaptive, order, error_order = "blowing", ("none",), True, 1, 1
+
+    def step(self, inputs):
+        end = inputs.t + inputs.h
+        return Step(torch.where(end > 1.0, torch.inf, inputs.u), torch.zeros_like(inputs.u))
+
+
+def test_a_step_to_an_infinite_state_is_no_success():
+    request = SolveRequest(Problem(lambda t, u: -u), ONE, times(0, 0.5, 2.0), Blowing(), on_error="mask")
+    trajectory = integrate(request)
+    assert trajectory.status.tolist() == [Status.NON_FINITE]
+    assert trajectory.values.isnan().flatten().tolist() == [False, False, True]
+    assert 0.9 < float(trajectory.reached[0]) <= 1.0
+
+
+@pytest.mark.parametrize("solver", ["tsit5", "rosenbrock"])
+@pytest.mark.parametrize("gradient", ["direct", "checkpoint"])
+def test_states_of_a_large_batch_are_those_of_their_save_times(solver, gradient):
+    """Save times of several paths are kept in blocks, whose length depends on the size of the states."""
+    n = 30_000 if solver == "tsit5" else 40
+    scale = torch.tensor(1.0, dtype=torch.float64, requires_grad=True)
+    problem = Problem(lambda t, u: -3 * scale * u * u.abs() + torch.sin(7 * t))
+    y0 = torch.tensor([0.1, 1.0, 3.0], dtype=torch.float64)[:, None].expand(3, n)
+    ts = torch.linspace(0, 1.5, 30, dtype=torch.float64)
+    with torch.no_grad():
+        plain = solve(problem, y0, ts, solver=solver, rtol=1e-5).ys
+    assert torch.equal(solve(problem, y0, ts, solver=solver, rtol=1e-5, gradient=gradient).ys.detach(), plain)
+
+
+def test_a_solver_is_given_as_an_instance():
+    problem = Problem(lambda t, u: -u)
+    named = solve(problem, [1.0], [0.0, 1.0], solver="bs3").ys
+    assert torch.equal(solve(problem, [1.0], [0.0, 1.0], solver=BogackiShampine()).ys, named)
+    mean = expect(problem, [1.0], [0.0, 1.0], lambda ys: ys[..., -1, 0], n_paths=1, solver=BogackiShampine())
+    assert torch.equal(mean, named[0, -1, 0])
+    nameless = BogackiShampine()
+    nameless.name = ""
+    with pytest.raises(ValueError, match="must have a name"):
+        solve(problem, [1.0], [0.0, 1.0], solver=nameless)
+
+
+def test_statistics_steer_no_solver():
+    assert vars(Counter()) == {"drift": 0, "diffusion": 0}
+    solver = get_solver("rosenbrock")
+    before = copy.copy(vars(solver))
+    solve(Problem(lambda t, u: -u), [1.0], [0.0, 1.0], solver=solver)
+    assert vars(solver) == before
+    forced = solve(Problem(lambda t, u: torch.cos(t)), [0.0], [0.0, 1.0], solver=solver)
+    torch.testing.assert_close(forced.ys[0, -1, 0], torch.sin(forced.ts[-1]), rtol=0, atol=2e-3)
+
+
+class Doubling(Controller):
+    """Doubles an accepted step and quarters a rejected one."""
+
+    first_state, first_error = 0.0, 0.01
+
+    def update(self, length, proposal, ratio, controller_state, order):
+        return torch.where(ratio <= 1.0, 2.0 * length, 0.25 * length), controller_state
+
+
+@pytest.mark.parametrize("controller", ["pi", "predictive", PIController(safety=0.5), Doubling()])
+def test_the_controller_of_the_caller_chooses_the_steps(controller):
+    problem = Problem(lambda t, u: torch.cos(5 * t) - u)
+    own = solve(problem, [1.0], [0.0, 3.0], solver="tsit5", rtol=1e-6)
+    other = solve(problem, [1.0], [0.0, 3.0], solver="tsit5", rtol=1e-6, controller=controller)
+    torch.testing.assert_close(own.ys, other.ys, rtol=0, atol=1e-5)
+    assert (own.stats.steps.item() == other.stats.steps.item()) == (controller == "pi")
+
+
+def test_a_controller_that_would_do_nothing_is_refused():
+    problem = Problem(lambda t, u: -u)
+    for arguments in ({"solver": "euler", "dt": 0.1}, {"rtol": None, "dt": 0.1}, {"solver": "torchdiffeq:dopri5"}):
+        with pytest.raises(ValueError, match="has no effect"):
+            solve(problem, [1.0], [0.0, 1.0], controller="pi", **arguments)
+    with pytest.raises(ValueError, match="did you mean 'predictive'"):
+        get_controller("predictiv")
+    with pytest.raises(ValueError, match="Controller instance"):
+        solve(problem, [1.0], [0.0, 1.0], controller=3)
+
+
+def test_a_solver_state_that_cannot_be_restarted_is_told():
+    from skneuralde import Jump
+
+    class Forgetful(ToldError):
+        def start_state(self, rhs, t, u, f=None):
+            return None if f is None else f
+
+        def step(self, inputs):
+            return super().step(inputs)._replace(solver_state=inputs.u)
+
+    jumping = Problem(lambda t, u: -u, jumps=(Jump(5.0, lambda t, u: u / 2),))
+    with pytest.raises(TypeError, match="must implement start_state"):
+        solve(jumping, [1.0], [0.0, 1.0], solver=Forgetful(lambda t, h: torch.zeros_like(t)), random_state=0)
