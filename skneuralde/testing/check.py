@@ -39,16 +39,10 @@ def _with_noise(solver: Solver) -> bool:
     return any(map(solver.handles, ("diagonal", "additive", "general")))
 
 
-#: The contract, cheap checks first.
+#: The contract; the orders of single steps come first, since they are cheap.
 CHECKS: tuple[Check, ...] = (
     Check("facts", facts.check_facts),
     Check("refusal of jumps", facts.check_refusal_of_jumps, lambda solver: not solver.handles_jumps),
-    Check("dtype and far times", robustness.check_dtype),
-    Check("random state", robustness.check_random_state),
-    Check("batch independence", robustness.check_batch_independence, lambda solver: not _shares_steps(solver)),
-    Check("interval of integration", robustness.check_interval),
-    Check("max_steps", robustness.check_max_steps),
-    Check("failure status", robustness.check_failure),
     Check(
         "order without noise",
         convergence.check_order,
@@ -65,15 +59,23 @@ CHECKS: tuple[Check, ...] = (
         steps.check_solver_state,
         lambda solver: isinstance(solver, Stepper) and _without_noise(solver),
     ),
-    Check("tolerance", convergence.check_tolerance, lambda solver: _without_noise(solver) and solver.adaptive),
-    Check("backwards in time", convergence.check_backwards, _without_noise),
-    Check("strong order of one step", local_errors.check_strong_order, lambda solver: _has_local_error(solver, "strong")),
+    Check(
+        "strong order of one step", local_errors.check_strong_order, lambda solver: _has_local_error(solver, "strong")
+    ),
     Check("weak order of one step", local_errors.check_weak_order, lambda solver: _has_local_error(solver, "weak")),
     Check(
         "order of the error estimate with noise",
         local_errors.check_error_order,
         lambda solver: _steps_adapt(solver, noise=True),
     ),
+    Check("dtype and far times", robustness.check_dtype),
+    Check("random state", robustness.check_random_state),
+    Check("batch independence", robustness.check_batch_independence, lambda solver: not _shares_steps(solver)),
+    Check("interval of integration", robustness.check_interval),
+    Check("max_steps", robustness.check_max_steps),
+    Check("failure status", robustness.check_failure),
+    Check("tolerance", convergence.check_tolerance, lambda solver: _without_noise(solver) and solver.adaptive),
+    Check("backwards in time", convergence.check_backwards, _without_noise),
     Check("strong order", noise.check_strong_order, lambda solver: solver.strong_order is not None),
     Check("tolerance with noise", noise.check_tolerance, lambda solver: _steps_adapt(solver, noise=True)),
     Check("variance of additive noise", noise.check_variance, lambda solver: solver.handles("additive")),

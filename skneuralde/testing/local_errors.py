@@ -107,7 +107,8 @@ def _product(*sizes: int) -> tuple[Tensor, Tensor]:
 def _step(solver: Stepper, problem: Problem, noise: _Noise, h: float) -> Step:
     """One step from 0 with each node of the noise."""
     n = len(noise.w)
-    rhs = RightHandSide(in_calculus(problem, solver.calculus), None, tensor([[_START]]), tensor([[_START + h]]))
+    # Stages outside the step are within the interval of integration.
+    rhs = RightHandSide(in_calculus(problem, solver.calculus), None, tensor([[_START - 1.0]]), tensor([[_START + 1.0]]))
     u, t = torch.zeros(n, 2, dtype=torch.float64), torch.full((n, 1), _START, dtype=torch.float64)
     stepper = solver.prepare(rhs, t, u, rtol=None, n_hazards=0)
     area = None if solver.levy_area is None else math.sqrt(h) * noise.area

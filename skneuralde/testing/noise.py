@@ -21,9 +21,7 @@ def check_strong_order(solver: Solver) -> None:
         noise = brownian(200)
         u0, end = torch.ones(200, 1, dtype=torch.float64), exact(noise.cells(0, 1).w[:, 0])
         sizes = (2.0**-3, 2.0**-6)
-        errors = [
-            rms(solution(solver, problem, u0, _UNIT, noise=noise, rtol=None, dt=dt)[:, -1] - end) for dt in sizes
-        ]
+        errors = [rms(solution(solver, problem, u0, _UNIT, noise=noise, rtol=None, dt=dt)[:, -1] - end) for dt in sizes]
         measured = slope(sizes, errors)
         # A single noise commutes, so that some methods do better here than they promise in general.
         assert measured > solver.strong_order - 0.15, (
@@ -68,4 +66,3 @@ def check_general_noise(solver: Solver) -> None:
         values.append(solution(solver, problem, u0, _UNIT, noise=brownian(4), rtol=None, dt=0.1))
     worst = float((values[0] - values[1]).abs().max())
     assert worst < 1e-7, f"expected the paths of diagonal noise, measured a difference of {worst:.1e}"
-

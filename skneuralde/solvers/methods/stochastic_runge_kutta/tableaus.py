@@ -16,7 +16,6 @@ class SRIW1(SRI):
     """
 
     name = "sriw1"
-    weak_order = 2.0
     reference = "Roessler (2010)"
     # The published third stage of the drift is the first one once more.
     tableau = SRITableau(
