@@ -68,7 +68,7 @@ SRA_PLACES = [("c0", (0,)), ("c1", (0,)), ("A0", (0, 0)), ("B0", (0, 0)), ("alph
     [*(("sosri2", *entry) for entry in SRI_PLACES), *(("sra1", *entry) for entry in SRA_PLACES)],
 )
 def test_a_coefficient_of_a_stochastic_method_that_is_slightly_wrong_shows_in_one_step(name, field, place):
-    with pytest.raises(AssertionError, match="needs a local error with a (root mean square|mean) of order"):
+    with pytest.raises(AssertionError, match=r"needs a local error with a (root mean square|mean) of order"):
         check_strong_order(with_coefficient_off(name, field, *place))
 
 

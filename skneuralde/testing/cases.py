@@ -16,6 +16,12 @@ from skneuralde.solvers import RightHandSide, Solver, SolveRequest, Stepper, int
 NOISE_KINDS = ("diagonal", "additive", "general")
 
 
+def require(kept: bool, message: str) -> None:
+    """Raise an AssertionError if a promise is not kept, also under ``python -O``."""
+    if not kept:
+        raise AssertionError(message)
+
+
 def tensor(values: Any) -> Tensor:
     """Values as float64."""
     return torch.tensor(values, dtype=torch.float64)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from skneuralde.solvers import Solver
-from skneuralde.testing.cases import StuartLandau, finest_slope, rms, settings, solution, tensor, tight
+from skneuralde.testing.cases import StuartLandau, finest_slope, require, rms, settings, solution, tensor, tight
 
 _TIMES = tensor([0.0, 0.37, 1.0])
 
@@ -21,7 +21,9 @@ def check_order(solver: Solver) -> None:
 
     assert solver.order is not None
     measured = finest_slope(solver.order + 1.0, error) - 1.0
-    assert solver.order - 0.2 < measured < solver.order + 0.5, f"expected order {solver.order}, measured {measured:.2f}"
+    require(
+        solver.order - 0.2 < measured < solver.order + 0.5, f"expected order {solver.order}, measured {measured:.2f}"
+    )
 
 
 def check_tolerance(solver: Solver) -> None:
@@ -33,9 +35,9 @@ def check_tolerance(solver: Solver) -> None:
         for rtol in (1e-3, tight(solver))
     )
     # The error of an accurate method may be proportional to the power 2/3 of the tolerance that it keeps in each step.
-    assert loose < 0.5, f"expected an error below 0.5 at rtol=1e-3, measured {loose:.1e}"
+    require(loose < 0.5, f"expected an error below 0.5 at rtol=1e-3, measured {loose:.1e}")
     most = loose * (tight(solver) / 1e-3) ** 0.55
-    assert small < most, f"expected an error below {most:.1e} at rtol={tight(solver):.0e}, measured {small:.1e}"
+    require(small < most, f"expected an error below {most:.1e} at rtol={tight(solver):.0e}, measured {small:.1e}")
 
 
 def check_backwards(solver: Solver) -> None:
@@ -48,4 +50,4 @@ def check_backwards(solver: Solver) -> None:
         values = solution(solver, case.problem, end, times, side_steps=side_steps, **arguments)
         error = float((values[:, -1] - case.u0[:2]).abs().max())
         most = 0.2 if solver.order == 1 else 2e-2
-        assert error < most, f"expected a return to the start up to {most}, measured {error:.1e}"
+        require(error < most, f"expected a return to the start up to {most}, measured {error:.1e}")

@@ -6,7 +6,7 @@ import torch
 
 from skneuralde.problems import Jump, Problem
 from skneuralde.solvers import Solver, Stepper
-from skneuralde.testing.cases import NOISE_KINDS
+from skneuralde.testing.cases import NOISE_KINDS, require
 
 _MODES = ("direct", "checkpoint", "reversible", "forward")
 
@@ -15,13 +15,16 @@ def check_facts(solver: Solver) -> None:
     """Every fact is stated where it is needed, and only there."""
     for fact in ("name", "reference"):
         value = getattr(solver, fact, "")
-        assert isinstance(value, str) and value, f"{fact} must be a string that is not empty, got {value!r}"
+        require(isinstance(value, str) and value, f"{fact} must be a string that is not empty, got {value!r}")
     _check_subset("noise_kinds", solver.noise_kinds, ("none", *NOISE_KINDS))
     _check_subset("calculus", solver.calculus, ("ito", "stratonovich"))
     _check_subset("gradients", solver.gradients, _MODES)
-    assert solver.levy_area in (None, "space-time"), f"levy_area must be None or 'space-time', got {solver.levy_area!r}"
-    assert solver.increments in ("gaussian", "three-point"), (
-        f"increments must be 'gaussian' or 'three-point', got {solver.increments!r}"
+    require(
+        solver.levy_area in (None, "space-time"), f"levy_area must be None or 'space-time', got {solver.levy_area!r}"
+    )
+    require(
+        solver.increments in ("gaussian", "three-point"),
+        f"increments must be 'gaussian' or 'three-point', got {solver.increments!r}",
     )
     noisy = any(map(solver.handles, NOISE_KINDS))
     converges = noisy and solver.increments == "gaussian"
@@ -29,13 +32,14 @@ def check_facts(solver: Solver) -> None:
     _check_given("weak_order", solver.weak_order, "a kind of noise", needed=noisy)
     _check_given("strong_order", solver.strong_order, "noise with Gaussian increments", needed=converges)
     if solver.handles("general"):
-        assert (solver.strong_order or 0.0) <= 0.5, (
+        require(
+            (solver.strong_order or 0.0) <= 0.5,
             "strong_order with general noise is at most 0.5 without the Levy areas of pairs of noises (Clark and "
-            f"Cameron, 1980), got {solver.strong_order}"
+            f"Cameron, 1980), got {solver.strong_order}",
         )
     if solver.adaptive and isinstance(solver, Stepper):
         order = getattr(solver, "error_order", None)
-        assert order is not None and order > 0, f"an adaptive method needs a positive error_order, got {order!r}"
+        require(order is not None and order > 0, f"an adaptive method needs a positive error_order, got {order!r}")
 
 
 def check_refusal_of_jumps(solver: Solver) -> None:
@@ -50,11 +54,12 @@ def check_refusal_of_jumps(solver: Solver) -> None:
 
 
 def _check_subset(name: str, values: tuple[str, ...], known: tuple[str, ...]) -> None:
-    assert values and set(values) <= set(known), f"{name} must hold some of {known}, got {values!r}"
+    require(values and set(values) <= set(known), f"{name} must hold some of {known}, got {values!r}")
 
 
 def _check_given(name: str, value: float | None, kind: str, *, needed: bool) -> None:
-    assert (value is not None) == needed, (
+    require(
+        (value is not None) == needed,
         f"{name} must be {'a number' if needed else 'None'}, since noise_kinds "
-        f"{'hold' if needed else 'do not hold'} {kind}; got {value!r}"
+        f"{'hold' if needed else 'do not hold'} {kind}; got {value!r}",
     )

@@ -23,7 +23,7 @@ from torch import Tensor
 from skneuralde.noise import Increments
 from skneuralde.problems import Problem, in_calculus
 from skneuralde.solvers import RightHandSide, Solver, Step, StepInput, Stepper
-from skneuralde.testing.cases import NOISE_KINDS, slope, tensor
+from skneuralde.testing.cases import NOISE_KINDS, require, slope, tensor
 from skneuralde.testing.ito_taylor import Function, ItoTaylor
 
 _START = 0.3
@@ -134,8 +134,9 @@ def _require(error: Callable[[float], Tensor], weights: Tensor, order: float, pa
         return error(h) - 4.0**order * error(0.25 * h)
 
     measured = _order(rest, weights, finest=15 if order < 3.0 else 11) - 0.5
-    assert measured > order - 0.2, (
-        f"{claim} needs a local error with a {part} of order {order}, measured {min(measured, order):.2f}"
+    require(
+        measured > order - 0.2,
+        f"{claim} needs a local error with a {part} of order {order}, measured {min(measured, order):.2f}",
     )
 
 
@@ -192,10 +193,12 @@ def check_error_order(solver: Stepper) -> None:
 
         def error(h: float, problem: Problem = problem) -> Tensor:
             estimate = _step(solver, problem, noise, h).error
-            assert estimate is not None, "an adaptive method must return an error estimate"
+            if estimate is None:
+                raise AssertionError("an adaptive method must return an error estimate")
             return estimate
 
         measured = _order(error, noise.weights, finest=15)
-        assert measured > solver.error_order - 0.15, (
-            f"expected an error estimate of order {solver.error_order} with {kind} noise, measured {measured:.2f}"
+        require(
+            measured > solver.error_order - 0.15,
+            f"expected an error estimate of order {solver.error_order} with {kind} noise, measured {measured:.2f}",
         )

@@ -6,7 +6,7 @@ import torch
 
 from skneuralde.problems import Problem
 from skneuralde.solvers import Solver, Stepper
-from skneuralde.testing.cases import brownian, fading, geometric, rms, slope, solution, tensor
+from skneuralde.testing.cases import brownian, fading, geometric, require, rms, slope, solution, tensor
 
 _UNIT = tensor([0.0, 1.0])
 
@@ -24,8 +24,9 @@ def check_strong_order(solver: Solver) -> None:
         errors = [rms(solution(solver, problem, u0, _UNIT, noise=noise, rtol=None, dt=dt)[:, -1] - end) for dt in sizes]
         measured = slope(sizes, errors)
         # A single noise commutes, so that some methods do better here than they promise in general.
-        assert measured > solver.strong_order - 0.15, (
-            f"expected strong order {solver.strong_order} with {kind} noise, measured {measured:.2f}"
+        require(
+            measured > solver.strong_order - 0.15,
+            f"expected strong order {solver.strong_order} with {kind} noise, measured {measured:.2f}",
         )
 
 
@@ -41,9 +42,10 @@ def check_tolerance(solver: Stepper) -> None:
             rms(solution(solver, problem, u0, _UNIT, noise=noise, rtol=rtol, atol=rtol)[:, -1] - end)
             for rtol in (3e-2, 1e-3)
         )
-        assert small < 0.5 * loose, (
+        require(
+            small < 0.5 * loose,
             f"expected an error below half of {loose:.1e}, that at rtol=3e-2, at rtol=1e-3 with {kind} noise, "
-            f"measured {small:.1e}"
+            f"measured {small:.1e}",
         )
 
 
@@ -55,7 +57,7 @@ def check_variance(solver: Solver) -> None:
         values = solution(solver, problem, u0, times, noise=brownian(n), rtol=None, dt=dt)
         ratio = values[:, 1:, 0].var(0) / (0.49 * times[1:])
         worst, most = float((ratio - 1.0).abs().max()), 5.0 * (2.0 / n) ** 0.5
-        assert worst < most, f"expected the exact variance up to a share of {most:.2f}, measured {worst:.2f}"
+        require(worst < most, f"expected the exact variance up to a share of {most:.2f}, measured {worst:.2f}")
 
 
 def check_general_noise(solver: Solver) -> None:
@@ -65,4 +67,4 @@ def check_general_noise(solver: Solver) -> None:
         problem, _ = geometric(solver, kind)
         values.append(solution(solver, problem, u0, _UNIT, noise=brownian(4), rtol=None, dt=0.1))
     worst = float((values[0] - values[1]).abs().max())
-    assert worst < 1e-7, f"expected the paths of diagonal noise, measured a difference of {worst:.1e}"
+    require(worst < 1e-7, f"expected the paths of diagonal noise, measured a difference of {worst:.1e}")

@@ -11,7 +11,7 @@ from torch import Tensor
 from skneuralde.noise import Brownian
 from skneuralde.problems import Problem
 from skneuralde.solvers import Solver, SolveRequest, Status, Stepper, integrate
-from skneuralde.testing.cases import brownian, settings, solution, some_noise, tensor
+from skneuralde.testing.cases import brownian, require, settings, solution, some_noise, tensor
 
 _TIMES = tensor([0.0, 0.77, 2.0, 3.0])
 
@@ -22,17 +22,19 @@ def check_dtype(solver: Solver) -> None:
     for dtype in (torch.float32, torch.float64):
 
         def drift(t: Tensor, u: Tensor, dtype: torch.dtype = dtype) -> Tensor:
-            assert t.dtype == u.dtype == dtype, f"expected times and states of {dtype}, got {t.dtype} and {u.dtype}"
-            assert t.shape == (len(u), 1), f"expected times of shape {(len(u), 1)}, got {tuple(t.shape)}"
+            require(t.dtype == u.dtype == dtype, f"expected times and states of {dtype}, got {t.dtype} and {u.dtype}")
+            require(t.shape == (len(u), 1), f"expected times of shape {(len(u), 1)}, got {tuple(t.shape)}")
             return -u
 
         problem, u0 = some_noise(solver, drift, 0.1), torch.ones(3, 2, dtype=dtype)
         noise = brownian(3, dim=2, origin=start, cell=0.05) if problem.diffusion is not None else None
         values = solution(solver, problem, u0, times, noise=noise, **settings(solver))
-        assert values.dtype == dtype, f"expected states of {dtype}, got {values.dtype}"
+        require(values.dtype == dtype, f"expected states of {dtype}, got {values.dtype}")
         if noise is None:
             error = float((values[0, :, 0] - torch.exp(-_TIMES)).abs().max())
-            assert error < 0.05, f"expected the solution at times around {start:.0e}, measured an error of {error:.1e}"
+            require(
+                error < 0.05, f"expected the solution at times around {start:.0e}, measured an error of {error:.1e}"
+            )
 
 
 def check_random_state(solver: Solver) -> None:
@@ -51,8 +53,8 @@ def check_random_state(solver: Solver) -> None:
     after = states()
     kept = (torch.equal(before[0], after[0]), bool((before[1] == after[1]).all()), before[2] == after[2])
     for package, same in zip(("torch", "numpy", "random"), kept, strict=True):
-        assert same, f"expected the global random state of {package} to be left alone, but it changed"
-    assert torch.equal(first, run()), "expected the same solution twice, but a second run gave another one"
+        require(same, f"expected the global random state of {package} to be left alone, but it changed")
+    require(torch.equal(first, run()), "expected the same solution twice, but a second run gave another one")
 
 
 def check_batch_independence(solver: Solver) -> None:
@@ -73,8 +75,9 @@ def check_batch_independence(solver: Solver) -> None:
             part = None if noise is None else noise.select(rows)
             alone = solution(solver, problem, u0[rows], times[rows], noise=part, **arguments)
             worst = float((alone[0] - together[i]).nan_to_num().abs().max())
-            assert torch.equal(alone[0].isnan(), together[i].isnan()) and worst <= rounding, (
-                f"expected the path of its own alone, measured a difference of {worst:.1e} in a batch of three"
+            require(
+                torch.equal(alone[0].isnan(), together[i].isnan()) and worst <= rounding,
+                f"expected the path of its own alone, measured a difference of {worst:.1e} in a batch of three",
             )
 
 
@@ -93,7 +96,7 @@ def check_interval(solver: Solver) -> None:
         solution(solver, problem, u0, times, noise=noise, side_steps=side_steps, **settings(solver))
     called = torch.cat(seen)
     first, last = float(called.min()), float(called.max())
-    assert first >= 0.2 and last <= 1.7, f"expected times between 0.2 and 1.7, got times from {first} to {last}"
+    require(first >= 0.2 and last <= 1.7, f"expected times between 0.2 and 1.7, got times from {first} to {last}")
 
 
 def check_failure(solver: Solver) -> None:
@@ -103,13 +106,13 @@ def check_failure(solver: Solver) -> None:
     trajectory = integrate(_masked(solver, problem, u0, times, accuracy=1e-2, max_steps=2000))
     status = Status(int(trajectory.status[1]))
     expected = (Status.NON_FINITE, Status.STEP_TOO_SMALL)
-    assert status in expected, f"expected one of {expected} for a solution that explodes, got {status!r}"
-    assert bool(trajectory.values[1, 2].isnan().all()), "expected NaN after the failure"
-    assert float(trajectory.reached[1]) < 4.0, f"expected a failure before time 4, got {float(trajectory.reached[1])}"
+    require(status in expected, f"expected one of {expected} for a solution that explodes, got {status!r}")
+    require(bool(trajectory.values[1, 2].isnan().all()), "expected NaN after the failure")
+    require(float(trajectory.reached[1]) < 4.0, f"expected a failure before time 4, got {float(trajectory.reached[1])}")
     if isinstance(solver, Stepper):
         status = Status(int(trajectory.status[0]))
-        assert status == Status.SUCCESS, f"expected the other path to succeed, got {status!r}"
-        assert bool(trajectory.values[1, 1].isfinite().all()), "expected finite states before the failure"
+        require(status == Status.SUCCESS, f"expected the other path to succeed, got {status!r}")
+        require(bool(trajectory.values[1, 1].isfinite().all()), "expected finite states before the failure")
 
 
 def check_max_steps(solver: Solver) -> None:
@@ -118,14 +121,14 @@ def check_max_steps(solver: Solver) -> None:
     u0 = torch.ones(2, 1, dtype=torch.float64)
     trajectory = integrate(_masked(solver, problem, u0, _TIMES, accuracy=1e-6, max_steps=5))
     statuses = trajectory.status.tolist()
-    assert statuses == [Status.MAX_STEPS] * 2, f"expected {Status.MAX_STEPS!r} of both paths, got {statuses}"
+    require(statuses == [Status.MAX_STEPS] * 2, f"expected {Status.MAX_STEPS!r} of both paths, got {statuses}")
     stats = trajectory.stats
     steps = (stats.steps + stats.rejections).tolist()
-    assert max(steps) <= 5, f"expected at most 5 steps, got {steps}"
-    assert bool(trajectory.values[:, -1].isnan().all()), "expected NaN at times that were not reached"
+    require(max(steps) <= 5, f"expected at most 5 steps, got {steps}")
+    require(bool(trajectory.values[:, -1].isnan().all()), "expected NaN at times that were not reached")
     counts = stats.drift_evaluations, stats.diffusion_evaluations
     expected = (True, problem.diffusion is not None)
-    assert tuple(count > 0 for count in counts) == expected, f"expected evaluations to be counted, got {counts}"
+    require(tuple(count > 0 for count in counts) == expected, f"expected evaluations to be counted, got {counts}")
 
 
 def _masked(

@@ -14,6 +14,7 @@ from skneuralde.testing.cases import (
     brownian,
     finest_slope,
     fixed,
+    require,
     rms,
     settings,
     solution,
@@ -38,18 +39,20 @@ def check_error_order(solver: Stepper) -> None:
 
     def error(h: float) -> float:
         estimate = _first_step(solver, case, h)[1].error
-        assert estimate is not None, "an adaptive method must return an error estimate"
+        if estimate is None:
+            raise AssertionError("an adaptive method must return an error estimate")
         return rms(estimate)
 
     measured = finest_slope(solver.error_order, error)
-    assert abs(measured - solver.error_order) < 0.3, (
-        f"expected an error estimate of order {solver.error_order}, measured {measured:.2f}"
+    require(
+        abs(measured - solver.error_order) < 0.3,
+        f"expected an error estimate of order {solver.error_order}, measured {measured:.2f}",
     )
 
 
 def check_dense_output(solver: Stepper) -> None:
     """Inside a step the error is of the method's order in the step size, at the ends it is that of the step."""
-    assert isinstance(solver, DenseOutput) and solver.order is not None
+    assert solver.order is not None
     case = StuartLandau()
     if not _first_step(solver, case, 0.1)[0].can_interpolate(case.rhs()):  # type: ignore[attr-defined]
         case = StuartLandau(autonomous=True)
@@ -61,12 +64,12 @@ def check_dense_output(solver: Stepper) -> None:
         return rms(stepper.interpolate(theta, case.u0, step.stages) - case.exact(theta * h))
 
     measured = finest_slope(solver.order, error)
-    assert measured > solver.order - 0.2, f"expected an error of order {solver.order}, measured {measured:.2f}"
+    require(measured > solver.order - 0.2, f"expected an error of order {solver.order}, measured {measured:.2f}")
     stepper, step = _first_step(solver, case, 0.1)
     assert isinstance(stepper, DenseOutput)
     for end, expected in ((0.0, case.u0), (1.0, step.u1)):
         worst = float((stepper.interpolate(torch.full_like(theta, end), case.u0, step.stages) - expected).abs().max())
-        assert worst < 1e-12, f"expected the step's own state at its fraction {end}, measured {worst:.1e} off"
+        require(worst < 1e-12, f"expected the step's own state at its fraction {end}, measured {worst:.1e} off")
 
 
 def check_solver_state(solver: Stepper) -> None:
@@ -78,8 +81,9 @@ def check_solver_state(solver: Stepper) -> None:
     fresh = stepper.start_state(rhs, end, first.u1)
     told = stepper.start_state(rhs, end, first.u1, rhs.drift(rhs.at(end, torch.float64), first.u1))
     shapes = [None if state is None else (tuple(state.shape), state.dtype) for state in (left, fresh, told)]
-    assert shapes[0] == shapes[1] == shapes[2], (
-        f"expected solver states of one shape and dtype from a step and from start_state, got {shapes}"
+    require(
+        shapes[0] == shapes[1] == shapes[2],
+        f"expected solver states of one shape and dtype from a step and from start_state, got {shapes}",
     )
     nexts = [stepper.step(StepInput(rhs, end, length, first.u1, None, state)).u1 for state in (left, fresh, told, None)]
     # The state that a step leaves may be as inaccurate as the step.
@@ -87,7 +91,7 @@ def check_solver_state(solver: Stepper) -> None:
     most = 10.0 * float((nexts[1] - case.exact(2.0 * h)).abs().max()) + 1e-13
     for state, bound in zip(nexts, (most, 0.0, 1e-14, 1e-14), strict=True):
         worst = float((state - nexts[1]).abs().max())
-        assert worst <= bound, f"expected the same step from a fresh solver state up to {bound:.1e}, got {worst:.1e}"
+        require(worst <= bound, f"expected the same step from a fresh solver state up to {bound:.1e}, got {worst:.1e}")
 
 
 class _Reaction(nn.Module):
@@ -132,8 +136,9 @@ def check_gradient(solver: Solver) -> None:
         ).detach() / (2.0 * eps)
         gradient = _gradient(solver, arguments)
         worst = float(((gradient - expected) / (1.0 + expected.abs())).abs().max())
-        assert worst < most, (
-            f"expected {expected.tolist()} by finite differences, measured a gradient of {gradient.tolist()}"
+        require(
+            worst < most,
+            f"expected {expected.tolist()} by finite differences, measured a gradient of {gradient.tolist()}",
         )
 
 
@@ -143,7 +148,9 @@ def check_gradient_modes(solver: Solver) -> None:
     for mode in solver.gradients:
         gradient = _gradient(solver, fixed(solver) | {"gradient": mode})
         worst = float(((gradient - direct) / (1.0 + direct.abs())).abs().max())
-        assert worst < 1e-3, f"expected {direct.tolist()} as with 'direct', measured {gradient.tolist()} with {mode!r}"
+        require(
+            worst < 1e-3, f"expected {direct.tolist()} as with 'direct', measured {gradient.tolist()} with {mode!r}"
+        )
 
 
 def check_jumps(solver: Solver) -> None:
@@ -154,13 +161,13 @@ def check_jumps(solver: Solver) -> None:
     arguments = [{"rtol": None, "dt": 0.1}]
     if solver.adaptive and solver.handles(None):
         arguments.append({"rtol": 1e-3, "dt": None})
-    for settings in arguments:
-        found = solve(problem, [1.0], [0.0, 0.7, 2.0], solver=solver, n_paths=4, random_state=0, **settings)
-        assert bool((found.jump_counts > 0).all()), f"expected jumps of every path, got {found.jump_counts.tolist()}"
+    for chosen in arguments:
+        found = solve(problem, [1.0], [0.0, 0.7, 2.0], solver=solver, n_paths=4, random_state=0, **chosen)
+        require(bool((found.jump_counts > 0).all()), f"expected jumps of every path, got {found.jump_counts.tolist()}")
         for path, times in enumerate(found.jump_times[0]):
             expected, now = 1.0, 0.0
             for t in times[times.isfinite()].tolist():
                 expected, now = 0.5 * (expected + t - now), t
             expected += 2.0 - now
             measured = float(found.ys[path, -1, 0])
-            assert abs(measured - expected) < 1e-6, f"expected {expected} after the jumps, measured {measured}"
+            require(abs(measured - expected) < 1e-6, f"expected {expected} after the jumps, measured {measured}")

@@ -1,4 +1,4 @@
-"""EES(2,5;1/10): an explicit method that can be stepped back."""
+"""EES(2,5;1/10): an explicit method whose steps can be reversed."""
 
 from __future__ import annotations
 

@@ -8,8 +8,8 @@ from skneuralde.solvers.core.stepper import Step, StepInput, Stepper
 class Euler(Stepper):
     """u + f h + g dW.
 
-    One evaluation a step: the reference for other methods, and a good choice where evaluations cost more than errors
-    matter. Strong order 1 with additive noise.
+    A step evaluates each coefficient once. It is the reference for other methods, and a good choice if speed matters
+    more than accuracy. The strong order is 1 with additive noise.
 
     References
     ----------

@@ -10,8 +10,8 @@ from skneuralde.solvers.core.stepper import Step, StepInput, Stepper
 class Milstein(Stepper):
     """u + f h + g dW + g g' (dW^2 - h) / 2; without the last h in the Stratonovich sense.
 
-    One evaluation of the drift a step, and the derivative of the diffusion: worth it where the drift is expensive and
-    the diffusion is not. The order is reached where each component of g depends on its own component of the state
+    A step evaluates the drift once and differentiates the diffusion: a good choice if the drift is expensive and the
+    diffusion is cheap. The order is reached if each component of g depends on its own component of the state
     alone. With additive noise it is the Euler-Maruyama method.
 
     References

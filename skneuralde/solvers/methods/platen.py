@@ -6,10 +6,10 @@ from skneuralde.solvers.core.stepper import Step, StepInput, Stepper
 
 
 class Platen(Stepper):
-    """For expectations: the law of the solution is right to second order, single paths are not.
+    """Second order for expectations and distributions; single paths do not converge.
 
-    Two evaluations of the drift and three of the diffusion a step, and increments that only take the values 0 and
-    +-sqrt(3 h). The order is reached where each component of g depends on its own component of the state alone.
+    A step evaluates the drift twice and the diffusion three times. Increments take the values 0 and +-sqrt(3 h) only.
+    The order is reached if each component of g depends on its own component of the state alone.
 
     References
     ----------

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def combine(base: Tensor, weights: Sequence[float], stages: Sequence[Tensor]) -> Tensor:
-    """``base + sum(weight * stage)``; what has no weight costs nothing."""
+    """``base + sum(weight * stage)``, without the stages whose weight is 0."""
     for weight, stage in zip(weights, stages, strict=True):
         if weight != 0.0:
             base = torch.add(base, stage, alpha=weight)
@@ -17,5 +17,5 @@ def combine(base: Tensor, weights: Sequence[float], stages: Sequence[Tensor]) ->
 
 
 def widened(h: Tensor | float, u: Tensor) -> Tensor | float:
-    """Lengths of steps, (batch, 1), as a tensor of the shape of the states: to broadcast costs more at each use."""
+    """Step sizes (batch, 1), expanded to the shape of the states, since broadcasting costs more at each use."""
     return h.expand_as(u).contiguous() if isinstance(h, Tensor) else h

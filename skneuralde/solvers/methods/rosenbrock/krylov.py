@@ -1,4 +1,4 @@
-"""Preconditioned minimal residuals: linear equations of which only products with vectors are known."""
+"""Preconditioned minimal residuals for linear equations whose matrix is known by its products with vectors."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from torch import Tensor
 
 Linear = Callable[[Tensor], Tensor]
 
-#: Directions that are tried.
+#: Maximal number of search directions.
 _MOST = 60
 
 
-#: What directions a solution was sought in, and their images, which are orthonormal.
+#: Search directions and their images, which are orthonormal.
 Directions = list[tuple[Tensor, Tensor]]
 
 
 def minimal_residual(
     apply: Linear, precondition: Linear, r: Tensor, *, tolerance: float, directions: Directions | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Solve ``apply(x) = r`` for a batch of equations ``(batch, ...)``, each to a residual of its own.
+    """Solve ``apply(x) = r`` for a batch of equations ``(batch, ...)``; each stops at its own residual.
 
     Parameters
     ----------
@@ -28,15 +28,15 @@ def minimal_residual(
         ``(batch, ...)`` to the same shape.
     r : Tensor of shape (batch, ...)
     tolerance : float
-        Size of what may be left over that of r.
+        Norm of the residual, relative to the norm of r, at which iterations stop.
     directions : list, optional
-        Those of earlier solutions of the same equations with other r, which are tried first; new ones are added.
+        Search directions of earlier solves with the same matrix and other r, which are used first; new ones are added.
 
     Returns
     -------
     x : Tensor of shape (batch, ...)
     residual : Tensor of shape (batch, 1)
-        Size of what is left over that of r.
+        Norm of the residual, relative to the norm of r.
 
     References
     ----------
@@ -64,7 +64,7 @@ def minimal_residual(
             share = (q * image).sum(1, keepdim=True)
             z, q = torch.addcmul(z, share, direction, value=-1), torch.addcmul(q, share, image, value=-1)
         length = q.norm(dim=1, keepdim=True)
-        # No direction where there is a solution already: what one equation finds does not depend on the others.
+        # Equations that are solved get no further direction, so that none depends on the others of the batch.
         inverse = torch.where(active & (length > 0), 1.0 / length, 0.0)
         z, q = z * inverse, q * inverse
         directions.append((z, q))

@@ -1,4 +1,4 @@
-"""A right-hand side around a state, and the linear equations of an implicit step there."""
+"""Linearization of a right-hand side at a state, and the linear equations of a linearly implicit step."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from skneuralde.solvers.core.right_hand_side import RightHandSide, TimePoint
 from skneuralde.solvers.methods.rosenbrock.sparse_systems import SparseSystem
 from skneuralde.solvers.methods.rosenbrock.stage_systems import DenseSystem, FieldSystem, StageSystem
 
-#: Up to this size matrices are dense: small ones are solved in a batch.
+#: Up to this number of states matrices are dense, and a batch of them is solved at once.
 MOST_STATES = 64
 
 
 def linearized(
     rhs: RightHandSide, now: TimePoint, u: Tensor, shift: Tensor, tolerance: float
 ) -> tuple[Tensor, StageSystem]:
-    """f(t, u) at states ``(batch, n)``, and the equations with ``shift * I - J``, ``shift = 1 / (h gamma)`` (batch, 1).
+    """f(t, u) at states ``(batch, n)``, and the equations with the matrix ``shift * I - J``.
 
-    Where somebody told of the Jacobian's pattern it is found by colours and eliminated. Else that of a field is taken
-    by its parts, and ``tolerance`` is what iterations may leave of a right-hand side; any other one is dense.
+    ``shift (batch, 1)`` is ``1 / (h gamma)``. If a sparsity pattern is given, the Jacobian is found by coloured
+    derivatives and factorised. Otherwise the Jacobian of a field is split into Laplacian and reaction, and iterations
+    solve the equations to a residual of ``tolerance``, relative to the right-hand side. All other Jacobians are dense.
     """
     pattern = rhs.pattern(u.shape[1])
     if pattern is not None:

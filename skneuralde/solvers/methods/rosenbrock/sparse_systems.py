@@ -1,4 +1,4 @@
-"""The linear equations of a Rosenbrock step with a sparse Jacobian, by a factorisation of each matrix."""
+"""Linear equations of a Rosenbrock step with a sparse Jacobian, solved by factorisation."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ from skneuralde.solvers.methods.rosenbrock.stage_systems import StageSystem
 
 
 class SparseSystem(StageSystem):
-    """Elimination in an order that keeps the factors sparse.
+    """Sparse LU factorisation by SuperLU, with an ordering that keeps the factors sparse.
 
-    SuperLU does it, on the CPU and in double precision wherever the states are and whatever their dtype, one matrix of
-    the batch after the other.
+    It runs on the CPU in double precision for states of any device and dtype, one matrix of the batch after the other.
 
     Parameters
     ----------
@@ -43,12 +42,12 @@ class SparseSystem(StageSystem):
 
 
 class Factors:
-    """The factors of the matrices of a batch, found when they are first asked for.
+    """The factors of the matrices of a batch, computed at the first solve.
 
     Attributes
     ----------
     failed : bool Tensor of shape (batch, 1), or None
-        Which matrices have none; None before they are looked for.
+        Matrices without factors; None before the first solve.
     """
 
     failed: Tensor | None = None
@@ -75,14 +74,14 @@ class Factors:
         n = self.pattern.size
         matrix = csc_matrix((values, self.pattern.indices, self.pattern.indptr), (n, n))
         try:
-            # The diagonal is strong, and where a component depends on another one, that mostly depends on it.
+            # The diagonal is strong, and the pattern is nearly symmetric.
             return splu(matrix, "MMD_AT_PLUS_A", diag_pivot_thresh=0.1, options={"SymmetricMode": True})
         except RuntimeError:  # it is singular
             return None
 
 
 class _Solved(torch.autograd.Function):
-    """Solutions of sparse equations; their derivatives are solutions of such equations, too."""
+    """Solutions of sparse equations, with implicit derivatives: these solve equations with the same matrices."""
 
     @staticmethod
     def forward(matrices, r, factors, transposed):

@@ -1,8 +1,8 @@
-"""The linear equations of a Rosenbrock step, ``(I / (h gamma) - J) k = r``: dense for few states, else by parts.
+"""Linear equations of a Rosenbrock step, ``(I / (h gamma) - J) k = r``: dense, or of fields.
 
-Of a field J is ``D Lap + R'(u)``, where R' acts at every point by itself. Fields that do not diffuse are eliminated
-point by point; what is left is solved by minimal residuals in the basis of the Laplacian, where the equation with the
-mean of R' is solved exactly and so preconditions.
+The Jacobian of a field is ``D Lap + R'(u)``; R' couples only the fields at the same point. Fields that do not diffuse
+are eliminated point by point. Minimal residuals solve the remaining equations in the eigenbasis of the Laplacian. The
+preconditioner solves the equations with the mean of R' over the points, which are diagonal in that basis.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from skneuralde.problems import Advection, FieldDrift, Laplacian
 from skneuralde.solvers.core.right_hand_side import Counter
 from skneuralde.solvers.methods.rosenbrock.krylov import Directions, minimal_residual
 
-#: What iterations can hope to leave, for each precision.
+#: Smallest relative residual that iterations can reach in each precision.
 _FINEST = {torch.float64: 1e-12, torch.float32: 1e-5}
-#: A residual beyond which a step is refused.
+#: Relative residual above which a step is rejected.
 _UNSOLVED = 1e-3
 
 
 class StageSystem(ABC):
-    """Equations with the same matrix, for stage after stage.
+    """Linear equations with one matrix, solved for the right-hand side of each stage.
 
     Attributes
     ----------
     failed : bool Tensor of shape (batch, 1), or None
-        Where no solution was found.
+        Paths whose equations were not solved.
     """
 
     failed: Tensor | None = None
@@ -39,7 +39,7 @@ class StageSystem(ABC):
 
 
 class DenseSystem(StageSystem):
-    """Elimination of all states."""
+    """Dense LU factorisation."""
 
     def __init__(self, jacobian: Tensor, shift: Tensor):
         unit = torch.eye(jacobian.shape[-1], dtype=jacobian.dtype, device=jacobian.device)
@@ -50,10 +50,11 @@ class DenseSystem(StageSystem):
 
 
 class FieldSystem(StageSystem):
-    """Elimination at every point of the fields that do not diffuse, minimal residuals for the others.
+    """Elimination of the fields that do not diffuse, point by point, and minimal residuals for the others.
 
-    With operators besides the Laplacian no field is eliminated, and these act by derivatives in one direction. Inside,
-    fields come first, ``(fields, batch, points)``, and so do rows and columns of the matrices at the points.
+    With operators besides the Laplacian no field is eliminated, and these operators enter by directional derivatives.
+    Internally the axis of the fields comes first, ``(fields, batch, points)``, and so do the rows and columns of the
+    matrices at the points.
     """
 
     def __init__(self, drift: FieldDrift, u: Tensor, slope: Tensor, shift: Tensor, tolerance: float, counter: Counter):
@@ -96,7 +97,7 @@ class FieldSystem(StageSystem):
 
 
 class Core:
-    """``S k - D Lap k = r`` for the fields that are left, with blocks S at every point.
+    """The equations ``S k - D Lap k = r`` of the fields that remain, with a matrix S at every point.
 
     Parameters
     ----------
@@ -108,7 +109,7 @@ class Core:
         Whether there are operators besides the Laplacian.
     tolerance : float
     counter : Counter
-        A derivative of the user's own operators in one direction counts as an evaluation.
+        A directional derivative of the user's own operators counts as an evaluation.
     """
 
     def __init__(
@@ -143,9 +144,9 @@ class Core:
             self.nearby = small_inverse(near)
 
     def solve(self, r: Tensor) -> tuple[Tensor, Tensor]:
-        """Give k ``(kept, batch, points)`` and the residual ``(batch, 1)``.
+        """The solution k ``(kept, batch, points)`` and the relative residual ``(batch, 1)``.
 
-        Reverse mode solves the transposed equation; forward mode goes through the iterations.
+        Reverse mode solves the transposed equations; forward mode differentiates the iterations.
         """
         modes = self._enter(r)
         with torch.no_grad():
@@ -153,12 +154,12 @@ class Core:
                 self.apply, self._near, modes, tolerance=self.tolerance, directions=self.directions
             )
         if torch.is_grad_enabled() and (modes.requires_grad or self.apply(k).requires_grad):
-            # The value is k already; the derivative is that of the equation that it solves.
+            # k has the right value; this adds zero, with the derivative of the equations that k solves.
             k = k + _Inverse.apply(self, modes - self.apply(k))
         return self._leave(k), residual
 
     def apply(self, x: Tensor) -> Tensor:
-        """The left-hand side in the basis, ``(batch, kept, *grid)``."""
+        """The left-hand side in the eigenbasis, ``(batch, kept, *grid)``."""
         planes = self._leave(x)
         value = _apply(self.blocks, planes)
         if self.operators:
@@ -173,9 +174,9 @@ class Core:
         return torch.addcmul(self._enter(value), self.rates, x, value=-1)
 
     def transposed(self, y: Tensor) -> Tensor:
-        """The transposed of `apply`."""
+        """The transpose of `apply`."""
         if not self.operators:
-            # The roots of the volumes, which make the basis orthonormal, commute with what acts point by point.
+            # The square roots of the volumes, which make the basis orthonormal, commute with matrices at the points.
             across = _apply(self.blocks.transpose(0, 1), self._leave(y))
             return torch.addcmul(self._enter(across), self.rates, y, value=-1)
         with torch.enable_grad():
@@ -189,8 +190,8 @@ class Core:
         return _apply(self.nearby.transpose(0, 1), x.transpose(0, 1)).transpose(0, 1)
 
     def inverse_transposed(self, y: Tensor) -> Tensor:
-        """Solve the transposed equation in the basis."""
-        # A single field's equation is its own transposed.
+        """Solve the transposed equations in the eigenbasis."""
+        # The equations of a single field are symmetric.
         known = self.directions if len(self.rates) == 1 and not self.operators else self.across
         return minimal_residual(self.transposed, self._near_transposed, y, tolerance=self.tolerance, directions=known)[
             0
@@ -206,7 +207,7 @@ class Core:
 
 
 class _Inverse(torch.autograd.Function):
-    """Nothing, with the derivative of the inverse of a `Core`: for what is left of an equation that is solved."""
+    """Zero forward; backward applies the transposed inverse of a `Core` (implicit differentiation)."""
 
     @staticmethod
     def forward(ctx, core, rest):
@@ -220,7 +221,7 @@ class _Inverse(torch.autograd.Function):
 
 
 def _as_states(planes: Tensor, order: list[int]) -> Tensor:
-    """States ``(batch, n)`` from planes ``(fields, batch, points)``, of which the i-th is field ``order[i]``."""
+    """States ``(batch, n)`` from planes ``(fields, batch, points)``; plane i is field ``order[i]``."""
     places = sorted(range(len(order)), key=order.__getitem__)
     return torch.stack([planes[i] for i in places], -1).flatten(1)
 
@@ -238,7 +239,7 @@ def _block(matrix: Tensor, rows: list[int], columns: list[int]) -> Tensor:
 
 
 def small_inverse(matrix: Tensor) -> Tensor:
-    """Inverses of many small matrices ``(m, m, ...)``; in closed form up to two rows, which is much faster."""
+    """Inverses of many small matrices ``(m, m, ...)``, in closed form up to two rows, which is much faster."""
     m = len(matrix)
     if m == 1:
         return 1.0 / matrix

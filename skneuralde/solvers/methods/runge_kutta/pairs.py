@@ -1,4 +1,4 @@
-"""The explicit Runge-Kutta methods for equations that are not stiff."""
+"""Explicit Runge-Kutta pairs for equations that are not stiff."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Tsitouras(RungeKutta):
 
 
 class DormandPrince(RungeKutta):
-    """Fifth order: the classic pair, in most people's tools the default.
+    """Fifth order: the classic pair, the default of many packages.
 
     References
     ----------

@@ -13,15 +13,15 @@ from skneuralde.solvers.core.right_hand_side import RightHandSide
 from skneuralde.solvers.core.stepper import DenseOutput
 from skneuralde.solvers.methods.stabilized.base import Advance, Stabilized
 
-#: Damping: how much the polynomial is kept away from 1.
+#: Damping: the stability polynomial stays below 1 by about a third of this.
 _EPSILON = 2.0 / 13.0
 
 
 class RKC2(Stabilized, DenseOutput):
     """Second order, stable along ``0.65 s^2`` of the negative real axis with s stages: for diffusion.
 
-    All stages are of second order, so that stiff components may be forced. Inside a step the solution is the cubic
-    Hermite interpolant, whose slopes the estimate of the error controls.
+    All stages are of second order, so that a forcing of stiff components does no harm. The dense output is the cubic
+    Hermite interpolant; the error estimate controls its slopes.
 
     References
     ----------
@@ -61,16 +61,16 @@ class RKC2(Stabilized, DenseOutput):
 
 @dataclass(frozen=True)
 class Chebyshev:
-    """Coefficients of s stages; the lists are for the stages from the second on.
+    """Coefficients of a method of s stages; the lists begin with the second stage.
 
     Attributes
     ----------
     first : float
         The weight of the first stage.
     mu, nu, weight, start : list of float
-        Weights of the last two stages, of the drift, and of the drift at the start.
+        Weights of the two stages before, of the drift, and of the drift at the start of the step.
     nodes : list of float
-        Where in the step the drift is asked, from 0 on.
+        Fractions of the step at which the drift is evaluated, beginning with 0.
     """
 
     first: float
@@ -83,7 +83,7 @@ class Chebyshev:
 
 @lru_cache(maxsize=512)
 def chebyshev(s: int) -> Chebyshev:
-    """The coefficients of s stages, from Chebyshev's polynomials and two derivatives a little beyond 1."""
+    """The coefficients of s stages, from Chebyshev polynomials and their derivatives at ``1 + epsilon / s^2``."""
     w0 = 1.0 + _EPSILON / s**2
     value, first, second = [1.0, w0], [0.0, 1.0], [0.0, 0.0]
     for j in range(2, s + 1):

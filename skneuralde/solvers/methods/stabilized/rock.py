@@ -1,4 +1,4 @@
-"""What the orthogonal Runge-Kutta-Chebyshev methods share: tables, numbers of stages, and the recurrence."""
+"""Base class of the orthogonal Runge-Kutta-Chebyshev methods: tables, numbers of stages, and the recurrence."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from skneuralde.solvers.core.right_hand_side import RightHandSide, TimePoint
 from skneuralde.solvers.methods.stabilized.base import MOST_STAGES, Stabilized
 from skneuralde.solvers.methods.stabilized.stability_polynomials import Recurrence, recurrence
 
-#: From so many stages on, how far the polynomials are stable is in proportion to the square of the number of stages.
+#: From this number of stages on, the stability interval is proportional to the square of the number of stages.
 _EXACT = 100
 
 
 class ROCK(Stabilized):
-    """A Runge-Kutta method of stages by a recurrence, and a few more that make up for its order.
+    """A stabilized method: the stages of a three-term recurrence, and a few final stages that give the order.
 
     Attributes
     ----------
@@ -26,14 +26,14 @@ class ROCK(Stabilized):
         Number of stages, p and q of each pair of zeros, and d, as in
         `skneuralde.solvers.methods.stabilized.rock_tables`.
     share : float
-        The polynomials of many stages are stable at least as far as this times the square of their number.
+        The stability interval of many stages is at least this times the square of their number.
     """
 
     table: Sequence[tuple[float, ...]]
     share: float
 
     def compare(self, h: Tensor, u: Tensor, f: Tensor, u1: Tensor, f1: Tensor) -> Tensor:
-        raise AssertionError("the stages tell the error")
+        raise AssertionError("the stages give the error estimate")
 
     def stages(self, z: float) -> int:
         choices, lengths = self._choices
@@ -41,9 +41,10 @@ class ROCK(Stabilized):
 
     @cached_property
     def _choices(self) -> tuple[list[int], list[float]]:
-        """Numbers of stages that are used, to have few schemes, and how far each but the last is stable.
+        """The numbers of stages in use, and the length of the stability interval of each but the last.
 
-        All of the small ones, then in proportion; lengths are a hair less for rounding.
+        Up to 50 all numbers are used, then a geometric sequence, which keeps the number of schemes small. Lengths are
+        reduced slightly to allow for rounding.
         """
         choices = list(range(int(self.table[0][0]), 51))
         while choices[-1] < MOST_STAGES:
@@ -53,7 +54,7 @@ class ROCK(Stabilized):
 
 
 def interpolated(table: Sequence[tuple[float, ...]], s: int) -> Recurrence:
-    """The stages of a method of s stages; its zeros are interpolated in ``1 / s^2``, and beyond the table as well."""
+    """The recurrence of a method of s stages, whose zeros are interpolated or extrapolated linearly in ``1 / s^2``."""
     i = min(max(bisect.bisect_left([row[0] for row in table], s), 1), len(table) - 1)
     (low, *first), (high, *second) = table[i - 1], table[i]
     part = (s**-2 - low**-2) / (high**-2 - low**-2)
@@ -70,7 +71,7 @@ def by_recurrence(
     stages: Recurrence,
     kept: int = 0,
 ) -> tuple[Tensor, Tensor]:
-    """The last stage of a recurrence, and the slope at the stage of number ``kept``; the moments are its stages'."""
+    """The last stage of a recurrence, and the slope at its stage number ``kept``; each stage has a time point."""
     mu, nu, _ = stages
     slope = f
     before, now = u, torch.addcmul(u, mu[0] * h, f)

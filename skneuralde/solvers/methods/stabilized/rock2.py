@@ -19,8 +19,8 @@ from skneuralde.solvers.methods.stabilized.stability_polynomials import Recurren
 class ROCK2(ROCK):
     """Second order, stable along ``0.81 s^2`` of the negative real axis with s stages: for diffusion.
 
-    Close to the longest interval that a polynomial of second order can have. Its steps end on the times wanted. The
-    stages are of first order only: where stiff components are forced, `rkc2` is better.
+    The interval is close to the longest one that is possible at second order. Steps end on save times. The stages are
+    of first order only: for stiff components with a forcing, `rkc2` is better.
 
     References
     ----------
@@ -52,11 +52,11 @@ class Scheme:
     Attributes
     ----------
     recurrence : Recurrence
-        Of the first s - 2 stages.
+        Coefficients of the first s - 2 stages.
     nodes : tuple of float
-        Where in the step the drift is asked after its start.
+        Fractions of the step at which the drift is evaluated after its start.
     sigma, tau : float
-        The last two stages make up for the factor ``1 + 2 sigma z + tau z^2``.
+        Coefficients of the last two stages, which supply the factor ``1 + 2 sigma z + tau z^2``.
     """
 
     recurrence: Recurrence
@@ -67,7 +67,7 @@ class Scheme:
 
 @lru_cache(maxsize=512)
 def coefficients(s: int) -> Scheme:
-    """The step of s stages, which has order 2 however accurate the zeros are."""
+    """The step of s stages; it has order 2 for any zeros, also inaccurate ones."""
     stages = interpolated(TABLE, s)
     nodes, second = of_stages(stages.mu, stages.nu)[1:, :2].T.tolist()
     sigma = 0.5 * (1.0 - nodes[-1])

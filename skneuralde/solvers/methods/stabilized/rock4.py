@@ -13,24 +13,24 @@ from skneuralde.solvers.core.right_hand_side import RightHandSide
 from skneuralde.solvers.methods.stabilized.base import Advance
 from skneuralde.solvers.methods.stabilized.order_conditions import of_stages
 from skneuralde.solvers.methods.stabilized.rock import ROCK, by_recurrence, interpolated
-from skneuralde.solvers.methods.stabilized.rock4_final_stages import finishing
+from skneuralde.solvers.methods.stabilized.rock4_final_stages import final_stages
 from skneuralde.solvers.methods.stabilized.rock_tables import ROCK4 as TABLE
 from skneuralde.solvers.methods.stabilized.stability_polynomials import Recurrence
 from skneuralde.solvers.methods.stages import combine
 
 
 class ROCK4(ROCK):
-    """Fourth order, stable along ``0.35 s^2`` of the negative real axis with s stages: for diffusion, accurately.
+    """Fourth order, stable along ``0.35 s^2`` of the negative real axis: for diffusion at small tolerances.
 
-    It takes fewer and longer steps than `rock2` where solutions are smooth in space. Its steps end on the times wanted.
-    The stages are of first order only: where stiff components are forced, `rkc2` is better.
+    It takes fewer and longer steps than `rock2` if solutions are smooth in space. Steps end on save times. The stages
+    are of first order only: for stiff components with a forcing, `rkc2` is better.
 
     Notes
     -----
-    The polynomials are those of [1]_. The last four stages are solved from the conditions of order four, whose two free
-    nodes make the errors of order five small. The embedded method of third order has the slope at a stage in the middle
-    of the recurrence in place of the last one, and is as stable as the method itself; with the slope at the end of the
-    step the estimate of the error would multiply stiff components by as much as they are stiff.
+    The polynomials are those of [1]_. The last four stages follow from the conditions of order four; the two free nodes
+    are chosen to make the errors of order five small. The embedded method of third order uses the slope at
+    a stage in the middle of the recurrence in place of the last one, and is as stable as the method itself. An error
+    estimate with the slope at the end of the step would multiply stiff components by their stiffness.
 
     References
     ----------
@@ -42,7 +42,7 @@ class ROCK4(ROCK):
     order = error_order = 4
     reference = "Abdulle (2002)"
     table, share = TABLE, 0.35
-    # Its steps are few and long; where a solution comes to rest, they grow by much at once.
+    # Steps are few and long, and grow by large factors as a solution comes to rest.
     controller = PredictiveController()
 
     def advance(self, rhs: RightHandSide, t: Tensor, h: Tensor, u: Tensor, f: Tensor, s: int) -> Advance:
@@ -63,13 +63,13 @@ class Scheme:
     Attributes
     ----------
     recurrence : Recurrence
-        Of the first s - 4 stages.
+        Coefficients of the first s - 4 stages.
     kept : int
-        The stage of the recurrence whose slope the estimate of the error uses.
+        The stage of the recurrence whose slope the error estimate uses.
     nodes : tuple of float
-        Where in the step the drift is asked after its start.
+        Fractions of the step at which the drift is evaluated after its start.
     matrix, weights, error : tuple
-        Those of the `Finishing`.
+        Coefficients of the last four stages, see `FinalStages`.
     """
 
     recurrence: Recurrence
@@ -82,11 +82,11 @@ class Scheme:
 
 @lru_cache(maxsize=512)
 def coefficients(s: int) -> Scheme:
-    """The step of s stages, which has order 4 however accurate the zeros are."""
+    """The step of s stages; it has order 4 for any zeros, also inaccurate ones."""
     stages = interpolated(TABLE, s)
     w = of_stages(stages.mu, stages.nu)
     kept = len(stages.mu) // 2
-    end = finishing(w[-1], w[kept])
+    end = final_stages(w[-1], w[kept])
     start = float(w[-1, 0])
     nodes = (*w[1:, 0].tolist(), *(start + node for node in end.nodes))
     return Scheme(stages, kept, nodes, end.matrix, end.weights, end.error)

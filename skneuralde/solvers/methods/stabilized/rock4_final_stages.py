@@ -1,8 +1,8 @@
 """The last four stages of ROCK4, from the conditions of order four.
 
-Stages whose elementary weights are w are followed by a method of four stages, which must do what they leave to the
-exact solution. Its own elementary weights follow from that one after the other, and the coefficients from these, up to
-two nodes that may be chosen.
+The recurrence of ROCK4 has known elementary weights w. Four more stages must complete it to a method of order four. The
+elementary weights of these four stages follow from w one after the other, and their coefficients follow from the
+weights, up to two free nodes.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import numpy as np
 
 from skneuralde.solvers.methods.stabilized.order_conditions import EXACT
 
-#: Where in the whole step the last two stages are. Here the errors of order five are smallest for all numbers of
-#: stages together, and no coefficient is large. With the last stage beyond 0.95 the second one comes to lie on the
-#: first, and beyond 1 it would have to know the future.
+#: Nodes of the last two stages, as fractions of the whole step. They minimise the errors of order five over all numbers
+#: of stages, and no coefficient is large. With the last node above 0.95 the second stage coincides with the first, and
+#: above 1 it would use the right-hand side after the step.
 _THIRD, _LAST = 0.65, 0.85
 
 
@@ -32,7 +32,7 @@ class Sums(NamedTuple):
     b_aac: float
 
 
-class Finishing(NamedTuple):
+class FinalStages(NamedTuple):
     """Coefficients of the four stages; nodes count from their own start.
 
     Attributes
@@ -44,8 +44,8 @@ class Finishing(NamedTuple):
     weights : tuple of float
         b.
     error : tuple of float
-        b less the weights of a method of third order, which has the slope at an earlier stage, weighted first, in
-        place of that at the last one.
+        b less the weights of the embedded method of third order. The first weight is that of the slope at an earlier
+        stage, which the embedded method uses in place of the last stage.
     """
 
     nodes: tuple[float, ...]
@@ -54,13 +54,16 @@ class Finishing(NamedTuple):
     error: tuple[float, ...]
 
 
-def finishing(w: np.ndarray, earlier: np.ndarray) -> Finishing:
-    """For stages of elementary weights w, and an earlier one of them that the estimate of the error may use."""
+def final_stages(w: np.ndarray, earlier: np.ndarray) -> FinalStages:
+    """The final stages after a recurrence of elementary weights w.
+
+    ``earlier`` are the elementary weights of the stage whose slope the error estimate uses.
+    """
     sums, start = left_over(w), float(w[0])
     c3, c4 = _THIRD - start, _LAST - start
-    # A c is 0 at the first two stages, so that it is bend c (c - c2) at the first three, which are all that weights
-    # b (c4 - c) and b A see. With the former it sums up to ``bend (second - c2 first) = total``, with the latter to
-    # ``bend (b_ac2 - c2 b_ac) = b_aac``: hence c2 and the bend.
+    # A c is 0 at the first two stages, so that A c = bend c (c - c2) at the first three. The weights b (c4 - c) and b A
+    # are 0 at the fourth. The sum of A c with the former is ``bend (second - c2 first) = total``, with the latter
+    # ``bend (b_ac2 - c2 b_ac) = b_aac``. These two equations determine c2 and bend.
     first, second = c4 * sums.bc - sums.bc2, c4 * sums.bc2 - sums.bc3
     total = c4 * sums.b_ac - sums.bc_ac
     c2 = (sums.b_aac * second - total * sums.b_ac2) / (sums.b_aac * first - total * sums.b_ac)
@@ -75,11 +78,11 @@ def finishing(w: np.ndarray, earlier: np.ndarray) -> Finishing:
     node = float(earlier[0]) - start
     error = _error(c, ac, b4, node, float(earlier[1] - w[1]) - start * node)
     matrix = ((c2,), (c3 - a32, a32), (c4 - a42 - a43, a42, a43))
-    return Finishing((c2, c3, c4), matrix, (sums.b - b2 - b3 - b4, b2, b3, b4), error)
+    return FinalStages((c2, c3, c4), matrix, (sums.b - b2 - b3 - b4, b2, b3, b4), error)
 
 
 def left_over(w: np.ndarray) -> Sums:
-    """The elementary weights with which stages of weights w make the exact solution up to order four."""
+    """The elementary weights that complete stages of weights w to the exact solution up to order four."""
     t, line, fork, longer = w[:4].tolist()
     rest = (np.array(EXACT) - w).tolist()
     b = rest[0]
@@ -93,14 +96,17 @@ def left_over(w: np.ndarray) -> Sums:
     return Sums(b, bc, bc2, b_ac, bc3, bc_ac, b_ac2, b_aac)
 
 
-def _weights(nodes: tuple[float, ...], time_points: tuple[float, ...]) -> list[float]:
-    """Of a sum over nodes with these moments of order 1, 2, ..."""
+def _weights(nodes: tuple[float, ...], sums: tuple[float, ...]) -> list[float]:
+    """Weights b for which ``sum(b * nodes**k)`` has given values for k = 1, 2, ..."""
     powers = np.array([[node**k for node in nodes] for k in range(1, len(nodes) + 1)])
-    return np.linalg.solve(powers, np.array(time_points)).tolist()
+    return np.linalg.solve(powers, np.array(sums)).tolist()
 
 
 def _error(c: np.ndarray, ac: np.ndarray, last: float, node: float, moved: float) -> tuple[float, ...]:
-    """Weights whose sums of up to order three vanish, of an earlier stage, with its c and A c, and of the four."""
+    """Weights of the error estimate: its sums vanish up to order three.
+
+    The first weight is that of the slope at an earlier stage, of node ``node`` and ``A c = moved``.
+    """
     c, ac = np.append(node, c), np.append(moved, ac)
     sums = np.array([np.ones(5), c, c**2, ac])
     return (*np.linalg.solve(sums[:, :4], -last * sums[:, 4]).tolist(), last)

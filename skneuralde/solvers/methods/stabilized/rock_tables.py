@@ -1,7 +1,7 @@
-"""Where ROCK2's and ROCK4's stability polynomials have special zeros: written by ``tools/rock_tables.py``.
+"""Zeros of the stability polynomials of ROCK2 and ROCK4, written by ``tools/rock_tables.py``.
 
-Stages s, then p and q of each pair of zeros ``1 - p / s^2 +- i q / s^2``, then d: the polynomial has the value 1 at
-``1 + d / s^2``; see `skneuralde.solvers.methods.stabilized.stability_polynomials`.
+A row has the number of stages s, p and q of each pair of zeros ``1 - p / s^2 +- i q / s^2``, and d: the polynomial has
+the value 1 at ``1 + d / s^2``. See `skneuralde.solvers.methods.stabilized.stability_polynomials`.
 """
 
 #: On [-1, 1] the polynomials stay within +-0.96.

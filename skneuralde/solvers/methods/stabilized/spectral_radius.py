@@ -20,7 +20,7 @@ _LIFETIME = 5
 
 @dataclass(frozen=True)
 class Spectrum:
-    """Estimates of the spectral radius for a batch, and starts of the next estimates.
+    """Estimates of the spectral radius for a batch, and the vectors from which the next estimates start.
 
     Attributes
     ----------
@@ -48,9 +48,9 @@ class Spectrum:
 
     @torch.no_grad()
     def renewed(self, rhs: RightHandSide, t: Tensor, u: Tensor) -> Spectrum:
-        """The estimates, renewed where they are too old, at the states of the present step.
+        """The estimates for the present step; those that are too old are computed again.
 
-        They depend on the accepted steps alone, so that steps that are made again use the same.
+        They depend on accepted steps only, so that a step that is repeated uses the same estimates.
         """
         rows = (self.age[:, 0] >= _LIFETIME).nonzero()[:, 0]
         if len(rows) == 0:

@@ -1,8 +1,8 @@
-"""The stability polynomials of ROCK2 and ROCK4, from the position of some of their zeros.
+"""Stability polynomials of ROCK2 and ROCK4, computed from some of their zeros.
 
 ``R(x) = w(x) P(x)``, scaled to 1 at ``x0``, where w has one or two pairs of zeros ``1 - p / s^2 +- i q / s^2`` and P is
-orthogonal on [-1, 1] for the weight ``w(x)^2 / sqrt(1 - x^2)``: so w P, of degree s, swings evenly on [-1, 1], as in
-Bernstein's asymptotic formula. ``x = x0 + z / slope`` is where the method has ``z = h lambda``.
+orthogonal on [-1, 1] for the weight ``w(x)^2 / sqrt(1 - x^2)``. Then w P, of degree s, oscillates with nearly constant
+amplitude on [-1, 1], by Bernstein's asymptotic formula. ``x = x0 + z / slope`` corresponds to ``z = h lambda``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-#: The pairs (p, q) that tell where the zeros of w are.
+#: The pairs (p, q) of the zeros of w.
 Zeros = Sequence[tuple[float, float]]
 
 
@@ -38,7 +38,7 @@ class Orthogonal:
 
 
 def orthogonal(s: int, zeros: Zeros) -> Orthogonal:
-    """The polynomials up to the degree that w leaves, by the Stieltjes procedure on an exact quadrature."""
+    """The polynomials up to degree s less that of w, by the Stieltjes procedure on a quadrature that is exact."""
     degree = s - 2 * len(zeros)
     n = s + 1
     x = np.cos((2.0 * np.arange(1, n + 1) - 1.0) * np.pi / (2.0 * n))
@@ -86,7 +86,7 @@ class Recurrence(NamedTuple):
     mu, nu : list of float
         ``K[j+1] = K[j-1] + nu[j] (K[j] - K[j-1]) + mu[j] h f(K[j])`` for j from 0 on, with nu[0] = 1.
     length : float
-        With w the method is stable for z in ``[-length, 0]``.
+        The method with the final stages is stable for z in ``[-length, 0]``.
     """
 
     mu: list[float]
@@ -95,13 +95,13 @@ class Recurrence(NamedTuple):
 
 
 def recurrence(s: int, zeros: Zeros, d: float) -> Recurrence:
-    """Of the method of s stages whose polynomial has the value 1 at ``x0 = 1 + d / s^2``."""
+    """The recurrence of the method of s stages whose polynomial has the value 1 at ``x0 = 1 + d / s^2``."""
     x0 = 1.0 + d / s**2
     family = orthogonal(s, zeros)
     value, first = _times_w(s, zeros, x0, family.taylor(x0, 1))
     slope = float(first / value)  # of the scaled polynomial with respect to x
     mu, nu = [], []
-    ratio, before = 0.0, 0.0  # of neighbouring polynomials at x0
+    ratio, before = 0.0, 0.0  # ratio of successive polynomials at x0
     for a, b in zip(family.a, family.b, strict=True):
         growth = (x0 - a - before * ratio) / b
         mu.append(float(1.0 / (slope * b * growth)))

@@ -23,15 +23,15 @@ class SRATableau:
     Attributes
     ----------
     c0 : tuple of float
-        Where the drift is asked, without the first node, which is 0.
+        Nodes of the drift, without the first, which is 0.
     c1 : tuple of float
-        Where the diffusion is asked.
+        Nodes of the diffusion.
     A0, B0 : tuple of tuple of float
         Weights of the drifts and of the diffusions in the stages of the drift below the first.
     alpha : tuple of float
         Weights of the drifts in the step.
     beta1, beta2 : tuple of float
-        Weights of the diffusions there: times dW, and times the mean of W - W(t) over the step.
+        Weights of the diffusions in the step: times dW, and times the mean of W - W(t) over the step.
     """
 
     c0: tuple[float, ...]
@@ -51,7 +51,7 @@ class SRATableau:
 
     @cached_property
     def nodes(self) -> tuple[float, ...]:
-        """Of all stages of the drift, then of the diffusion."""
+        """Nodes of all stages of the drift, then of the diffusion."""
         return (0.0, *self.c0, *self.c1)
 
     @cached_property
@@ -66,7 +66,7 @@ class SRATableau:
 
 
 def check_rows(name: str, rows: tuple[tuple[float, ...], ...], sums: tuple[float | None, ...]) -> None:
-    """Refuse rows that do not lie below the diagonal, or whose sum is not what it must be (None: anything)."""
+    """Refuse rows that do not lie below the diagonal, or do not have the given sums (None: any sum)."""
     if len(rows) != len(sums):
         raise ValueError(f"{name} must have {len(sums)} rows, got {len(rows)}")
     for i, (row, total) in enumerate(zip(rows, sums, strict=True), 1):
@@ -77,13 +77,13 @@ def check_rows(name: str, rows: tuple[tuple[float, ...], ...], sums: tuple[float
 
 
 def check_weights(name: str, weights: tuple[float, ...], *, stages: int, total: float) -> None:
-    """Refuse weights that are too many or too few, or do not add up."""
+    """Refuse weights of the wrong number or sum."""
     if len(weights) != stages or not math.isclose(sum(weights), total, abs_tol=1e-12):
         raise ValueError(f"{name} must have {stages} entries that sum to {total}, got {weights}")
 
 
 def less_first(weights: tuple[float, ...]) -> tuple[float, ...]:
-    """The weights less those of a method that has the first stage only."""
+    """The weights less those of the method with the first stage only."""
     return (weights[0] - 1.0, *weights[1:])
 
 
@@ -96,7 +96,7 @@ def path_mean(noise: Increments) -> Tensor:
 def additive_step(
     tableau: SRATableau, rhs: RightHandSide, t: Tensor, h: Tensor | float, u: Tensor, noise: Increments
 ) -> Step:
-    """Make Euler's step and a correction of order h^1.5, which is also what is told as the error."""
+    """Euler's step plus a correction of order h^1.5, which is also the error estimate."""
     w, mean = noise.w, path_mean(noise)
     time_points = rhs.along(t, h, tableau.nodes, u.dtype)
     of_drift, of_diffusion = time_points[: len(tableau.alpha)], time_points[len(tableau.alpha) :]
@@ -115,8 +115,8 @@ def additive_step(
 class SRA(Stepper):
     """A stochastic Runge-Kutta step for additive noise.
 
-    The step is that of Euler and Maruyama plus a correction of order h^1.5, ``Step.error``: an estimate of the local
-    error that the embedded Euler step has, and the step itself has not. Its leading term is f' g I(1,0).
+    The step is that of Euler and Maruyama plus a correction of order h^1.5 with the leading term f' g I(1,0). The
+    correction is the error estimate: that of the embedded Euler step, so that the error of the step itself is smaller.
     """
 
     calculus = ("ito", "stratonovich")

@@ -27,20 +27,20 @@ from skneuralde.solvers.methods.stochastic_runge_kutta.additive import (
 class SRITableau:
     """Coefficients of a method for diagonal noise; A0, B0, A1 and B1 are strictly lower triangular.
 
-    Stages of the drift that nothing uses are left out.
+    Stages of the drift that no other stage uses are left out.
 
     Attributes
     ----------
     c0, c1 : tuple of float
-        Where the drift and the diffusion are asked, without the first nodes, which are 0.
+        Nodes of the drift and of the diffusion, without the first ones, which are 0.
     A0, B0 : tuple of tuple of float
         Weights of the drifts and of the diffusions in the stages of the drift below the first.
     A1, B1 : tuple of tuple of float
-        The same in the stages of the diffusion.
+        The same weights in the stages of the diffusion.
     alpha : tuple of float
         Weights of the drifts in the step.
     beta1, beta2, beta3, beta4 : tuple of float
-        Weights of the diffusions there: times I(1), I(1,1) / sqrt(h), I(1,0) / h and I(1,1,1) / h.
+        Weights of the diffusions in the step: times I(1), I(1,1) / sqrt(h), I(1,0) / h and I(1,1,1) / h.
     """
 
     c0: tuple[float, ...]
@@ -68,7 +68,7 @@ class SRITableau:
 
     @cached_property
     def nodes(self) -> tuple[float, ...]:
-        """Of the first stages, then of the other ones of the drift, then of the diffusion."""
+        """Nodes of the first stages, then of the other stages of the drift, then of the diffusion."""
         return (0.0, *self.c0, *self.c1)
 
     @cached_property
@@ -78,7 +78,7 @@ class SRITableau:
 
     @cached_property
     def additive(self) -> SRATableau:
-        """What is left where the diffusion does not depend on the state."""
+        """The method for additive noise to which this one reduces."""
         used = [i for i, pair in enumerate(zip(self.beta1, self.beta3, strict=True)) if any(pair)]
         nodes = (0.0, *self.c1)
         c1, beta1, beta3 = (tuple(row[i] for i in used) for row in (nodes, self.beta1, self.beta3))
@@ -88,11 +88,11 @@ class SRITableau:
 class SRI(Stepper):
     """A stochastic Runge-Kutta step for diagonal and additive noise, in the Ito sense.
 
-    The order is reached where each component of g depends on its own component of the state alone.
+    The order is reached if each component of g depends only on its own component of the state.
 
-    The step is one of order 1, Milstein's without derivatives, plus a correction of order h^1.5, ``Step.error``: an
-    estimate of the local error that the embedded step has, and the step itself has not. With additive noise the
-    embedded step is that of Euler and Maruyama.
+    The step is an embedded step of order 1, Milstein's without derivatives, plus a correction of order h^1.5. The
+    correction is the error estimate: that of the embedded step, so that the error of the step itself is smaller. With
+    additive noise the embedded step is that of Euler and Maruyama.
     """
 
     calculus = ("ito",)

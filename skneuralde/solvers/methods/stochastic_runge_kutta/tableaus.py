@@ -1,4 +1,4 @@
-"""The stochastic Runge-Kutta methods of strong order 1.5."""
+"""Stochastic Runge-Kutta methods of strong order 1.5."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class SRIW1(SRI):
 
     name = "sriw1"
     reference = "Roessler (2010)"
-    # The published third stage of the drift is the first one once more.
+    # The published third stage of the drift repeats the first one.
     tableau = SRITableau(
         c0=(3 / 4,),
         c1=(1 / 4, 1.0, 1 / 4),
@@ -36,8 +36,8 @@ class SRIW1(SRI):
 class SOSRI(SRI):
     """Stable for steps twice as long as those of ``sriw1``.
 
-    Its drift is asked outside the step, at t - 0.04 h and t + 3.75 h: for equations that do not know the time. In
-    others it looks ahead, and close to the end of the interval it asks for the end instead.
+    It evaluates the drift outside the step, at t - 0.04 h and t + 3.75 h, and suits autonomous equations. With other
+    equations it looks ahead; close to the end of the interval it uses the end instead.
 
     References
     ----------
