@@ -170,7 +170,7 @@ class Stubborn(Stepper):
         (DetachedEuler, "gradient"),
         (ForgetfulPair, "order without noise"),
         (UnevenPair, "solver state"),
-        (Stubborn, "dtype and far times': it raised RuntimeError: not today"),
+        (Stubborn, "order without noise': it raised RuntimeError: not today"),
     ],
 )
 def test_a_broken_method_fails_the_check_that_it_breaks(solver, check):

@@ -15,7 +15,7 @@ def check_facts(solver: Solver) -> None:
     """Every fact is stated where it is needed, and only there."""
     for fact in ("name", "reference"):
         value = getattr(solver, fact, "")
-        require(isinstance(value, str) and value, f"{fact} must be a string that is not empty, got {value!r}")
+        require(isinstance(value, str) and value != "", f"{fact} must be a string that is not empty, got {value!r}")
     _check_subset("noise_kinds", solver.noise_kinds, ("none", *NOISE_KINDS))
     _check_subset("calculus", solver.calculus, ("ito", "stratonovich"))
     _check_subset("gradients", solver.gradients, _MODES)
@@ -54,7 +54,7 @@ def check_refusal_of_jumps(solver: Solver) -> None:
 
 
 def _check_subset(name: str, values: tuple[str, ...], known: tuple[str, ...]) -> None:
-    require(values and set(values) <= set(known), f"{name} must hold some of {known}, got {values!r}")
+    require(len(values) > 0 and set(values) <= set(known), f"{name} must hold some of {known}, got {values!r}")
 
 
 def _check_given(name: str, value: float | None, kind: str, *, needed: bool) -> None:
