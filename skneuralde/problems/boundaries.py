@@ -18,16 +18,10 @@ class Boundary(ABC):
     The second difference of n points of spacing 1, with the ghost points of the boundary, is
     ``V diag(eigenvalues) V^-1`` with ``V = diag(volumes)^(-1/2) basis``, computed in float64. To add a boundary
     condition, derive from this class and implement `ghosts`, `angles` and `basis`.
-
-    Attributes
-    ----------
-    name : str
-    fewest : int
-        Smallest number of points along the axis.
     """
 
     name: str
-    min_points: int = 2
+    min_points: int = 2  # smallest number of points along the axis
 
     @abstractmethod
     def ghosts(self, u: Tensor, axis: int) -> tuple[Tensor, Tensor]:
@@ -166,13 +160,7 @@ _NAMED = {kind.name: kind for kind in (Neumann, NeumannCell, Periodic, Dirichlet
 
 
 def as_boundary(value: Any) -> Boundary:
-    """Return a boundary, given by itself or by its name.
-
-    Raises
-    ------
-    ValueError
-        If it is neither.
-    """
+    """Return a boundary, given by itself or by its name."""
     if isinstance(value, Boundary):
         return value
     if isinstance(value, str) and value in _NAMED:
