@@ -65,11 +65,11 @@ class Brownian:
     ):
         if not (cell > 0 and math.isfinite(cell)):
             raise ValueError(f"cell must be a positive number, got {cell!r}")
+        self._key = absorb(row_keys(seed, path, series)[:, None], torch.arange(dim, device=path.device))
         self.seed, self.path, self.series, self.dim = seed, path, series, dim
         self.cell = float(cell)
         self.sign = sign
         self.origin = torch.as_tensor(origin, dtype=torch.float64, device=path.device).expand(path.shape)
-        self._key = absorb(row_keys(seed, path, series)[:, None], torch.arange(dim, device=path.device))
 
     def select(self, rows: Tensor | slice) -> Brownian:
         """Return the paths of these rows, which may repeat."""

@@ -43,7 +43,7 @@ class Clocks:
         return chosen
 
     def arrivals(self, channel: int, horizon: Tensor) -> Tensor:
-        """All arrivals of a clock up to the horizon (batch, 1) of each row: (batch, n), in order, padded with infinity."""
+        """Arrivals of a clock up to the horizon (batch, 1) of each row: (batch, n), in order, padded by infinity."""
         longest = float(horizon.max()) if len(horizon) else 0.0
         count = math.ceil(longest + 5.0 * math.sqrt(longest)) + 4
         times = self._after(channel, count)

@@ -18,10 +18,16 @@ class Boundary(ABC):
     The second difference of n points of spacing 1, with the ghost points of the boundary, is
     ``V diag(eigenvalues) V^-1`` with ``V = diag(volumes)^(-1/2) basis``, computed in float64. To add a boundary
     condition, derive from this class and implement `ghosts`, `angles` and `basis`.
+
+    Attributes
+    ----------
+    name : str
+    min_points : int, default=2
+        Smallest number of points along the axis.
     """
 
     name: str
-    min_points: int = 2  # smallest number of points along the axis
+    min_points: int = 2
 
     @abstractmethod
     def ghosts(self, u: Tensor, axis: int) -> tuple[Tensor, Tensor]:

@@ -26,7 +26,7 @@ class Linearized:
 
 
 class FieldDrift(Term):
-    """Reaction term and operators as a function of flat states ``(batch, n)`` of ``(*grid, fields)``."""
+    """Reaction term and operators as a function of flat states ``(batch, n)``, fields of the shape ``state``."""
 
     def __init__(self, reaction: Reaction, operators: Operators, state: Sequence[int]):
         super().__init__()

@@ -86,7 +86,11 @@ class Jump(nn.Module):
     def check(self, t: Time, u: State, c: Context | None = None, *, name: str) -> None:
         """Call rate and affect once and check their values.
 
-        Values must be finite and of the state's dtype, device and shape; rates lie between zero and the bound.
+        Raises
+        ------
+        ValueError
+            If a value has the wrong shape, dtype or device or is not finite, or if the rate is negative or above its
+            bound.
         """
         rate = check_term(self.rate, name=f"{name}.rate", shape=(), t=t, u=u, c=c)
         self.check_rate(rate, t, u, name=name)
@@ -94,7 +98,13 @@ class Jump(nn.Module):
         check_term(self.affect.with_mark(marks), name=f"{name}.affect", shape=u.shape[1:], t=t, u=u, c=c)
 
     def check_rate(self, rate: Tensor, t: Time, u: State, *, name: str) -> None:
-        """Check that rates ``(batch,)`` are finite, not negative and not above the bound."""
+        """Check that rates ``(batch,)`` are finite, not negative and not above the bound.
+
+        Raises
+        ------
+        ValueError
+            Naming the first time and state at which one is not.
+        """
         limit = math.inf if self.bound is None else self.bound * (1.0 + 1e-6)
         wrong = ~((rate >= 0.0) & (rate <= limit) & rate.isfinite())
         if bool(wrong.any()):

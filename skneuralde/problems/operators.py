@@ -24,7 +24,7 @@ class UserOperator(Operator):
 
 
 class Operators(nn.Module):
-    """The sum of several operators, whose ``ndim`` is None if all work on grids of any number of axes."""
+    """The sum of several operators; ``ndim`` is None if all of them work on grids of any number of axes."""
 
     def __init__(self, parts: Sequence[nn.Module]):
         super().__init__()

@@ -24,7 +24,7 @@ _CHECKED = 4
 
 @dataclass(frozen=True)
 class EntryIndices:
-    """Index tensors (int64) of a pattern's entries, on one device. Entries are known by their numbers."""
+    """Index tensors (int64) of a pattern, on one device; entries are given by their numbers in its order."""
 
     rows: Tensor  # (entries,)
     columns: Tensor  # (entries,)
@@ -125,7 +125,7 @@ class Pattern:
     def check(self, function: Callable[..., Tensor], u: Tensor, *others: Tensor | None) -> None:
         """Check that the function's Jacobian has this pattern, by a derivative in a random direction.
 
-        The ValueError names a nonzero entry outside the pattern, or says that there is no forward-mode derivative.
+        A ValueError names a nonzero entry outside the pattern, or says that there is no forward-mode derivative.
         """
         some = torch.linspace(0, len(u) - 1, min(len(u), _CHECKED), device=u.device).long()
         u, others = u.detach()[some], tuple(x if x is None else x[some] for x in others)

@@ -142,7 +142,10 @@ class Problem(nn.Module):
     def noise_dim(self, dim: int) -> int:
         """Count the Brownian motions that drive a state of dimension ``dim``.
 
-        Their number may follow from the shape of g: then `check` must have evaluated g before.
+        Raises
+        ------
+        RuntimeError
+            If the number follows from the shape of g, and `check` has not evaluated g yet.
         """
         if self.diffusion is None:
             return 0

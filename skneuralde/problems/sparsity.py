@@ -35,8 +35,15 @@ class Sparsity(ABC):
     def matrix(self, state: tuple[int, ...]) -> csc_matrix:
         """The square matrix that is nonzero where a component (row) may depend on another one (column).
 
-        The state is ``(*grid, fields)``, or ``(dim,)`` without an operator; if the pattern is not for states of this
-        shape, a ValueError says so.
+        Parameters
+        ----------
+        state : tuple of int
+            ``(*grid, fields)``, or ``(dim,)`` without an operator.
+
+        Raises
+        ------
+        ValueError
+            If the pattern is not for states of this shape.
         """
 
 

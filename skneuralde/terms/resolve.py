@@ -97,7 +97,7 @@ def _refuse_network(part: Any, label: str) -> None:
 
 
 def resolve_known_rate(spec: Any, *, name: str) -> Term:
-    """Turn the rate of a `Jump`, not None and no array, into a term with one value per path, ``(batch,)``."""
+    """Turn the rate of a `Jump` into a term with one value per path, ``(batch,)``; None and arrays are refused."""
 
     def leaf(part: Any, label: str) -> Term:
         if not _is_array(part):
@@ -116,7 +116,7 @@ def resolve_known_rate(spec: Any, *, name: str) -> Term:
 
 
 def resolve_known_affect(spec: Any, *, name: str) -> Affect:
-    """Turn the effect of a `Jump`, not None, into a function of the state before it and its mark."""
+    """Turn the effect of a `Jump` into a function of the state before it and its mark; None is refused."""
     if isinstance(spec, Affect):
         return spec
     if is_sum(spec) and spec:
