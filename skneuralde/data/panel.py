@@ -21,7 +21,7 @@ class Panel:
     times: np.ndarray  # (n,), float64 model times, increasing within a series
     values: np.ndarray  # (n, n_outputs); NaN means not observed, and queries hold only NaN
     weight: np.ndarray  # (n,), float64
-    context: np.ndarray  # (n, k), as the controls and the given initial states
+    context: np.ndarray  # (n, k), like `controls` and `initial`
     controls: np.ndarray
     initial: np.ndarray
     offsets: np.ndarray  # (n_series + 1,): series i is [offsets[i]:offsets[i + 1]]

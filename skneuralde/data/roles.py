@@ -32,7 +32,7 @@ class Rows:
     times: RawTimes  # (n_rows,)
     codes: np.ndarray  # (n_rows,), series of each row, as an index into `labels`
     labels: list[Any]  # sorted names of the series; [None] for one series without a name
-    context: np.ndarray  # (n_rows, k) in the dtype of the computation, as the controls and initial states
+    context: np.ndarray  # (n_rows, k) in the dtype of the computation, like `controls` and `initial`
     controls: np.ndarray
     initial: np.ndarray
 

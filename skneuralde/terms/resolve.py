@@ -97,7 +97,7 @@ def _refuse_network(part: Any, label: str) -> None:
 
 
 def resolve_known_rate(spec: Any, *, name: str) -> Term:
-    """Turn the rate of a `Jump` into a term with one value per path, ``(batch,)``; None and arrays are refused."""
+    """Turn the rate of a `Jump` into a term with one value per path, ``(batch,)``; it must not be None or an array."""
 
     def leaf(part: Any, label: str) -> Term:
         if not _is_array(part):
