@@ -6,9 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, jacrev, vmap
 
-from skneuralde.inference.model import Model
-from skneuralde.losses import SumOfSquares
-from skneuralde.losses.base import Objective
+from skneuralde.inference import Model
+from skneuralde.losses import Objective, SumOfSquares
 from skneuralde.training.optimizers import Optimizer, mean_loss
 
 #: Most numbers in a block of the Jacobian.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from skneuralde.inference.model import Model
+from skneuralde.inference import Model
 from skneuralde.inference.parameter_uncertainty import GaussianUncertainty
 from skneuralde.losses import Objective
 from skneuralde.training.optimizers import trainable

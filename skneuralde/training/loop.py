@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import torch
 from sklearn.exceptions import ConvergenceWarning
 
-from skneuralde.inference.model import Model
+from skneuralde.inference import Model
 from skneuralde.losses import Objective
 from skneuralde.solvers import SolverError
 from skneuralde.training.optimizers import Optimizer, mean_loss, trainable

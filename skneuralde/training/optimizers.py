@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from skneuralde.inference.model import Model
+from skneuralde.inference import Model
 from skneuralde.losses import Objective
 
 #: Factors of the epoch and the batch in a batch's seed, so that every batch has its own simulation noise.
