@@ -67,9 +67,8 @@ class SumOfSquares(Objective):
 class Loss(ABC):
     """A loss: facts about itself as class attributes, and a method that binds it to data.
 
-    A direct subclass implements `bind`. Most losses of your own are simpler to write as a subclass of `CurveLoss`
-    (residuals of solutions or of simulated paths) or of `TransitionLoss` (predictions from one observation to the
-    next).
+    A direct subclass implements `bind`. Most losses of your own are simpler to write as a subclass of `CurveLoss`,
+    `SimulatedLoss` or `TransitionLoss`.
 
     A loss has no state. Its constructor only assigns its arguments to attributes of the same names, so that
     `sklearn.base.clone` and `GridSearchCV` can copy the loss and search over its parameters, for instance as

@@ -29,16 +29,10 @@ class Ensemble:
 
     `shift` is this sum, and `mean` and `pairs` contain it. A loss that uses ``paths`` directly has no gradient in the
     rates of jumps unless it adds `shift`.
-
-    Attributes
-    ----------
-    paths : Tensor of shape (paths, series, ...)
-    alternatives : tuple of Alternative
-        One for each channel of jumps whose rate has a gradient.
     """
 
-    paths: Tensor
-    alternatives: tuple[Alternative, ...] = ()
+    paths: Tensor  #: (paths, series, ...)
+    alternatives: tuple[Alternative, ...] = ()  #: one for each channel of jumps whose rate has a gradient
 
     def __len__(self) -> int:
         return len(self.paths)
