@@ -89,7 +89,7 @@ def find_linearisation_states(model: Model, chains: ObservationChains, around: G
     start = initial_distribution(model, chains.known, chains.first)
     for _ in range(_MAX_ITERATIONS):
         found = filtered_starts(chains, start, run_linearised_filter(model, chains, around).filtered)
-        size = found.cov.diagonal(dim1=-2, dim2=-1).clamp_min(0.0).sqrt() + _TOLERANCE * found.mean.abs()
+        size = found.std + _TOLERANCE * found.mean.abs()
         moved, spread = (found.mean - around.mean).abs(), (found.cov - around.cov).abs().amax(-1)
         around = found
         if bool((moved <= _TOLERANCE * size).all() & (spread <= _TOLERANCE * size * size.amax(-1, keepdim=True)).all()):
