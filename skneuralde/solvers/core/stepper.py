@@ -100,7 +100,7 @@ class StepInput(NamedTuple):
     noise : Increments or None
         Increments of the step, each of shape (batch, m); None without noise.
     solver_state : Tensor of shape (batch, ...) or None
-        What the step before has left for this one; None at the start.
+        Kept by the previous step for this one; None at the start.
     """
 
     rhs: RightHandSide

@@ -20,13 +20,7 @@ _INDIVISIBLE = 4.0
 
 
 class HazardCrossings:
-    """Locates the times at which hazards reach their thresholds.
-
-    Parameters
-    ----------
-    hazards : Hazards
-    clocks : Clocks
-    """
+    """Locates the times at which hazards reach their thresholds."""
 
     #: Number of estimates of one crossing, after which the step is halved.
     patience = 6
@@ -36,7 +30,7 @@ class HazardCrossings:
         self.tries = torch.zeros(len(clocks), 1, dtype=torch.int64, device=clocks.device)
 
     def locate(self, rhs: RightHandSide, attempt: StepAttempt) -> tuple[StepAttempt, Tensor]:
-        """The attempt without steps that pass a crossing, and the channels that jump at the others' ends, (n, k)."""
+        """Reject steps that pass a crossing; also returns the channels that jump at the ends of the others, (n, k)."""
         paths, hazards = attempt.paths, self.hazards
         gap = self._threshold(paths.rows, paths.u) - hazards.hazard(attempt.step.u1)
         reached = attempt.accepted & (gap <= hazards.accuracy)
