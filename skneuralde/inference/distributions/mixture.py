@@ -40,7 +40,8 @@ class Mixture:
     def cov(self) -> Tensor:
         """Covariances, ``(n, dim, dim)``."""
         off = self.means - self.mean
-        return (self.weight[..., None, None] * (self.covs + off[..., :, None] * off[..., None, :])).sum(0)
+        covs = self.covs + off[..., :, None] * off[..., None, :]
+        return (self.weight[..., None, None] * covs).sum(0)
 
     @property
     def std(self) -> Tensor:

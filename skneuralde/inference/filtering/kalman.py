@@ -83,12 +83,12 @@ class Gain(NamedTuple):
     kept: Tensor  #: (n, dim, dim), the unit matrix minus gain times slope
 
     @classmethod
-    def of(cls, cov: Tensor, slope: Tensor, spread: Tensor, observed: Tensor) -> Gain:
-        """Gain for states of covariance ``cov``, observations of covariance ``spread`` and the mask ``observed``."""
+    def of(cls, cov: Tensor, slope: Tensor, output_cov: Tensor, observed: Tensor) -> Gain:
+        """Gain for states of covariance ``cov``, outputs of covariance ``output_cov`` and the mask ``observed``."""
         slope = torch.where(observed[..., None], slope, 0.0)
         unit = torch.eye(slope.shape[1], dtype=slope.dtype, device=slope.device)
         both = observed[:, :, None] & observed[:, None, :]
-        factor = torch.linalg.cholesky_ex(torch.where(both, spread, unit))[0]
+        factor = torch.linalg.cholesky_ex(torch.where(both, output_cov, unit))[0]
         matrix = torch.cholesky_solve(slope @ cov, factor).mT
         kept = torch.eye(slope.shape[2], dtype=slope.dtype, device=slope.device) - matrix @ slope
         return cls(slope, factor, matrix, kept)

@@ -32,7 +32,8 @@ def after_jump(jump: Jump, t: Tensor, mean: Tensor, cov: Tensor, c: Tensor) -> t
     carried = sandwich(slope, cov.repeat(len(nodes), 1, 1)).view(-1, n, dim, dim)
     after = (weights[:, None, None] * value).sum(0)
     off = value - after
-    return after, (weights[:, None, None, None] * (carried + off[..., :, None] * off[..., None, :])).sum(0)
+    covs = carried + off[..., :, None] * off[..., None, :]
+    return after, (weights[:, None, None, None] * covs).sum(0)
 
 
 def _after_gaussian(affect: GaussianAffect, t: Tensor, mean: Tensor, cov: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:

@@ -94,11 +94,11 @@ def _robust(residuals: Residuals, learns_noise: bool) -> tuple[Tensor, Tensor]:
     """Robust estimates, by medians, of the variance's inflation and of the trend."""
     whole = residuals.change / residuals.variance.sqrt()
     centre = whole.median(0).values
-    spread = _MAD * (whole - centre).abs().median(0).values
+    std = _MAD * (whole - centre).abs().median(0).values
     # The median deviation is zero if more than half of the changes are equal.
-    spread = torch.where(spread > 0.0, spread, whole.square().mean(0).sqrt())
+    std = torch.where(std > 0.0, std, whole.square().mean(0).sqrt())
     trend = (residuals.change / residuals.length[:, None]).median(0).values
-    return (spread.square() if learns_noise else torch.ones_like(spread)), trend
+    return (std.square() if learns_noise else torch.ones_like(std)), trend
 
 
 def _without_jumps(residuals: Residuals, learns_noise: bool) -> float:
@@ -162,14 +162,14 @@ def _iterate(residuals: Residuals, fit: MixtureFit, start: MixtureFit, *, learns
     tiny = torch.finfo(total.dtype).tiny
     log_some = (-torch.expm1(-total)).clamp_min(tiny).log() + (expected / total.clamp_min(tiny)).clamp_min(tiny).log()
     surprise = off - channels.mean
-    spread = noise + channels.variance
-    density = -0.5 * (surprise.square() / spread + spread.log() + _LOG_2PI).sum(-1)
+    variance_with_jump = noise + channels.variance
+    density = -0.5 * (surprise.square() / variance_with_jump + variance_with_jump.log() + _LOG_2PI).sum(-1)
     density_none = -0.5 * (off.square() / noise + noise.log() + _LOG_2PI).sum(-1)
     joint = torch.cat([(log_none + density_none)[None], log_some + density])
     log_likelihood = float(weight @ joint.logsumexp(0))
     share = joint.softmax(0) * weight
     none, some = share[0], share[1:]
-    gain = channels.variance / spread
+    gain = channels.variance / variance_with_jump
     size, rest = channels.mean + gain * surprise, channels.variance * (1.0 - gain)
     count = some.sum(1)[:, None, None]
     mean = (some[..., None] * size).sum(1, keepdim=True) / count.clamp_min(tiny)

@@ -53,10 +53,7 @@ class HazardCrossings:
     def check(self, rhs: RightHandSide, attempt: StepAttempt, jumped: Tensor) -> StepAttempt:
         """Check the rates at the ends of steps, and limit the next step of paths that are close to a crossing.
 
-        Raises
-        ------
-        ValueError
-            If a rate is negative or not finite.
+        A rate that is negative or not finite raises ValueError.
         """
         paths, hazards = attempt.paths, self.hazards
         rows = (attempt.accepted & attempt.step.u1.isfinite().all(1, keepdim=True))[:, 0].nonzero()[:, 0]

@@ -83,13 +83,7 @@ class JumpHandler:
         return slot, JumpRecord(paths.rows[slot], (paths.unit.abs() * attempt.target)[slot, 0], channel, number)
 
     def _leap(self, rhs: RightHandSide, attempt: StepAttempt, hazards: Hazards) -> StepAttempt:
-        """The attempt after all jumps of channels that leap, one after the other.
-
-        Raises
-        ------
-        ValueError
-            If there are too many in one step.
-        """
+        """The attempt after all jumps of channels that leap, one after the other; ValueError if there are too many."""
         paths, clocks, turn = attempt.paths, self.schedule.clocks, 0
         leaping = torch.tensor(hazards.leaping, device=paths.u.device)
         while True:

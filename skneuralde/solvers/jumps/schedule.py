@@ -126,7 +126,8 @@ class JumpSchedule:
         """Whether candidates of a channel are jumps, (n,), at time points ``now`` and states ``u`` before them.
 
         Paths whose state is not finite do not jump. ``path (n,)`` are positions in the batch, ``number (n,)`` the
-        numbers of the candidates on their clocks. A rate that is negative, not finite or above its bound is refused.
+        numbers of the candidates on their clocks. A rate that is negative, infinite, NaN or above its bound raises
+        ValueError.
         """
         accepted = u.isfinite().all(-1)
         jump = cast(Problem, rhs.problem).jumps[channel]
