@@ -6,9 +6,9 @@ from skneuralde.data.future import future_rows
 from skneuralde.data.panel import Panel
 from skneuralde.data.roles import Roles, Rows, read_row_times
 from skneuralde.data.rows_to_panel import as_panel
-from skneuralde.data.scaling import Scaling, weighted_scaling
+from skneuralde.data.scaling import weighted_scaling
 from skneuralde.data.table import Table, as_table, check_features, take_rows
-from skneuralde.data.targets import OutputFormat, Targets, read_targets
+from skneuralde.data.targets import OutputFormat, read_targets
 
 __all__ = [
     "Clock",
@@ -16,9 +16,7 @@ __all__ = [
     "Panel",
     "Roles",
     "Rows",
-    "Scaling",
     "Table",
-    "Targets",
     "as_panel",
     "as_table",
     "check_features",

@@ -12,15 +12,8 @@ _HALF = np.uint64(32)
 
 
 def content_order(keys: Sequence[np.ndarray], weight: np.ndarray) -> np.ndarray:
-    """Return an order in which rows with equal keys are adjacent, sorted by weight.
+    """Return an order in which rows with equal keys, each ``(n,)``, are adjacent, sorted by weight.
 
-    Parameters
-    ----------
-    keys : sequence of float arrays of shape (n,)
-    weight : array of shape (n,)
-
-    Notes
-    -----
     Rows are sorted by a hash, which is many times faster than by all keys. The keys themselves are compared only if
     hashes agree, as those of equal rows do.
     """

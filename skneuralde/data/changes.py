@@ -9,19 +9,11 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Changes:
-    """Changes of a state over time.
+    """Changes of a state over time."""
 
-    Attributes
-    ----------
-    values : ndarray of shape (n, dim)
-    gaps : ndarray of shape (n,)
-        The time that each change took.
-    follows : bool array of shape (n - 1,) or None
-        Whether the next change starts where this one ends; None if all changes are independent of each other.
-    """
-
-    values: np.ndarray
-    gaps: np.ndarray
+    values: np.ndarray  # (n, dim)
+    gaps: np.ndarray  # (n,), the time that each change took
+    #: Whether the next change starts where this one ends, ``(n - 1,)``; None if all changes are independent.
     follows: np.ndarray | None = None
 
     def rate(self) -> np.ndarray:

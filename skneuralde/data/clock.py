@@ -26,45 +26,24 @@ _TIMELIKE_OBJECTS = {"datetime", "datetime64", "date", "timedelta", "timedelta64
 
 @dataclass(frozen=True)
 class Clock:
-    """Model time: `(t - t_ref) / unit` for datetimes and durations, the number itself for numbers.
-
-    Attributes
-    ----------
-    kind : {"number", "datetime", "duration"}
-    t_ref : Timestamp, Timedelta or float
-        The user's time at model time 0: fit's earliest datetime (in UTC if it had a zone), or zero.
-    unit : Timedelta or None
-        The length of one unit of model time; None for numbers.
-    tz : tzinfo or None
-        fit's time zone, which `to_user` restores.
-    resolution : str
-        fit's own resolution ("s", "ms", "us" or "ns").
-    start : float
-        Model time of fit's earliest row.
-    """
+    """Model time: `(t - t_ref) / unit` for datetimes and durations, the number itself for numbers."""
 
     kind: Kind
+    #: The user's time at model time 0: fit's earliest datetime (in UTC if it had a zone), or zero.
     t_ref: Any
-    unit: pd.Timedelta | None
-    tz: Any = None
-    resolution: str = "ns"
-    start: float = 0.0
+    unit: pd.Timedelta | None  # length of one unit of model time; None for numbers
+    tz: Any = None  # fit's time zone, which `to_user` restores
+    resolution: str = "ns"  # fit's own, one of _RESOLUTIONS
+    start: float = 0.0  # model time of fit's earliest row
 
     @classmethod
     def fit(
         cls, times: RawTimes, codes: np.ndarray | None = None, time_unit: Any = "auto", *, require_unit: bool = False
     ) -> Clock:
-        """Choose reference and unit.
+        """Choose reference and unit from the times of the rows, ``(n_rows,)``, and the codes of their series.
 
-        Parameters
-        ----------
-        times : RawTimes of shape (n_rows,)
-        codes : ndarray of shape (n_rows,), optional
-            Series of each row; gaps are measured within series.
-        time_unit : "auto", str, timedelta-like
-            "auto": the largest of day, hour, minute and second that is not above the median gap.
-        require_unit : bool
-            Refuse "auto" with datetimes and durations.
+        "auto" takes the largest of day, hour, minute and second that is not above the median gap within series. With
+        ``require_unit`` it is refused for datetimes and durations.
         """
         kind = kind_of(times)
         if kind == "number":
@@ -142,14 +121,7 @@ def is_timelike(values: Any) -> bool:
 
 
 def read_times(values: Any, where: str) -> RawTimes:
-    """Read the times of a column or index level, which must all be present and finite.
-
-    Parameters
-    ----------
-    values : 1-D array, Series or Index
-    where : str
-        Their source, for messages: "column 't'", "the index".
-    """
+    """Read the times of a column or index level, all present and finite; ``where`` is its name for messages."""
     times = _convert(values, where)
     missing = ~np.isfinite(times) if isinstance(times, np.ndarray) else times.isna()
     if missing.any():

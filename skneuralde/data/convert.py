@@ -53,16 +53,10 @@ def to_rows(values: Any, times: Any) -> tuple[pd.DataFrame, pd.Series | pd.DataF
     stacked = np.concatenate([array for array, _ in pairs])
     lengths = [len(array) for array, _ in pairs]
     all_times = pairs[0][1].append([t for _, t in pairs[1:]])
-    index = pd.MultiIndex.from_arrays(
-        [_label_index(labels).repeat(lengths), all_times],
-        names=["series", "time"],
-    )
+    all_labels = pd.Index(labels, tupleize_cols=False).repeat(lengths)
+    index = pd.MultiIndex.from_arrays([all_labels, all_times], names=["series", "time"])
     y = pd.Series(stacked, index=index) if stacked.ndim == 1 else pd.DataFrame(stacked, index=index)
     return pd.DataFrame(index=index), y
-
-
-def _label_index(labels: Sequence[Any]) -> pd.Index:
-    return pd.Index(labels, tupleize_cols=False)
 
 
 def _series(values: Any) -> tuple[list[Any], list[np.ndarray]]:

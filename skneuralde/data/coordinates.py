@@ -51,21 +51,12 @@ def field_shape(y: Any, grid: Sequence[int] | None) -> tuple[int, ...]:
 
 @dataclass(frozen=True, eq=False)
 class Coordinates:
-    """Names and coordinates of a y that was an xarray object, stored without xarray.
+    """Names and coordinates of a y that was an xarray object, stored without xarray."""
 
-    Attributes
-    ----------
-    dims : tuple
-        Dimensions of y, the rows first.
-    shape : tuple of int
-        Shape of a row of y, without the variables of a Dataset.
-    schema : dict
-        A row of y as returned by xarray's ``to_dict``, without the values: names, attributes, and coordinates as numpy
-        arrays, except those along the rows.
-    """
-
-    dims: tuple[Hashable, ...]
-    shape: tuple[int, ...]
+    dims: tuple[Hashable, ...]  # of y, the rows first
+    shape: tuple[int, ...]  # of a row of y, without the variables of a Dataset
+    #: A row of y as returned by xarray's ``to_dict``, without the values: names, attributes, and coordinates as numpy
+    #: arrays, except those along the rows.
     schema: dict[str, Any]
 
     @classmethod
@@ -87,13 +78,7 @@ class Coordinates:
         return tuple(self.schema["data_vars"]) if "data_vars" in self.schema else None
 
     def read(self, y: Any) -> np.ndarray:
-        """Return the values of another y with the same variables, dimensions and coordinates.
-
-        Raises
-        ------
-        ValueError
-            If they differ.
-        """
+        """Return the values of another y, whose variables, dimensions and coordinates must be the same."""
         if _is_dataset(y) != (self.variables is not None):
             raise ValueError(f"y is a {type(y).__name__}, but it was another kind of xarray object in fit. Give that.")
         if self.variables is not None:
@@ -115,10 +100,7 @@ class Coordinates:
     def spacing(self, grid: Sequence[int]) -> tuple[float, ...]:
         """Distance between neighbouring points along each axis; 1 for axes without coordinates.
 
-        Raises
-        ------
-        ValueError
-            If coordinates are not numbers, or not uniform to a millionth of a step plus their rounding.
+        Coordinates must be numbers, uniform to a millionth of a step plus their rounding.
         """
         if self.shape[: len(grid)] != tuple(grid):
             return (1.0,) * len(grid)  # flat rows: no dimension is an axis of the grid

@@ -22,14 +22,9 @@ def refuse_missing(columns: np.ndarray, names: Sequence[Any]) -> None:
 
 
 def fill_context(context: np.ndarray, starts: np.ndarray, names: Sequence[Any], labels: Sequence[Any]) -> np.ndarray:
-    """Fill static context: every row of a series gets the value that its other rows have.
+    """Fill static context ``(n, p)``: every row of a series gets the value that its other rows have.
 
-    Parameters
-    ----------
-    context : ndarray of shape (n, p)
-        Sorted by series.
-    starts : ndarray of shape (n_series,)
-        Position at which each series begins.
+    Rows are sorted by series; ``starts`` are the positions at which the series begin.
     """
     if not context.shape[1]:
         return context
@@ -59,14 +54,10 @@ def fill_controls(
     labels: Sequence[Any],
     how: Missing,
 ) -> np.ndarray:
-    """Fill NaN in each control from its neighbours in time within the series, at the ends by the nearest value.
+    """Fill NaN in each control ``(n, k)`` from its neighbours in time within the series.
 
-    Parameters
-    ----------
-    controls : ndarray of shape (n, k)
-        Sorted by series and time.
-    how : {"linear", "previous"}
-        Linear interpolation in time between the neighbours, or the earlier neighbour's value.
+    Rows are sorted by series and time. The ends of a series take the nearest value.
+    "linear" interpolates in time, "previous" takes the earlier neighbour's value.
     """
     missing = np.isnan(controls)
     if not missing.any():

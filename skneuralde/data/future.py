@@ -14,22 +14,11 @@ from skneuralde.data.roles import Roles
 
 
 def future_rows(panel: Panel, roles: Roles, clock: Clock, steps: int, every: Any = None) -> Any:
-    """Return rows for the times after the end of each series, in the form that X had in `fit`.
+    """Return rows for the times after the end of each series, series by series, in the form that X had in `fit`.
 
-    Parameters
-    ----------
-    panel : Panel
-        The rows so far; the last context and controls of each series are held constant.
-    steps : int
-        Rows per series.
-    every : number, timedelta-like, or frequency such as "h" or "B", optional
-        Spacing; by default each series' typical (median) gap. Numbers are for numeric times, the others for datetimes.
-        A frequency follows the calendar of fit's time zone.
-
-    Returns
-    -------
-    DataFrame, or ndarray if X was an array in fit
-        Series by series.
+    Each series gets ``steps`` rows, in which its last context and controls are held constant. ``every`` is their
+    spacing, by default each series' typical (median) gap: a number for numeric times; for others a timedelta, or a
+    frequency such as "h" or "B", which follows the calendar of fit's time zone.
     """
     if not roles.layout.has_series:
         raise ValueError("future(steps) needs time series: in this table every row is a trajectory of its own.")

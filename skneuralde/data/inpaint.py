@@ -11,17 +11,11 @@ from skneuralde.data.panel import Panel
 
 
 def fill_fields(panel: Panel, grid: Sequence[int]) -> np.ndarray:
-    """Return the snapshots of a panel with missing values filled, ``(n, n_outputs)``.
+    """Return the snapshots of a panel with missing values filled, ``(n, n_outputs)``, point after point.
 
     A point that was observed before and after is interpolated linearly in time. Any other point is interpolated
     linearly from the observed points around it, or takes the nearest one outside their hull. Rows without any
     observation stay empty.
-
-    Parameters
-    ----------
-    panel : Panel
-        Its values hold the fields at every point, point after point.
-    grid : sequence of int
     """
     missing = np.isnan(panel.values)
     partly = missing.any(axis=1) & ~missing.all(axis=1)

@@ -10,26 +10,9 @@ from skneuralde.data.clock import Clock, is_timelike, read_times
 
 
 def read_instants(t: Any, n: int, clock: Clock) -> np.ndarray:
-    """Return the model times of n states.
+    """Return the model times of n states, float64 ``(n,)``, from one time for all or one for each.
 
-    Parameters
-    ----------
-    t : number, datetime, duration or array of shape (n,) of these
-        Numbers are model times.
-    n : int
-    clock : Clock
-        The clock of fit.
-
-    Returns
-    -------
-    ndarray of shape (n,), float64
-
-    Raises
-    ------
-    ValueError
-        If the number of times differs, a time is missing or infinite, or times are dates and were numbers in fit.
-    TypeError
-        If t does not hold times.
+    Numbers are model times. Times must be present and finite, and dates are allowed only if fit had dates.
     """
     times = t if hasattr(t, "dtype") and getattr(t, "ndim", 0) == 1 else np.atleast_1d(np.asarray(t))
     if times.ndim != 1 or len(times) not in (1, n):

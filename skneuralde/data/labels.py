@@ -14,12 +14,7 @@ from skneuralde.data.positions import position_type
 def encode(keys: Sequence[Any], where: Sequence[str]) -> tuple[np.ndarray, list[Any]]:
     """Return codes `(n_rows,)` of the rows' series, and the sorted labels of the series.
 
-    Parameters
-    ----------
-    keys : sequence of 1-D arrays, Series or Index
-        Columns that name the series; with several a label is a tuple.
-    where : sequence of str
-        Source of each key, for messages.
+    The keys are the columns that name the series; with several, a label is a tuple. ``where`` names them for messages.
     """
     encoded = [_encode_one(key, place) for key, place in zip(keys, where, strict=True)]
     if len(encoded) == 1:

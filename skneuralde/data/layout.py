@@ -24,36 +24,18 @@ InitialState = Literal["first", "context", "learn", "columns"]
 
 @dataclass(frozen=True)
 class Layout:
-    """The kind of table that X is. A layout has no state: its class answers all questions.
-
-    Attributes
-    ----------
-    name : str
-    has_series : bool
-        Whether rows are observations of series. Otherwise every row is a trajectory of its own, without a past.
-    encodes : bool
-        Whether a trajectory starts at a network of its row's context.
-    default_initial_state : str
-        The meaning of ``initial_state="auto"``.
-    """
+    """The kind of table that X is. A layout has no state: its class answers all questions."""
 
     name: ClassVar[str]
+    #: Whether rows are observations of series. Otherwise every row is a trajectory of its own, without a past.
     has_series: ClassVar[bool] = False
-    encodes: ClassVar[bool] = False
-    default_initial_state: ClassVar[InitialState]
+    encodes: ClassVar[bool] = False  # whether a trajectory starts at a network of its row's context
+    default_initial_state: ClassVar[InitialState]  # meaning of initial_state="auto"
 
     def check(self, initial_state: InitialState, time: Source, series: Any, controls: Sequence[int], X: Table) -> None:
         """Refuse parameters that have no meaning in this layout, and warn if another one seems to be meant.
 
-        Parameters
-        ----------
-        initial_state : str
-        time : Source
-        series
-            The estimator's parameter.
-        controls : sequence of int
-            Positions of columns.
-        X : Table
+        ``initial_state`` and ``series`` are the estimator's parameters, ``controls`` the positions of columns.
         """
 
     def start_time(self, panel: Panel) -> float:

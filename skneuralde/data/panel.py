@@ -16,32 +16,17 @@ class Panel:
 
     The arrays are contiguous, so that tensors can share their memory. Arrays of the caller that are contiguous and in
     order are shared, too.
-
-    Attributes
-    ----------
-    times : float64 array of shape (n,)
-        Model time, increasing within a series.
-    values : array of shape (n, n_outputs)
-        NaN means not observed; queries hold only NaN.
-    weight : float64 array of shape (n,)
-    context, controls, initial : array of shape (n, k)
-    offsets : int array of shape (n_series + 1,)
-        Series i is `[offsets[i]:offsets[i + 1]]`.
-    labels : list of length n_series
-        The series' names; None for rows that are trajectories of their own.
-    rows : int array of shape (n_rows,)
-        Position of each of the caller's rows; -1 if it was dropped because its weight is zero.
     """
 
-    times: np.ndarray
-    values: np.ndarray
-    weight: np.ndarray
-    context: np.ndarray
+    times: np.ndarray  # (n,), float64 model times, increasing within a series
+    values: np.ndarray  # (n, n_outputs); NaN means not observed, and queries hold only NaN
+    weight: np.ndarray  # (n,), float64
+    context: np.ndarray  # (n, k), like `controls` and `initial`
     controls: np.ndarray
     initial: np.ndarray
-    offsets: np.ndarray
-    labels: list[Any]
-    rows: np.ndarray
+    offsets: np.ndarray  # (n_series + 1,): series i is [offsets[i]:offsets[i + 1]]
+    labels: list[Any]  # names of the series; None for rows that are trajectories of their own
+    rows: np.ndarray  # (n_rows,), position of each of the caller's rows; -1 if it was dropped as its weight is zero
 
     @property
     def n_series(self) -> int:

@@ -27,23 +27,12 @@ from skneuralde.data.table import Table, as_table
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of X by role, in the caller's order.
+    """The rows of X by role, in the caller's order; NaN is not yet filled."""
 
-    Attributes
-    ----------
-    times : ndarray, DatetimeIndex or TimedeltaIndex of shape (n_rows,)
-    codes : int array of shape (n_rows,)
-        Series of each row, as an index into `labels`.
-    labels : list
-        The series' names, sorted; `[None]` for one series without a name.
-    context, controls, initial : ndarray of shape (n_rows, k)
-        In the dtype of the computation; NaN is not yet filled.
-    """
-
-    times: RawTimes
-    codes: np.ndarray
-    labels: list[Any]
-    context: np.ndarray
+    times: RawTimes  # (n_rows,)
+    codes: np.ndarray  # (n_rows,), series of each row, as an index into `labels`
+    labels: list[Any]  # sorted names of the series; [None] for one series without a name
+    context: np.ndarray  # (n_rows, k) in the dtype of the computation, like `controls` and `initial`
     controls: np.ndarray
     initial: np.ndarray
 
@@ -55,47 +44,22 @@ class Rows:
 
 @dataclass(frozen=True)
 class Roles:
-    """The roles of X's columns and index levels.
-
-    Attributes
-    ----------
-    time : Source
-    series : tuple of Source
-        Empty for a single series.
-    context, controls, initial : tuple of int
-        Positions of columns.
-    initial_state : {"first", "context", "learn", "columns"}
-    layout : Layout
-    columns : tuple
-        Names of fit's columns, or their positions.
-    levels : tuple or None
-        Names of fit's index levels; None if X had no index.
-    named : bool
-        Whether X was a frame with named columns.
-    n_outputs : int
-        Number of columns of y.
-    dtype : dtype
-        float32 if y and every numeric column but the time are float32, else float64.
-    state : tuple of int or None
-        ``(*grid, fields)`` if a row of y is a snapshot of a field, else None.
-    coordinates : Coordinates or None
-        Coordinates of a y that was an xarray object.
-    """
+    """The roles of X's columns and index levels. Columns are given by their positions."""
 
     time: Source
-    series: tuple[Source, ...]
+    series: tuple[Source, ...]  # empty for a single series
     context: tuple[int, ...]
     controls: tuple[int, ...]
     initial: tuple[int, ...]
     initial_state: InitialState
     layout: Layout
-    columns: tuple[Any, ...]
-    levels: tuple[Hashable, ...] | None
-    named: bool
-    n_outputs: int
-    dtype: np.dtype
-    state: tuple[int, ...] | None = None
-    coordinates: Coordinates | None = None
+    columns: tuple[Any, ...]  # names of fit's columns, or their positions
+    levels: tuple[Hashable, ...] | None  # names of fit's index levels; None if X had no index
+    named: bool  # whether X was a frame with named columns
+    n_outputs: int  # number of columns of y
+    dtype: np.dtype  # float32 if y and every numeric column but the time are float32, else float64
+    state: tuple[int, ...] | None = None  # (*grid, fields) if a row of y is a snapshot of a field
+    coordinates: Coordinates | None = None  # of a y that was an xarray object
 
     @classmethod
     def fit(
@@ -109,17 +73,10 @@ class Roles:
         initial_state: Any = "auto",
         state: tuple[int, ...] | None = None,
     ) -> Roles:
-        """Decide the roles from the constructor parameters, X and y.
+        """Decide the roles from X, from y's shape, dtype, index and coordinates, and from the estimator's parameters.
 
-        Parameters
-        ----------
-        X : array-like, DataFrame, 1-D datetimes or Table
-        y : array-like, optional
-            Its shape, dtype, index and coordinates are used.
-        time, series, controls, initial_state
-            The estimator's parameters: names (or positions) of columns, names of index levels, or "auto".
-        state : tuple of int, optional
-            Shape ``(*grid, fields)`` of y's snapshots.
+        These are names (or positions) of columns, names of index levels, or "auto". ``state`` is the shape
+        ``(*grid, fields)`` of y's snapshots.
         """
         table = as_table(X)
         refuse_lost_index(table, y, time)
@@ -167,10 +124,7 @@ class Roles:
     def read(self, X: Any) -> Rows:
         """Read rows according to these roles.
 
-        Raises
-        ------
-        TypeError, ValueError
-            For input that scikit-learn refuses, with its message, and for missing times and names of series.
+        Input that scikit-learn refuses raises its message; times and names of series must not be missing.
         """
         table = as_table(X)
         if table.n_columns != len(self.columns):
@@ -192,20 +146,10 @@ class Roles:
 
 
 def read_row_times(X: Any, y: Any = None, *, time: Any = "auto", series: Any = None) -> tuple[np.ndarray, Clock]:
-    """Return the model times of rows, without their other roles, and the clock that converts them.
+    """Return the model times of rows, float64 ``(n_rows,)``, and the clock that converts them.
 
-    Parameters
-    ----------
-    X : array-like, DataFrame, 1-D datetimes or Table
-    y : array-like, optional
-        Its index shows whether X has lost one.
-    time, series
-        The estimator's parameters.
-
-    Returns
-    -------
-    times : float64 array of shape (n_rows,)
-    clock : Clock
+    Other roles are not needed; the index of y shows whether X has lost one. ``time`` and ``series`` are the estimator's
+    parameters.
     """
     table = as_table(X)
     refuse_lost_index(table, y, time)

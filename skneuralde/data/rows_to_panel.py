@@ -26,16 +26,9 @@ def as_panel(
 ) -> Panel:
     """Sort rows into a panel.
 
-    Parameters
-    ----------
-    rows : Rows
-        From `roles.read(X)`.
-    values : ndarray of shape (n_rows, n_outputs), optional
-        From `read_targets`; None for queries.
-    sample_weight : array-like of shape (n_rows,), optional
-        Rows of weight zero are dropped before anything else.
-    fill : {"linear", "previous"}
-        Rule that fills NaN in a control within its series; "previous" does not look ahead.
+    The values ``(n_rows, n_outputs)`` are those of `read_targets`; None makes the rows queries. Rows of weight zero are
+    dropped before anything else. ``fill`` is the rule that fills NaN in a control within its series; "previous" does
+    not look ahead.
 
     Raises
     ------
@@ -116,17 +109,8 @@ def _grouped_mean(values: np.ndarray, weight: np.ndarray, starts: np.ndarray, gr
 def _query_rows(rows: Rows, times: np.ndarray, values: np.ndarray) -> Panel:
     """Panel of queries that are trajectories of their own, in the caller's order."""
     n = len(times)
-    return Panel(
-        times,
-        values,
-        np.ones(n),
-        rows.context,
-        rows.controls,
-        rows.initial,
-        np.arange(n + 1),
-        [None] * n,
-        np.arange(n),
-    )
+    inputs = rows.context, rows.controls, rows.initial
+    return Panel(times, values, np.ones(n), *inputs, np.arange(n + 1), [None] * n, np.arange(n))
 
 
 def _distinct_rows(rows: Rows, times: np.ndarray, values: np.ndarray, weight: np.ndarray) -> Panel:
@@ -139,14 +123,6 @@ def _distinct_rows(rows: Rows, times: np.ndarray, values: np.ndarray, weight: np
     where = np.full(len(times), -1, dtype=np.int64)
     where[order] = np.cumsum(is_first) - 1
     kept = order[starts]
-    return Panel(
-        times[kept],
-        values[kept],
-        np.add.reduceat(weight[order], starts),
-        rows.context[kept],
-        rows.controls[kept],
-        rows.initial[kept],
-        np.arange(len(kept) + 1),
-        [None] * len(kept),
-        where,
-    )
+    inputs = rows.context[kept], rows.controls[kept], rows.initial[kept]
+    weight, offsets = np.add.reduceat(weight[order], starts), np.arange(len(kept) + 1)
+    return Panel(times[kept], values[kept], weight, *inputs, offsets, [None] * len(kept), where)

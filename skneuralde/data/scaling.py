@@ -8,30 +8,15 @@ import numpy as np
 
 
 class Scaling(NamedTuple):
-    """Weighted mean and standard deviation per column; `(x - loc) / scale` has mean 0 and variance 1.
+    """Weighted mean and standard deviation per column; `(x - loc) / scale` has mean 0 and variance 1."""
 
-    Attributes
-    ----------
-    loc, scale : ndarray of shape (n_columns,), float64
-        `scale` is 1 for a column that is constant or has no value.
-    """
-
-    loc: np.ndarray
-    scale: np.ndarray
+    loc: np.ndarray  # (n_columns,), float64
+    scale: np.ndarray  # 1 for a column that is constant or has no value
 
 
 def weighted_scaling(values: np.ndarray, weight: np.ndarray | None = None) -> Scaling:
-    """Return the weighted mean and standard deviation of each column, over its known values.
+    """Return the weighted mean and standard deviation of each column of ``values``, over its known (not NaN) values.
 
-    Parameters
-    ----------
-    values : ndarray of shape (n_rows, n_columns)
-        NaN is ignored.
-    weight : ndarray of shape (n_rows,), optional
-        Non-negative.
-
-    Notes
-    -----
     Columns are divided by their largest magnitude first, so that squares of very large or small numbers neither
     overflow nor vanish.
     """

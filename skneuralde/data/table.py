@@ -21,21 +21,11 @@ _NUMERIC_KINDS = "fiub"
 
 @dataclass(frozen=True)
 class Table:
-    """The rows of X, before roles are assigned.
+    """The rows of X, before roles are assigned."""
 
-    Attributes
-    ----------
-    data : ndarray or DataFrame of shape (n_rows, n_columns)
-        A numeric array if X was one (it is not copied), else a frame.
-    index : Index or None
-        Index of X; None for containers without one.
-    named : bool
-        Whether the columns have names.
-    """
-
-    data: np.ndarray | pd.DataFrame
-    index: pd.Index | None = None
-    named: bool = False
+    data: np.ndarray | pd.DataFrame  # (n_rows, n_columns); a numeric array, if X was one, is not copied
+    index: pd.Index | None = None  # of X; None for containers without one
+    named: bool = False  # whether the columns have names
 
     @property
     def n_rows(self) -> int:
@@ -86,17 +76,10 @@ class Table:
 
 
 def as_table(X: Any) -> Table:
-    """Read X from any container.
+    """Read X from an array, a DataFrame (pandas, polars or any that narwhals reads), or 1-D times.
 
-    Parameters
-    ----------
-    X : array-like, DataFrame (pandas, polars or any that narwhals reads), 1-D datetimes, or a 1-D DataArray of times
-
-    Raises
-    ------
-    TypeError, ValueError
-        scikit-learn's own messages for sparse, complex, empty, 0-D and 1-D numeric input; for a 3-D X the message names
-        `to_rows`.
+    Sparse, complex, empty, 0-D and 1-D numeric input raises scikit-learn's own messages; for a 3-D X the message names
+    `to_rows`.
     """
     if isinstance(X, Table):
         return X

@@ -16,26 +16,13 @@ from skneuralde.data.roles import Roles
 
 @dataclass(frozen=True)
 class OutputFormat:
-    """Form of y in `fit`, which predictions have, too.
-
-    Attributes
-    ----------
-    container : {"numpy", "pandas", "polars", "xarray"}
-    shape : tuple of int
-        Shape of a row of y: () for one output, (n_outputs,) for several, (*grid, fields) for snapshots of a field.
-    names : tuple
-        Name or column names of y; empty for arrays.
-    dtype : dtype
-        float32 if all numbers in fit were float32, else float64.
-    coordinates : Coordinates, optional
-        Coordinates of an xarray object.
-    """
+    """Form of y in `fit`, which predictions have, too."""
 
     container: Literal["numpy", "pandas", "polars", "xarray"]
-    shape: tuple[int, ...]
-    names: tuple[Any, ...]
-    dtype: np.dtype
-    coordinates: Coordinates | None = None
+    shape: tuple[int, ...]  # of a row of y: () for one output, else (n_outputs,), or (*grid, fields)
+    names: tuple[Any, ...]  # name or column names of y; (None,) for arrays
+    dtype: np.dtype  # float32 if all numbers in fit were float32, else float64
+    coordinates: Coordinates | None = None  # of an xarray object
 
     def squeeze(self, values: np.ndarray) -> np.ndarray:
         """Reshape an array `(..., n_outputs)` to `(..., *shape)`, in y's dtype."""
@@ -49,13 +36,7 @@ class OutputFormat:
         return ["y"] if n_outputs == 1 else [f"column {k} of y" for k in range(n_outputs)]
 
     def like(self, values: np.ndarray, X: Any) -> Any:
-        """Return predictions `(n_rows, n_outputs)` in y's container, with X's index.
-
-        Parameters
-        ----------
-        values : ndarray of shape (n_rows, n_outputs)
-        X : the X of the request
-        """
+        """Return predictions `(n_rows, n_outputs)` in y's container, with the index of the requested X."""
         array = self.squeeze(values)
         if self.coordinates is not None:
             return self.coordinates.like(array, X)
@@ -69,14 +50,7 @@ class OutputFormat:
         return array
 
     def quantiles_like(self, values: np.ndarray, levels: np.ndarray, X: Any) -> Any:
-        """Return quantiles `(n_rows, n_outputs, n_levels)`; for a pandas Series y a frame with levels as columns.
-
-        Parameters
-        ----------
-        values : ndarray of shape (n_rows, n_outputs, n_levels)
-        levels : ndarray of shape (n_levels,)
-        X : the X of the request
-        """
+        """Return quantiles `(n_rows, n_outputs, n_levels)`; a frame with levels as columns if y was a Series."""
         values = np.asarray(values).astype(self.dtype, copy=False)
         if self.shape:
             return values.reshape(len(values), *self.shape, -1)
@@ -86,9 +60,7 @@ class OutputFormat:
     def table_like(self, columns: dict[str, Any], rows: np.ndarray, X: Any) -> Any:
         """Return a table of some rows of X, from its columns by name.
 
-        Returns
-        -------
-        DataFrame with X's index at these rows, or a structured array if predictions are arrays
+        It is a DataFrame with X's index at these rows, or a structured array if predictions are arrays.
         """
         if self.container == "pandas":
             index = _index_of(X)
@@ -121,14 +93,8 @@ class Targets:
 def read_targets(y: Any, rows: Any, *, roles: Roles) -> Targets:
     """Check y and record its container.
 
-    Parameters
-    ----------
-    y : array-like of shape (n_rows,), (n_rows, n_outputs), or (n_rows, *grid, fields) if the roles have a grid
-        NaN means not observed. The coordinates of an xarray object must be those of the roles, if they have any.
-    rows : Rows, Table or int
-        The rows of X, for their number.
-    roles : Roles
-        From `Roles.fit`, for the dtype and the number of outputs.
+    NaN means not observed. The roles, from `Roles.fit`, give the dtype, the number of outputs, and the coordinates that
+    an xarray y must have; ``rows`` (Rows, Table or int) the number of rows.
 
     Raises
     ------

@@ -11,17 +11,10 @@ from skneuralde.data.positions import position_type
 
 
 def merge(kept: Panel, query: Panel) -> tuple[Panel, np.ndarray]:
-    """Return one panel with the times of both.
+    """Return one panel with the times of both, and the position in it of each of the caller's rows of ``query``.
 
     If both have the same time in a series, the observation is that of ``query`` if it has one, else the kept one, and
-    the inputs are those of ``query``.
-
-    Returns
-    -------
-    Panel
-        The labels are those of ``kept``, then those that only ``query`` has.
-    positions : int array of shape (n_query_rows,)
-        Position in the panel of each of the caller's rows of ``query``.
+    the inputs are those of ``query``. The labels are those of ``kept``, then those that only ``query`` has.
     """
     labels = list(kept.labels)
     codes = {label: code for code, label in enumerate(labels)}

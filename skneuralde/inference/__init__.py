@@ -5,12 +5,12 @@ from skneuralde.inference.calibration.moments import calibrate_moments
 from skneuralde.inference.distributions.gaussian import DiagonalGaussian, Gaussian, gaussian_log_density
 from skneuralde.inference.distributions.mixture import Mixture
 from skneuralde.inference.distributions.protocol import PredictiveDistribution
-from skneuralde.inference.filtering.kalman import Filtered, ObservationChains, initial_distribution
+from skneuralde.inference.filtering.kalman import ObservationChains, initial_distribution
 from skneuralde.inference.filtering.parallel import find_linearisation_states, run_parallel_filter
 from skneuralde.inference.filtering.smoother import smooth, smooth_between
 from skneuralde.inference.inputs import InputPath
 from skneuralde.inference.jumps.birth_process import birth_probabilities
-from skneuralde.inference.jumps.mixture_em import ChannelParameters, MixtureFit, Residuals, find_jumps
+from skneuralde.inference.jumps.mixture_em import ChannelParameters, Residuals, find_jumps
 from skneuralde.inference.jumps.splitting import JumpSplitting
 from skneuralde.inference.model import Model
 from skneuralde.inference.moments.local_linearisation import LocalLinearisation
@@ -25,7 +25,6 @@ __all__ = [
     "ChannelParameters",
     "Curves",
     "DiagonalGaussian",
-    "Filtered",
     "FlatSeries",
     "Gaussian",
     "InputPath",
@@ -34,7 +33,6 @@ __all__ = [
     "LazyRows",
     "LocalLinearisation",
     "Mixture",
-    "MixtureFit",
     "Model",
     "MomentPropagator",
     "Moments",

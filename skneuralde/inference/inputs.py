@@ -7,28 +7,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-INTERPOLATIONS = ("next", "linear", "previous")
-
 
 @dataclass(frozen=True)
 class InputPath:
-    """Static context and interpolated controls of several series.
+    """Static context and interpolated controls of several series; all series share a single row of knots."""
 
-    Attributes
-    ----------
-    context : Tensor of shape (series, p)
-    knots : float64 Tensor of shape (series, n_knots) or (1, n_knots)
-        Increasing times of known controls, padded on the right with infinity. All series share a single row.
-    controls : Tensor of shape (series, n_knots, q) or (1, n_knots, q)
-        Values at the knots.
-    interpolation : {"next", "linear", "previous"}
-        With ``"next"`` a knot's value acts over the interval that ends there. Before the first and after the last knot
-        the nearest value holds.
-    """
-
-    context: Tensor
-    knots: Tensor
-    controls: Tensor
+    context: Tensor  #: (series, p)
+    knots: Tensor  #: float64 (series or 1, n_knots), increasing times, padded on the right with infinity
+    controls: Tensor  #: (series or 1, n_knots, q), values at the knots
+    #: "next" (a knot's value acts over the interval that ends there), "linear" or "previous". Outside the knots the
+    #: nearest value holds.
     interpolation: str
 
     def __call__(self, t: Tensor) -> Tensor:

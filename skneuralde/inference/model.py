@@ -48,21 +48,12 @@ class Model(nn.Module):
     unit : Tensor of shape (dim,) or None
         Scale of learned states, which makes training independent of y's units; None is 1.
     noise_std : Tensor of shape (dim,) or None
-        First value of the standard deviation of the observation noise.
-    learn_noise : bool
-        Whether the observation noise is trained.
+        First value of the standard deviation of the observation noise, which ``learn_noise`` trains.
     observation : Observation or None
         The observation function; None is the state itself.
     prior_mean, prior_std : Tensor of shape (dim,) or None
-        First values of the prior of initial states.
-    learn_prior_std : bool
-        Whether ``prior_std`` is trained, too. From a single series it would be estimated as zero.
-
-    Attributes
-    ----------
-    propagator : MomentPropagator, JumpSplitting or None
-        Propagates moments, or with jumps the whole distribution, accurately enough for the present coefficients. It is
-        set by the loss or after training.
+        First values of the prior of initial states. ``learn_prior_std`` trains the standard deviation, too; from a
+        single series it would be estimated as zero.
     """
 
     def __init__(
@@ -83,6 +74,8 @@ class Model(nn.Module):
         self.problem = problem
         self.encoder = encoder
         self.states = None if states is None else ScaledParameter(states, unit)
+        #: Propagates moments, or with jumps the whole distribution, accurately enough for the present coefficients. It
+        #: is set by the loss or after training.
         self.propagator: MomentPropagator | JumpSplitting | None = None
         self.log_noise = None if noise_std is None else nn.Parameter(noise_std.log(), requires_grad=learn_noise)
         self.observation = observation

@@ -57,20 +57,10 @@ class ObservationFunction(Observation):
 
 
 def resolve_observation(spec: Any, *, n_states: int, n_outputs: int, dtype: torch.dtype) -> Observation:
-    """Make an observation from the ``observation`` parameter of an estimator.
+    """Make an observation from the ``observation`` parameter of an estimator, or raise ValueError.
 
-    Parameters
-    ----------
-    spec : None, sequence of int, callable or torch.nn.Module
-        None selects the first components of the state. A callable takes u ``(batch, n_states)``; a module is copied.
-    n_states, n_outputs : int
-    dtype : torch.dtype
-        The dtype of a module's parameters.
-
-    Raises
-    ------
-    ValueError
-        If ``spec`` is none of these or has components that the state lacks.
+    ``spec`` is a sequence of components of the state (None: the first ones), a callable of u ``(batch, n_states)`` or a
+    module, which is copied in this dtype.
     """
     if spec is None:
         if n_states < n_outputs:

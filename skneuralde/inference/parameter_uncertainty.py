@@ -51,15 +51,9 @@ class Uncertainty(ABC):
 
 @dataclass(frozen=True)
 class GaussianUncertainty(Uncertainty):
-    """A normal distribution around the model's own parameters.
+    """A normal distribution around the model's own parameters."""
 
-    Attributes
-    ----------
-    factor : float64 Tensor of shape (n_parameters, n_parameters)
-        A matrix L with covariance L L'.
-    """
-
-    factor: Tensor
+    factor: Tensor  #: float64 (n_parameters, n_parameters), a matrix L with covariance L L'
 
     @property
     def covariance(self) -> Tensor:
@@ -78,14 +72,9 @@ class GaussianUncertainty(Uncertainty):
 
 @dataclass(frozen=True)
 class EnsembleUncertainty(Uncertainty):
-    """Parameters of several models, trained from different seeds on different weights of the data.
+    """Parameters of several models, trained from different seeds on different weights of the data."""
 
-    Attributes
-    ----------
-    members : float64 Tensor of shape (n_members, n_parameters)
-    """
-
-    members: Tensor
+    members: Tensor  #: float64 (n_members, n_parameters)
 
     def std(self, function: Callable[[Parameters], Tensor], model: nn.Module) -> Tensor:
         """Standard deviation over the ensemble's members."""

@@ -24,40 +24,26 @@ from skneuralde.solvers import (
 
 @dataclass(frozen=True)
 class SolverSettings:
-    """Settings of a solver that all solutions of an equation share.
-
-    With ``rtol=None`` an adaptive solver takes fixed steps of size ``dt``, too. ``cell`` is the length of the noise's
-    cells. Unbounded jump rates are integrated with tolerance ``hazard_rtol``.
-    ``controller`` replaces the step-size controller of an adaptive solver.
-    """
+    """Settings of a solver that all solutions of an equation share."""
 
     solver: Solver
-    rtol: float | None
+    rtol: float | None  #: with None an adaptive solver takes fixed steps of size dt, too
     atol: Tensor
     dt: float | None
     max_steps: int
-    cell: float
+    cell: float  #: length of the noise's cells
     gradient: str = "auto"
-    hazard_rtol: float | None = None
-    controller: Controller | None = None
+    hazard_rtol: float | None = None  #: tolerance of the integrals of unbounded jump rates
+    controller: Controller | None = None  #: replaces the step-size controller of an adaptive solver
 
 
 @dataclass(frozen=True)
 class Curves:
-    """Initial value problems, one per series.
+    """Initial value problems, one per series; the initial state holds at the first save time."""
 
-    Attributes
-    ----------
-    times : float64 Tensor of shape (series, n_times)
-        Save times, padded on the right with NaN. The initial state holds at the first one.
-    inputs : InputPath
-    keys : int64 Tensor of shape (series,)
-        Keys of each series' noise.
-    """
-
-    times: Tensor
+    times: Tensor  #: float64 (series, n_times), save times, padded on the right with NaN
     inputs: InputPath
-    keys: Tensor
+    keys: Tensor  #: int64 (series,), keys of each series' noise
 
     def select(self, items: Tensor) -> Curves:
         """The curves at these positions, in this order, without columns of padding."""
@@ -78,12 +64,8 @@ class Curves:
     ) -> tuple[Tensor, Trajectory]:
         """Simulate ``n_paths`` solutions of each series from ``start``, (series, dim) or (n_paths, series, dim).
 
-        With ``antithetic`` every second path has the mirrored noise of the path before it and jumps of its own.
-
-        Returns
-        -------
-        values : Tensor of shape (n_paths, series, n_times, dim)
-        trajectory : Trajectory
+        With ``antithetic`` every second path has the mirrored noise of the path before it and jumps of its own. Returns
+        the values, (n_paths, series, n_times, dim), and the trajectory that they come from.
         """
         trajectory = integrate(self._request(problem, start, settings, n_paths, seed, antithetic, side_steps))
         return self._shaped(trajectory.values), trajectory
@@ -93,11 +75,7 @@ class Curves:
     ) -> tuple[Tensor, list[Branch]]:
         """Simulate as `solve` does, with a `Branch` for each channel of jumps whose rate has a gradient.
 
-        Returns
-        -------
-        values : Tensor of shape (n_paths, series, n_times, dim)
-        branches : list of Branch
-            Their values have that shape, their weights the shape (n_paths, series).
+        The values of branches are shaped as those of the paths; their weights are (n_paths, series).
         """
         request = self._request(problem, start, settings, n_paths, seed, antithetic)
         trajectory, branches = solve_with_branches(request)

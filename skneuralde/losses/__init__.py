@@ -6,22 +6,24 @@ subclass `TransitionLoss`; for anything else subclass `Loss` and write the `Obje
 the facts that a loss states about itself as class attributes.
 """
 
-from skneuralde.losses.base import Loss
+from skneuralde.losses.base import Loss, Objective, SumOfSquares
 from skneuralde.losses.collocation import Collocation, Intervals
-from skneuralde.losses.curves import CurveLoss, CurveObjective, SimulatedLoss
+from skneuralde.losses.curves import (
+    CurveLoss,
+    CurveObjective,
+    LeastSquares,
+    MeanMatching,
+    PathSquaredError,
+    PlainMeanMatching,
+    SimulatedLoss,
+)
 from skneuralde.losses.data import Calibration, ChainData, CurveData, SnapshotData, TrainingData, TransitionData
 from skneuralde.losses.ensemble import Ensemble
-from skneuralde.losses.filtering import FilterLikelihood
-from skneuralde.losses.growth import GrowingPaths
-from skneuralde.losses.jumps import JumpLikelihood
-from skneuralde.losses.likelihood import NegativeLogLikelihood
+from skneuralde.losses.likelihood import FilterLikelihood, JumpLikelihood, NegativeLogLikelihood
 from skneuralde.losses.moments import MomentMatching, MomentObjective, PlainMomentMatching
-from skneuralde.losses.objective import Objective, SumOfSquares
 from skneuralde.losses.registry import get_loss, loss_names
-from skneuralde.losses.scores import PairedEnergy, RankedProbability
-from skneuralde.losses.simulation import PathObjective
-from skneuralde.losses.snapshots import SnapshotEnergy, SnapshotObjective
-from skneuralde.losses.squares import LeastSquares, MeanMatching, PathSquaredError, PlainMeanMatching
+from skneuralde.losses.scores import PairedEnergy, RankedProbability, SnapshotEnergy, SnapshotObjective
+from skneuralde.losses.simulation import GrowingPaths, PathObjective
 from skneuralde.losses.transitions import TransitionLoss, TransitionObjective, started
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""The base class of losses."""
+"""Base classes of losses, and of objectives: losses bound to data, which training minimises."""
 
 from __future__ import annotations
 
@@ -6,29 +6,80 @@ import inspect
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
-from torch import Tensor
+from torch import Tensor, nn
 
+from skneuralde.inference import Model
 from skneuralde.losses.data import TrainingData
-from skneuralde.losses.objective import Objective
+
+
+class Objective(ABC):
+    """A loss bound to data.
+
+    Training minimises the weighted mean of `values` over the items. An item is the smallest part of the data that has
+    a value of its own: a transition, a series, a time or an individual.
+
+    Attributes
+    ----------
+    weight : Tensor of shape (items,)
+        Weight of each item in the mean.
+    stochastic : bool
+        Whether the values carry Monte Carlo noise.
+    is_sequential : bool
+        Whether the values take many steps one after the other, however few the items are.
+    version : int
+        Changes whenever `start_epoch` changes what is compared, for instance the number of simulated paths.
+    """
+
+    weight: Tensor
+    stochastic: bool = False
+    is_sequential: bool = False
+    version: int = 1
+
+    def __len__(self) -> int:
+        return len(self.weight)
+
+    @property
+    def items(self) -> Tensor:
+        """Positions of the items with a positive weight; training evaluates no others."""
+        return self.weight.nonzero()[:, 0]
+
+    @abstractmethod
+    def values(self, model: Model, items: Tensor, *, seed: int) -> Tensor:
+        """The loss of these items, ``(items,)``, not reduced; ``seed`` fixes all simulation noise."""
+
+    @abstractmethod
+    def start_epoch(self, model: Model, epoch: int) -> None:
+        """Adjust what changes slowly: the number of paths, the fineness of the propagation."""
+
+
+class SumOfSquares(Objective):
+    """An objective whose items are independent residuals, cheap enough to be differentiated one by one."""
+
+    @abstractmethod
+    def residuals(self, model: Model) -> tuple[nn.Module, tuple[Tensor, ...]]:
+        """A module that maps the data of one item to its residuals ``(k,)``, and the data of all items.
+
+        Squares of all residuals count alike. The module's parameters are the model's own. Items are the first axis of
+        each tensor of the data.
+        """
 
 
 class Loss(ABC):
     """A loss: facts about itself as class attributes, and a method that binds it to data.
 
+    A direct subclass implements `bind`. Most losses of your own are simpler to write as a subclass of `CurveLoss`,
+    `SimulatedLoss` or `TransitionLoss`.
+
     A loss has no state. Its constructor only assigns its arguments to attributes of the same names, so that
     `sklearn.base.clone` and `GridSearchCV` can copy the loss and search over its parameters, for instance as
     ``loss__delta``.
-
-    Most losses of your own are simpler to write as a subclass of `CurveLoss` (residuals of solutions or of simulated
-    paths) or of `TransitionLoss` (predictions from one observation to the next). A direct subclass implements `bind`.
 
     Attributes
     ----------
     name : str
         The name in messages and in ``loss_name_``.
     of_transitions : bool
-        Whether each observation is compared with its prediction from the observation before. Otherwise whole curves
-        are compared.
+        Whether each observation is compared with its prediction from the one before, instead of whole curves.
     of_snapshots : bool
         Whether populations are compared, each series being a single observation.
     simulated : bool
@@ -39,8 +90,7 @@ class Loss(ABC):
     can_filter : bool
         Whether the loss handles hidden states and noisy or partial observations, by filtering.
     has_residual_noise : bool
-        Whether `fit` takes the standard deviation of the residuals as the observation noise of an equation without
-        noise of its own.
+        Whether the standard deviation of the residuals is the observation noise of an equation without noise.
     accepts_means : bool
         Whether the data may be means of many paths.
     suits_weak_solvers : bool
@@ -76,13 +126,7 @@ class Loss(ABC):
         """The objective that compares a model with these data."""
 
     def check_shape(self, method: str, values: Tensor, expected: tuple[int, ...]) -> Tensor:
-        """The values that a method of this loss returned, if they have the expected shape.
-
-        Raises
-        ------
-        ValueError
-            If they have another one. Broadcasting would give a wrong loss.
-        """
+        """The values that a method of this loss returned; another shape would be broadcast to a wrong loss."""
         if values.shape != expected:
             raise ValueError(
                 f"{method} of loss={self} must return a tensor of shape {tuple(expected)}, got {tuple(values.shape)}."
@@ -98,26 +142,11 @@ class Loss(ABC):
         return self
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """The arguments of the constructor by name, as in scikit-learn; ``deep`` changes nothing.
-
-        Returns
-        -------
-        params : dict
-        """
+        """The arguments of the constructor by name, as in scikit-learn; ``deep`` changes nothing."""
         return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
 
     def set_params(self, **params: Any) -> Loss:
-        """Set arguments of the constructor by name.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ValueError
-            If the constructor has no argument of that name.
-        """
+        """Set arguments of the constructor by name and return the loss; unknown names raise a ValueError."""
         valid = list(self.get_params())
         for name, value in params.items():
             if name not in valid:

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from skneuralde.inference import InputPath, Model
 from skneuralde.inference.fields.bridges import LENGTHS, MIDDLES, Bridge, build_bridge
-from skneuralde.inference.inputs import InputPath
-from skneuralde.inference.model import Model
-from skneuralde.losses.objective import SumOfSquares
+from skneuralde.losses.base import SumOfSquares
 from skneuralde.problems import FieldDrift, Laplacian
 from skneuralde.terms import Term
 
@@ -25,31 +24,16 @@ _CHUNK = 600_000
 
 @dataclass(frozen=True)
 class Intervals:
-    """Pairs of neighbouring snapshots.
+    """Pairs of neighbouring snapshots."""
 
-    Attributes
-    ----------
-    states : Tensor of shape (rows, n)
-        Snapshots without gaps.
-    observed : bool Tensor of shape (rows, points)
-        Whether a point was observed in all fields.
-    start, stop : int64 Tensor of shape (intervals,)
-        The rows of each pair.
-    time, length : float64 Tensor of shape (intervals,)
-        The start and the length of each interval.
-    weight : Tensor of shape (intervals,)
-    inputs : InputPath
-        Context and controls of the run that each interval belongs to.
-    """
-
-    states: Tensor
-    observed: Tensor
-    start: Tensor
-    stop: Tensor
-    time: Tensor
-    length: Tensor
-    weight: Tensor
-    inputs: InputPath
+    states: Tensor  #: (rows, n); snapshots without gaps
+    observed: Tensor  #: bool (rows, points); whether a point was observed in all fields
+    start: Tensor  #: int64 (intervals,); the first row of each pair
+    stop: Tensor  #: int64 (intervals,); the second row
+    time: Tensor  #: float64 (intervals,); the time of the first row
+    length: Tensor  #: float64 (intervals,)
+    weight: Tensor  #: (intervals,)
+    inputs: InputPath  #: context and controls of the run that each interval belongs to
 
     def __len__(self) -> int:
         return len(self.start)
@@ -63,41 +47,22 @@ def drift_of(model: Model) -> FieldDrift:
 
 
 class LocalBalance(nn.Module):
-    """Residuals of the equation at one point: reaction and diffusion less the observed rate of change.
-
-    Parameters
-    ----------
-    reaction : Term
-    diffusion : Laplacian or None
-    """
+    """Residuals of the equation at one point: reaction and diffusion less the observed rate of change."""
 
     def __init__(self, reaction: Term, diffusion: Laplacian | None):
         super().__init__()
         self.reaction, self.diffusion = reaction, diffusion
 
     def forward(
-        self, t: Tensor, u: Tensor, curvature: Tensor, known: Tensor, unit: Tensor, c: Tensor | None = None
+        self, unit: Tensor, t: Tensor, u: Tensor, curvature: Tensor, known: Tensor, c: Tensor | None = None
     ) -> Tensor:
-        """Residuals in units of ``unit``.
+        """Residuals (..., fields) in units of ``unit``, from ``t``, ``u`` and ``c`` of shape (..., pieces, k).
 
-        Parameters
-        ----------
-        t : Tensor of shape (..., pieces, 1)
-        u : Tensor of shape (..., pieces, fields)
-        curvature : Tensor of shape (..., fields)
-            Mean of the Laplacian for D = 1.
-        known : Tensor of shape (..., fields)
-            Known terms of the equation less the observed rate of change.
-        unit : Tensor of shape (..., fields)
-        c : Tensor of shape (..., pieces, k), optional
-
-        Returns
-        -------
-        Tensor of shape (..., fields)
+        ``curvature`` is the mean of the Laplacian for D = 1, and ``known`` the sum of the known terms of the equation
+        less the observed rate of change; both are (..., fields).
         """
-        values = self.reaction(
-            t.reshape(-1, 1), u.reshape(-1, u.shape[-1]), None if c is None else c.reshape(-1, c.shape[-1])
-        )
+        inputs = None if c is None else c.reshape(-1, c.shape[-1])
+        values = self.reaction(t.reshape(-1, 1), u.reshape(-1, u.shape[-1]), inputs)
         total = LENGTHS.to(u) @ values.reshape(u.shape) + known
         if self.diffusion is not None:
             total = total + self.diffusion.diffusivity(u) * curvature
@@ -114,20 +79,8 @@ class Collocation(SumOfSquares):
 
     Residuals of a field in an interval are divided by their root mean square, which is measured at the beginning of an
     epoch. Noisy snapshots that are close in time, and snapshots so far apart that a bridge is inaccurate, have little
-    weight. The loss is the logarithm of the root mean square, up to a constant.
-
-    Parameters
-    ----------
-    intervals : Intervals
-    drift : FieldDrift
-        The model's right-hand side; only its shapes are used.
-    scale : Tensor of shape (fields,)
-        Typical rates of change.
-    resolution : float
-        Residuals are resolved down to this fraction of ``scale``.
-    n_samples : int
-        Approximate number of points that are drawn in an epoch.
-    seed : int
+    weight. The loss is the logarithm of the root mean square, up to a constant. Residuals are resolved down to
+    ``resolution`` times ``scale (fields,)``, the typical rates of change.
 
     References
     ----------
@@ -139,9 +92,7 @@ class Collocation(SumOfSquares):
     def __init__(
         self, intervals: Intervals, drift: FieldDrift, scale: Tensor, *, resolution: float, n_samples: int, seed: int
     ):
-        self.intervals = intervals
-        self.scale = scale
-        self.seed = seed
+        self.intervals, self.scale, self.seed = intervals, scale, seed
         self.floor = (resolution * scale).square()
         self.fields = drift.state[-1]
         self.points = intervals.observed.shape[1]
@@ -152,7 +103,6 @@ class Collocation(SumOfSquares):
         self.data: tuple[Tensor, ...] = ()
 
     def start_epoch(self, model: Model, epoch: int) -> None:
-        """Draw new points along bridges that follow the present reaction, and measure its residuals."""
         self.version = epoch
         generator = torch.Generator().manual_seed((self.seed + 7919 * epoch) % 2**62)
         drift = drift_of(model)
@@ -201,17 +151,14 @@ class Collocation(SumOfSquares):
 
     def _points(self, items: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Random points (items, per_interval), and whether they were observed at both ends of the interval."""
-        there = (
-            self.intervals.observed[self.intervals.start[items]] & self.intervals.observed[self.intervals.stop[items]]
-        )
+        intervals = self.intervals
+        there = intervals.observed[intervals.start[items]] & intervals.observed[intervals.stop[items]]
         draws = torch.rand(len(items), self.points, generator=generator).to(there.device)
         chosen = torch.where(there, draws, -1.0).topk(self.per_interval).indices
         return chosen, there.gather(1, chosen).to(self.scale.dtype)
 
-    def _samples(
-        self, drift: FieldDrift, h: float, items: Tensor, bridge: Bridge, points: Tensor
-    ) -> tuple[Tensor, ...]:
-        """The arguments of `LocalBalance` at some points, but for the units; each (items, per_interval, ...)."""
+    def _samples(self, drift: FieldDrift, h: float, items: Tensor, bridge: Bridge, points: Tensor) -> list[Tensor]:
+        """The arguments of `LocalBalance` at some points, but for the unit; each (items, per_interval, ...)."""
         pieces, copies = len(LENGTHS), points.shape[1]
         change = self.intervals.states[self.intervals.stop[items]] - self.intervals.states[self.intervals.start[items]]
         known = drift.field(change / -h)
@@ -227,25 +174,21 @@ class Collocation(SumOfSquares):
         u = bridge.nodes.view(pieces, len(items), self.points, -1).gather(2, index.expand(pieces, -1, -1, -1))
         times, inputs = self._when(h, items)
         t = times[:, None, :, None].expand(-1, copies, -1, -1)
-        samples = (t, u.movedim(0, 2), curvature, known)
-        return samples if inputs is None else (*samples, inputs[:, None].expand(-1, copies, -1, -1))
+        samples = [t, u.movedim(0, 2), curvature, known]
+        return samples if inputs is None else [*samples, inputs[:, None].expand(-1, copies, -1, -1)]
 
     def _weigh(self, balance: nn.Module) -> None:
         """Measure the variance of the residuals of every field in every interval with the present reaction."""
-        squares = balance(*self._in_units(torch.ones_like(self.scale))).square() * self.weight[:, None]
+        squares = balance(self.scale.new_ones(()), *self.data).square() * self.weight[:, None]
         zeros = squares.new_zeros(len(self.intervals), self.fields)
         counts = zeros[:, 0].index_add(0, self.of, self.weight)
         variance = zeros.index_add(0, self.of, squares) / counts[:, None].clamp_min(torch.finfo(counts.dtype).tiny)
         usual = variance[counts > 0].median(0).values
         self.variance = variance.maximum(usual / _MOST_WEIGHT).maximum(self.floor)
 
-    def _in_units(self, units: Tensor) -> tuple[Tensor, ...]:
-        t, u, curvature, known, *inputs = self.data
-        return (t, u, curvature, known, units.expand_as(known), *inputs)
-
     def residuals(self, model: Model) -> tuple[nn.Module, tuple[Tensor, ...]]:
         drift = drift_of(model)
-        return LocalBalance(drift.reaction.term, drift.diffusion), self._in_units(self.variance.sqrt()[self.of])
+        return LocalBalance(drift.reaction.term, drift.diffusion), (self.variance.sqrt()[self.of], *self.data)
 
     def values(self, model: Model, items: Tensor, *, seed: int) -> Tensor:
         balance, data = self.residuals(model)

@@ -7,11 +7,10 @@ from abc import abstractmethod
 import torch
 from torch import Tensor
 
-from skneuralde.inference.model import Model
-from skneuralde.losses.base import Loss
+from skneuralde.inference import Model
+from skneuralde.losses.base import Loss, Objective
 from skneuralde.losses.data import CurveData, TrainingData
 from skneuralde.losses.ensemble import Ensemble
-from skneuralde.losses.objective import Objective
 from skneuralde.losses.simulation import PathObjective
 
 
@@ -28,6 +27,7 @@ class CurveLoss(Loss):
     >>> import torch
     >>> from skneuralde import NeuralSDERegressor
     >>> from skneuralde.losses import CurveLoss
+    >>> from torch.nn.functional import huber_loss
     >>> class Huber(CurveLoss):
     ...     name = "huber"
     ...
@@ -35,12 +35,7 @@ class CurveLoss(Loss):
     ...         self.delta = delta
     ...
     ...     def penalty(self, residual, observed):
-    ...         def huber(x):
-    ...             return torch.nn.functional.huber_loss(
-    ...                 x, torch.zeros_like(x), reduction="none", delta=self.delta
-    ...             )
-    ...
-    ...         return residual.mean(huber)
+    ...         return residual.mean(lambda x: huber_loss(x, torch.zeros_like(x), reduction="none", delta=self.delta))
     >>> t = np.arange(10.0)[:, None]
     >>> y = 2.0 * np.exp(-0.3 * t[:, 0])
     >>> y[4] += 1.0
@@ -90,24 +85,74 @@ class SimulatedLoss(CurveLoss):
     antithetic = True
 
 
-class CurveObjective(PathObjective):
-    """A `CurveLoss` bound to data; an item is a series.
+class LeastSquares(CurveLoss):
+    """Squared distance of the solution to the data, for an equation without noise."""
 
-    Parameters
-    ----------
-    loss : CurveLoss
-    data : CurveData
+    name = "least_squares"
+
+    def penalty(self, residual: Ensemble, observed: Tensor) -> Tensor:
+        return residual.mean(torch.square)
+
+
+class MeanMatching(SimulatedLoss):
+    """Squared distance of the mean of simulated paths to data that are means themselves.
+
+    The residuals of two independent halves of the paths are multiplied: the plain square adds the variance of the
+    simulated mean, and so rewards a model with too little noise.
     """
+
+    name = "mean"
+    accepts_means = True
+    suits_weak_solvers = True
+    min_paths = 4
+
+    def plain(self) -> PlainMeanMatching:
+        return PlainMeanMatching()
+
+    def penalty(self, residual: Ensemble, observed: Tensor) -> Tensor:
+        half = 2 * (len(residual) // 4)  # a pair of mirrored paths stays together
+        return residual.part(slice(half)).mean() * residual.part(slice(half, None)).mean()
+
+
+class PlainMeanMatching(MeanMatching):
+    """The plain square of the distance of `MeanMatching`, which is biased towards too little noise."""
+
+    shrinks_noise = True
+    min_paths = 1
+
+    def penalty(self, residual: Ensemble, observed: Tensor) -> Tensor:
+        paths, mean = residual.paths, residual.paths.mean(0)
+        return mean.square() + residual.shift(lambda x: (mean + (x - paths) / len(paths)).square())
+
+
+class PathSquaredError(SimulatedLoss):
+    """Squared error of single paths [1]_. It is smallest without any noise.
+
+    References
+    ----------
+    .. [1] C. Rackauckas, "Neural Jump SDEs (Jump Diffusions) and Neural PDEs" (2019).
+    """
+
+    name = "path_mse"
+    accepts_means = True
+    shrinks_noise = True
+    antithetic = False
+
+    def penalty(self, residual: Ensemble, observed: Tensor) -> Tensor:
+        return residual.mean(torch.square)
+
+
+class CurveObjective(PathObjective):
+    """A `CurveLoss` bound to data; an item is a series."""
 
     loss: CurveLoss
 
     def __init__(self, loss: CurveLoss, data: CurveData):
         super().__init__(loss, data)
-        self.targets = data.targets
+        self.targets, self.scale = data.targets, data.scale
         self.observed = ~data.targets.isnan() & (data.row_weight > 0)[..., None]
         self.entry_weight = loss.weigh(data.row_weight[..., None] * self.observed)
         self.weight = self.entry_weight.sum((1, 2))
-        self.scale = data.scale
 
     def values(self, model: Model, items: Tensor, *, seed: int) -> Tensor:
         solution = self.simulate(model, items, seed=seed)

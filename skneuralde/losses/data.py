@@ -8,17 +8,10 @@ from typing import Protocol
 
 from torch import Tensor
 
-from skneuralde.inference.filtering.kalman import ObservationChains
-from skneuralde.inference.jumps.splitting import JumpSplitting
-from skneuralde.inference.model import Model
-from skneuralde.inference.moments.propagator import MomentPropagator
+from skneuralde.inference import JumpSplitting, LazyRows, Model, MomentPropagator, ObservationChains, TransitionSource
 from skneuralde.inference.paths import Curves, SolverSettings
-from skneuralde.inference.transitions.from_series import LazyRows
-from skneuralde.inference.transitions.segments import TransitionSource
 
-#: Initial states of some series, from the model: ``start(model, series)`` is (series, dim).
-Start = Callable[[Model, Tensor], Tensor]
-#: Makes a propagator that is fine enough for the model's present coefficients.
+#: Makes a propagator that is fine enough for the model's present coefficients; called again while they change.
 Calibration = Callable[[Model], MomentPropagator | JumpSplitting]
 
 
@@ -31,107 +24,62 @@ def one_path(epoch: int) -> int:
 class PathData:
     """Initial value problems, and how to solve them.
 
-    Attributes
-    ----------
-    curves : Curves
-    start : Callable
-        ``start(model, series)`` gives the initial states (series, dim).
-    settings : SolverSettings
-    n_paths : Callable
-        The number of simulated paths of each series as a function of the epoch, or `GrowingPaths`. Losses that
-        simulate nothing ignore it.
+    The initial states of some series, (series, dim), are ``start(model, series)``. The number of simulated paths of
+    each series is a function of the epoch, or `GrowingPaths`; losses that simulate nothing ignore it.
     """
 
     curves: Curves
-    start: Start
+    start: Callable[[Model, Tensor], Tensor]
     settings: SolverSettings
     n_paths: Callable[[int], int] = one_path
 
 
 @dataclass(frozen=True, kw_only=True)
 class CurveData(PathData):
-    """Observed curves, one for each series.
+    """Observed curves, one for each series."""
 
-    Attributes
-    ----------
-    targets : Tensor of shape (series, time, dim)
-        NaN where nothing was observed.
-    row_weight : Tensor of shape (series, time)
-    scale : Tensor of shape (dim,)
-        The unit of residuals: the standard deviations of the data.
-    """
-
-    targets: Tensor
-    row_weight: Tensor
-    scale: Tensor
+    targets: Tensor  #: (series, time, dim); NaN where nothing was observed
+    row_weight: Tensor  #: (series, time)
+    scale: Tensor  #: (dim,); the unit of residuals: the standard deviations of the data
 
 
 @dataclass(frozen=True, kw_only=True)
 class SnapshotData(PathData):
     """Observed populations of different individuals.
 
-    The curves start at the individuals of the earliest time and all have the same times.
-
-    Attributes
-    ----------
-    start_weight : Tensor of shape (series,)
-    targets : Tensor of shape (items, dim)
-        Individuals that are observed later, complete.
-    place : int64 Tensor of shape (items,)
-        The position of each item's time among those of the curves.
-    weight : Tensor of shape (items,)
-    scale : Tensor of shape (dim,)
+    The curves start at the individuals of the earliest time and all have the same times. Items are the individuals
+    that are observed later.
     """
 
-    start_weight: Tensor
-    targets: Tensor
-    place: Tensor
-    weight: Tensor
-    scale: Tensor
+    start_weight: Tensor  #: (series,)
+    targets: Tensor  #: (items, dim), complete
+    place: Tensor  #: int64 (items,); the position of each item's time among those of the curves
+    weight: Tensor  #: (items,)
+    scale: Tensor  #: (dim,)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TransitionData:
     """Pairs of neighbouring observations.
 
-    Attributes
-    ----------
-    transitions : Transitions or SeriesTransitions
-    targets : Tensor or LazyRows of shape (items, dim)
-        The observation at the end of each transition; NaN where nothing was observed.
-    weight : Tensor of shape (items,)
-    calibrate : Callable
-        Gives the propagator for a model. It is called again now and then while the coefficients change.
-    encode : bool
-        Whether the transitions start at states that the model's encoder computes from their first inputs, as in a
-        plain table.
-    has_jumps : bool
-        Whether the equation has jumps.
+    With ``encode`` the transitions start at states that the model's encoder computes from their first inputs, as in a
+    plain table.
     """
 
     transitions: TransitionSource
-    targets: Tensor | LazyRows
-    weight: Tensor
+    targets: Tensor | LazyRows  #: (items, dim); the end of each transition, NaN where nothing was observed
+    weight: Tensor  #: (items,)
     calibrate: Calibration
     encode: bool = False
-    has_jumps: bool = False
+    has_jumps: bool = False  #: whether the equation has jumps
 
 
 @dataclass(frozen=True, kw_only=True)
 class ChainData:
-    """Noisy or partial observations that must be filtered.
-
-    Attributes
-    ----------
-    chains : ObservationChains
-    row_weight : Tensor of shape (n,)
-        Weight of the observation at the end of each transition.
-    calibrate : Callable
-        Like in `TransitionData`.
-    """
+    """Noisy or partial observations that must be filtered."""
 
     chains: ObservationChains
-    row_weight: Tensor
+    row_weight: Tensor  #: (n,); of the observation at the end of each transition
     calibrate: Calibration
 
 

@@ -11,18 +11,10 @@ from torch import Tensor
 
 
 class Alternative(NamedTuple):
-    """The paths with one jump more on some channel.
+    """The paths with one jump more on some channel."""
 
-    Attributes
-    ----------
-    paths : Tensor of shape (paths, series, ...)
-        Without a gradient.
-    weight : Tensor of shape (paths, series)
-        Zero, with the gradient of the probability of that jump.
-    """
-
-    paths: Tensor
-    weight: Tensor
+    paths: Tensor  #: (paths, series, ...), without a gradient
+    weight: Tensor  #: (paths, series); zero, with the gradient of the probability of that jump
 
 
 @dataclass(frozen=True)
@@ -37,16 +29,10 @@ class Ensemble:
 
     `shift` is this sum, and `mean` and `pairs` contain it. A loss that uses ``paths`` directly has no gradient in the
     rates of jumps unless it adds `shift`.
-
-    Attributes
-    ----------
-    paths : Tensor of shape (paths, series, ...)
-    alternatives : tuple of Alternative
-        One for each channel of jumps whose rate has a gradient.
     """
 
-    paths: Tensor
-    alternatives: tuple[Alternative, ...] = ()
+    paths: Tensor  #: (paths, series, ...)
+    alternatives: tuple[Alternative, ...] = ()  #: one for each channel of jumps whose rate has a gradient
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -71,17 +57,10 @@ class Ensemble:
         return statistic(self.paths).mean(0) + self.shift(statistic) / len(self)
 
     def shift(self, statistic: Callable[[Tensor], Tensor]) -> Tensor:
-        """Zeros with the gradient of a statistic of all paths in the rates of jumps.
+        """Zeros (series, ...) with the gradient of a statistic of all paths in the rates of jumps.
 
-        Parameters
-        ----------
-        statistic : Callable
-            ``statistic(x)[p]`` is the value of the statistic, up to a constant, if path p is replaced by that of
-            ``x (paths, series, ...)`` and all others stay.
-
-        Returns
-        -------
-        Tensor of shape (series, ...), or () without alternatives
+        ``statistic(x)[p]`` is the value of the statistic, up to a constant, if path p is replaced by that of
+        ``x (paths, series, ...)`` and all others stay.
         """
         total = self.paths.new_zeros(())
         if self.alternatives:

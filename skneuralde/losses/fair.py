@@ -50,7 +50,7 @@ def energy_of_members(x: Tensor, residual: Tensor, *, mirrored: bool) -> Tensor:
     """Contribution (paths, ...) of each path to `fair_energy_score`, likewise; from (paths, ..., dim)."""
     apart, pairs = [], 0
     for block, others in zip(x.split(_BLOCK), residual.split(_BLOCK), strict=True):
-        between = torch.cdist(block.movedim(0, -2), others.movedim(0, -2), compute_mode="donot_use_mm_for_euclid_dist")
+        between = distances(block.movedim(0, -2), others.movedim(0, -2))
         apart.append(between.sum(-1).movedim(-1, 0) - _to_dependent(block, others, distance, mirrored=mirrored))
         pairs += independent_pairs(len(block), mirrored=mirrored)
     return distance(x) / len(x) - torch.cat(apart) / pairs
@@ -82,9 +82,7 @@ def mean_distance(x: Tensor, *, mirrored: bool) -> Tensor:
     for block in x.split(_BLOCK):
         n = len(block)
         rows = block.movedim(0, -2)
-        # A matrix product would lose the distances of points that are near each other.
-        between = torch.cdist(rows, rows, compute_mode="donot_use_mm_for_euclid_dist")
-        total = total + between.sum((-2, -1))
+        total = total + distances(rows, rows).sum((-2, -1))
         if mirrored:
             total = total - 2.0 * distance(block[: n // 2 * 2 : 2] - block[1::2]).sum(0)
         pairs += independent_pairs(n, mirrored=mirrored)
@@ -94,6 +92,12 @@ def mean_distance(x: Tensor, *, mirrored: bool) -> Tensor:
 def distance(x: Tensor) -> Tensor:
     """Euclidean norm of the last axis; its gradient at zero is zero."""
     return torch.linalg.vector_norm(x, dim=-1)
+
+
+def distances(x: Tensor, y: Tensor) -> Tensor:
+    """Distances of all rows, (..., n, m), from (..., n, dim) and (..., m, dim)."""
+    # A matrix product would lose the distances of points that are near each other.
+    return torch.cdist(x, y.expand(*x.shape[:-2], *y.shape[-2:]), compute_mode="donot_use_mm_for_euclid_dist")
 
 
 def independent_pairs(n: int, *, mirrored: bool) -> int:

@@ -8,11 +8,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from skneuralde.inference.model import Model
-from skneuralde.losses.base import Loss
+from skneuralde.inference import Model
+from skneuralde.losses.base import Loss, Objective
 from skneuralde.losses.data import CurveData, TrainingData
 from skneuralde.losses.ensemble import Ensemble
-from skneuralde.losses.objective import Objective
 from skneuralde.losses.simulation import PathObjective
 
 
@@ -26,11 +25,6 @@ class MomentMatching(Loss):
 
     Distances of two independent halves of the paths are multiplied, so that the Monte Carlo error of the simulated
     moments adds nothing. The bias of the simulated log variance is removed by the jackknife.
-
-    Attributes
-    ----------
-    groups : int
-        Number of groups of paths whose distances are multiplied.
     """
 
     name = "moments"
@@ -39,6 +33,7 @@ class MomentMatching(Loss):
     suits_weak_solvers = True
     #: Three mirrored pairs for each half: the jackknife leaves one out, and two have a variance.
     min_paths = 12
+    #: Number of groups of paths whose distances are multiplied.
     groups = 2
 
     def bind(self, data: TrainingData) -> Objective:
@@ -58,18 +53,7 @@ class PlainMomentMatching(MomentMatching):
 
 
 class MomentObjective(PathObjective):
-    """`MomentMatching` bound to data; an item is a time.
-
-    Parameters
-    ----------
-    loss : MomentMatching
-    data : CurveData
-
-    Raises
-    ------
-    ValueError
-        If no time has two observations, or if those of a time are all the same.
-    """
+    """`MomentMatching` bound to data; an item is a time."""
 
     loss: MomentMatching
 

@@ -5,28 +5,25 @@ from __future__ import annotations
 import difflib
 
 from skneuralde.losses.base import Loss
+from skneuralde.losses.curves import LeastSquares, MeanMatching, PathSquaredError
 from skneuralde.losses.likelihood import NegativeLogLikelihood
 from skneuralde.losses.moments import MomentMatching
 from skneuralde.losses.scores import PairedEnergy, RankedProbability
-from skneuralde.losses.squares import LeastSquares, MeanMatching, PathSquaredError
 
 _LOSSES: dict[str, Loss] = {
-    loss.name: loss
-    for loss in (
-        NegativeLogLikelihood(),
-        LeastSquares(),
-        MeanMatching(),
-        MomentMatching(),
-        RankedProbability(),
-        PairedEnergy(),
-        PathSquaredError(),
-    )
+    "crps": RankedProbability(),
+    "energy": PairedEnergy(),
+    "least_squares": LeastSquares(),
+    "mean": MeanMatching(),
+    "moments": MomentMatching(),
+    "nll": NegativeLogLikelihood(),
+    "path_mse": PathSquaredError(),
 }
 
 
 def loss_names() -> list[str]:
     """Every name that `get_loss` knows, besides "auto"."""
-    return sorted(_LOSSES)
+    return list(_LOSSES)
 
 
 def get_loss(loss: str | Loss) -> Loss:

@@ -7,12 +7,9 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from skneuralde.inference.distributions.protocol import PredictiveDistribution
-from skneuralde.inference.model import Model
-from skneuralde.inference.transitions.segments import Transitions
-from skneuralde.losses.base import Loss
+from skneuralde.inference import Model, PredictiveDistribution, Transitions
+from skneuralde.losses.base import Loss, Objective
 from skneuralde.losses.data import Calibration, TrainingData, TransitionData
-from skneuralde.losses.objective import Objective
 
 
 class TransitionLoss(Loss):
@@ -47,8 +44,7 @@ class TransitionLoss(Loss):
         Parameters
         ----------
         predicted : PredictiveDistribution
-            Predictive distributions of the observations: ``mean (items, dim)``, ``cov (items, dim, dim)``,
-            ``log_density``, and so on.
+            Predictions of the observations: ``mean (items, dim)``, ``cov (items, dim, dim)``, ``log_density``, etc.
         target : Tensor of shape (items, dim)
             The observations. An entry that is NaN was not observed and must not contribute.
 
@@ -59,21 +55,11 @@ class TransitionLoss(Loss):
 
 
 class TransitionObjective(Objective):
-    """A `TransitionLoss` bound to data; an item is a transition.
-
-    Parameters
-    ----------
-    loss : TransitionLoss
-    data : TransitionData
-    """
+    """A `TransitionLoss` bound to data; an item is a transition."""
 
     def __init__(self, loss: TransitionLoss, data: TransitionData):
-        self.loss = loss
-        self.transitions = data.transitions
-        self.targets = data.targets
-        self.weight = data.weight
-        self.calibrate = data.calibrate
-        self.encode = data.encode
+        self.loss, self.transitions, self.targets, self.weight = loss, data.transitions, data.targets, data.weight
+        self.calibrate, self.encode = data.calibrate, data.encode
 
     def start_epoch(self, model: Model, epoch: int) -> None:
         start_calibration(model, epoch, self.calibrate)

@@ -41,17 +41,9 @@ def read_samples(samples: Any, y: np.ndarray, *, at_least: int = 1) -> np.ndarra
 
 
 def average_rows(values: np.ndarray, sample_weight: Any) -> np.ndarray:
-    """Return the weighted mean over the rows that are not NaN, per output; NaN for an output without such rows.
+    """Return the weighted mean over the rows that are not NaN, per output of ``values (n_rows, n_outputs)``.
 
-    Parameters
-    ----------
-    values : ndarray of shape (n_rows, n_outputs)
-    sample_weight : array-like of shape (n_rows,) or None
-
-    Raises
-    ------
-    ValueError
-        If there is nothing to average in any output.
+    It is NaN for an output without such rows; if there are none in any output, a ValueError is raised.
     """
     if sample_weight is not None:
         check_consistent_length(values, sample_weight)

@@ -11,7 +11,7 @@ from sklearn.utils.metadata_routing import UNUSED
 
 from skneuralde.data import take_rows
 from skneuralde.metrics._arrays import average_rows, read_observed
-from skneuralde.metrics._forecasts import Forecasts, InnerEstimator, draw_forecasts
+from skneuralde.metrics._inner_estimator import InnerEstimator
 from skneuralde.metrics.scores import crps, energy_score, interval_coverage
 
 
@@ -52,26 +52,23 @@ class _Scorer(BaseEstimator):
 
 
 class _SampleScorer(_Scorer):
-    """A scorer of samples."""
+    """A scorer of samples of the rows that have a forecast; series that `fit` did not see start at their first y."""
 
     n_samples: int
     random_state: Any
 
     def score(self, estimator: Any, X: Any, y: Any, sample_weight: Any = None) -> float:
-        forecasts = draw_forecasts(
-            estimator,
-            X,
-            y,
-            sample_weight,
-            n_samples=self.n_samples,
-            random_state=self.random_state,
-            scorer=type(self).__name__,
-        )
-        return self._score_forecasts(forecasts)
+        observed = read_observed(y)
+        inner = InnerEstimator.of(estimator, X, "sample", type(self).__name__)
+        fitted, requested, scored = inner.started(y)
+        samples = fitted.sample(take_rows(inner.X, requested), self.n_samples, random_state=self.random_state)
+        samples = inner.samples_in_units_of_y(np.asarray(samples).astype(np.float64, copy=False))
+        weight = None if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)[requested]
+        return self._score_samples(np.where(scored[:, None], observed, np.nan)[requested], samples, weight)
 
     @abstractmethod
-    def _score_forecasts(self, forecasts: Forecasts) -> float:
-        """Score of the forecasts; greater is better."""
+    def _score_samples(self, observed: np.ndarray, samples: np.ndarray, weight: np.ndarray | None) -> float:
+        """Score of samples (n_samples, n, n_outputs); NaN in ``observed (n, n_outputs)`` does not count."""
 
 
 class CRPSScorer(_SampleScorer):
@@ -118,12 +115,10 @@ class CRPSScorer(_SampleScorer):
         self.random_state = random_state
         self.multioutput = multioutput
 
-    def _score_forecasts(self, forecasts: Forecasts) -> float:
+    def _score_samples(self, observed: np.ndarray, samples: np.ndarray, weight: np.ndarray | None) -> float:
         if isinstance(self.multioutput, str) and self.multioutput == "raw_values":
             raise ValueError("multioutput='raw_values' gives no single score. Give 'uniform_average' or weights.")
-        return -crps(
-            forecasts.observed, forecasts.samples, sample_weight=forecasts.weight, multioutput=self.multioutput
-        )
+        return -crps(observed, samples, sample_weight=weight, multioutput=self.multioutput)
 
 
 class EnergyScoreScorer(_SampleScorer):
@@ -146,8 +141,8 @@ class EnergyScoreScorer(_SampleScorer):
         self.n_samples = n_samples
         self.random_state = random_state
 
-    def _score_forecasts(self, forecasts: Forecasts) -> float:
-        return -energy_score(forecasts.observed, forecasts.samples, sample_weight=forecasts.weight)
+    def _score_samples(self, observed: np.ndarray, samples: np.ndarray, weight: np.ndarray | None) -> float:
+        return -energy_score(observed, samples, sample_weight=weight)
 
 
 class CoverageScorer(_SampleScorer):
@@ -199,12 +194,10 @@ class CoverageScorer(_SampleScorer):
             )
         return super().score(estimator, X, y, sample_weight)
 
-    def _score_forecasts(self, forecasts: Forecasts) -> float:
+    def _score_samples(self, observed: np.ndarray, samples: np.ndarray, weight: np.ndarray | None) -> float:
         tail = (1 - self.level) / 2
-        lower, upper = np.quantile(forecasts.samples, [tail, 1 - tail], axis=0, method="weibull")
-        coverage = interval_coverage(
-            forecasts.observed, lower, upper, sample_weight=forecasts.weight, multioutput="raw_values"
-        )
+        lower, upper = np.quantile(samples, [tail, 1 - tail], axis=0, method="weibull")
+        coverage = interval_coverage(observed, lower, upper, sample_weight=weight, multioutput="raw_values")
         return -float(np.nanmean(np.abs(coverage - self.level)))
 
 

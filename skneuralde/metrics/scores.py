@@ -11,12 +11,7 @@ from skneuralde.metrics._arrays import average_rows, combine_outputs, read_obser
 
 
 def crps(
-    y_true: Any,
-    samples: Any,
-    *,
-    sample_weight: Any = None,
-    multioutput: Any = "uniform_average",
-    fair: bool = True,
+    y_true: Any, samples: Any, *, sample_weight: Any = None, multioutput: Any = "uniform_average", fair: bool = True
 ) -> Any:
     """Continuous ranked probability score of samples; smaller is better.
 
@@ -140,12 +135,7 @@ def energy_score(y_true: Any, samples: Any, *, sample_weight: Any = None, fair: 
 
 
 def interval_coverage(
-    y_true: Any,
-    lower: Any,
-    upper: Any,
-    *,
-    sample_weight: Any = None,
-    multioutput: Any = "uniform_average",
+    y_true: Any, lower: Any, upper: Any, *, sample_weight: Any = None, multioutput: Any = "uniform_average"
 ) -> Any:
     """Share of the observations that lie in their intervals, ends included.
 

@@ -103,7 +103,7 @@ class PanelTimeSeriesSplit(BaseCrossValidator):
         """
         n_splits = self.get_n_splits()
         times, clock = read_row_times(X, y, time=self.time, series=self.series)
-        gap = 0.0 if _is_zero(self.gap) else _length(self.gap, "gap", clock)
+        gap = 0.0 if isinstance(self.gap, Real) and self.gap == 0 else _length(self.gap, "gap", clock)
         reach = np.inf if self.max_train_size is None else _length(self.max_train_size, "max_train_size", clock)
         for k, (cut, end) in enumerate(self._cut_points(times, clock, n_splits)):
             train = _rows_between(times, cut - gap - reach, cut - gap)
@@ -135,10 +135,6 @@ def _rows_between(times: np.ndarray, after: float, until: float) -> np.ndarray:
     """Mask of the rows in (after, until], with a tolerance for rounding."""
     rounding = 8 * np.finfo(np.float64).eps * np.abs(times).max()
     return (times > after + rounding) & (times <= until + rounding)
-
-
-def _is_zero(length: Any) -> bool:
-    return isinstance(length, Real) and length == 0
 
 
 def _length(value: Any, parameter: str, clock: Clock) -> float:

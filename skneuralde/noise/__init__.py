@@ -1,11 +1,10 @@
 """Noise as a pure function of its keys: Brownian motion and Poisson processes."""
 
 from skneuralde.noise.brownian import Brownian
-from skneuralde.noise.dyadic import floor_log2, floor_power_of_two, power_of_two
+from skneuralde.noise.dyadic import DEPTH, floor_log2, floor_power_of_two, power_of_two
 from skneuralde.noise.increment_table import IncrementTable
 from skneuralde.noise.increments import Increments
 from skneuralde.noise.keys import keyed_normals, series_key
-from skneuralde.noise.nodes import DEPTH
 from skneuralde.noise.poisson import Clocks
 
 __all__ = [

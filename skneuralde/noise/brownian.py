@@ -10,10 +10,9 @@ from functools import reduce
 import torch
 from torch import Tensor
 
-from skneuralde.noise.dyadic import power_of_two
+from skneuralde.noise.dyadic import DEPTH, level_and_index, level_of_node, power_of_two, reads_are_free
 from skneuralde.noise.increments import Increments
-from skneuralde.noise.keys import absorb, mix, to_normal_pair, to_uniform
-from skneuralde.noise.nodes import DEPTH, level_and_index, level_of_node, reads_are_free
+from skneuralde.noise.keys import absorb, row_keys, to_normal_pair, to_uniform
 from skneuralde.noise.tree import AREA_STD, MIDDLE_STD, descend, from_start, inside_leaf, inside_node, split
 
 #: Most normal numbers drawn at once.
@@ -66,17 +65,11 @@ class Brownian:
     ):
         if not (cell > 0 and math.isfinite(cell)):
             raise ValueError(f"cell must be a positive number, got {cell!r}")
-        if path.shape != series.shape or path.ndim != 1:
-            raise ValueError(
-                f"path and series must both have shape (batch,), got {tuple(path.shape)} and {tuple(series.shape)}"
-            )
+        self._key = absorb(row_keys(seed, path, series)[:, None], torch.arange(dim, device=path.device))
         self.seed, self.path, self.series, self.dim = seed, path, series, dim
         self.cell = float(cell)
         self.sign = sign
         self.origin = torch.as_tensor(origin, dtype=torch.float64, device=path.device).expand(path.shape)
-        seed = (int(seed) + 2**63) % 2**64 - 2**63
-        key = absorb(absorb(mix(torch.full_like(path, seed)), path), series)
-        self._key = absorb(key[:, None], torch.arange(dim, device=path.device))
 
     def select(self, rows: Tensor | slice) -> Brownian:
         """Return the paths of these rows, which may repeat."""
@@ -87,14 +80,9 @@ class Brownian:
         return chosen
 
     def cells(self, first: int, last: int, level: int = 0, *, area: bool = False) -> Increments:
-        """Noise of the consecutive cells ``first`` to ``last - 1``, counted from the origin.
+        """Noise of the consecutive cells ``first`` to ``last - 1``, counted from the origin, float64 (batch, n, dim).
 
         At a ``level`` above zero, the noise of dyadic parts of length ``cell / 2**level``, counted in the same way.
-
-        Returns
-        -------
-        Increments
-            float64, of shape (batch, last - first, dim), with areas if ``area``.
         """
         start, stop = first >> level, -(-last >> level)
         index = torch.arange(start, stop, device=self.path.device)

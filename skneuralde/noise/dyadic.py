@@ -1,10 +1,14 @@
-"""Exact arithmetic with powers of two, by the bits of floating-point numbers: the same on every device."""
+"""Dyadic parts of cells, the nodes of their trees, and exact arithmetic with powers of two."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
+#: Depth of the trees: a leaf is the shortest dyadic part of a cell.
+DEPTH = 32
+
+#: Parts of the bits of floating-point numbers, which give the same results on every device.
 _BIAS, _MANTISSA = 1023, 52
 _EXPONENT = 0x7FF << _MANTISSA
 
@@ -22,3 +26,28 @@ def floor_log2(x: Tensor) -> Tensor:
 def floor_power_of_two(x: Tensor) -> Tensor:
     """Largest power of two not above a positive float64 number, as float64; 0 for 0."""
     return (x.view(torch.int64) & _EXPONENT).view(torch.float64)
+
+
+def reads_are_free(device: torch.device) -> bool:
+    """Whether reading a value from the device is free, so that rows may be treated case by case."""
+    return device.type == "cpu"
+
+
+def level_and_index(begin: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
+    """Level of a dyadic part of a cell, and its index on that level, counted from the origin."""
+    return -floor_log2(length), (begin / length).long()
+
+
+def level_of_node(begin: Tensor, end: Tensor) -> Tensor:
+    """Level of the smallest dyadic part of a cell that contains an interval; 0 for an empty one."""
+    length = end - begin
+    length = torch.where(length > 0.0, length, 1.0)
+    is_node = (floor_power_of_two(length) == length) & ((begin / length).floor() * length == begin)
+    is_node &= length >= 2.0**-DEPTH  # a leaf contains no nodes
+    level = -floor_log2(length)
+    if reads_are_free(begin.device) and bool(is_node.all()):
+        return level
+    parts = 2.0**DEPTH
+    first, last = (begin * parts).floor().long(), (end * parts).ceil().long() - 1
+    differing_bits = floor_log2((first ^ last).double()) + 1
+    return torch.where(is_node | (end <= begin), level, DEPTH - differing_bits.clamp_min(0))

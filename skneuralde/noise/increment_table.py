@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from skneuralde.noise.brownian import Brownian
-from skneuralde.noise.nodes import reads_are_free
+from skneuralde.noise.dyadic import reads_are_free
 
 #: Most increments that are kept.
 _MAX_KEPT = 2**21
@@ -18,13 +18,8 @@ class IncrementTable:
     """Increments and areas of dyadic parts of the first cells, which are looked up instead of drawn one by one.
 
     Parts deeper than the levels that are kept are halved from them. Once the halvings have cost as much as drawing the
-    next level for all paths, that level is drawn and kept. The values are those of the noise itself.
-
-    Parameters
-    ----------
-    noise : Brownian
-    n_cells : int
-        Number of cells, from the origin, that steps can reach.
+    next level for all paths, that level is drawn and kept. The values are those of the noise itself. ``n_cells`` is the
+    number of cells, from the origin, that steps can reach.
     """
 
     def __init__(self, noise: Brownian, n_cells: int):

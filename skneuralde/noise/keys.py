@@ -31,6 +31,16 @@ def absorb(key: Tensor, word: Tensor | int) -> Tensor:
     return mix((key ^ word).add_(_GOLDEN))
 
 
+def row_keys(seed: int, path: Tensor, series: Tensor) -> Tensor:
+    """Keys (batch,) of rows, from a seed of any size and the int64 numbers of their paths and series."""
+    if path.shape != series.shape or path.ndim != 1:
+        raise ValueError(
+            f"path and series must both have shape (batch,), got {tuple(path.shape)} and {tuple(series.shape)}"
+        )
+    seed = (int(seed) + 2**63) % 2**64 - 2**63
+    return absorb(absorb(mix(torch.full_like(path, seed)), path), series)
+
+
 def to_normal(key: Tensor) -> Tensor:
     """Turn mixed keys into standard normal float64 numbers."""
     # The upper 53 bits, as a signed number strictly between -1 and 1.

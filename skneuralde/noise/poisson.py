@@ -8,7 +8,7 @@ from copy import copy
 import torch
 from torch import Tensor
 
-from skneuralde.noise.keys import absorb, mix, to_normal, to_uniform
+from skneuralde.noise.keys import absorb, row_keys, to_normal, to_uniform
 
 #: Words that separate the keys of clocks from those of Brownian motion, and the kinds of numbers of a clock.
 _CLOCKS = 0x434C_4F43_4B53
@@ -20,23 +20,12 @@ class Clocks:
 
     The time of arrival i is the sum of the first i + 1 gaps, which are standard exponential. Every arrival has a
     uniform number for thinning, and normal numbers for its mark. Nothing depends on a row's position in the batch or on
-    earlier requests, and no number is shared with Brownian motion of the same seed.
-
-    Parameters
-    ----------
-    seed : int
-    path, series : int64 Tensor of shape (batch,)
-        Keys of the rows: rows with equal keys have the same clocks.
-    n_channels : int
+    earlier requests, and no number is shared with Brownian motion of the same seed. Rows with equal keys, ``path`` and
+    ``series`` (int64, ``(batch,)``), have the same clocks.
     """
 
     def __init__(self, seed: int, path: Tensor, series: Tensor, n_channels: int):
-        if path.shape != series.shape or path.ndim != 1:
-            raise ValueError(
-                f"path and series must both have shape (batch,), got {tuple(path.shape)} and {tuple(series.shape)}"
-            )
-        seed = (int(seed) + 2**63) % 2**64 - 2**63
-        key = absorb(absorb(absorb(mix(torch.full_like(path, seed)), path), series), _CLOCKS)
+        key = absorb(row_keys(seed, path, series), _CLOCKS)
         self._key = absorb(key[:, None], torch.arange(n_channels, device=path.device))
 
     def __len__(self) -> int:
@@ -54,18 +43,7 @@ class Clocks:
         return chosen
 
     def arrivals(self, channel: int, horizon: Tensor) -> Tensor:
-        """All arrivals of a clock up to the horizon of each row.
-
-        Parameters
-        ----------
-        channel : int
-        horizon : float64 Tensor of shape (batch, 1)
-
-        Returns
-        -------
-        float64 Tensor of shape (batch, n)
-            In order, padded with infinity.
-        """
+        """Arrivals of a clock up to the horizon (batch, 1) of each row: (batch, n), in order, padded by infinity."""
         longest = float(horizon.max()) if len(horizon) else 0.0
         count = math.ceil(longest + 5.0 * math.sqrt(longest)) + 4
         times = self._after(channel, count)

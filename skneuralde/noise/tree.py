@@ -52,16 +52,9 @@ def mean_area(area: Tensor, z: Tensor) -> Tensor:
 
 
 def inside_node(middle: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
-    """Weights of a node's (W, H) in the increment and in the area over an interval inside it.
+    """Weights (2, ...) of a node's (W, H) in the increment, and in the area, over an interval inside it.
 
-    Parameters
-    ----------
-    middle, length : Tensor
-        Middle and length of the interval, for the node from 0 to 1.
-
-    Returns
-    -------
-    increment, area : Tensor of shape (2, ...)
+    Middle and length of the interval are given for the node from 0 to 1.
     """
     increment = torch.stack([length, length * (6.0 - 12.0 * middle)])
     return increment, torch.stack([torch.zeros_like(length), length * length])
@@ -70,10 +63,7 @@ def inside_node(middle: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
 def from_start(position: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Weights of a node's two normals in the path at a position within the node and in its integral up to there.
 
-    Returns
-    -------
-    value_z, value_n, integral_z, integral_n : Tensor of the shape of position
-        For a node of length 1.
+    They are value_z, value_n, integral_z and integral_n, for a node of length 1.
     """
     # The halves mirror each other: y is the distance to the nearer end, in halves, and side says which half it is.
     double = position + position
@@ -89,15 +79,10 @@ def from_start(position: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def inside_leaf(position: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Weights of a leaf's two normals in the path at a position within the leaf and in its integral up to there.
+    """Weights of a leaf's two normals, as `from_start` returns them, of which value_n is zero.
 
     The deviation of the path from its mean given W and H is a Brownian bridge of vanishing integral; value and integral
     are drawn from their joint distribution (theorem 6.1.4 of the same thesis).
-
-    Returns
-    -------
-    value_z, value_n, integral_z, integral_n : Tensor of the shape of position
-        For a leaf of length 1; value_n is zero.
     """
     y, rest = position, 1.0 - position
     square, bump = y * y, y * rest

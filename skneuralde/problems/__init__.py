@@ -9,7 +9,6 @@ from skneuralde.problems.field import FieldDrift, FieldProblem
 from skneuralde.problems.field_modes import FieldModes
 from skneuralde.problems.jumps import Jump
 from skneuralde.problems.laplacian import Laplacian, Positive
-from skneuralde.problems.operators import Operators
 from skneuralde.problems.pattern import Pattern
 from skneuralde.problems.phi_functions import phi_functions
 from skneuralde.problems.problem import Problem
@@ -27,7 +26,6 @@ __all__ = [
     "Jump",
     "Laplacian",
     "Operator",
-    "Operators",
     "Pattern",
     "Positive",
     "Problem",

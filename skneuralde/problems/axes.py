@@ -19,29 +19,15 @@ MAX_AXES = 3
 
 @dataclass(frozen=True)
 class Axes:
-    """Spacing and boundary of every axis of a grid; one of each for all axes if their number is open.
-
-    Attributes
-    ----------
-    spacing : tuple of float
-    boundary : tuple of Boundary
-    ndim : int or None
-        Number of axes; None if the grid may have any.
-    """
+    """Spacing and boundary of every axis of a grid; one of each for all axes if their number is open."""
 
     spacing: tuple[float, ...]
     boundary: tuple[Boundary, ...]
-    ndim: int | None
+    ndim: int | None  # number of axes; None if the grid may have any
 
     @classmethod
     def read(cls, spacing: Any, boundary: Any, ndim: int | None) -> Axes:
-        """Read a spacing and a boundary for all axes, or one for each.
-
-        Raises
-        ------
-        ValueError
-            If they disagree on the number of axes, or one is not valid.
-        """
+        """Read a spacing and a boundary for all axes, or one for each; they must agree on the number of axes."""
         lengths = {len(value) for value in (spacing, boundary) if _is_sequence(value)}
         lengths |= set() if ndim is None else {ndim}
         if len(lengths) > 1:
@@ -62,10 +48,7 @@ class Axes:
     def on(self, grid: Sequence[int]) -> list[tuple[int, float, Boundary]]:
         """Number, spacing and boundary of every axis of a field ``(batch, *grid, fields)``.
 
-        Raises
-        ------
-        ValueError
-            If the grid has a different number of axes, or too few points along one of them.
+        A grid with another number of axes, or too few points along one of them, raises a ValueError.
         """
         if self.ndim not in (None, len(grid)):
             raise ValueError(f"the operator is for {self.ndim} axes, but the grid is {tuple(grid)}")

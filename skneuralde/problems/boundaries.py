@@ -22,7 +22,7 @@ class Boundary(ABC):
     Attributes
     ----------
     name : str
-    fewest : int
+    min_points : int, default=2
         Smallest number of points along the axis.
     """
 
@@ -166,13 +166,7 @@ _NAMED = {kind.name: kind for kind in (Neumann, NeumannCell, Periodic, Dirichlet
 
 
 def as_boundary(value: Any) -> Boundary:
-    """Return a boundary, given by itself or by its name.
-
-    Raises
-    ------
-    ValueError
-        If it is neither.
-    """
+    """Return a boundary, given by itself or by its name."""
     if isinstance(value, Boundary):
         return value
     if isinstance(value, str) and value in _NAMED:

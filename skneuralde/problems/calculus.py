@@ -24,7 +24,6 @@ class Correction(Term):
         self.share = share
 
     def forward(self, t: Tensor, u: Tensor, c: Tensor | None = None) -> Tensor:
-        """Value of the correction for every path, ``(batch, dim)``."""
         g, slope = self.diffusion.linearize(t, u, c)
         if g.ndim == 2:
             return self.share * g * slope.diagonal(dim1=-2, dim2=-1)

@@ -15,12 +15,7 @@ def colour_columns(pattern: csc_matrix) -> np.ndarray:
     """Return a colour for each column, such that columns of the same colour have no row in common.
 
     The method is greedy saturation colouring: next comes the column whose neighbours have the most colours. It finds
-    five colours for the five-point stencil.
-
-    Raises
-    ------
-    ValueError
-        If rows have so many entries that a colouring saves nothing.
+    five colours for the five-point stencil. Rows with so many entries that a colouring saves nothing are refused.
 
     References
     ----------

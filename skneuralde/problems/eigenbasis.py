@@ -20,20 +20,11 @@ class Eigenbasis:
     Fields are transformed as ``(batch, fields, *grid)`` by dense products along each axis, which is fastest on grids of
     up to some 200 points per axis and works on every device. Values are first multiplied by the square root of their
     volume, which makes the Laplacian symmetric.
-
-    Attributes
-    ----------
-    factors : tuple of Tensor of shape (n, n)
-        Eigenvectors of each axis, as columns.
-    eigenvalues : Tensor of shape (*grid)
-        Eigenvalues of the Laplacian with diffusivity 1.
-    root_volumes : Tensor of shape (*grid)
-        Square root of the volume of each point, in units of a cell.
     """
 
-    factors: tuple[Tensor, ...]
-    eigenvalues: Tensor
-    root_volumes: Tensor
+    factors: tuple[Tensor, ...]  # eigenvectors of each axis as columns, (n, n)
+    eigenvalues: Tensor  # (*grid), of the Laplacian with diffusivity 1
+    root_volumes: Tensor  # (*grid), square root of the volume of each point, in units of a cell
 
     def to_modes(self, x: Tensor) -> Tensor:
         """Coefficients of fields ``(batch, fields, *grid)``, same shape."""
@@ -50,13 +41,9 @@ class Eigenbasis:
         return x
 
 
-def eigenbasis(axes: Axes, grid: Sequence[int], dtype: torch.dtype, device: torch.device) -> Eigenbasis:
-    """Return the basis of a grid; the latest ones are cached."""
-    return _eigenbasis(axes, tuple(grid), dtype, device)
-
-
 @lru_cache(maxsize=16)
-def _eigenbasis(axes: Axes, grid: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Eigenbasis:
+def eigenbasis(axes: Axes, grid: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Eigenbasis:
+    """Return the basis of a grid; the latest ones are cached."""
     factors = []
     values, shares = torch.zeros(grid, dtype=torch.float64), torch.ones(grid, dtype=torch.float64)
     for axis, spacing, boundary in axes.on(grid):

@@ -19,30 +19,14 @@ from skneuralde.terms import Term
 
 @dataclass(frozen=True)
 class Linearized:
-    """The right-hand side of a field and the Jacobian of its reaction term at a state.
+    """The right-hand side of a field and the Jacobian of its reaction term at a state."""
 
-    Attributes
-    ----------
-    value : Tensor of shape (batch, n)
-        Right-hand side, operators included.
-    slope : Tensor of shape (batch, *grid, fields, fields)
-        Jacobian of the reaction term at every point.
-    """
-
-    value: Tensor
-    slope: Tensor
+    value: Tensor  # right-hand side, operators included, (batch, n)
+    slope: Tensor  # Jacobian of the reaction term at every point, (batch, *grid, fields, fields)
 
 
 class FieldDrift(Term):
-    """Reaction term and operators as a function of flat states ``(batch, n)``.
-
-    Attributes
-    ----------
-    reaction : Reaction
-    operators : Operators
-    state : tuple of int
-        ``(*grid, fields)``.
-    """
+    """Reaction term and operators as a function of flat states ``(batch, n)``, fields of the shape ``state``."""
 
     def __init__(self, reaction: Reaction, operators: Operators, state: Sequence[int]):
         super().__init__()
@@ -59,7 +43,6 @@ class FieldDrift(Term):
         return u.reshape(-1, *self.state)
 
     def forward(self, t: Tensor, u: Tensor, c: Tensor | None = None) -> Tensor:
-        """Right-hand side, ``(batch, n)``."""
         field = self.field(u)
         return (self.reaction(t, field, c) + self.operators(field)).reshape(u.shape)
 
@@ -90,13 +73,7 @@ class FieldDrift(Term):
 
 
 class FieldProblem(nn.Module):
-    """The equation of fields of one shape, for flat states; it shares the coefficients of its `Problem`.
-
-    Attributes
-    ----------
-    drift : FieldDrift
-    sparsity : Sparsity or None
-    """
+    """The equation of fields of one shape, for flat states; it shares the coefficients of its `Problem`."""
 
     noise = "diagonal"
     calculus = "ito"
@@ -123,13 +100,7 @@ class FieldProblem(nn.Module):
         return self._original[0]
 
     def check(self, t: Tensor, u: Tensor, c: Tensor | None = None) -> None:
-        """Call every coefficient once on states ``(batch, n)`` and check its value.
-
-        Raises
-        ------
-        ValueError
-            See `Problem.check`.
-        """
+        """Call every coefficient once on states ``(batch, n)`` and check its value, as `Problem.check` does."""
         field = self.drift.field(u)
         self.drift.reaction.check(t, field, c)
         self.drift.operators.check(field)

@@ -11,23 +11,11 @@ from skneuralde.problems.field import FieldDrift
 
 
 class FieldModes:
-    """Transform of flat states to the eigenbasis of the diffusion, for exponential integrators.
+    """Transform of flat states ``(batch, n)`` to the eigenbasis of the diffusion, for exponential integrators.
 
     The fields that diffuse become coefficients of the basis, the others keep their values; the result has shape
-    ``(batch, fields, *grid)``. States that are no fields, or fields without diffusion, stay as they are.
-
-    Parameters
-    ----------
-    drift : FieldDrift or None
-    u : Tensor of shape (batch, n)
-        A state, for its dtype and device.
-
-    Attributes
-    ----------
-    diffusion : Laplacian or None
-    all_diffuse : bool
-    chosen : int64 Tensor of shape (diffusing,)
-        Numbers of the fields that diffuse; it and ``all_diffuse`` exist only with a diffusion.
+    ``(batch, fields, *grid)``. States that are no fields, or fields without diffusion, stay as they are. The state
+    given to the constructor determines dtype and device.
     """
 
     def __init__(self, drift: FieldDrift | None, u: Tensor):
@@ -38,7 +26,7 @@ class FieldModes:
         self.basis = self.diffusion.basis(self.field)
         chosen = self.diffusion.diffusing(self.state[-1])
         self.all_diffuse = len(chosen) == self.state[-1]
-        self.chosen = torch.tensor(chosen, device=u.device)
+        self.chosen = torch.tensor(chosen, device=u.device)  # numbers of the fields that diffuse
 
     def to_modes(self, u: Tensor) -> Tensor:
         """Coefficients of states ``(batch, n)``."""

@@ -31,7 +31,6 @@ class Positive(nn.Module):
         self.raw = nn.Parameter(value + torch.log(-torch.expm1(-value)))
 
     def forward(self) -> Tensor:
-        """Value."""
         return F.softplus(self.raw)
 
 
@@ -147,13 +146,7 @@ class Laplacian(Operator):
 
 
 class _Diffusivity(nn.Module):
-    """One element of a diffusivity: a known number or vector, a parameter, or a module.
-
-    Attributes
-    ----------
-    flags : list of bool
-        Whether each value may differ from 0.
-    """
+    """One element of a diffusivity: a known number or vector, a parameter, or a module."""
 
     known: Tensor | None
 
@@ -166,7 +159,7 @@ class _Diffusivity(nn.Module):
             self.known = torch.atleast_1d(torch.as_tensor(value, dtype=torch.float64))
             if self.known.ndim > 1 or not bool((self.known.isfinite() & (self.known >= 0)).all()):
                 raise ValueError(f"diffusivity must hold finite numbers of at least 0, one per field, got {value!r}")
-            self.flags = [entry > 0 for entry in self.known.tolist()]
+            self.flags = [entry > 0 for entry in self.known.tolist()]  # whether each value may differ from 0
         else:
             size = self.raw.numel() if self.raw is not None else self().numel()
             self.flags = [True] * size

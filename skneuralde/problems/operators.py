@@ -20,22 +20,11 @@ class UserOperator(Operator):
         self.function = function
 
     def forward(self, u: Tensor) -> Tensor:
-        """Value of the function."""
         return self.function(u)
 
 
 class Operators(nn.Module):
-    """The sum of several operators.
-
-    Attributes
-    ----------
-    diffusion : Laplacian or None
-        The first Laplacian, which solvers diagonalise.
-    others : list of torch.nn.Module
-        All other operators.
-    ndim : int or None
-        Number of axes of the grid; None if all operators work on grids of any number of axes.
-    """
+    """The sum of several operators; ``ndim`` is None if all of them work on grids of any number of axes."""
 
     def __init__(self, parts: Sequence[nn.Module]):
         super().__init__()
@@ -49,7 +38,7 @@ class Operators(nn.Module):
 
     @property
     def diffusion(self) -> Laplacian | None:
-        """The first Laplacian."""
+        """The first Laplacian, which solvers diagonalise; None if there is none."""
         part = self.parts[self._first] if self._first >= 0 else None
         return part if isinstance(part, Laplacian) else None
 
@@ -66,13 +55,7 @@ class Operators(nn.Module):
         return total
 
     def check(self, u: Tensor) -> None:
-        """Call every operator once on a field and check its value.
-
-        Raises
-        ------
-        ValueError
-            If a value is not a finite tensor of the field's shape, dtype and device.
-        """
+        """Call every operator once on a field; its value must be finite and of the field's shape, dtype and device."""
         for i, part in enumerate(self.parts):
             name = f"operator[{i}]" if len(self.parts) > 1 else "operator"
             with torch.no_grad():
@@ -95,13 +78,7 @@ class Operators(nn.Module):
 
 
 def resolve_operator(spec: Any) -> Operators | None:
-    """Turn the argument ``operator`` of a `Problem` into a module; None stays None.
-
-    Raises
-    ------
-    ValueError
-        If it cannot be called with a field.
-    """
+    """Turn the argument ``operator`` of a `Problem` into a module; None stays None."""
     if spec is None:
         return None
     parts = spec if isinstance(spec, (list, tuple)) else [spec]

@@ -24,49 +24,22 @@ _CHECKED = 4
 
 @dataclass(frozen=True)
 class EntryIndices:
-    """Index tensors of a pattern's entries, on one device.
+    """Index tensors (int64) of a pattern, on one device; entries are given by their numbers in its order."""
 
-    Attributes
-    ----------
-    rows, columns : int64 Tensor of shape (entries,)
-    given : int64 Tensor of shape (given,)
-        Numbers of the entries of the given pattern, without those of the reaction term.
-    compressed : int64 Tensor of shape (given,)
-        Positions of the given entries in the derivatives along the colours, ``(colours, n)`` flattened.
-    seeds : bool Tensor of shape (colours, n)
-        The columns of each colour.
-    reaction : int64 Tensor of shape (points * fields * fields,)
-        Numbers of the entries of the reaction term, row after row of every point.
-    diagonal : int64 Tensor of shape (n,)
-        Numbers of the entries on the diagonal.
-    """
-
-    rows: Tensor
-    columns: Tensor
-    given: Tensor
-    compressed: Tensor
-    seeds: Tensor
-    reaction: Tensor
-    diagonal: Tensor
+    rows: Tensor  # (entries,)
+    columns: Tensor  # (entries,)
+    given: Tensor  # (given,), entries of the given pattern, without those of the reaction term
+    compressed: Tensor  # (given,), positions of these in the derivatives along the colours, (colours, n) flattened
+    seeds: Tensor  # (colours, n), bool, the columns of each colour
+    reaction: Tensor  # (points * fields * fields,), entries of the reaction term, row after row of every point
+    diagonal: Tensor  # (n,), entries on the diagonal
 
 
 class Pattern:
-    """Sparsity pattern of the Jacobian of states of one shape.
+    """Sparsity pattern of the Jacobian of states of one shape, ``(*grid, fields)``, or ``(dim,)`` without space.
 
-    It has the entries that are given, and those of the reaction term, which couples the fields of each point.
-
-    Parameters
-    ----------
-    given : csc_matrix of shape (n, n)
-    state : sequence of int
-        ``(*grid, fields)``, or ``(dim,)`` without space.
-
-    Attributes
-    ----------
-    size : int
-        n.
-    indptr, indices : int32 ndarray
-        The entries in compressed sparse column format, whose order all values follow.
+    It has the entries of the given matrix ``(n, n)``, and those of the reaction term, which couples the fields of each
+    point. ``indptr`` and ``indices`` describe them in compressed sparse column format, whose order all values follow.
     """
 
     def __init__(self, given: csc_matrix, state: Sequence[int]):
@@ -152,10 +125,7 @@ class Pattern:
     def check(self, function: Callable[..., Tensor], u: Tensor, *others: Tensor | None) -> None:
         """Check that the function's Jacobian has this pattern, by a derivative in a random direction.
 
-        Raises
-        ------
-        ValueError
-            Naming a nonzero entry outside the pattern, or if the function has no forward-mode derivative.
+        A ValueError names a nonzero entry outside the pattern, or says that there is no forward-mode derivative.
         """
         some = torch.linspace(0, len(u) - 1, min(len(u), _CHECKED), device=u.device).long()
         u, others = u.detach()[some], tuple(x if x is None else x[some] for x in others)

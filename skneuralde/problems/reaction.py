@@ -17,16 +17,11 @@ _BLOCK = 2048
 
 
 class Reaction(Term):
-    """The drift of a field: a term that is applied to every point separately, plus sources.
+    """The drift of a field: a term that is applied to every point separately, plus sources ``(*grid, fields)``.
 
     The term sees all points as one batch, ``t (batch * points, 1)``, ``u (batch * points, fields)`` and
     ``c (batch * points, k)``, so that any coefficient can serve and a network is evaluated by one matrix product.
-
-    Parameters
-    ----------
-    term : Term
-    sources : sequence of Tensor of shape (*grid, fields)
-        Values added to the term at each point; a parameter is learned.
+    Sources are added at each point; a parameter among them is learned.
     """
 
     def __init__(self, term: Term, sources: Sequence[Tensor] = ()):
@@ -46,27 +41,21 @@ class Reaction(Term):
 
     def forward(self, t: Tensor, u: Tensor, c: Tensor | None = None) -> Tensor:
         """Value at every point of fields ``(batch, *grid, fields)``, same shape."""
-        value = _in_blocks(self.term, *_points(t, u, c)).view(u.shape)
-        for source in self.sources:
-            value = value + source.to(u)
-        return value
+        return self._add_sources(_in_blocks(self.term, *_points(t, u, c)), u)
 
     def linearize(self, t: Tensor, u: Tensor, c: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Value, and Jacobian at every point, ``(batch, *grid, fields, fields)``."""
         value, slope = _in_blocks(self.term.linearize, *_points(t, u, c))
+        return self._add_sources(value, u), slope.reshape(*u.shape, u.shape[-1])
+
+    def _add_sources(self, value: Tensor, u: Tensor) -> Tensor:
         value = value.view(u.shape)
         for source in self.sources:
             value = value + source.to(u)
-        return value, slope.reshape(*u.shape, u.shape[-1])
+        return value
 
     def check(self, t: Tensor, u: Tensor, c: Tensor | None = None) -> None:
-        """Call the term once and check its value.
-
-        Raises
-        ------
-        ValueError
-            If a source does not have the shape of one state, or as `check_term`.
-        """
+        """Call the term once and check its value, and that sources have the shape of one state."""
         for source in self.sources:
             if source.shape != u.shape[1:]:
                 raise ValueError(

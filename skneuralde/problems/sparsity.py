@@ -24,16 +24,11 @@ class Sparsity(ABC):
 
     To describe patterns in another way than `Stencil` and a matrix do, derive from this class and implement `matrix`.
     Instances must be hashable.
-
-    Attributes
-    ----------
-    ndim : int or None
-        Number of axes of the grid; None if the pattern holds for grids of any number of axes.
     """
 
     @property
     def ndim(self) -> int | None:
-        """Number of axes of the grid."""
+        """Number of axes of the grid; None if the pattern holds for grids of any number of axes."""
         return None
 
     @abstractmethod
@@ -106,7 +101,6 @@ class Stencil(Sparsity):
 
     @property
     def ndim(self) -> int | None:
-        """Number of axes of the grid; None if neither ``reach`` nor ``periodic`` is a tuple."""
         lengths = [len(value) for value in (self.reach, self.periodic) if isinstance(value, tuple)]
         return lengths[0] if lengths else None
 
@@ -154,13 +148,7 @@ class Matrix(Sparsity):
 
 
 def resolve_sparsity(spec: Any) -> Sparsity | None:
-    """Turn the argument ``sparsity`` of a `Problem` into a `Sparsity`; None stays None.
-
-    Raises
-    ------
-    ValueError
-        If it is neither a `Stencil` nor a square matrix.
-    """
+    """Turn the argument ``sparsity`` of a `Problem` into a `Sparsity`; None stays None."""
     if spec is None or isinstance(spec, Sparsity):
         return spec
     shape = tuple(getattr(spec, "shape", ())) if not isinstance(spec, Sequence) else _shape(spec)
@@ -175,13 +163,7 @@ def resolve_sparsity(spec: Any) -> Sparsity | None:
 
 @lru_cache(maxsize=16)
 def pattern_of(sparsity: Sparsity, state: tuple[int, ...]) -> Pattern:
-    """Return the coloured pattern for states of a shape; the latest ones are cached.
-
-    Raises
-    ------
-    ValueError
-        See `Sparsity.matrix`.
-    """
+    """Return the coloured pattern for states of a shape; the latest ones are cached."""
     with torch.inference_mode(False):  # the cached tensors may be needed for gradients
         return Pattern(sparsity.matrix(state), state)
 

@@ -5,7 +5,7 @@ from skneuralde.terms.base import Sum, Term
 from skneuralde.terms.check import check_term
 from skneuralde.terms.inputs import Inputs
 from skneuralde.terms.jumps import BoundedRate, MoveBy
-from skneuralde.terms.known import Constant, Known, PerPath, UserModule
+from skneuralde.terms.known import Constant, Known, UserModule
 from skneuralde.terms.levels import learned_network, set_level
 from skneuralde.terms.mlp import MLP
 from skneuralde.terms.network import Network
@@ -32,7 +32,6 @@ __all__ = [
     "KnownAffect",
     "MoveBy",
     "Network",
-    "PerPath",
     "SetState",
     "Sum",
     "SumAffect",

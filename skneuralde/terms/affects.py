@@ -15,14 +15,9 @@ from skneuralde.terms.signature import extra_arguments
 
 
 class Affect(nn.Module, ABC):
-    """The effect of a jump, which returns the state after it, ``(batch, dim)``.
+    """The effect of a jump, which returns the state after it, ``(batch, dim)``."""
 
-    Attributes
-    ----------
-    uses_marks : bool
-        Whether the effect depends on the mark z, and so is random.
-    """
-
+    #: Whether the effect depends on the mark z, and so is random.
     uses_marks: bool = False
 
     @abstractmethod
@@ -41,7 +36,6 @@ class _AffectWithMark(Term):
         self.z = z
 
     def forward(self, t: Time, u: State, c: Context | None = None) -> State:
-        """State after the jump."""
         return self.affect(t, u, c, self.z)
 
 
@@ -57,7 +51,6 @@ class KnownAffect(Affect):
         self.uses_marks = "z" in self.extra
 
     def forward(self, t: Time, u: State, c: Context | None, z: Tensor) -> State:
-        """State after the jump."""
         if c is None and "c" in self.extra:
             raise ValueError(f"{self.name} takes c, but there are neither context nor controls to give it")
         return self.function(t, u, *[{"c": c, "z": z}[name] for name in self.extra])
@@ -71,7 +64,6 @@ class SetState(Affect):
         self.term = term
 
     def forward(self, t: Time, u: State, c: Context | None, z: Tensor) -> State:
-        """State after the jump."""
         return self.term(t, u, c)
 
 
@@ -86,7 +78,6 @@ class GaussianAffect(Affect):
         self.std = std
 
     def forward(self, t: Time, u: State, c: Context | None, z: Tensor) -> State:
-        """State after the jump."""
         return u + self.mean(t, u, c) + self.std(t, u, c) * z
 
 
@@ -100,5 +91,4 @@ class SumAffect(Affect):
         self.uses_marks = any(affect.uses_marks for affect in self.affects)
 
     def forward(self, t: Time, u: State, c: Context | None, z: Tensor) -> State:
-        """State after the jump."""
         return functools.reduce(torch.add, [affect(t, u, c, z) for affect in self.affects])

@@ -151,7 +151,6 @@ class Sum(Term):
         self.state_dependent = any(term.state_dependent for term in terms)
 
     def forward(self, t: Time, u: State, c: Context | None = None) -> Coefficient:
-        """Value of the sum for every path."""
         return functools.reduce(torch.add, [term(t, u, c) for term in self.terms])
 
     def _linearize(self, t: Tensor, u: Tensor, c: Tensor | None) -> tuple[Tensor, Tensor]:

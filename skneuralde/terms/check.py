@@ -14,21 +14,10 @@ from skneuralde.terms.known import Constant, UserModule
 def check_term(
     term: nn.Module, *, name: str, shape: tuple[int | None, ...], t: Tensor, u: Tensor, c: Tensor | None = None
 ) -> Tensor:
-    """Call a coefficient once, check its value and return it.
+    """Call a coefficient once, check its value ``(batch, *shape)`` and return it.
 
-    Parameters
-    ----------
-    term : Term
-    name : str
-        Name for messages; an element of a list gets its position appended.
-    shape : tuple of int or None
-        Shape of the value for one path; None stands for any size.
-    t, u, c : Tensor
-        Arguments of the call: ``(batch, 1)``, ``(batch, dim)`` and ``(batch, k)`` or None.
-
-    Returns
-    -------
-    Tensor of shape (batch, *shape)
+    None in ``shape`` stands for any size. ``name`` is for messages, where an element of a list gets its position
+    appended. The arguments of the call are ``t (batch, 1)``, ``u (batch, dim)`` and ``c (batch, k)`` or None.
 
     Raises
     ------

@@ -14,13 +14,7 @@ from skneuralde.terms.inputs import Inputs
 class Columns(nn.Module):
     """Assembles and scales the inputs of a network: state or features, then context and controls, then time.
 
-    Parameters
-    ----------
-    inputs : Inputs
-    features : callable or None
-        Function of the state whose value replaces the state as an input.
-    name : str
-        The coefficient's name, for messages.
+    Features are a function of the state whose value replaces the state; ``name`` is the coefficient's, for messages.
     """
 
     shift: Tensor | None

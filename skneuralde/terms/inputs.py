@@ -15,35 +15,20 @@ INPUTS = ("time", "state", "context", "controls")
 class Inputs:
     """Inputs that the networks of an equation may see, with their locations and scales.
 
-    Attributes
-    ----------
-    dim : int
-        Dimension of the state.
-    n_context, n_controls : int
-        Numbers of columns of ``c``: static context first, then controls.
-    sees : tuple of str
-        The inputs of the networks by default, among "time", "state", "context" and "controls".
-    time : (float, float)
-        Location and scale of time.
-    state_loc, state_scale : Tensor of shape (dim,)
-    context_loc, context_scale : Tensor of shape (n_context + n_controls,)
-    state_sample : Tensor of shape (n, dim)
-        States in the caller's units, by which a network's ``features`` are scaled.
-    dtype : torch.dtype
-        Dtype of the networks' parameters.
+    The columns of ``c`` are the static context, then the controls.
     """
 
-    dim: int
+    dim: int  # of the state
     n_context: int
     n_controls: int
-    sees: tuple[str, ...]
-    time: tuple[float, float]
-    state_loc: Tensor
+    sees: tuple[str, ...]  # inputs of the networks by default, among INPUTS
+    time: tuple[float, float]  # location and scale
+    state_loc: Tensor  # (dim,)
     state_scale: Tensor
-    context_loc: Tensor
+    context_loc: Tensor  # (n_context + n_controls,)
     context_scale: Tensor
-    state_sample: Tensor
-    dtype: torch.dtype
+    state_sample: Tensor  # (n, dim), states in the caller's units, by which a network's features are scaled
+    dtype: torch.dtype  # of the networks' parameters
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.sees if name not in INPUTS]

@@ -15,13 +15,7 @@ from skneuralde.terms.base import Term
 class BoundedRate(Term):
     """A rate between 0 and a bound for thinning, ``bound * sigmoid(raw + offset)``, of shape ``(batch,)``.
 
-    Parameters
-    ----------
-    raw : Term
-        A term with one value per path, ``(batch, 1)``, initially about zero.
-    bound : float
-    start : float
-        The rate at which ``raw`` is zero, below the bound.
+    ``raw`` has one value per path, ``(batch, 1)``, initially about zero; there the rate is ``start``, below the bound.
     """
 
     def __init__(self, raw: Term, *, bound: float, start: float):
@@ -32,7 +26,6 @@ class BoundedRate(Term):
         self.state_dependent = raw.state_dependent
 
     def forward(self, t: Time, u: State, c: Context | None = None) -> Coefficient:
-        """Rate for every path."""
         return self.bound * torch.sigmoid(self.raw(t, u, c)[:, 0] + self.offset)
 
     def _linearize(self, t: Tensor, u: Tensor, c: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -56,5 +49,4 @@ class MoveBy(Affect):
         self.move = move
 
     def forward(self, t: Time, u: State, c: Context | None, z: Tensor) -> State:
-        """State after the jump."""
         return u + self.move(t, u, c)

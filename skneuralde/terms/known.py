@@ -15,12 +15,8 @@ from skneuralde.terms.signature import extra_arguments
 class Constant(Term):
     """A known number, vector or matrix.
 
-    Parameters
-    ----------
-    value : Tensor
-    shape : tuple of int or None
-        Shape of the value for one path. None is the shape of the state for numbers and vectors, and the value's own
-        shape for matrices.
+    ``shape`` is that of the value for one path. None is the shape of the state for numbers and vectors, and the value's
+    own shape for matrices.
     """
 
     state_dependent = False
@@ -32,7 +28,6 @@ class Constant(Term):
         self.register_buffer("value", value if self.shape is None else value.broadcast_to(self.shape).clone())
 
     def forward(self, t: Time, u: State, c: Context | None = None) -> Coefficient:
-        """Value for every path."""
         return self.value.to(u).expand(len(u), *(u.shape[1:] if self.shape is None else self.shape))
 
 
@@ -46,7 +41,6 @@ class Known(Term):
         self.takes_context = bool(extra_arguments(function, name))
 
     def forward(self, t: Time, u: State, c: Context | None = None) -> Coefficient:
-        """Value of the function for every path."""
         if not self.takes_context:
             return self.function(t, u)
         if c is None:
@@ -77,7 +71,6 @@ class PerPath(Term):
         self.state_dependent = term.state_dependent
 
     def forward(self, t: Time, u: State, c: Context | None = None) -> Coefficient:
-        """Value for every path."""
         value = self.term(t, u, c)
         is_column = isinstance(value, Tensor) and value.ndim == 2 and value.shape[1] == 1
         return value[:, 0] if is_column else value

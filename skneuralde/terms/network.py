@@ -43,14 +43,9 @@ class Network(Term):
         Draws the initial weights.
     name : str
         The coefficient's name, for messages.
-
-    Attributes
-    ----------
-    has_learned : bool
-        Whether its weights come from an earlier fit.
     """
 
-    has_learned = False
+    has_learned = False  # whether its weights come from an earlier fit
 
     def __init__(
         self,
@@ -79,7 +74,6 @@ class Network(Term):
         self.layers: Sequence[Layer] = nn.ModuleList(layers).to(inputs.dtype)  # type: ignore[assignment]
 
     def forward(self, t: Time, u: State, c: Context | None = None) -> Coefficient:
-        """Value of the coefficient for every path."""
         activate = ACTIVATIONS[self.activation].function
         x = self.columns(t, self.columns.state_input(u), c)
         *hidden, last = self.layers
@@ -171,18 +165,14 @@ class ScalarExpansion:
     second: Tensor
 
     def along(self, directions: Tensor) -> tuple[Tensor, Tensor]:
-        """See `skneuralde.terms.base.Expansion`."""
         steps = directions.view(*directions.shape[:2], *[1] * (self.value.ndim - 1))
         return self.slope[:, None] * steps, self.second * sum_of_squares(steps, 1)
 
 
 class Layer(nn.Module):
-    """An affine layer with given weights; `torch.nn.Linear` would draw them from torch's global generator.
+    """An affine layer with given weights ``(n_out, n_in)`` and biases.
 
-    Parameters
-    ----------
-    weight : Tensor of shape (n_out, n_in)
-    bias : Tensor of shape (n_out,)
+    `torch.nn.Linear` would draw them from torch's global generator.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor):
@@ -191,7 +181,6 @@ class Layer(nn.Module):
         self.bias = nn.Parameter(bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return ``x W' + b``."""
         return F.linear(x, self.weight, self.bias)
 
     @classmethod

@@ -29,13 +29,7 @@ def squares(slope: Tensor, cov: Tensor) -> Tensor:
 
 
 class Output(nn.Module):
-    """An output of any sign, ``scale * raw``.
-
-    Parameters
-    ----------
-    scale : Tensor of shape (*shape,)
-        Typical size of each component, in the caller's units.
-    """
+    """An output of any sign, ``scale * raw``; the scale ``(*shape,)`` is its typical size in the caller's units."""
 
     scale: Tensor | None
 
@@ -78,37 +72,32 @@ class PositiveOutput(Output):
         self.register_buffer("floor", FLOOR * self.scale)
 
     def initial_bias(self) -> Tensor:
-        """Biases at which the output equals its scale."""
         return torch.full((self.width,), _UNIT, dtype=torch.float64)
 
     def forward(self, raw: Tensor) -> Tensor:
-        """Coefficient ``(batch, *shape)`` from the last layer ``(batch, width)``."""
         return self._shaped(torch.addcmul(self.floor, F.softplus(raw), self.scale))
 
+    def _gate(self, raw: Tensor) -> Tensor:
+        """Derivative of the unscaled output."""
+        return torch.sigmoid(raw)
+
     def linearize(self, raw: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
-        """Coefficient and its Jacobian, given those of the last layer, ``(batch, width, dim)``."""
-        factor = torch.sigmoid(raw) * self.scale
+        factor = self._gate(raw) * self.scale
         return self(raw), self._shaped(slope * factor[..., None], slope.shape[-1])
 
     def curvature(self, raw: Tensor, slope: Tensor, second: Tensor, cov: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Coefficient, Jacobian and curvature; see `Output.curvature`."""
-        gate = torch.sigmoid(raw)
+        gate = self._gate(raw)
         factor = gate * self.scale
         second = factor * torch.addcmul(second, 1 - gate, squares(slope, cov))
         return self(raw), self._shaped(slope * factor[..., None], slope.shape[-1]), self._shaped(second)
 
 
-class CholeskyOutput(Output):
+class CholeskyOutput(PositiveOutput):
     """An output that is a lower triangular matrix with positive diagonal: the factor of a noise covariance.
 
-    Parameters
-    ----------
-    scale : Tensor of shape (dim, dim)
-        Its diagonal is the initial diagonal, and the unit of each row.
+    The diagonal of the scale, ``(dim, dim)``, is the initial diagonal, and the unit of each row.
     """
 
-    scale: Tensor
-    floor: Tensor
     entries: Tensor
     diagonal: Tensor
 
@@ -119,35 +108,23 @@ class CholeskyOutput(Output):
         rows, columns = torch.tril_indices(dim, dim, device=scale.device)
         super().__init__(scale.diagonal()[rows])
         self.dim = dim
-        self.scale = scale.diagonal()[rows]
         self.register_buffer("diagonal", rows == columns)
         self.register_buffer("entries", rows * dim + columns)
-        self.register_buffer("floor", FLOOR * self.scale * self.diagonal)
+        self.floor = self.floor * self.diagonal
 
     def initial_bias(self) -> Tensor:
-        """Biases at which the matrix is the diagonal of its scales."""
         return torch.where(self.diagonal, _UNIT, 0.0).to("cpu", torch.float64)
 
     def forward(self, raw: Tensor) -> Tensor:
-        """Matrices ``(batch, dim, dim)`` from the last layer ``(batch, width)``."""
-        entries = torch.addcmul(self.floor, torch.where(self.diagonal, F.softplus(raw), raw), self.scale)
-        return self._matrix(entries)
+        values = torch.where(self.diagonal, F.softplus(raw), raw)
+        return self._shaped(torch.addcmul(self.floor, values, self.scale))
 
-    def linearize(self, raw: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
-        """Matrices and their Jacobian, given that of the last layer, ``(batch, width, dim)``."""
-        factor = torch.where(self.diagonal, torch.sigmoid(raw), 1.0) * self.scale
-        return self(raw), self._matrix(slope * factor[..., None], slope.shape[-1])
+    def _gate(self, raw: Tensor) -> Tensor:
+        return torch.where(self.diagonal, torch.sigmoid(raw), 1.0)
 
-    def curvature(self, raw: Tensor, slope: Tensor, second: Tensor, cov: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Matrices, their Jacobian and curvature; see `Output.curvature`."""
-        gate = torch.where(self.diagonal, torch.sigmoid(raw), 1.0)
-        factor = gate * self.scale
-        second = factor * torch.addcmul(second, 1 - gate, squares(slope, cov))
-        return self(raw), self._matrix(slope * factor[..., None], slope.shape[-1]), self._matrix(second)
-
-    def _matrix(self, entries: Tensor, *last: int) -> Tensor:
-        flat = entries.new_zeros(len(entries), self.dim * self.dim, *last)
-        return flat.index_copy(1, self.entries, entries).view(-1, self.dim, self.dim, *last)
+    def _shaped(self, flat: Tensor, *last: int) -> Tensor:
+        matrix = flat.new_zeros(len(flat), self.dim * self.dim, *last)
+        return matrix.index_copy(1, self.entries, flat).view(-1, self.dim, self.dim, *last)
 
 
 OUTPUTS: dict[str | None, type[Output]] = {None: Output, "softplus": PositiveOutput, "cholesky": CholeskyOutput}

@@ -36,37 +36,17 @@ def resolve(
     positive: str | None = None,
     generator: torch.Generator,
 ) -> Term | None:
-    """Turn a coefficient given to an estimator into a term.
+    """Turn a coefficient given to an estimator into a term; None stays None.
 
-    Parameters
-    ----------
-    spec : None, number, array, callable, torch.nn.Module, "mlp", MLP, Term or list of these
-        A module is copied, so that training does not change the user's own. A list of numbers is an array, any other
-        list the sum of its elements.
-    name : str
-        The parameter's name, for messages.
-    shape : tuple of int
-        Shape of the coefficient for one path. Numbers and vectors are expanded to it; a matrix keeps its own.
-    default : MLP
-        Settings of the network that "mlp" stands for.
-    inputs : Inputs
-        Inputs of the networks.
-    output_scale : Tensor
-        Typical size of the coefficient; expanded to ``shape``.
-    positive : {None, "softplus", "cholesky"}
-        Output transform of the networks; see `Network`.
-    generator : torch.Generator
-        Draws the networks' initial weights.
-
-    Returns
-    -------
-    Term or None
-        None if the spec is None.
+    A module is copied, so that training does not change the user's own. A list of numbers is an array, any other list
+    the sum of its elements. ``shape`` is that of the coefficient for one path: numbers and vectors are expanded to it,
+    a matrix keeps its own. ``default`` has the settings of the network that "mlp" stands for. `Network` explains the
+    other arguments; ``output_scale`` is expanded to ``shape``.
 
     Raises
     ------
     ValueError
-        If the spec is none of these, or does not fit the shape.
+        If the spec is not one of the forms that a coefficient may have, or does not fit the shape.
     """
 
     def network(mlp: MLP, label: str) -> Term:
@@ -93,12 +73,8 @@ def resolve(
 def resolve_known(spec: Any, *, name: str) -> Term | None:
     """Turn a coefficient of a `Problem` into a term; the shapes of constants follow the state.
 
-    A module is not copied, so that gradients reach the user's own parameters.
-
-    Raises
-    ------
-    ValueError
-        If the spec is an MLP, whose scales follow from data, or not valid for a coefficient.
+    A module is not copied, so that gradients reach the user's own parameters. An MLP is refused, since data determine
+    its scales.
     """
     return _resolve(spec, name, _known_leaf)
 
@@ -121,13 +97,7 @@ def _refuse_network(part: Any, label: str) -> None:
 
 
 def resolve_known_rate(spec: Any, *, name: str) -> Term:
-    """Turn the rate of a `Jump` into a term with one value per path, ``(batch,)``.
-
-    Raises
-    ------
-    ValueError
-        As `resolve_known`; also for None and for arrays.
-    """
+    """Turn the rate of a `Jump` into a term with one value per path, ``(batch,)``; it must not be None or an array."""
 
     def leaf(part: Any, label: str) -> Term:
         if not _is_array(part):
@@ -146,13 +116,7 @@ def resolve_known_rate(spec: Any, *, name: str) -> Term:
 
 
 def resolve_known_affect(spec: Any, *, name: str) -> Affect:
-    """Turn the effect of a `Jump` into a function of the state before it and its mark.
-
-    Raises
-    ------
-    ValueError
-        As `resolve_known`; also for None.
-    """
+    """Turn the effect of a `Jump` into a function of the state before it and its mark; None is refused."""
     if isinstance(spec, Affect):
         return spec
     if is_sum(spec) and spec:

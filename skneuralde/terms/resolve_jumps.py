@@ -27,33 +27,17 @@ _CHOICES = (
 
 @dataclass(frozen=True)
 class JumpNetworks:
-    """Settings and initial values of the networks of a jump.
+    """Settings and initial values of the networks of a jump."""
 
-    Attributes
-    ----------
-    default : MLP
-        Settings of the networks that "mlp" and "gaussian" stand for.
-    inputs : Inputs
-    generator : torch.Generator
-    rate, max_rate : float
-        Initial rate, and its upper bound.
-    size : Tensor of shape (dim,)
-        Initial root mean square of the jumps.
-    shift, move : Tensor of shape (dim,)
-        Initial mean of a random jump, and initial amount of a deterministic one.
-    floor : Tensor of shape (dim,)
-        Smallest standard deviation of a random jump.
-    """
-
-    default: MLP
+    default: MLP  # settings of the networks that "mlp" and "gaussian" stand for
     inputs: Inputs
     generator: torch.Generator
-    rate: float
-    max_rate: float
-    size: Tensor
-    shift: Tensor
-    move: Tensor
-    floor: Tensor
+    rate: float  # initial rate
+    max_rate: float  # upper bound of the rate
+    size: Tensor  # (dim,), initial root mean square of the jumps
+    shift: Tensor  # (dim,), initial mean of a random jump
+    move: Tensor  # (dim,), initial amount of a deterministic jump
+    floor: Tensor  # (dim,), smallest standard deviation of a random jump
 
     def network(self, mlp: MLP, scale: Tensor, name: str, *, positive: str | None = None) -> Term:
         """Network with the given output scale."""
@@ -64,11 +48,6 @@ def resolve_rate(spec: Any, *, name: str, networks: JumpNetworks) -> Term:
     """Turn the rate of a jump given to an estimator into a term with one value per path, ``(batch,)``.
 
     A module is copied.
-
-    Raises
-    ------
-    ValueError
-        If the spec is not valid for a rate.
     """
     if is_sum(spec) and spec:
         return Sum([resolve_rate(part, name=f"{name}[{i}]", networks=networks) for i, part in enumerate(spec)])
@@ -99,11 +78,6 @@ def resolve_affect(spec: Any, *, name: str, networks: JumpNetworks) -> Affect:
     """Turn the effect of a jump given to an estimator into an `Affect`.
 
     A module is copied. The elements of a list are states after the jump, which are added.
-
-    Raises
-    ------
-    ValueError
-        If the spec is not valid for an effect.
     """
     if is_sum(spec) and spec:
         return SumAffect([resolve_affect(part, name=f"{name}[{i}]", networks=networks) for i, part in enumerate(spec)])

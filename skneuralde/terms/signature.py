@@ -17,13 +17,8 @@ _CALLS = {
 def extra_arguments(function: Callable[..., Any], name: str, *, accepted: tuple[str, ...] = ("c",)) -> tuple[str, ...]:
     """Return those of the ``accepted`` arguments that a coefficient takes after ``(t, u)``, in their order.
 
-    Other arguments with a default keep it, as do those that `functools.partial` binds. A builtin without a signature
-    is called with ``(t, u)``.
-
-    Raises
-    ------
-    ValueError
-        If it cannot be called in any of these ways.
+    Other arguments with a default keep it, as do those that `functools.partial` binds. A builtin without a signature is
+    called with ``(t, u)``. A coefficient that cannot be called in any of these ways is refused.
     """
     try:
         parameters = list(inspect.signature(function).parameters.values())

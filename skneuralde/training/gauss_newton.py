@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functional_call, jacrev, vmap
 
-from skneuralde.inference.model import Model
-from skneuralde.losses import SumOfSquares
-from skneuralde.losses.base import Objective
+from skneuralde.inference import Model
+from skneuralde.inference.parameter_uncertainty import trainable_parameters
+from skneuralde.losses import Objective, SumOfSquares
 from skneuralde.training.optimizers import Optimizer, mean_loss
 
 #: Most numbers in a block of the Jacobian.
@@ -65,27 +65,17 @@ class GaussNewton(Optimizer):
 
 
 class NormalEquations:
-    """Gauss-Newton approximation of a weighted sum of squares around the current parameters.
-
-    Raises
-    ------
-    RuntimeError
-        If a user's module cannot be differentiated item by item.
-    """
+    """Gauss-Newton approximation of a weighted sum of squares around the current parameters."""
 
     def __init__(self, objective: SumOfSquares, model: Model):
         self.module, self.data = objective.residuals(model)
         self.weight = objective.weight
         with torch.no_grad():
             self.width = len(self.module(*(x[0] for x in self.data)))
-        self.names = [name for name, p in self.module.named_parameters() if p.requires_grad]
-
-    def _parameters(self) -> dict[str, nn.Parameter]:
-        everything = dict(self.module.named_parameters())
-        return {name: everything[name] for name in self.names}
+        self.parameters = trainable_parameters(self.module)
 
     def can_be_made(self) -> bool:
-        """Whether the modules of the model can be differentiated item by item, as some of a user's cannot."""
+        """Whether `evaluate` succeeds: some modules of users cannot be differentiated item by item."""
         keep, self.weight = self.weight, torch.zeros_like(self.weight)
         self.weight[:1] = 1.0
         try:
@@ -98,7 +88,7 @@ class NormalEquations:
 
     def evaluate(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return half the sum of squares, the matrix of its normal equations and its gradient, in float64."""
-        parameters = {name: p.detach() for name, p in self._parameters().items()}
+        parameters = {name: p.detach() for name, p in self.parameters.items()}
         size = sum(p.numel() for p in parameters.values())
 
         def residual(values: dict[str, Tensor], *item: Tensor) -> tuple[Tensor, Tensor]:
@@ -121,6 +111,6 @@ class NormalEquations:
     @torch.no_grad()
     def add_step(self, step: Tensor) -> None:
         """Add a step to the parameters."""
-        parameters = self._parameters().values()
+        parameters = self.parameters.values()
         for parameter, part in zip(parameters, step.split([p.numel() for p in parameters]), strict=True):
             parameter.add_(part.view_as(parameter))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from skneuralde.inference.model import Model
+from skneuralde.inference import Model
 from skneuralde.inference.parameter_uncertainty import GaussianUncertainty
 from skneuralde.losses import Objective
 from skneuralde.training.optimizers import trainable
@@ -27,21 +27,10 @@ class NoMinimumError(ValueError):
 def laplace(model: Model, objective: Objective, *, seed: int = 0) -> GaussianUncertainty:
     """Laplace approximation: a normal distribution whose covariance is the inverse of the observed information.
 
-    Parameters
-    ----------
-    model : Model
-        In float64, at the minimum of the objective.
-    objective : Objective
-        Negative log densities without simulation noise; a weight counts repetitions.
-    seed : int
+    The model is in float64 and at the minimum of the objective: negative log densities without simulation noise, whose
+    weights count repetitions. NoMinimumError is raised if the information is not positive definite or the gradient is
+    not zero.
 
-    Raises
-    ------
-    NoMinimumError
-        If the information is not positive definite, or the gradient is not zero.
-
-    Notes
-    -----
     The information is the Hessian of the weighted sum of the items' losses. A direction that the data do not determine
     gets a large standard error instead of an infinite one. If the model's noise distribution is wrong, the true
     standard errors differ from these; a bootstrap estimates them (B. Efron and D. V. Hinkley, Biometrika 65, 1978; H.

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import torch
 from sklearn.exceptions import ConvergenceWarning
 
-from skneuralde.inference.model import Model
+from skneuralde.inference import Model
 from skneuralde.losses import Objective
 from skneuralde.solvers import SolverError
 from skneuralde.training.optimizers import Optimizer, mean_loss, trainable
@@ -78,10 +78,6 @@ def run_training(
 
     Parameters
     ----------
-    model : Model
-    objective : Objective
-    optimizer : Optimizer
-    stopping : StoppingRule
     history : History
         Filled during training, so that it is available after an interruption.
     validation : Objective, optional
@@ -91,19 +87,13 @@ def run_training(
         Fixes the batches and all simulation noise.
     on_epoch : callable, optional
         Called with a `Progress` after each epoch; training stops when it returns True.
-    verbose : bool
-        Print a line per epoch.
-
-    Raises
-    ------
-    FloatingPointError
-        If the loss was never finite.
 
     Notes
     -----
     After a loss or weight that is not finite, training restores the last weights with a finite loss and continues with
-    a smaller step, at most three times; then it ends with a ConvergenceWarning. Any exception, including
-    KeyboardInterrupt, leaves the best weights so far in the model and is raised again.
+    a smaller step, at most three times; then it ends with a ConvergenceWarning, or with a FloatingPointError if the
+    loss was never finite. Any exception, including KeyboardInterrupt, leaves the best weights so far in the model and
+    is raised again.
     """
     best = good = Weights(model)
     started = time.perf_counter()

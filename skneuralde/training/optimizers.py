@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from skneuralde.inference.model import Model
+from skneuralde.inference import Model
 from skneuralde.losses import Objective
 
 #: Factors of the epoch and the batch in a batch's seed, so that every batch has its own simulation noise.
@@ -48,9 +48,7 @@ class Adam(Optimizer):
     betas, eps = (0.9, 0.999), 1e-8
 
     def __init__(self, model: Model, *, learning_rate: float, batch_size: int):
-        self.parameters = trainable(model)
-        self.learning_rate = learning_rate
-        self.batch_size = batch_size
+        self.parameters, self.learning_rate, self.batch_size = trainable(model), learning_rate, batch_size
         self._restart()
 
     def _restart(self) -> None:
@@ -99,13 +97,7 @@ class Adam(Optimizer):
 class LBFGS(Optimizer):
     """L-BFGS steps on all items at once, for few parameters and a loss without simulation noise.
 
-    The curvature estimate starts again when the objective changes its version.
-
-    Parameters
-    ----------
-    model : Model
-    iterations : int
-        Iterations per epoch.
+    An epoch has ``iterations`` steps. The curvature estimate starts again when the objective changes its version.
 
     References
     ----------
@@ -113,9 +105,7 @@ class LBFGS(Optimizer):
     """
 
     def __init__(self, model: Model, iterations: int = 10):
-        self.parameters = trainable(model)
-        self.iterations = iterations
-        self.step_size = 1.0
+        self.parameters, self.iterations, self.step_size = trainable(model), iterations, 1.0
         self.version: int | None = None
         self._restart()
 

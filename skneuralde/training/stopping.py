@@ -11,20 +11,10 @@ class StoppingRule:
     """Rule that trains at full step size, then cools down, then stops.
 
     The step size falls linearly to zero over the last ``cooldown`` epochs before ``max_iter``, or earlier: from the
-    epoch at which the watched loss has not improved by ``tol`` for ``patience`` epochs.
-
-    Parameters
-    ----------
-    max_iter : int
-    tol : float
-    patience : int or None
-        None disables early stopping, as for a loss with Monte Carlo noise.
-    cooldown : int
-        Length of the cooldown in epochs. With 0 training stops at once, as with a validation loss, whose best weights
-        are kept.
-    cumulative : bool
-        Whether ``tol`` applies to the improvement over all ``patience`` epochs together, so that slow and steady
-        progress continues; otherwise to that of a single epoch.
+    epoch at which the watched loss has not improved by ``tol`` for ``patience`` epochs. Without ``patience`` it never
+    stops early, as for a loss with Monte Carlo noise. Without a cooldown it stops at once, as with a validation loss,
+    whose best weights are kept. A cumulative ``tol`` applies to the improvement over all ``patience`` epochs together,
+    so that slow and steady progress continues; otherwise it applies to that of a single epoch.
     """
 
     max_iter: int

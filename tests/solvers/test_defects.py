@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from skneuralde import Problem, expect, solve
+from skneuralde import Jump, Problem, expect, solve
 from skneuralde.solvers import (
     Controller,
     PIController,
@@ -16,6 +16,7 @@ from skneuralde.solvers import (
     get_controller,
     get_solver,
     integrate,
+    solver_names,
 )
 from skneuralde.solvers.core.right_hand_side import Counter
 from skneuralde.solvers.methods.runge_kutta.pairs import BogackiShampine
@@ -108,8 +109,6 @@ def test_a_controller_that_would_do_nothing_is_refused():
 
 
 def test_a_solver_state_that_cannot_be_restarted_is_told():
-    from skneuralde import Jump
-
     class Forgetful(ToldError):
         def start_state(self, rhs, t, u, f=None):
             return None if f is None else f
@@ -120,3 +119,15 @@ def test_a_solver_state_that_cannot_be_restarted_is_told():
     jumping = Problem(lambda t, u: -u, jumps=(Jump(5.0, lambda t, u: u / 2),))
     with pytest.raises(TypeError, match="must implement start_state"):
         solve(jumping, [1.0], [0.0, 1.0], solver=Forgetful(lambda t, h: torch.zeros_like(t)), random_state=0)
+
+
+@pytest.mark.parametrize(
+    "name", [n for n in solver_names() if get_solver(n).handles_jumps and get_solver(n).handles(None)]
+)
+def test_every_method_starts_anew_after_a_jump(name):
+    problem = Problem(lambda t, u: -u, jumps=(Jump(3.0, lambda t, u: u / 2),))
+    dt = None if get_solver(name).adaptive else 1e-3
+    solution = solve(problem, [1.0], [0.0, 1.0], solver=name, rtol=1e-6, atol=1e-8, dt=dt, n_paths=3, random_state=0)
+    exact = torch.exp(-solution.ts[-1]) * 0.5 ** solution.jump_counts[:, 0].double()
+    assert solution.jump_counts.max() > 1
+    torch.testing.assert_close(solution.ys[:, -1, 0], exact, rtol=2e-3, atol=0)

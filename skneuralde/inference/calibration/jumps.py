@@ -24,16 +24,11 @@ _MAX_NODES = 16
 def calibrate_jumps(
     model: Model, transitions: Transitions, propagator: MomentPropagator, *, rtol: float
 ) -> JumpSplitting:
-    """Choose the cheapest splitting whose predictive densities are exact to ``rtol``.
+    """Choose the cheapest splitting whose predictive densities are exact to ``rtol``, or else the finest one tried.
 
     The number of jumps is large enough if more jumps have a probability of at most a tenth of ``rtol``. The number of
     nodes is large enough if twice as many change the densities by a divergence of at most ``rtol`` nats, averaged over
     the transitions.
-
-    Returns
-    -------
-    JumpSplitting
-        The finest splitting tried if none meets the tolerance.
     """
     chosen = JumpSplitting(propagator, most=_MAX_JUMPS[0])
     if not len(transitions):

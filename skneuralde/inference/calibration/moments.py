@@ -20,16 +20,11 @@ _MAX_HALVINGS = 10
 
 @torch.no_grad()
 def calibrate_moments(model: Model, transitions: Transitions, *, rtol: float) -> LocalLinearisation:
-    """Choose the cheapest local linearisation whose predictive densities are exact to ``rtol``.
+    """Choose the cheapest local linearisation whose predictive densities are exact to ``rtol``, or else the finest one.
 
     The error is the Kullback-Leibler divergence from the exact Gaussian, in nats per observation, averaged over the
     transitions. It bounds the error of the log likelihood. An error of 1% of a standard deviation in the mean is 5e-5
     nats, one of 1% in the standard deviation itself 1e-4.
-
-    Returns
-    -------
-    LocalLinearisation
-        With the finest substep tried if none meets the tolerance.
     """
     longest = float(transitions.lengths.abs().max()) if len(transitions.lengths) else 0.0
     if longest == 0.0:

@@ -64,17 +64,9 @@ class DiagonalGaussian(NamedTuple):
 
 
 def gaussian_log_density(target: Tensor, mean: Tensor, cov: Tensor) -> Tensor:
-    """Log density of ``target`` under N(mean, cov); NaN entries of the target are integrated out.
+    """Log densities (n,) of N(mean, cov) at ``target (n, dim)``; NaN entries of the target are integrated out.
 
-    Parameters
-    ----------
-    target, mean : Tensor of shape (batch, dim)
-    cov : Tensor of shape (batch, dim, dim)
-
-    Returns
-    -------
-    Tensor of shape (batch,)
-        Zero if all entries of a target are NaN; NaN if the covariance is not positive definite.
+    They are zero if all entries of a target are NaN, and NaN if the covariance is not positive definite.
     """
     observed = ~target.isnan()
     residual = torch.where(observed, target - mean, 0.0)

@@ -16,24 +16,14 @@ _MAX_STEPS = 60
 
 @dataclass(frozen=True)
 class Mixture:
-    """Distributions of n vectors that are normal given the number of jumps and the time of a single jump.
+    """Distributions of n vectors that are normal given the number of jumps and the time of a single jump."""
 
-    Attributes
-    ----------
-    log_weight : Tensor of shape (component, n)
-        Logarithms of the weights, which sum to one.
-    means : Tensor of shape (component, n, dim)
-    covs : Tensor of shape (component, n, dim, dim)
-    jumps : tuple of int, one per component
-        Number of jumps; the largest stands for itself and all larger numbers. Only the first component has none.
-    channels : tuple of int or None, one per component
-        The channel of the jump if there is one jump only.
-    """
-
-    log_weight: Tensor
-    means: Tensor
-    covs: Tensor
+    log_weight: Tensor  #: (component, n), logarithms of the weights, which sum to one
+    means: Tensor  #: (component, n, dim)
+    covs: Tensor  #: (component, n, dim, dim)
+    #: Jumps of each component; the largest number stands for itself and all larger ones. Only the first has none.
     jumps: tuple[int, ...]
+    #: The channel of each component with a single jump; None for the others.
     channels: tuple[int | None, ...] = ()
 
     @property
@@ -50,8 +40,8 @@ class Mixture:
     def cov(self) -> Tensor:
         """Covariances, ``(n, dim, dim)``."""
         off = self.means - self.mean
-        spread = self.covs + off[..., :, None] * off[..., None, :]
-        return (self.weight[..., None, None] * spread).sum(0)
+        covs = self.covs + off[..., :, None] * off[..., None, :]
+        return (self.weight[..., None, None] * covs).sum(0)
 
     @property
     def std(self) -> Tensor:

@@ -33,12 +33,7 @@ class PredictiveDistribution(Protocol):
         """Quantiles of every component, ``(n, dim, n_levels)``."""
 
     def draw(self, normals: Tensor, choice: Tensor) -> Tensor:
-        """Draws ``(n_samples, n, dim)``.
+        """Draws ``(n_samples, n, dim)`` from independent standard normal numbers of that shape.
 
-        Parameters
-        ----------
-        normals : Tensor of shape (n_samples, n, dim)
-            Independent standard normal numbers.
-        choice : Tensor of shape (n_samples, n)
-            Further standard normal numbers, by which a mixture chooses its component.
+        By ``choice (n_samples, n)``, further standard normal numbers, a mixture chooses its component.
         """

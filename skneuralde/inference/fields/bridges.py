@@ -20,41 +20,20 @@ Forcing = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Bridge:
-    """The fields between one snapshot and the next.
+    """The fields between one snapshot and the next."""
 
-    Attributes
-    ----------
-    nodes : Tensor of shape (pieces, batch, n)
-        States at the middles of the pieces.
-    mean : Tensor of shape (batch, n)
-        Time average of the state over the interval.
-    gap : Tensor of shape (batch, n)
-        The constant that is added to the forcing so that the bridge ends at the second snapshot.
-    """
-
-    nodes: Tensor
-    mean: Tensor
-    gap: Tensor
+    nodes: Tensor  #: (pieces, batch, n), states at the middles of the pieces
+    mean: Tensor  #: (batch, n), time average of the state over the interval
+    gap: Tensor  #: (batch, n), the constant in the right-hand side that makes the bridge end at the second snapshot
 
 
 def build_bridge(drift: FieldDrift, h: float, start: Tensor, stop: Tensor, forcing: Tensor | None = None) -> Bridge:
     """Connect the fields ``start`` and ``stop``, ``(batch, n)``, within a time h.
 
-    The state obeys du/dt = D Lap u + forcing + gap. The forcing is constant on each piece of the interval. The gap is
-    constant on all of it and makes the bridge end at ``stop``. Each piece is solved in closed form in the eigenbasis of
-    the diffusion. Without a forcing the gap is the mean of the right-hand side without diffusion.
-
-    Parameters
-    ----------
-    drift : FieldDrift
-        Its diffusion is used with the present diffusivity, without gradients.
-    h : float
-    start, stop : Tensor of shape (batch, n)
-    forcing : Tensor of shape (pieces, batch, n), optional
-
-    Returns
-    -------
-    Bridge
+    The state obeys du/dt = D Lap u + forcing + gap, with the present diffusivity of the drift, without gradients. The
+    forcing, ``(pieces, batch, n)``, is constant on each piece of the interval, and the gap on all of it. Without a
+    forcing the gap is the mean of the right-hand side without diffusion. Each piece is solved in closed form in the
+    eigenbasis of the diffusion.
     """
     modes = FieldModes(drift, start)
     x = modes.to_modes(start)

@@ -21,15 +21,11 @@ _FEW, _ALIKE = 0.1, 0.25
 
 @torch.no_grad()
 def denoise(drift: FieldDrift, states: Tensor) -> Tensor:
-    """Filter snapshots ``(rows, n)`` by a Wiener filter in the eigenbasis of the diffusion.
+    """Filter snapshots ``(rows, n)`` by a Wiener filter (N. Wiener, 1949) in the eigenbasis of the diffusion.
 
     The noise power of a field is half the median squared change of its roughest modes between snapshots, if these show
     white noise: a flat spectrum, equally strong in all snapshots and independent between them. A mode keeps the share
     of its power, averaged over neighbouring modes, that exceeds the noise. Fields without diffusion are not changed.
-
-    References
-    ----------
-    .. [1] N. Wiener, *Extrapolation, Interpolation, and Smoothing of Stationary Time Series* (1949).
     """
     modes = FieldModes(drift, states)
     if modes.diffusion is None or len(states) < 2:

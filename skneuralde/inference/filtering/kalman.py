@@ -29,30 +29,14 @@ class PredictedObservation(NamedTuple):
 
 @dataclass(frozen=True)
 class ObservationChains:
-    """Successive observations of many series: one chain of transitions for each.
+    """Successive observations of many series: one chain of transitions for each."""
 
-    Attributes
-    ----------
-    transitions : Transitions
-        From each observation to the next one; their states are initial guesses.
-    targets : Tensor of shape (n, d)
-        Observations at the transitions' ends; NaN entries were not observed.
-    chain : int64 Tensor of shape (n,)
-        The chain of each transition; chains are numbered from 0, and none is empty.
-    step : int64 Tensor of shape (n,)
-        The position of each transition in its chain; the transitions of a chain are consecutive.
-    known : Tensor of shape (n_chains, dim) or None
-        Known initial states; if None, they have the model's prior distribution given ``first``.
-    first : Tensor of shape (n_chains, d)
-        Observations at the starts of the chains.
-    """
-
-    transitions: Transitions
-    targets: Tensor
-    chain: Tensor
-    step: Tensor
-    known: Tensor | None
-    first: Tensor
+    transitions: Transitions  #: from each observation to the next one; their states are initial guesses
+    targets: Tensor  #: (n, d), observations at the transitions' ends; NaN entries were not observed
+    chain: Tensor  #: int64 (n,), the chain of each transition; chains are numbered from 0, and none is empty
+    step: Tensor  #: int64 (n,), the position in its chain; the transitions of a chain are consecutive
+    known: Tensor | None  #: (n_chains, dim), initial states; if None, they have the model's prior given ``first``
+    first: Tensor  #: (n_chains, d), observations at the starts of the chains
 
     def transitions_of(self, chains: Tensor) -> Tensor:
         """Positions of the transitions of these chains."""
@@ -74,15 +58,11 @@ class ObservationChains:
 
 
 class Filtered(NamedTuple):
-    """Results of a filter at each transition's end.
+    """Results of a filter at each transition's end."""
 
-    ``predicted`` and ``filtered`` are the states before and after conditioning on the observation there, and
-    ``log_density (n,)`` is the log density of the observation given all earlier ones.
-    """
-
-    predicted: Gaussian
-    filtered: Gaussian
-    log_density: Tensor
+    predicted: Gaussian  #: the state before conditioning on the observation there
+    filtered: Gaussian  #: the state after it
+    log_density: Tensor  #: (n,), log density of the observation given all earlier ones
 
 
 def predict_observation(model: Model, state: Gaussian) -> PredictedObservation:
@@ -95,32 +75,20 @@ def predict_observation(model: Model, state: Gaussian) -> PredictedObservation:
 
 
 class Gain(NamedTuple):
-    """Kalman gain; missing entries of an observation have no effect.
+    """Kalman gain; missing entries of an observation have no effect."""
 
-    Attributes
-    ----------
-    slope : Tensor of shape (n, d, dim)
-        Derivative of the observation function.
-    factor : Tensor of shape (n, d, d)
-        Cholesky factor of the observation's covariance.
-    matrix : Tensor of shape (n, dim, d)
-        The gain itself.
-    kept : Tensor of shape (n, dim, dim)
-        Unit matrix minus gain times slope.
-    """
-
-    slope: Tensor
-    factor: Tensor
-    matrix: Tensor
-    kept: Tensor
+    slope: Tensor  #: (n, d, dim), derivative of the observation function
+    factor: Tensor  #: (n, d, d), Cholesky factor of the observation's covariance
+    matrix: Tensor  #: (n, dim, d), the gain itself
+    kept: Tensor  #: (n, dim, dim), the unit matrix minus gain times slope
 
     @classmethod
-    def of(cls, cov: Tensor, slope: Tensor, spread: Tensor, observed: Tensor) -> Gain:
-        """Gain for states of covariance ``cov``, observations of covariance ``spread`` and the mask ``observed``."""
+    def of(cls, cov: Tensor, slope: Tensor, output_cov: Tensor, observed: Tensor) -> Gain:
+        """Gain for states of covariance ``cov``, outputs of covariance ``output_cov`` and the mask ``observed``."""
         slope = torch.where(observed[..., None], slope, 0.0)
         unit = torch.eye(slope.shape[1], dtype=slope.dtype, device=slope.device)
         both = observed[:, :, None] & observed[:, None, :]
-        factor = torch.linalg.cholesky_ex(torch.where(both, spread, unit))[0]
+        factor = torch.linalg.cholesky_ex(torch.where(both, output_cov, unit))[0]
         matrix = torch.cholesky_solve(slope @ cov, factor).mT
         kept = torch.eye(slope.shape[2], dtype=slope.dtype, device=slope.device) - matrix @ slope
         return cls(slope, factor, matrix, kept)

@@ -71,9 +71,9 @@ def run_linearised_filter(model: Model, chains: ObservationChains, around: Gauss
         transform(step.matrix, before.mean) + step.offset, step.matrix @ before.cov @ step.matrix.mT + step.noise
     )
     # The observation function is linearised around the end of the transition, too.
-    shown = at_end.mean + transform(at_end.slope, predicted.mean - mean)
-    spread = model.add_noise(at_end.slope @ predicted.cov @ at_end.slope.mT, shown)
-    return Filtered(predicted, filtered, gaussian_log_density(chains.targets, shown, spread))
+    output = at_end.mean + transform(at_end.slope, predicted.mean - mean)
+    output_cov = model.add_noise(at_end.slope @ predicted.cov @ at_end.slope.mT, output)
+    return Filtered(predicted, filtered, gaussian_log_density(chains.targets, output, output_cov))
 
 
 @torch.no_grad()
@@ -89,10 +89,10 @@ def find_linearisation_states(model: Model, chains: ObservationChains, around: G
     start = initial_distribution(model, chains.known, chains.first)
     for _ in range(_MAX_ITERATIONS):
         found = filtered_starts(chains, start, run_linearised_filter(model, chains, around).filtered)
-        size = found.cov.diagonal(dim1=-2, dim2=-1).clamp_min(0.0).sqrt() + _TOLERANCE * found.mean.abs()
-        moved, spread = (found.mean - around.mean).abs(), (found.cov - around.cov).abs().amax(-1)
-        around = found
-        if bool((moved <= _TOLERANCE * size).all() & (spread <= _TOLERANCE * size * size.amax(-1, keepdim=True)).all()):
+        size = found.std + _TOLERANCE * found.mean.abs()
+        moved, changed = (found.mean - around.mean).abs(), (found.cov - around.cov).abs().amax(-1)
+        around, cov_size = found, size * size.amax(-1, keepdim=True)
+        if bool((moved <= _TOLERANCE * size).all() & (changed <= _TOLERANCE * cov_size).all()):
             return around
     return filtered_starts(chains, start, run_filter(model, chains).filtered)
 
@@ -142,8 +142,8 @@ def _elements(
 ) -> Element:
     """One element for each transition and the observation at its end."""
     observed = ~chains.targets.isnan()
-    spread = model.add_noise(at_end.slope @ step.noise @ at_end.slope.mT, at_end.mean)
-    gain = Gain.of(step.noise, at_end.slope, spread, observed)
+    output_cov = model.add_noise(at_end.slope @ step.noise @ at_end.slope.mT, at_end.mean)
+    gain = Gain.of(step.noise, at_end.slope, output_cov, observed)
     # The observation minus the linearised observation function at a state of zero.
     level = torch.where(observed, chains.targets - at_end.mean, 0.0) + transform(gain.slope, mean)
     through = gain.slope @ step.matrix

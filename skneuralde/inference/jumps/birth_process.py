@@ -14,26 +14,14 @@ _MAX_TERMS = 1000
 
 
 def birth_probabilities(rates: Tensor, length: Tensor) -> Tensor:
-    """Probabilities of 0, 1, ..., N - 1 and of at least N jumps of a pure birth process.
+    """Probabilities (N + 1, batch) of 0, 1, ..., N - 1 and of at least N jumps of a pure birth process.
 
-    Uniformisation: candidates arrive at the largest rate, and each is a jump with probability rate over largest rate.
-    All terms are positive, so equal or nearly equal rates cause no cancellation.
+    ``rates (N, batch)`` are those of the first jump, of the second after the first, and so on, and ``length (batch,)``
+    are the lengths of the intervals, not negative. The result is differentiable in both.
 
-    Parameters
-    ----------
-    rates : Tensor of shape (N, batch)
-        Rates of the first jump, of the second after the first, and so on.
-    length : Tensor of shape (batch,)
-        Lengths of the intervals, not negative.
-
-    Returns
-    -------
-    Tensor of shape (N + 1, batch)
-        They sum to one. Differentiable in rates and length.
-
-    References
-    ----------
-    A. Jensen, "Markoff chains as an aid in the study of Markoff processes", Skandinavisk Aktuarietidskrift 36 (1953).
+    Uniformisation (A. Jensen, Skandinavisk Aktuarietidskrift 36, 1953): candidates arrive at the largest rate, and each
+    is a jump with probability rate over largest rate. All terms are positive, so equal or nearly equal rates cause no
+    cancellation.
     """
     n = len(rates)
     most = rates.detach().amax(0)

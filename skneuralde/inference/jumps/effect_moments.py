@@ -13,18 +13,10 @@ from skneuralde.terms.base import value_and_jacobian
 
 
 def after_jump(jump: Jump, t: Tensor, mean: Tensor, cov: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean (batch, dim) and covariance (batch, dim, dim) of states after a jump of one channel.
+    """Mean (batch, dim) and covariance (batch, dim, dim) of states after a jump of one channel, from those before it.
 
     The effect is linearised in the state, and its mark is integrated out by `normal_rule`. Exact for a `GaussianAffect`
-    with linear coefficients.
-
-    Parameters
-    ----------
-    jump : Jump
-    t : Tensor of shape (batch, 1)
-    mean, cov : Tensor of shape (batch, dim) and (batch, dim, dim)
-        Moments before the jump.
-    c : Tensor of shape (batch, k)
+    with linear coefficients. ``t`` is (batch, 1) and ``c`` (batch, k).
     """
     if isinstance(jump.affect, GaussianAffect) and jump.marks is None:
         return _after_gaussian(jump.affect, t, mean, cov, c)
@@ -40,8 +32,8 @@ def after_jump(jump: Jump, t: Tensor, mean: Tensor, cov: Tensor, c: Tensor) -> t
     carried = sandwich(slope, cov.repeat(len(nodes), 1, 1)).view(-1, n, dim, dim)
     after = (weights[:, None, None] * value).sum(0)
     off = value - after
-    spread = carried + off[..., :, None] * off[..., None, :]
-    return after, (weights[:, None, None, None] * spread).sum(0)
+    covs = carried + off[..., :, None] * off[..., None, :]
+    return after, (weights[:, None, None, None] * covs).sum(0)
 
 
 def _after_gaussian(affect: GaussianAffect, t: Tensor, mean: Tensor, cov: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:

@@ -26,58 +26,34 @@ _LOG_2PI = math.log(2.0 * math.pi)
 
 @dataclass(frozen=True)
 class Residuals:
-    """Residuals of n observed changes under an equation without jumps.
+    """Residuals of n observed changes under an equation without jumps."""
 
-    Attributes
-    ----------
-    change : Tensor of shape (n, dim)
-        Observed minus expected changes.
-    variance : Tensor of shape (n, dim)
-        Their variances under the equation.
-    length : Tensor of shape (n,)
-        Lengths of the intervals.
-    weight : Tensor of shape (n,)
-    """
-
-    change: Tensor
-    variance: Tensor
-    length: Tensor
-    weight: Tensor
+    change: Tensor  #: (n, dim), observed minus expected changes
+    variance: Tensor  #: (n, dim), their variances under the equation
+    length: Tensor  #: (n,), lengths of the intervals
+    weight: Tensor  #: (n,)
 
 
 @dataclass(frozen=True)
 class ChannelParameters:
-    """Parameters of several channels of jumps in n intervals; some are known, the others are estimated.
+    """Parameters of several channels of jumps in n intervals; some are known, the others are estimated as constants."""
 
-    Attributes
-    ----------
-    rate : Tensor of shape (channel, n)
-        Jumps per unit of time.
-    mean, variance : Tensor of shape (channel, n, dim)
-        Mean and variance of the change of the state by a jump.
-    learns_rate, learns_mean, learns_variance : bool Tensor of shape (channel,)
-        The parameters to estimate, as constants.
-    """
-
-    rate: Tensor
-    mean: Tensor
-    variance: Tensor
-    learns_rate: Tensor
+    rate: Tensor  #: (channel, n), jumps per unit of time
+    mean: Tensor  #: (channel, n, dim), mean change of the state by a jump
+    variance: Tensor  #: (channel, n, dim), variance of that change
+    learns_rate: Tensor  #: bool (channel,), whether to estimate the rate; likewise for mean and variance
     learns_mean: Tensor
     learns_variance: Tensor
 
 
 @dataclass(frozen=True)
 class MixtureFit:
-    """Residuals as the sum of jumps and normal changes with mean ``trend * length`` and variance times ``inflation``.
-
-    ``trend`` and ``inflation`` are (dim,); ``log_likelihood`` is a sum over the residuals.
-    """
+    """Residuals as the sum of jumps and normal changes of mean ``trend * length`` and variance times ``inflation``."""
 
     channels: ChannelParameters
-    trend: Tensor
-    inflation: Tensor
-    log_likelihood: float = -math.inf
+    trend: Tensor  #: (dim,)
+    inflation: Tensor  #: (dim,)
+    log_likelihood: float = -math.inf  #: sum over the residuals
 
 
 def find_jumps(residuals: Residuals, channels: ChannelParameters, *, learns_noise: bool) -> MixtureFit | None:
@@ -85,21 +61,11 @@ def find_jumps(residuals: Residuals, channels: ChannelParameters, *, learns_nois
 
     The components of a residual are taken as independent, and intervals with several jumps as intervals with one. EM
     (Dempster, Laird and Rubin, 1977) starts from jumps of several sizes, and the likeliest result is kept. A prior
-    worth one jump of the start size per channel keeps the variances from vanishing.
+    worth one jump of the start size per channel keeps the variances from vanishing. With ``learns_noise`` a factor of
+    the residuals' variance is estimated, too. Values in ``channels`` of parameters to estimate are ignored.
 
-    Parameters
-    ----------
-    residuals : Residuals
-    channels : ChannelParameters
-        The known parameters; the values of those to estimate are ignored.
-    learns_noise : bool
-        Whether to estimate a factor of the residuals' variance.
-
-    Returns
-    -------
-    MixtureFit or None
-        None if the residuals have no finite likelihood, or if all rates are estimated and an equation without jumps is
-        as good by the Bayesian information criterion.
+    The result is None if the residuals have no finite likelihood, or if all rates are estimated and an equation without
+    jumps is as good by the Bayesian information criterion.
     """
     noise, trend = _robust(residuals, learns_noise)
     climb = partial(_climb, residuals, learns_noise=learns_noise)
@@ -128,11 +94,11 @@ def _robust(residuals: Residuals, learns_noise: bool) -> tuple[Tensor, Tensor]:
     """Robust estimates, by medians, of the variance's inflation and of the trend."""
     whole = residuals.change / residuals.variance.sqrt()
     centre = whole.median(0).values
-    spread = _MAD * (whole - centre).abs().median(0).values
+    std = _MAD * (whole - centre).abs().median(0).values
     # The median deviation is zero if more than half of the changes are equal.
-    spread = torch.where(spread > 0.0, spread, whole.square().mean(0).sqrt())
+    std = torch.where(std > 0.0, std, whole.square().mean(0).sqrt())
     trend = (residuals.change / residuals.length[:, None]).median(0).values
-    return (spread.square() if learns_noise else torch.ones_like(spread)), trend
+    return (std.square() if learns_noise else torch.ones_like(std)), trend
 
 
 def _without_jumps(residuals: Residuals, learns_noise: bool) -> float:
@@ -196,14 +162,14 @@ def _iterate(residuals: Residuals, fit: MixtureFit, start: MixtureFit, *, learns
     tiny = torch.finfo(total.dtype).tiny
     log_some = (-torch.expm1(-total)).clamp_min(tiny).log() + (expected / total.clamp_min(tiny)).clamp_min(tiny).log()
     surprise = off - channels.mean
-    spread = noise + channels.variance
-    density = -0.5 * (surprise.square() / spread + spread.log() + _LOG_2PI).sum(-1)
+    variance_with_jump = noise + channels.variance
+    density = -0.5 * (surprise.square() / variance_with_jump + variance_with_jump.log() + _LOG_2PI).sum(-1)
     density_none = -0.5 * (off.square() / noise + noise.log() + _LOG_2PI).sum(-1)
     joint = torch.cat([(log_none + density_none)[None], log_some + density])
     log_likelihood = float(weight @ joint.logsumexp(0))
     share = joint.softmax(0) * weight
     none, some = share[0], share[1:]
-    gain = channels.variance / spread
+    gain = channels.variance / variance_with_jump
     size, rest = channels.mean + gain * surprise, channels.variance * (1.0 - gain)
     count = some.sum(1)[:, None, None]
     mean = (some[..., None] * size).sum(1, keepdim=True) / count.clamp_min(tiny)

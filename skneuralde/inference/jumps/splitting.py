@@ -55,21 +55,11 @@ class Component(NamedTuple):
 
 @dataclass(frozen=True)
 class JumpComponents:
-    """The components of a mixture by the jumps that have happened so far.
-
-    Attributes
-    ----------
-    none : Component
-        No jump.
-    once : list of list of Component
-        A single jump, by channel and by time.
-    more : dict of int to Component
-        Two or more jumps, by their number; the largest number stands for itself and all larger ones.
-    """
+    """The components of a mixture by the jumps that have happened so far."""
 
     none: Component
-    once: list[list[Component]]
-    more: dict[int, Component]
+    once: list[list[Component]]  #: a single jump, by channel and by time
+    more: dict[int, Component]  #: two or more jumps, by their number; the largest stands for itself and all larger ones
 
     def all(self) -> list[Component]:
         """All components: without a jump, with one, with more."""
@@ -103,20 +93,12 @@ class JumpSplitting:
     2 n - 1. Components with the same number of jumps, two or more, are merged by their moments.
 
     Exact for any length if drift, diffusion, rate and a normal effect are constant, up to ``most`` - 1 jumps.
-
-    Attributes
-    ----------
-    moment_propagator : MomentPropagator
-        Propagates the moments of the diffusion.
-    nodes : int
-        Number of times in each segment of a transition at which jumps happen.
-    most : int
-        Number of jumps, at least 2, up to which components are told apart, at a node and in total. The last stands for
-        itself and all larger numbers.
     """
 
-    moment_propagator: MomentPropagator
-    nodes: int = 1
+    moment_propagator: MomentPropagator  #: propagates the moments of the diffusion
+    nodes: int = 1  #: number of times in each segment of a transition at which jumps happen
+    #: Number of jumps, at least 2, up to which components are told apart, at a node and in total; the last stands for
+    #: itself and all larger numbers.
     most: int = 3
 
     def state_distribution(self, problem: Problem, transitions: Transitions) -> Mixture:
@@ -168,15 +150,10 @@ class JumpSplitting:
 def jump_sequences(
     problem: Problem, t: Tensor, before: Component, c: Tensor, length: Tensor, most: int
 ) -> tuple[Component, list[list[Component]]]:
-    """Components after ``length (n,)`` of time with nothing but jumps.
+    """Components after ``length (n,)`` of time with nothing but jumps: the states that do not jump, and the others.
 
-    Returns
-    -------
-    none : Component
-        The states that do not jump.
-    sequences : list of list of Component
-        For each channel, which makes the first jump: the states after one jump, two, and so on up to ``most``, which
-        stands for itself and all larger numbers.
+    The latter are given by the channel of the first jump: the states after one jump, two, and so on up to ``most``,
+    which stands for itself and all larger numbers.
     """
     first, shifts = rates_over_distribution(problem.jumps, t, before, c)
     total = first.sum(0)

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-#: exp(F h), mean and covariance after an interval.
+#: exp(F h), and the mean and the covariance after an interval; the covariance is None without noise.
 Flow = tuple[Tensor, Tensor, Tensor | None]
 
 #: Taylor degree, and the largest norm for it: the truncation error is then below one float64 epsilon.
@@ -25,28 +25,12 @@ def sandwich(matrix: Tensor, covariance: Tensor) -> Tensor:
 
 
 def linear_gaussian_flow(matrix: Tensor, offset: Tensor, density: Tensor | None, h: Tensor) -> Flow:
-    """Solve ``m' = a + F m`` and ``P' = F P + P F' + Q`` from zero over ``h``.
+    """Solve ``m' = a + F m`` and ``P' = F P + P F' + Q`` from zero over ``h (batch,)``.
 
-    Parameters
-    ----------
-    matrix : Tensor of shape (batch, dim, dim)
-        F, the drift's Jacobian.
-    offset : Tensor of shape (batch, dim)
-        a, the drift at the point of linearisation.
-    density : Tensor of shape (batch, dim, dim) or None
-        Q, the noise's covariance per unit of time; None without noise.
-    h : Tensor of shape (batch,)
-        Length of the interval. If it is negative, ``m' = -a - F m`` and ``P' = -F P - P F' + Q`` over ``-h``.
+    F = ``matrix (batch, dim, dim)`` is the drift's Jacobian, a = ``offset (batch, dim)`` the drift at the point of
+    linearisation, and Q = ``density (batch, dim, dim)`` the noise's covariance per unit of time, None without noise.
+    If h is negative, ``m' = -a - F m`` and ``P' = -F P - P F' + Q`` are solved over ``-h``.
 
-    Returns
-    -------
-    transition : Tensor of shape (batch, dim, dim)
-        exp(F h).
-    mean : Tensor of shape (batch, dim)
-    covariance : Tensor of shape (batch, dim, dim) or None
-
-    Notes
-    -----
     One dimension has a closed form. Otherwise a Taylor polynomial on ``h / 2^k`` is doubled ``k`` times. Unlike the
     exponential of Van Loan's block matrix this never forms exp(-F h), and so stays accurate if F is stiff
     (N. J. Higham, *Functions of Matrices*, 2008, chapter 10; C. F. Van Loan, IEEE TAC 23, 1978).

@@ -78,27 +78,27 @@ class LocalLinearisation:
         # Backwards in time the covariance grows without bound, so the mean is that of the equation without noise.
         forwards = torch.heaviside(step, step.new_ones(()))[:, None, None]
         # The covariance at the midpoint, over which the coefficients are then averaged.
-        spread = None
+        midpoint_cov = None
         if cov is None:
             start = drift(now, mean, c)
         else:
             start, slope = expected_drift(drift, now, mean, c, forwards * cov if self.curved_drift else None)
-            spread = sandwich(linear_gaussian_flow(slope, start, None, half)[0], cov)
+            midpoint_cov = sandwich(linear_gaussian_flow(slope, start, None, half)[0], cov)
         midpoint = torch.addcmul(mean, half[:, None], start)
         density = None
         if diffusion is not None:
             varies = diffusion.state_dependent
             noise = (LinearNoise if varies and not self.curved_noise else CurvedNoise).at(diffusion, now, midpoint, c)
             density = noise_covariance(noise.g)
-            if cov is None or spread is None:
+            if cov is None or midpoint_cov is None:
                 factor = length.sqrt() * noise.g
-                spread = length * density
+                midpoint_cov = length * density
             else:
-                spread = spread + length * (noise.expected(square_root(cov)) if varies else density)
-                factor = square_root(spread) if varies else noise.g
+                midpoint_cov = midpoint_cov + length * (noise.expected(square_root(cov)) if varies else density)
+                factor = square_root(midpoint_cov) if varies else noise.g
             if varies:
                 density = noise.expected(factor)
-        around = forwards * spread if self.curved_drift and spread is not None else None
+        around = forwards * midpoint_cov if self.curved_drift and midpoint_cov is not None else None
         f, jacobian = expected_drift(drift, now, midpoint, c, around)
         carrying, shift, grown = linear_gaussian_flow(jacobian, f + transform(jacobian, mean - midpoint), density, step)
         if cov is not None:

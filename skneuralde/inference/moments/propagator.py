@@ -11,19 +11,11 @@ from skneuralde.problems import Problem
 
 
 class Moments(NamedTuple):
-    """Mean and covariance of n states.
+    """Mean and covariance of n states."""
 
-    Attributes
-    ----------
-    mean : Tensor of shape (n, dim)
-    cov : Tensor of shape (n, dim, dim) or None
-        None if the states are known exactly.
-    transition_matrix : Tensor of shape (n, dim, dim) or None
-        The matrix M that has carried an earlier covariance P to M P M'. None if it is not tracked.
-    """
-
-    mean: Tensor
-    cov: Tensor | None
+    mean: Tensor  #: (n, dim)
+    cov: Tensor | None  #: (n, dim, dim); None if the states are known exactly
+    #: (n, dim, dim), the matrix M that has carried an earlier covariance P to M P M'; None if it is not tracked.
     transition_matrix: Tensor | None = None
 
     def rows(self, rows: Tensor) -> Moments:
@@ -39,22 +31,12 @@ class Moments(NamedTuple):
 
 
 class Interval(NamedTuple):
-    """Intervals of time, one per state, in which the inputs c move linearly.
+    """Intervals of time, one per state, in which the inputs c move linearly."""
 
-    Attributes
-    ----------
-    time : float64 Tensor of shape (n,)
-        Start times.
-    length : float64 Tensor of shape (n,)
-        Signed lengths; a negative one runs backwards in time.
-    c0, c1 : Tensor of shape (n, k)
-        The inputs at both ends; the same tensor if they are constant.
-    """
-
-    time: Tensor
-    length: Tensor
-    c0: Tensor
-    c1: Tensor
+    time: Tensor  #: float64 (n,), start times
+    length: Tensor  #: float64 (n,), signed; a negative length runs backwards in time
+    c0: Tensor  #: (n, k), the inputs at the start
+    c1: Tensor  #: (n, k), the inputs at the end; the same tensor as c0 if they are constant
 
     def inputs_at(self, fraction: Tensor | float) -> Tensor:
         """The inputs after a fraction of the length, a number or ``(n,)``."""

@@ -25,27 +25,14 @@ class LazyRows:
 
 @dataclass(frozen=True)
 class FlatSeries:
-    """States and inputs of many series as flat tensors; the rows of a series are consecutive and ordered in time.
+    """States and inputs of many series as flat tensors; the rows of a series are consecutive and ordered in time."""
 
-    Attributes
-    ----------
-    times : float64 Tensor of shape (n,)
-    state : Tensor of shape (n, dim)
-        The state from which transitions that start at a row depart.
-    context : Tensor of shape (n, p)
-    controls : Tensor of shape (n, q)
-    interpolation : {"next", "previous", "linear"}
-        Interpolation of the controls between rows.
-    cov : Tensor of shape (n, dim, dim) or None
-        Covariance of the states; None if they are known exactly.
-    """
-
-    times: Tensor
-    state: Tensor
-    context: Tensor
-    controls: Tensor
-    interpolation: str
-    cov: Tensor | None = None
+    times: Tensor  #: float64 (n,)
+    state: Tensor  #: (n, dim), the initial states of transitions that start at each row
+    context: Tensor  #: (n, p)
+    controls: Tensor  #: (n, q)
+    interpolation: str  #: of the controls between rows: "next", "previous" or "linear"
+    cov: Tensor | None = None  #: (n, dim, dim), covariance of the states; None if they are known exactly
 
     def inputs(self, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
         """The inputs at both ends of the segments between neighbouring rows; the same tensor if they are constant."""
@@ -63,17 +50,11 @@ class SeriesTransitions:
     """Transitions between rows of series.
 
     Without controls a transition is one segment. With controls every row in between ends a segment.
-
-    Attributes
-    ----------
-    series : FlatSeries
-    start, stop : int Tensor of shape (n,)
-        Rows of the same series, ``stop`` after ``start``.
     """
 
     series: FlatSeries
-    start: Tensor
-    stop: Tensor
+    start: Tensor  #: int (n,), rows
+    stop: Tensor  #: int (n,), later rows of the same series
 
     def __len__(self) -> int:
         return len(self.start)

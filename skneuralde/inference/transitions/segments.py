@@ -29,31 +29,15 @@ class TransitionSource(Protocol):
 
 @dataclass(frozen=True)
 class Transitions:
-    """A flat list of transitions. Each has one or more segments, on which the inputs c move linearly.
+    """A flat list of transitions. Each has one or more segments, on which the inputs c move linearly."""
 
-    Attributes
-    ----------
-    state : Tensor of shape (n, dim)
-        The state at the start of each transition.
-    time : float64 Tensor of shape (n,)
-        The start time.
-    offsets : int64 Tensor of shape (n + 1,)
-        Segments ``offsets[i]:offsets[i + 1]`` belong to transition i.
-    lengths : float64 Tensor of shape (n_segments,)
-        Signed lengths of the segments; a negative one runs backwards in time.
-    c0, c1 : Tensor of shape (n_segments, k)
-        The inputs at both ends of each segment.
-    cov : Tensor of shape (n, dim, dim) or None
-        Covariance of the state at the start; None if it is known exactly.
-    """
-
-    state: Tensor
-    time: Tensor
-    offsets: Tensor
-    lengths: Tensor
-    c0: Tensor
-    c1: Tensor
-    cov: Tensor | None = None
+    state: Tensor  #: (n, dim), the state at the start of each transition
+    time: Tensor  #: float64 (n,), the start times
+    offsets: Tensor  #: int64 (n + 1,), segments ``offsets[i]:offsets[i + 1]`` belong to transition i
+    lengths: Tensor  #: float64 (n_segments,), signed; a segment of negative length runs backwards in time
+    c0: Tensor  #: (n_segments, k), the inputs at the start of each segment
+    c1: Tensor  #: (n_segments, k), the inputs at its end
+    cov: Tensor | None = None  #: (n, dim, dim), covariance of the state at the start; None if it is known exactly
 
     def __len__(self) -> int:
         return len(self.state)

@@ -18,19 +18,11 @@ class GridContext(Protocol):
 
 
 class InputsOverTime:
-    """Inputs of some paths, from a function that gives them for the whole batch at once.
+    """Inputs ``(n, k)`` of some paths, from a function of times ``(batch,)`` that gives them for all paths at once.
 
     A path that is selected several times, as for its side steps, is evaluated at several times: in one call if the
-    function offers `GridContext.on_grid`, else in one call each.
-
-    Parameters
-    ----------
-    function : callable
-        ``(batch,)`` float64 times to ``(batch, k)``.
-    home : float64 Tensor of shape (batch,)
-        A time of each path at which the function may be called for paths that are not selected.
-    rows : int64 Tensor, optional
-        The selected paths; all of them, once each, by default.
+    function offers `GridContext.on_grid`, else in one call each. The function is called at the times ``home (batch,)``
+    for paths that are not among ``rows``; by default all paths are selected, once each.
     """
 
     def __init__(self, function: Callable[[Tensor], Tensor], home: Tensor, rows: Tensor | None = None):

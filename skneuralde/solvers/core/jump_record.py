@@ -9,21 +9,12 @@ from torch import Tensor
 
 
 class JumpRecord(NamedTuple):
-    """Jumps of a batch of paths, one per entry.
+    """Jumps of a batch of paths, one per entry; all columns are (n,)."""
 
-    Attributes
-    ----------
-    path : int64 Tensor of shape (n,)
-    elapsed : float64 Tensor of shape (n,)
-        Time since the start of the path.
-    channel, number : int64 Tensor of shape (n,)
-        Channel, and number on the channel's clock.
-    """
-
-    path: Tensor
-    elapsed: Tensor
-    channel: Tensor
-    number: Tensor
+    path: Tensor  #: int64
+    elapsed: Tensor  #: float64, time since the start of the path
+    channel: Tensor  #: int64
+    number: Tensor  #: int64, number on the channel's clock
 
     @classmethod
     def empty(cls, device: torch.device) -> JumpRecord:

@@ -18,50 +18,28 @@ RUNNING = -1
 
 @dataclass(frozen=True)
 class PathState:
-    """State of the paths in the step loop; every tensor has one row per path.
+    """State of the paths in the step loop; every tensor has one row per path, and times are float64 (n, 1).
 
     Elapsed times and lengths are counted in the unit of the step alignment.
-
-    Attributes
-    ----------
-    rows : int64 Tensor of shape (n,)
-        Positions in the batch.
-    start, unit, end, min_step : float64 Tensor of shape (n, 1)
-        First time, signed unit of elapsed time, elapsed time at which the path ends, and length below which a step is
-        too small.
-    elapsed, proposal, controller_state : float64 Tensor of shape (n, 1)
-        Time since the start, and the length of the next step to try with the state of the controller.
-    u : Tensor of shape (n, dim)
-    solver_state : Tensor or None
-        What the method can reuse in the next step.
-    floor : Tensor of shape (n, dim) or None
-        Size that replaces that of smaller states in the tolerance.
-    is_first_try : bool Tensor of shape (n, 1)
-        Whether no step has been tried from this point yet.
-    limit : float64 Tensor of shape (n, 1)
-        Elapsed time at which the next step must end at the latest, because of a jump.
-    status, steps, rejections : int64 Tensor of shape (n, 1)
-    smallest : float64 Tensor of shape (n, 1)
-        The smallest step that was tried.
     """
 
-    rows: Tensor
-    start: Tensor
-    unit: Tensor
-    end: Tensor
-    min_step: Tensor
-    elapsed: Tensor
-    proposal: Tensor
-    controller_state: Tensor
-    u: Tensor
-    solver_state: Tensor | None
-    floor: Tensor | None
-    is_first_try: Tensor
-    limit: Tensor
-    status: Tensor
+    rows: Tensor  #: int64 (n,), positions in the batch
+    start: Tensor  #: first time
+    unit: Tensor  #: signed unit of elapsed time
+    end: Tensor  #: elapsed time at which the path ends
+    min_step: Tensor  #: length below which a step is too small
+    elapsed: Tensor  #: time since the start
+    proposal: Tensor  #: length of the next step to try
+    controller_state: Tensor  #: float64 (n, 1)
+    u: Tensor  #: (n, dim)
+    solver_state: Tensor | None  #: kept by the method for its next step
+    floor: Tensor | None  #: (n, dim), size that replaces that of smaller states in the tolerance
+    is_first_try: Tensor  #: bool (n, 1), whether no step has been tried from this point yet
+    limit: Tensor  #: elapsed time at which the next step must end at the latest, because of a jump
+    status: Tensor  #: int64 (n, 1), as steps and rejections
     steps: Tensor
     rejections: Tensor
-    smallest: Tensor
+    smallest: Tensor  #: the smallest step that was tried
 
     @classmethod
     def begin(
@@ -121,36 +99,17 @@ class PathState:
 
 @dataclass(frozen=True)
 class StepAttempt:
-    """One step, tried by all paths under way.
+    """One step, tried by all paths under way; every tensor is (n, 1)."""
 
-    Attributes
-    ----------
-    paths : PathState
-        State before the step.
-    target, length : float64 Tensor of shape (n, 1)
-        Elapsed time at which the step ends, and its length.
-    step : Step
-    ratio : float64 Tensor of shape (n, 1)
-        Error over tolerance.
-    accepted : bool Tensor of shape (n, 1)
-        Whether the path is under way and the step good enough.
-    reached : float64 Tensor of shape (n, 1)
-        Elapsed time after the step.
-    jumped : bool Tensor of shape (n, 1) or None
-        Whether the path stopped for a jump; None if none did.
-    limit : float64 Tensor of shape (n, 1) or None
-        Elapsed time at which the next step must end at the latest; None for that of ``paths``.
-    """
-
-    paths: PathState
-    target: Tensor
+    paths: PathState  #: state before the step
+    target: Tensor  #: elapsed time at which the step ends
     length: Tensor
     step: Step
-    ratio: Tensor
-    accepted: Tensor
-    reached: Tensor
-    jumped: Tensor | None = None
-    limit: Tensor | None = None
+    ratio: Tensor  #: error over tolerance
+    accepted: Tensor  #: whether the path is under way and the error within the tolerance
+    reached: Tensor  #: elapsed time after the step
+    jumped: Tensor | None = None  #: whether the path stopped for a jump; None if none did
+    limit: Tensor | None = None  #: elapsed time at which the next step must end at the latest; None for that of paths
 
 
 class AcceptanceTest(Protocol):

@@ -37,12 +37,7 @@ class ProblemLike(Protocol):
 
 
 class Counter:
-    """Numbers of evaluations of the coefficients, shared by all selections of a right-hand side.
-
-    Attributes
-    ----------
-    drift, diffusion : int
-    """
+    """Numbers of evaluations of the coefficients, shared by all selections of a right-hand side."""
 
     def __init__(self) -> None:
         self.drift = 0

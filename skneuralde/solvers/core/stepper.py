@@ -33,7 +33,7 @@ class Solver(ABC):
         Levy area that the method needs besides increments: "space-time".
     increments : {"gaussian", "three-point"}
         Distribution of the increments: those of a Brownian path, or three-valued ones that share their first five
-        moments, for methods that converge in law alone.
+        moments, for methods that converge only weakly.
     adaptive : bool
         True for a method that chooses its steps from rtol and atol; False for one that needs dt.
     gradients : tuple of str
@@ -100,7 +100,7 @@ class StepInput(NamedTuple):
     noise : Increments or None
         Increments of the step, each of shape (batch, m); None without noise.
     solver_state : Tensor of shape (batch, ...) or None
-        What the step before has left for this one; None at the start.
+        Kept by the previous step for this one; None at the start.
     """
 
     rhs: RightHandSide

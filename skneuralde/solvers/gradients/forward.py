@@ -17,10 +17,7 @@ from skneuralde.solvers.mesh.outputs import RequestedStates, run
 def forward(stepper: Stepper, rhs: RightHandSide, u: Tensor, mesh: Mesh, outputs: RequestedStates) -> list[Tensor]:
     """Forward mode with respect to the problem's parameters and the initial states; memory does not grow with steps.
 
-    Raises
-    ------
-    ValueError
-        If the steps depend on another tensor that requires a gradient.
+    If the steps depend on another tensor that requires a gradient, it raises ValueError.
     """
     if len(mesh) == 0:
         return []

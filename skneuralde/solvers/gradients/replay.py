@@ -25,19 +25,10 @@ def replay(
 ) -> Tensor:
     """Make the steps of a mesh and return the requested states, differentiable in everything they depend on.
 
-    Parameters
-    ----------
-    stepper : Stepper
-    equation : RightHandSide
-    u0 : Tensor of shape (batch, dim)
-    mesh : Mesh
-    outputs : RequestedStates
-    stored : tuple, optional
-        For "checkpoint", the checkpoints and requested states that the step loop has kept.
-    gradient : one of `GRADIENTS`, default="direct"
-        "direct" stores the whole graph. "checkpoint" stores one state in ``sqrt(n_steps)`` and repeats the steps in
-        between. "reversible" stores the last states and steps back from them. "forward" propagates the derivatives with
-        respect to all parameters along with the states.
+    The gradient "direct" stores the whole graph. "checkpoint" stores one state in ``sqrt(n_steps)`` and repeats the
+    steps in between; ``stored`` are the checkpoints and requested states, if the step loop has kept them. "reversible"
+    stores the last states and steps back from them. "forward" propagates the derivatives with respect to all parameters
+    along with the states.
     """
     u = mesh.sorted(u0)
     if stored is not None:

@@ -15,21 +15,12 @@ from skneuralde.solvers.jumps.schedule import JumpSchedule
 
 
 class JumpGroup(NamedTuple):
-    """Paths that may jump on one channel at the end of the same step.
-
-    Attributes
-    ----------
-    channel : int
-    rows : int64 Tensor of shape (n,)
-        Their rows in the step.
-    path, number : int64 Tensor of shape (n,)
-        Their positions in the batch, and the numbers of the jumps on their clocks.
-    """
+    """Paths that may jump on one channel at the end of the same step; int64 tensors (n,)."""
 
     channel: int
-    rows: Tensor
-    path: Tensor
-    number: Tensor
+    rows: Tensor  #: their rows in the step
+    path: Tensor  #: their positions in the batch
+    number: Tensor  #: the numbers of the jumps on their clocks
 
     def apply(
         self,
@@ -69,21 +60,11 @@ class MeshJumps:
     """Jumps at the ends of the steps of a mesh.
 
     Candidates are thinned when the steps are made for the first time, and the decision is kept: steps that are made
-    again, for a gradient, end on the same jumps.
+    again, for a gradient, end on the same jumps. With ``certain`` all candidates are jumps.
 
-    Parameters
-    ----------
-    schedule : JumpSchedule
-    path, step, channel, number : int64 Tensor of shape (n,)
-        Path, number of the step at whose end it may jump, channel, and number on the channel's clock.
-    elapsed : float64 Tensor of shape (n,)
-        Time since the start.
-    order : int64 Tensor of shape (batch,)
-        The mesh's order of paths.
-    certain : bool
-        True if all of them are jumps, which are not thinned.
-    turn : int64 Tensor of shape (n,), optional
-        Order of jumps of one path at the end of the same step; by default that of the channels.
+    Each candidate has a path, a step at whose end the path may jump, a channel, a number on the channel's clock, and a
+    time since the start. ``order (batch,)`` is the mesh's order of paths. ``turn (n,)`` orders the jumps of one path at
+    the end of the same step; by default they are in the order of the channels.
     """
 
     def __init__(

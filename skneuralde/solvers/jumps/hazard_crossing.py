@@ -20,13 +20,7 @@ _INDIVISIBLE = 4.0
 
 
 class HazardCrossings:
-    """Locates the times at which hazards reach their thresholds.
-
-    Parameters
-    ----------
-    hazards : Hazards
-    clocks : Clocks
-    """
+    """Locates the times at which hazards reach their thresholds."""
 
     #: Number of estimates of one crossing, after which the step is halved.
     patience = 6
@@ -36,7 +30,7 @@ class HazardCrossings:
         self.tries = torch.zeros(len(clocks), 1, dtype=torch.int64, device=clocks.device)
 
     def locate(self, rhs: RightHandSide, attempt: StepAttempt) -> tuple[StepAttempt, Tensor]:
-        """The attempt without steps that pass a crossing, and the channels that jump at the others' ends, (n, k)."""
+        """Reject steps that pass a crossing; also returns the channels that jump at the ends of the others, (n, k)."""
         paths, hazards = attempt.paths, self.hazards
         gap = self._threshold(paths.rows, paths.u) - hazards.hazard(attempt.step.u1)
         reached = attempt.accepted & (gap <= hazards.accuracy)
@@ -59,10 +53,7 @@ class HazardCrossings:
     def check(self, rhs: RightHandSide, attempt: StepAttempt, jumped: Tensor) -> StepAttempt:
         """Check the rates at the ends of steps, and limit the next step of paths that are close to a crossing.
 
-        Raises
-        ------
-        ValueError
-            If a rate is negative or not finite.
+        A rate that is negative or not finite raises ValueError.
         """
         paths, hazards = attempt.paths, self.hazards
         rows = (attempt.accepted & attempt.step.u1.isfinite().all(1, keepdim=True))[:, 0].nonzero()[:, 0]

@@ -17,24 +17,13 @@ class Hazards:
     """Layout of augmented states: ``dim`` states, then a hazard and a count of jumps for each of the ``channels``.
 
     The hazard of a channel is the integral of its rate since its last jump.
-
-    Attributes
-    ----------
-    dim : int
-    channels : tuple of int
-    rtol : float
-        Tolerance of the local error of a hazard, whose size is of order one.
-    accuracy : float
-        Distance from its threshold at which a hazard counts as having reached it.
-    leaping : tuple of bool
-        For each channel, whether all jumps of a step happen at its end (tau-leaping).
     """
 
     dim: int
     channels: tuple[int, ...]
-    rtol: float
-    accuracy: float
-    leaping: tuple[bool, ...]
+    rtol: float  #: tolerance of the local error of a hazard, whose size is of order one
+    accuracy: float  #: distance from its threshold at which a hazard counts as having reached it
+    leaping: tuple[bool, ...]  #: for each channel, whether all jumps of a step happen at its end (tau-leaping)
 
     @property
     def width(self) -> int:

@@ -23,14 +23,8 @@ _MOST_LEAPT = 10_000
 class JumpHandler:
     """Applies the jumps at the ends of the steps of the loop, and records them.
 
-    Parameters
-    ----------
-    stepper : Stepper
-    schedule : JumpSchedule
-    points : float64 Tensor of shape (batch, n)
-        Candidate times in the unit of the loop, padded with infinity; steps end on them.
-    hazards : Hazards or None
-        Layout of the augmented states, for rates without a bound.
+    Steps end on the candidate times ``points (batch, n)``, in the unit of the loop, padded with infinity. For rates
+    without a bound, ``hazards`` is the layout of the augmented states.
     """
 
     def __init__(self, stepper: Stepper, schedule: JumpSchedule, points: Tensor, hazards: Hazards | None):
@@ -89,13 +83,7 @@ class JumpHandler:
         return slot, JumpRecord(paths.rows[slot], (paths.unit.abs() * attempt.target)[slot, 0], channel, number)
 
     def _leap(self, rhs: RightHandSide, attempt: StepAttempt, hazards: Hazards) -> StepAttempt:
-        """The attempt after all jumps of channels that leap, one after the other.
-
-        Raises
-        ------
-        ValueError
-            If there are too many in one step.
-        """
+        """The attempt after all jumps of channels that leap, one after the other; ValueError if there are too many."""
         paths, clocks, turn = attempt.paths, self.schedule.clocks, 0
         leaping = torch.tensor(hazards.leaping, device=paths.u.device)
         while True:

@@ -32,18 +32,11 @@ class ExtraJump(NamedTuple):
 
 @dataclass(frozen=True)
 class JumpCandidates:
-    """Times at which jumps may happen, as far as they are known before the equation is solved.
+    """Times at which jumps may happen, as far as they are known before the equation is solved; (batch, n)."""
 
-    Attributes
-    ----------
-    elapsed : float64 Tensor of shape (batch, n)
-        In order, padded with infinity.
-    channel, number : int64 Tensor of shape (batch, n)
-    """
-
-    elapsed: Tensor
-    channel: Tensor
-    number: Tensor
+    elapsed: Tensor  #: float64, in order, padded with infinity
+    channel: Tensor  #: int64
+    number: Tensor  #: int64, number on the channel's clock
 
     @classmethod
     def merge(cls, end: Tensor, parts: list[tuple[Tensor, int, Tensor]]) -> JumpCandidates:
@@ -99,17 +92,8 @@ class JumpSchedule:
     """The jumps of a batch of paths.
 
     A channel of constant rate jumps at the times of its clock. A channel with a bound has a clock of that rate, whose
-    times are thinned [1]_.
-
-    Attributes
-    ----------
-    clocks : Clocks
-    candidates : JumpCandidates
-
-    References
-    ----------
-    .. [1] P. A. W. Lewis and G. S. Shedler, "Simulation of nonhomogeneous Poisson processes by thinning", Naval
-       Research Logistics Quarterly 26 (1979) 403-413.
+    times are thinned (P. A. W. Lewis and G. S. Shedler, "Simulation of nonhomogeneous Poisson processes by thinning",
+    Naval Research Logistics Quarterly 26, 1979).
     """
 
     clocks: Clocks
@@ -142,12 +126,8 @@ class JumpSchedule:
         """Whether candidates of a channel are jumps, (n,), at time points ``now`` and states ``u`` before them.
 
         Paths whose state is not finite do not jump. ``path (n,)`` are positions in the batch, ``number (n,)`` the
-        numbers of the candidates on their clocks.
-
-        Raises
-        ------
-        ValueError
-            If a rate is negative, not finite or above its bound.
+        numbers of the candidates on their clocks. A rate that is negative, infinite, NaN or above its bound raises
+        ValueError.
         """
         accepted = u.isfinite().all(-1)
         jump = cast(Problem, rhs.problem).jumps[channel]

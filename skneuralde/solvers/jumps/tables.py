@@ -15,20 +15,11 @@ from skneuralde.solvers.core.jump_record import JumpRecord
 
 @dataclass(frozen=True)
 class JumpTables:
-    """When paths jumped, and with which marks.
+    """Times, marks and numbers of the jumps of paths; times and marks have one tensor per channel."""
 
-    Attributes
-    ----------
-    times : tuple of float64 Tensor of shape (batch, most)
-        One per channel, in order, padded with NaN.
-    marks : tuple of Tensor of shape (batch, most, mark...)
-        Likewise; of a last axis of length 0 where the affect sees none.
-    counts : int64 Tensor of shape (batch, n_channels)
-    """
-
-    times: tuple[Tensor, ...]
-    marks: tuple[Tensor, ...]
-    counts: Tensor
+    times: tuple[Tensor, ...]  #: float64 (batch, most), in order, padded with NaN
+    marks: tuple[Tensor, ...]  #: (batch, most, ...), likewise; the last axis has length 0 if the affect uses no marks
+    counts: Tensor  #: int64 (batch, n_channels)
 
     @classmethod
     def make(

@@ -13,24 +13,10 @@ from skneuralde.solvers.mesh.increments import IncrementSource
 
 
 class GridIncrements:
-    """The noise of consecutive steps, over whole cells and over parts of cells.
+    """The noise of consecutive steps up to ``last - 1``, over whole cells and over parts of cells.
 
-    Every cell is drawn once, some steps before the first path reaches it.
-
-    Parameters
-    ----------
-    source : IncrementSource
-        The noise of all paths, in the order of a mesh.
-    parts : PartialCells
-        Rows are paths in this order.
-    by_step : int64 Tensor of shape (n,)
-        The parts in the order of their steps.
-    bounds : list of int
-        The first part of each step, and the number of all parts.
-    until : float
-        End of the last path, in cells.
-    last : int
-        The number of steps after the last one.
+    Every cell is drawn once, some steps before the first path reaches it. Paths are in the order of a mesh. The parts
+    of step k are at the positions ``by_step[bounds[k] : bounds[k + 1]]``. The last path ends after ``until`` cells.
     """
 
     def __init__(

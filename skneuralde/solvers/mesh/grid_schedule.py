@@ -38,21 +38,11 @@ class PartialCells(NamedTuple):
 
 @dataclass(frozen=True)
 class StepSchedule:
-    """The steps that paths make; lengths are counted in cells.
-
-    Attributes
-    ----------
-    splits : SplitCells
-        One row per path, or one for all.
-    count : int64 Tensor of shape (rows,)
-        Steps to make.
-    first : int64 Tensor of shape (rows,)
-        The mesh point at which each path begins; it counts as the path's number 0.
-    """
+    """The steps that paths make, one row per path or one for all; lengths are counted in cells."""
 
     splits: SplitCells
-    count: Tensor
-    first: Tensor
+    count: Tensor  #: int64 (rows,), number of steps
+    first: Tensor  #: int64 (rows,), the mesh point at which each path begins; it counts as the path's number 0
 
     @classmethod
     def through(cls, points: Tensor, count: Tensor) -> StepSchedule:
@@ -108,21 +98,11 @@ class StepSchedule:
 
 @dataclass(frozen=True)
 class GridSchedule(StepSchedule):
-    """The steps to make, and the mesh point of each save time.
+    """The steps to make, and the mesh point of each save time, (rows, n_times)."""
 
-    Attributes
-    ----------
-    state : int64 Tensor of shape (rows, n_times)
-        The mesh point at each save time, or the last one before it.
-    rest : float64 Tensor of shape (rows, n_times)
-        Distance from there to the save time; 0 where it is never reached.
-    is_save_time : bool Tensor of shape (rows, n_times)
-        False where the times only pad.
-    """
-
-    state: Tensor
-    rest: Tensor
-    is_save_time: Tensor
+    state: Tensor  #: int64, the mesh point at each save time, or the last one before it
+    rest: Tensor  #: float64, distance from there to the save time; 0 if that is never reached
+    is_save_time: Tensor  #: bool, False for padding
 
     @classmethod
     def make(cls, position: Tensor, *, side_steps: bool, max_steps: int, stops: Tensor | None = None) -> GridSchedule:

@@ -33,23 +33,11 @@ class _SplitStep(NamedTuple):
 
 
 class GridSteps:
-    """The steps of a schedule for a mesh.
+    """The steps of a schedule for a mesh with this ``order (batch,)`` and ``active`` number of paths.
 
-    Most are whole cells: all are treated as such, and then the few `StepSchedule.parts` are corrected.
-
-    Parameters
-    ----------
-    schedule : StepSchedule
-    order : int64 Tensor of shape (batch,)
-        The mesh's order of paths.
-    active : list of int
-        Number of paths that make each step: the first ones.
-    start, unit : float64 Tensor of shape (batch, 1) or (1, 1)
-        Initial time of each path, and the signed length of a cell.
-    dtype : torch.dtype
-        That of the states.
-    source : IncrementSource or None
-    increment_cache : IncrementCache or None
+    Most are whole cells: all are treated as such, and then the few `StepSchedule.parts` are corrected. ``start`` and
+    ``unit``, (batch, 1) or (1, 1), are the initial time of each path and the signed length of a cell; ``dtype`` is that
+    of the states.
     """
 
     def __init__(

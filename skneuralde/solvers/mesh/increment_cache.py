@@ -17,10 +17,9 @@ GridStepNoise = Callable[[int, Tensor, Tensor], Increments]
 
 
 class IncrementCache:
-    """Keeps the noise of the steps of a schedule.
+    """Keeps the noise of the steps of a schedule, for rate branches, which make the steps of their path again.
 
-    A rate branch makes the steps of its path, and need not draw their noise again: at the times of jumps, which are not
-    dyadic, noise costs more than steps.
+    At the times of jumps, which are not dyadic, drawing the noise again would cost more than the steps.
     """
 
     def __init__(self) -> None:

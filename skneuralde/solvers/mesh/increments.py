@@ -20,28 +20,14 @@ _BLOCK, _MOST_STEPS = 2**20, 512
 
 @dataclass(frozen=True)
 class IncrementSource:
-    """Draws the increments and areas that a method needs.
-
-    Attributes
-    ----------
-    noise : Brownian
-    offset : float64 Tensor of shape (batch,)
-        Start of each path, in cells of the noise from its origin.
-    unit : float
-        Unit in which steps are counted, in cells of the noise.
-    level : int or None
-        Number of halvings of a cell that give the unit, counted from where paths start; None if there is none.
-    area, three_point : bool
-        Whether the method needs areas, and three-point increments.
-    dtype : torch.dtype
-    """
+    """Draws the increments and areas that a method needs."""
 
     noise: Brownian
-    offset: Tensor
-    unit: float
-    level: int | None
-    area: bool
-    three_point: bool
+    offset: Tensor  #: float64 (batch,), start of each path, in cells of the noise from its origin
+    unit: float  #: unit in which steps are counted, in cells of the noise
+    level: int | None  #: halvings of a cell that give the unit; None without such, or if a path starts off the origin
+    area: bool  #: whether the method needs Levy areas
+    three_point: bool  #: whether it needs three-point increments
     dtype: torch.dtype
 
     @classmethod

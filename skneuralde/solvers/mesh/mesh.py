@@ -27,15 +27,9 @@ _CHUNK = 512
 
 
 class MeshEvents(Protocol):
-    """Acts on paths at the ends of the steps of a mesh.
+    """Acts on paths at the ends of the steps of a mesh."""
 
-    Attributes
-    ----------
-    places : dict
-        Its keys are the steps with something at their end.
-    """
-
-    places: dict
+    places: dict  #: its keys are the steps with something at their end
 
     def after(self, k: int, stepper: Stepper, rhs: RightHandSide, t: Tensor, step: Step) -> Step:
         """Step ``k``, which ends at times ``t``, after everything that happens at its end."""
@@ -43,25 +37,11 @@ class MeshEvents(Protocol):
 
 @dataclass(frozen=True)
 class Mesh:
-    """The steps of every path.
-
-    Paths with more steps come first (``order``), so that those still under way are the first ``active[k]`` of them.
-
-    Attributes
-    ----------
-    steps : callable
-        Start, length and noise of a range of steps.
-    active : list of int
-        Number of paths that make step k.
-    order : int64 Tensor of shape (batch,) or None
-        None keeps the order of the paths; then all make every step.
-    events : MeshEvents or None
-        Jumps at the ends of steps.
-    """
+    """The steps of every path; paths with more steps come first, so that those still under way are the first ones."""
 
     steps: MeshSteps
-    active: list[int]
-    order: Tensor | None
+    active: list[int]  #: number of paths that make each step
+    order: Tensor | None  #: int64 (batch,), order of the paths; None for the batch's own, then all make every step
     events: MeshEvents | None = None
 
     @classmethod
@@ -76,7 +56,7 @@ class Mesh:
 
     @classmethod
     def ragged(cls, t: Tensor, h: Tensor, order: Tensor, active: list[int], noise: MeshNoise | None) -> Mesh:
-        """Steps of every path, (batch, n_steps) padded on the right; ``active`` tells the real ones."""
+        """Steps of every path, (batch, n_steps) padded on the right; the first ``active[k]`` paths make step k."""
         t, h = t[order, : len(active)], h[order, : len(active)]
 
         def times(first: int, last: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -116,22 +96,12 @@ class StepRun:
     """Consecutive steps of equal length, counted 0, 1, 2, ... so that every path has the same time and step.
 
     The equation in that time is ``du = h f ds + sqrt(h) g dB``, where B has unit increments over each step.
-
-    Attributes
-    ----------
-    rhs : RightHandSide
-    t : float64 Tensor of shape (n, 1)
-        Initial time of each path.
-    h : float or Tensor of shape (n, 1)
-    noise : list of Increments
-        One per step; empty without noise.
-    n_steps : int
     """
 
     rhs: RightHandSide
-    t: Tensor
-    h: Tensor | float
-    noise: list[Increments]
+    t: Tensor  #: float64 (n, 1), initial time of each path
+    h: Tensor | float  #: (n, 1), or one for all
+    noise: list[Increments]  #: one per step; empty without noise
     n_steps: int
 
     def time_point(self, s: Tensor) -> TimePoint:

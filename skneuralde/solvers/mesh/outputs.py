@@ -22,15 +22,9 @@ class OutputRows(NamedTuple):
 
 
 class RequestedStates(ABC):
-    """States along a mesh that were requested.
+    """States along a mesh that were requested."""
 
-    Attributes
-    ----------
-    places : dict of int to OutputRows
-        By the number of the step; one tensor is kept for each, in this order.
-    """
-
-    places: dict[int, OutputRows]
+    places: dict[int, OutputRows]  #: by the number of the step; one tensor is kept for each, in this order
 
     @abstractmethod
     def pick(self, u0: Tensor, kept: list[Tensor]) -> Tensor:
@@ -63,15 +57,10 @@ class AllPathsAt(RequestedStates):
 
 
 class OneStatePerRow(RequestedStates):
-    """One state per row, of a path at a mesh point or inside the step that ends there; (n, dim).
+    """One state per row, of a path (n,) at a mesh point (n,) or inside the step that ends there; (n, dim).
 
-    Parameters
-    ----------
-    point, path : int64 Tensor of shape (n,)
-        Mesh points are counted from 0 at the start.
-    theta : float64 Tensor of shape (n, 1), optional
-        Fraction of the step, 1 at its end; no point is the start then.
-    mesh : Mesh
+    Mesh points are counted from 0 at the start. ``theta (n, 1)`` is a fraction of the step, 1 at its end; with it no
+    point is the start.
     """
 
     def __init__(self, point: Tensor, path: Tensor, mesh: Mesh, theta: Tensor | None = None):

@@ -12,18 +12,12 @@ from torch import Tensor
 class SplitCells:
     """Stops of paths between the boundaries of cells; positions are counted in cells.
 
-    Boundaries and stops together are the mesh points of a path, counted from 0 at the start.
-
-    Attributes
-    ----------
-    position : float64 Tensor of shape (rows, n)
-        Each row in order and without repetitions, padded with infinity; one row per path, or one for all.
-    point : int64 Tensor of shape (rows, n)
-        Their mesh points; padding lies beyond all points that are reached.
+    Boundaries and stops together are the mesh points of a path, counted from 0 at the start. There is one row per path,
+    or one for all.
     """
 
-    position: Tensor
-    point: Tensor
+    position: Tensor  #: float64 (rows, n), each row in order and without repetitions, padded with infinity
+    point: Tensor  #: int64 (rows, n), their mesh points; padding lies beyond all points that are reached
 
     @classmethod
     def make(cls, position: Tensor, furthest: int) -> SplitCells:

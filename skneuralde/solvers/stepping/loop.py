@@ -29,36 +29,17 @@ _DROP_BELOW = 0.75
 
 @dataclass(frozen=True)
 class StepLoop:
-    """Advances every path to its end, each with its own steps.
-
-    Attributes
-    ----------
-    stepper : Stepper
-    controller : Controller
-        Proposes the length of the next step.
-    error_order : float
-        Power of the length with which the error estimate shrinks.
-    alignment : StepAlignment
-        Decides where a proposed step ends.
-    noise : StepNoise or None
-        Increments of the steps.
-    tolerance : AcceptanceTest
-    max_steps : int
-        Bound on the steps of one path, rejected ones included.
-    observers : list of StepObserver
-    step_ends : StepEndHandler or None
-        Jumps at the ends of steps.
-    """
+    """Advances every path to its end, each with its own steps."""
 
     stepper: Stepper
-    controller: Controller
-    error_order: float
-    alignment: StepAlignment
+    controller: Controller  #: proposes the length of the next step
+    error_order: float  #: power of the length with which the error estimate shrinks
+    alignment: StepAlignment  #: decides where a proposed step ends
     noise: StepNoise | None
     tolerance: AcceptanceTest
-    max_steps: int
+    max_steps: int  #: bound on the steps of one path, rejected ones included
     observers: list[StepObserver]
-    step_ends: StepEndHandler | None = None
+    step_ends: StepEndHandler | None = None  #: applies jumps at the ends of steps
 
     @torch.no_grad()
     def run(self, rhs: RightHandSide, paths: PathState, *, overshoot: bool = False) -> PathState:

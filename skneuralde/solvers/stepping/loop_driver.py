@@ -51,16 +51,8 @@ class _Solved(NamedTuple):
 class LoopDriver(ABC):
     """Solves one task by the step loop.
 
-    Elapsed times are counted in the unit of the step alignment.
-
-    Parameters
-    ----------
-    stepper : Stepper
-    task : Task
-    controller : Controller
-    error_order : float
-        Power of a step's length with which the error estimate shrinks.
-    tolerance : AcceptanceTest
+    Elapsed times are counted in the unit of the step alignment. The error estimate shrinks with a step's length to the
+    power of ``error_order``.
     """
 
     tolerance: AcceptanceTest

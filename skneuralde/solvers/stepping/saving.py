@@ -17,11 +17,7 @@ _INTERVAL, _MANY = 32, 2**20
 class Saver(StepObserver):
     """Keeps something from the step that passes each save time.
 
-    Parameters
-    ----------
-    save_times : float64 Tensor of shape (batch, n_times) or (1, n_times)
-        Elapsed times, non-decreasing, infinite where they only pad.
-    batch : int
+    Save times, (batch, n_times) or (1, n_times), are elapsed times, non-decreasing and padded with infinity.
     """
 
     def __init__(self, save_times: Tensor, batch: int):

@@ -16,15 +16,9 @@ _SNAP, _COARSE = 1e-13, 2.0**10
 
 
 class StepAlignment(ABC):
-    """Turns the lengths that a controller proposes into the steps that are tried.
+    """Turns the lengths that a controller proposes into the steps that are tried."""
 
-    Attributes
-    ----------
-    unit : float
-        Unit of elapsed time.
-    """
-
-    unit: float = 1.0
+    unit: float = 1.0  #: unit of elapsed time
 
     @abstractmethod
     def target(self, rows: Tensor, elapsed: Tensor, proposal: Tensor, end: Tensor) -> Tensor:
@@ -46,13 +40,7 @@ class FreeSteps(StepAlignment):
 
 
 class StopTimes(FreeSteps):
-    """Steps of any length that end on given times.
-
-    Parameters
-    ----------
-    stops : float64 Tensor of shape (batch, n) or (1, n)
-        Non-decreasing.
-    """
+    """Steps of any length that end on the times ``stops``, (batch, n) or (1, n), non-decreasing."""
 
     def __init__(self, stops: Tensor):
         self.stops = _with_infinity(stops)
@@ -62,14 +50,7 @@ class StopTimes(FreeSteps):
 
 
 class GridAlignment(StepAlignment):
-    """Steps to the next multiple of a fixed length, or to a stop before it; elapsed time counts these lengths.
-
-    Parameters
-    ----------
-    stops : float64 Tensor of shape (batch, n) or (1, n)
-        Non-decreasing, in units of dt.
-    dt : float
-    """
+    """Steps to the next multiple of dt, or to a stop before it; elapsed times and stops are counted in units of dt."""
 
     def __init__(self, stops: Tensor, dt: float):
         self.stops, self.unit = _with_infinity(stops), dt
@@ -85,23 +66,10 @@ class DyadicAlignment(StepAlignment):
     """Steps over the largest dyadic part of a cell that begins at a path's time and is not longer than proposed.
 
     Steps also end on stops. A rejected step is divided, so that every Brownian value that was drawn is also stepped on;
-    otherwise an adaptive method need not converge [1]_. After a stop inside a part a path goes on to the part's end.
-
-    Parameters
-    ----------
-    stops : float64 Tensor of shape (batch, n) or (1, n)
-        Times at which steps must end, non-decreasing, in cells.
-    cell : float
-        Length of a cell of the noise, the unit of elapsed time; paths start at the noise's origin.
-    furthest : float
-        The last time of any path, in cells.
-    has_limits : bool
-        Whether steps may be limited by other times, too.
-
-    References
-    ----------
-    .. [1] J. Foster, "On the convergence of adaptive approximations for stochastic differential equations",
-       arXiv:2311.14201 (2023).
+    otherwise an adaptive method need not converge (J. Foster, "On the convergence of adaptive approximations for
+    stochastic differential equations", arXiv:2311.14201, 2023). After a stop inside a part a path goes on to the part's
+    end. Times are counted in cells of the noise, whose origin is where paths start; ``furthest`` is the last one of any
+    path. ``has_limits`` says whether steps may be limited by other times than stops, too.
     """
 
     def __init__(self, stops: Tensor, cell: float, *, furthest: float, has_limits: bool = False):

@@ -16,10 +16,7 @@ from skneuralde.solvers.mesh.increments import IncrementSource
 class StepNoise(ABC):
     """Increments of the steps of the paths under way.
 
-    Parameters
-    ----------
-    n_hazards : int
-        Components behind the states that no noise moves; 0 for noise that has no component per state.
+    No noise moves the last ``n_hazards`` components of states; 0 for noise that has no component per state.
     """
 
     def __init__(self, n_hazards: int = 0):
@@ -39,12 +36,7 @@ class StepNoise(ABC):
 
 
 class GridNoise(StepNoise):
-    """Noise of steps along a grid of fixed steps.
-
-    Parameters
-    ----------
-    source : IncrementSource
-    """
+    """Noise of steps along a grid of fixed steps."""
 
     def __init__(self, source: IncrementSource, n_hazards: int = 0):
         super().__init__(n_hazards)
@@ -57,20 +49,10 @@ class GridNoise(StepNoise):
 class DyadicNoise(StepNoise):
     """Noise of steps over dyadic parts of the noise's cells, or pieces of them.
 
-    Parameters
-    ----------
-    noise : Brownian
-        Times are counted in its cells, from its origin.
-    furthest : float
-        The last time of any path, in cells.
-    tabulate : bool
-        Whether to draw the noise of all paths together, which pays if all of them make the whole way.
-    whole_parts : bool
-        Whether every step is a dyadic part.
-    area : bool
-        Whether the method needs space-time Levy areas.
-    dtype : torch.dtype
-        That of the state.
+    Times are counted in cells of the noise, from its origin; ``furthest`` is the last one of any path. With
+    ``tabulate`` the noise of all paths is drawn together, which pays if all of them make the whole way. With
+    ``whole_parts`` every step is a dyadic part. ``area`` says whether the method needs space-time Levy areas, and
+    ``dtype`` is that of the state.
     """
 
     def __init__(

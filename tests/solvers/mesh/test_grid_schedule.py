@@ -29,59 +29,55 @@ def points_of(last, *stops):
 
 @pytest.mark.parametrize("side_steps", [False, True])
 @pytest.mark.parametrize("max_steps", [1000, 6])
-def test_a_plan_is_its_mesh_points(side_steps, max_steps):
+def test_a_schedule_is_its_mesh_points(side_steps, max_steps):
     rng = np.random.default_rng(0)
     batch, n_times = 50, 4
-    wanted = np.sort(rng.uniform(0.0, 8.0, (batch, n_times)), 1)
-    wanted[:, 1] = np.floor(wanted[:, 1])
-    wanted.sort(1)
-    wanted[:5, 2:] = np.inf
+    save_times = np.sort(rng.uniform(0.0, 8.0, (batch, n_times)), 1)
+    save_times[:, 1] = np.floor(save_times[:, 1])
+    save_times.sort(1)
+    save_times[:5, 2:] = np.inf
     stops = np.sort(rng.uniform(0.0, 9.0, (batch, 5)), 1)
-    stops[stops > np.where(np.isfinite(wanted), wanted, 0.0).max(1, keepdims=True)] = np.inf
+    stops[stops > np.where(np.isfinite(save_times), save_times, 0.0).max(1, keepdims=True)] = np.inf
     stops[7, 1] = stops[7, 0]
     stops[8, 0] = np.floor(stops[8, 0])
     stops.sort(1)
-    plan = GridSchedule.make(
-        torch.as_tensor(wanted),
-        side_steps=side_steps,
-        max_steps=max_steps,
-        stops=torch.as_tensor(rng.permuted(stops, axis=1)),
-    )
+    positions, shuffled = torch.as_tensor(save_times), torch.as_tensor(rng.permuted(stops, axis=1))
+    schedule = GridSchedule.make(positions, side_steps=side_steps, max_steps=max_steps, stops=shuffled)
     for i in range(batch):
-        real = wanted[i][np.isfinite(wanted[i])]
+        real = save_times[i][np.isfinite(save_times[i])]
         points = points_of(real.max(), *stops[i], *([] if side_steps else real))
         count = min(len(points) - 1, max_steps)
-        assert int(plan.count[i]) == count
+        assert int(schedule.count[i]) == count
         every = torch.arange(count + 1).expand(batch, -1)
-        assert plan.place(every)[i].tolist() == points[: count + 1]
-        assert plan.cell(every)[i].tolist() == [int(np.floor(point)) for point in points[: count + 1]]
+        assert schedule.place(every)[i].tolist() == points[: count + 1]
+        assert schedule.cell(every)[i].tolist() == [int(np.floor(point)) for point in points[: count + 1]]
         lengths = np.diff(points[: count + 1])
         for j, time in enumerate(real):
             before = np.searchsorted(points, time, side="right") - 1
             if before > max_steps:
-                assert int(plan.state[i, j]) == max_steps + 1
+                assert int(schedule.state[i, j]) == max_steps + 1
                 continue
-            assert int(plan.state[i, j]) == before
-            assert float(plan.rest[i, j]) == pytest.approx(time - points[before], abs=1e-15)
-        row, step, begin, end = plan.parts
+            assert int(schedule.state[i, j]) == before
+            assert float(schedule.rest[i, j]) == pytest.approx(time - points[before], abs=1e-15)
+        row, step, begin, end = schedule.parts
         mine = row == i
         parts = [k for k in range(count) if lengths[k] != 1.0]
         assert step[mine].tolist() == parts
         assert begin[mine].tolist() == [points[k] for k in parts]
         assert end[mine].tolist() == [points[k + 1] for k in parts]
-        assert float(plan.shortest[i]) == (lengths.min() if count else np.inf)
+        assert float(schedule.shortest[i]) == (lengths.min() if count else np.inf)
 
 
-def test_a_plan_that_begins_later():
+def test_a_schedule_that_begins_later():
     stops = torch.tensor([[0.5, 1.5, 1.75], [0.25, torch.inf, torch.inf]], dtype=torch.float64)
-    plan = GridSchedule.make(
+    schedule = GridSchedule.make(
         torch.tensor([[0.0, 3.0]], dtype=torch.float64), side_steps=False, max_steps=100, stops=stops
     )
-    assert plan.step_to(torch.tensor([[0.0, 1.5, 3.0, torch.inf]] * 2, dtype=torch.float64))[:, :3].tolist() == [
+    assert schedule.step_to(torch.tensor([[0.0, 1.5, 3.0, torch.inf]] * 2, dtype=torch.float64))[:, :3].tolist() == [
         [-1, 2, 5],
         [-1, 1, 3],
     ]
-    later = plan.since(torch.tensor([3, 0]))
+    later = schedule.since(torch.tensor([3, 0]))
     assert later.count.tolist() == [3, 4]
     assert later.place(torch.arange(4).expand(2, -1)).tolist() == [[1.5, 1.75, 2.0, 3.0], [0.0, 0.25, 1.0, 2.0]]
     assert later.parts.step.tolist() == [0, 1, 0, 1]
@@ -90,12 +86,12 @@ def test_a_plan_that_begins_later():
 
 def test_a_route_through_points():
     points = [[0.0, 0.25, 1.0, 2.0], [2.5, 2.75, 3.0, np.inf], [3.0, np.inf, np.inf, np.inf]]
-    route = StepSchedule.through(torch.tensor(points, dtype=torch.float64), torch.tensor([3, 2, 0]))
-    assert route.place(torch.arange(3).expand(3, -1))[:2].tolist() == [[0.0, 0.25, 1.0], [2.5, 2.75, 3.0]]
-    assert route.place(torch.tensor([[3], [2], [0]])).flatten().tolist() == [2.0, 3.0, 3.0]
-    assert route.parts.row.tolist() == [0, 0, 1, 1]
-    assert route.parts.step.tolist() == [0, 1, 0, 1]
-    assert route.shortest.tolist() == [0.25, 0.25, np.inf]
+    schedule = StepSchedule.through(torch.tensor(points, dtype=torch.float64), torch.tensor([3, 2, 0]))
+    assert schedule.place(torch.arange(3).expand(3, -1))[:2].tolist() == [[0.0, 0.25, 1.0], [2.5, 2.75, 3.0]]
+    assert schedule.place(torch.tensor([[3], [2], [0]])).flatten().tolist() == [2.0, 3.0, 3.0]
+    assert schedule.parts.row.tolist() == [0, 0, 1, 1]
+    assert schedule.parts.step.tolist() == [0, 1, 0, 1]
+    assert schedule.shortest.tolist() == [0.25, 0.25, np.inf]
 
 
 def candidates(request, i):
@@ -108,7 +104,7 @@ def candidates(request, i):
 
 
 def path_alone(request, dt, i):
-    """States at the times wanted, and the jumps, by the steps of one path; its noise is asked for step by step."""
+    """States at the times save_times, and the jumps, by the steps of one path; its noise is asked for step by step."""
     row, solver = torch.tensor([i]), request.solver
     start, end = torch.zeros(1, 1, dtype=torch.float64), torch.full((1, 1), TIMES[-1], dtype=torch.float64)
     problem = in_calculus(request.problem, solver.calculus)
@@ -218,14 +214,14 @@ def test_a_path_that_takes_no_step_has_no_smallest_one():
     assert smallest.flatten().tolist() == [0.125, np.inf]
 
 
-def test_wanted_states_beyond_what_short_numbers_count():
+def test_save_times_states_beyond_what_short_numbers_count():
     point = torch.tensor([40_000, 3, 0, 33_000, 40_000])
     path = torch.arange(5)
     mesh = Mesh(lambda first, last: iter(()), [5] * 40_000, None)
-    wanted = OneStatePerRow(point, path, mesh)
-    assert list(wanted.places) == [2, 32_999, 39_999]
-    kept = [torch.full((len(place.rows), 1), float(k + 1)) for k, place in wanted.places.items()]
-    assert wanted.pick(torch.zeros(5, 1), kept).flatten().tolist() == point.tolist()
+    save_times = OneStatePerRow(point, path, mesh)
+    assert list(save_times.places) == [2, 32_999, 39_999]
+    kept = [torch.full((len(place.rows), 1), float(k + 1)) for k, place in save_times.places.items()]
+    assert save_times.pick(torch.zeros(5, 1), kept).flatten().tolist() == point.tolist()
 
 
 def test_a_cell_may_be_longer_than_all_times():

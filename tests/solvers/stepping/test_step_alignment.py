@@ -3,19 +3,19 @@ import torch
 
 from skneuralde.noise import Brownian
 from skneuralde.solvers.stepping.step_alignment import DyadicAlignment, FreeSteps, snap
+from skneuralde.solvers.stepping.step_noise import DyadicNoise
 from tests.stubs import times
 
 
-def dyadic(stops, n=1, furthest=4.0):
-    noise = Brownian(0, torch.arange(n), torch.zeros(n, dtype=torch.int64), 1, cell=0.5)
-    return DyadicAlignment(noise, stops, furthest=furthest, table=True, area=True, dtype=torch.float32)
+def dyadic(stops, furthest=4.0):
+    return DyadicAlignment(stops, 0.5, furthest=furthest)
 
 
-def target(strides, elapsed, proposal):
+def target(alignment, elapsed, proposal):
     n = len(elapsed)
     end = torch.full((n, 1), torch.inf, dtype=torch.float64)
     rows = torch.arange(n)
-    return strides.target(rows, times(*elapsed)[:, None], times(*proposal)[:, None], end)[:, 0]
+    return alignment.target(rows, times(*elapsed)[:, None], times(*proposal)[:, None], end)[:, 0]
 
 
 @pytest.mark.parametrize(
@@ -54,19 +54,19 @@ def test_stops_on_coarse_parts_are_reached_by_whole_parts():
 
 def test_every_path_has_its_own_stops():
     stops = torch.stack([times(0.0, 0.375, 3.0), times(0.0, 0.6, torch.inf)])
-    strides = dyadic(stops, n=2)
+    alignment = dyadic(stops)
     # Those of the other path do not matter, whether they lie on coarse parts or not.
-    assert target(strides, [0.0, 0.0], [1.0, 1.0]).tolist() == [0.25, 0.6]
-    assert target(strides, [0.25, 0.6], [0.5, 0.5]).tolist() == [0.375, 1.0]
+    assert target(alignment, [0.0, 0.0], [1.0, 1.0]).tolist() == [0.25, 0.6]
+    assert target(alignment, [0.25, 0.6], [0.5, 0.5]).tolist() == [0.375, 1.0]
 
 
 def test_random_walks_on_the_tree_never_skip_what_they_have_looked_at():
     """After a rejection the path comes by the end of the rejected step."""
-    generator, strides = torch.Generator().manual_seed(0), dyadic(times(torch.inf)[None], furthest=50.0)
+    generator, alignment = torch.Generator().manual_seed(0), dyadic(times(torch.inf)[None], furthest=50.0)
     elapsed, longest, looked_at = 0.0, 1.0, []
     for _ in range(400):
         length = longest * float(2.0 ** (-3 * torch.rand((), generator=generator, dtype=torch.float64)))
-        reached = target(strides, [elapsed], [length]).item()
+        reached = target(alignment, [elapsed], [length]).item()
         assert all(reached <= point for point in looked_at)
         if torch.rand((), generator=generator) < 0.4:
             looked_at.append(reached)
@@ -77,21 +77,26 @@ def test_random_walks_on_the_tree_never_skip_what_they_have_looked_at():
     assert elapsed > 1
 
 
-def test_noise_is_that_of_the_cells_and_in_the_states_dtype():
-    strides = dyadic(times(10.0)[None], n=3)
+@pytest.mark.parametrize("n_hazards", [0, 2])
+@pytest.mark.parametrize("whole_parts", [False, True])
+def test_noise_is_that_of_the_cells_and_in_the_states_dtype(whole_parts, n_hazards):
+    brownian = Brownian(0, torch.arange(3), torch.zeros(3, dtype=torch.int64), 1, cell=0.5)
     rows, zero = torch.arange(3), torch.zeros(3, 1, dtype=torch.float64)
-    noise = strides.noise(rows, zero, zero + 0.25)
-    expected = strides.source.cells(0, 1, 2, area=True)
+    settings = {"furthest": 10.0, "tabulate": True, "area": True, "dtype": torch.float32}
+    noise = DyadicNoise(brownian, whole_parts=whole_parts, n_hazards=n_hazards, **settings)
+    noise = noise.increments(rows, zero, zero + 0.25)
+    expected = brownian.cells(0, 1, 2, area=True)
     assert noise.w.dtype == noise.area.dtype == torch.float32
-    torch.testing.assert_close(noise.w, expected.w[:, 0].float())
-    torch.testing.assert_close(noise.area, expected.area[:, 0].float())
+    torch.testing.assert_close(noise.w[:, :1], expected.w[:, 0].float())
+    torch.testing.assert_close(noise.area[:, :1], expected.area[:, 0].float())
+    assert noise.w.shape == (3, 1 + n_hazards)
+    assert not noise.w[:, 1:].any()
 
 
 def test_without_noise_steps_are_free():
     one = times(1.0)[:, None]
     assert FreeSteps().target(torch.arange(1), 0 * one, 0.3 * one, one).item() == 0.3
     assert FreeSteps().target(torch.arange(1), 0.9 * one, 0.3 * one, one).item() == 1.0
-    assert FreeSteps().noise(torch.arange(1), 0 * one, one) is None
 
 
 def test_rounding_is_taken_off_regular_times():

@@ -1,4 +1,4 @@
-"""Forecasts for scorers, from estimators in Pipelines, searches and transformed targets."""
+"""The estimator that forecasts, inside Pipelines, searches and transformed targets."""
 
 from __future__ import annotations
 
@@ -10,36 +10,20 @@ from sklearn.compose import TransformedTargetRegressor
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from skneuralde.data import take_rows
 from skneuralde.metrics._arrays import read_observed
 
 
 @dataclass(frozen=True)
 class InnerEstimator:
-    """The estimator inside Pipelines, searches and transformed targets.
-
-    Attributes
-    ----------
-    estimator : fitted estimator
-    X : array-like
-        The rows as the estimator receives them from the steps before it.
-    transformers : list of transformer
-        From the caller's y to the estimator's y, in order of application.
-    """
+    """The fitted estimator inside Pipelines, searches and transformed targets."""
 
     estimator: Any
-    X: Any
-    transformers: list[Any]
+    X: Any  #: the rows as the estimator receives them from the steps before it
+    transformers: list[Any]  #: from the caller's y to the estimator's y, in order of application
 
     @classmethod
     def of(cls, estimator: Any, X: Any, method: str, scorer: str) -> InnerEstimator:
-        """Find the inner estimator.
-
-        Raises
-        ------
-        TypeError
-            If it lacks the method.
-        """
+        """Find the inner estimator, or raise a TypeError if it lacks the method."""
         transformers: list[Any] = []
         while True:
             check_is_fitted(estimator)
@@ -83,35 +67,3 @@ class InnerEstimator:
         for transformer in reversed(self.transformers):
             flat = np.asarray(transformer.inverse_transform(flat)).reshape(len(flat), -1)
         return flat.reshape(n_samples, n_rows, -1)
-
-
-@dataclass(frozen=True)
-class Forecasts:
-    """Observations and samples of their forecasts, for the rows that have a forecast.
-
-    Attributes
-    ----------
-    observed : float64 array of shape (n, n_outputs)
-        NaN if not observed, and in the rows at which a series starts.
-    samples : float64 array of shape (n_samples, n, n_outputs)
-    weight : float64 array of shape (n,) or None
-    """
-
-    observed: np.ndarray
-    samples: np.ndarray
-    weight: np.ndarray | None
-
-
-def draw_forecasts(
-    estimator: Any, X: Any, y: Any, sample_weight: Any, *, n_samples: int, random_state: Any, scorer: str
-) -> Forecasts:
-    """Sample forecasts of the rows of X; series that `fit` did not see start at their first y."""
-    observed = read_observed(y)
-    inner = InnerEstimator.of(estimator, X, "sample", scorer)
-    fitted, requested, scored = inner.started(y)
-    samples = np.asarray(fitted.sample(take_rows(inner.X, requested), n_samples, random_state=random_state))
-    return Forecasts(
-        np.where(scored[:, None], observed, np.nan)[requested],
-        inner.samples_in_units_of_y(samples.astype(np.float64, copy=False)),
-        None if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)[requested],
-    )
