@@ -145,7 +145,8 @@ def test_weak_order(name):
         growth = solver.step(StepInput(equation_of(case.problem, 10.0), t, h, torch.ones_like(x), noise)).u1
         sizes.append(h)
         errors.append(abs((weights * growth**2).sum().item() ** n - np.exp(1.16)))
-    assert slope(sizes, errors) > solver.weak_order - 0.1
+    # The second moment of this equation is better than the weak order of `sriw1`.
+    assert slope(sizes, errors) > (1.9 if name == "sriw1" else solver.weak_order - 0.1)
 
 
 # Estimates of the local error.
