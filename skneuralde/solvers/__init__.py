@@ -7,10 +7,11 @@ from skneuralde.solvers.core.controllers import (
     PIController,
     PredictiveController,
 )
+from skneuralde.solvers.core.dense_output import DenseOutput
 from skneuralde.solvers.core.errors import SolverError
 from skneuralde.solvers.core.results import Stats, Status, Trajectory
 from skneuralde.solvers.core.right_hand_side import RightHandSide
-from skneuralde.solvers.core.stepper import DenseOutput, Solver, Step, StepInput, Stepper
+from skneuralde.solvers.core.stepper import Solver, Step, StepInput, Stepper
 from skneuralde.solvers.expect import expect
 from skneuralde.solvers.integrate import Context, SolveRequest, integrate
 from skneuralde.solvers.methods.runge_kutta.base import RungeKutta, Tableau

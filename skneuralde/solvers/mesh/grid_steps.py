@@ -60,7 +60,7 @@ class GridSteps:
 
     def along(self, first: int, last: int) -> Iterator[tuple[Tensor, Tensor, Increments | None]]:
         """Start and length, (active, 1) each, and noise of the steps ``first`` to ``last - 1``."""
-        batch, noise, nobody = len(self.order), self._noise(last), self.order[:0]
+        batch, noise, no_rows = len(self.order), self._noise(last), self.order[:0]
         cell = self.schedule.cell(torch.full_like(self.order, first)[:, None])[self.order, 0]
         cell, place, k = cell.double(), cell * batch + torch.arange(batch, device=cell.device), first
         while k < last:
@@ -73,7 +73,7 @@ class GridSteps:
                 starts = (self.start[:n] + self.unit[:n] * (cell + count))[..., None].unbind()
                 places = (place + batch * count).unbind()
                 for t, here in zip(starts, places, strict=True):
-                    yield t, self.length[:n, None], None if noise is None else noise(k, here, nobody)
+                    yield t, self.length[:n, None], None if noise is None else noise(k, here, no_rows)
                     k += 1
                 cell, place = cell + float(len(count)), place + batch * len(count)
                 continue

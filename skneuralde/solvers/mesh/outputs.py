@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from skneuralde.solvers.core.batch_order import rank
+from skneuralde.solvers.core.dense_output import DenseOutput
 from skneuralde.solvers.core.right_hand_side import RightHandSide
-from skneuralde.solvers.core.stepper import DenseOutput, Step, Stepper
+from skneuralde.solvers.core.stepper import Step, Stepper
 from skneuralde.solvers.mesh.mesh import Mesh, walk
 
 

@@ -11,10 +11,11 @@ from torch import Tensor
 
 from skneuralde.solvers.core.batch_order import by_count
 from skneuralde.solvers.core.controllers import Controller
+from skneuralde.solvers.core.dense_output import DenseOutput
 from skneuralde.solvers.core.jump_record import JumpRecord
 from skneuralde.solvers.core.loop_state import AcceptanceTest, PathState, StepObserver
 from skneuralde.solvers.core.results import Stats, Status, Trajectory
-from skneuralde.solvers.core.stepper import DenseOutput, Stepper
+from skneuralde.solvers.core.stepper import Stepper
 from skneuralde.solvers.gradients.checkpoint import checkpoint_every_step
 from skneuralde.solvers.gradients.dependencies import states_after_jumps
 from skneuralde.solvers.gradients.replay import replay

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from skneuralde.solvers.core.controllers import PredictiveController
+from skneuralde.solvers.core.dense_output import DenseOutput
 from skneuralde.solvers.core.right_hand_side import RightHandSide
-from skneuralde.solvers.core.stepper import DenseOutput, Step, StepInput, Stepper
+from skneuralde.solvers.core.stepper import Step, StepInput, Stepper
 from skneuralde.solvers.methods.rosenbrock.linearization import MOST_STATES, linearized
 
 _GAMMA = 0.5

@@ -9,8 +9,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from skneuralde.solvers.core.dense_output import DenseOutput
 from skneuralde.solvers.core.right_hand_side import RightHandSide
-from skneuralde.solvers.core.stepper import DenseOutput
 from skneuralde.solvers.methods.stabilized.base import Advance, Stabilized
 
 #: Damping: the stability polynomial stays below 1 by about a third of this.
