@@ -22,7 +22,7 @@ _MOST_CELLS_PER_GAP = 256
 
 
 @dataclass(frozen=True)
-class BatchLayout:
+class PathBatch:
     """A flat batch of paths, ``copies`` for each initial state, and its layout in the caller's shapes.
 
     Attributes
@@ -96,7 +96,7 @@ def to_batch(
     context: Any,
     device: str | torch.device | None,
     dtype: torch.dtype | None,
-) -> BatchLayout:
+) -> PathBatch:
     """Check the equation, initial states, times and inputs that `solve` takes, and lay the paths out."""
     n_paths = _check_n_paths(n_paths)
     u0 = _state(y0, problem, device, dtype)
@@ -104,7 +104,7 @@ def to_batch(
     batch, state = u0.shape[:-state_ndim], u0.shape[-state_ndim:]
     is_random = problem.diffusion is not None or bool(problem.jumps)
     copies = n_paths if is_random else 1
-    layout = BatchLayout(
+    layout = PathBatch(
         problem=problem.flattened(state),
         u0=u0.reshape(math.prod(batch), math.prod(state)).repeat(copies, 1),
         times=_times(ts, batch, u0.device, may_decrease=not is_random),
@@ -154,7 +154,10 @@ def _seed(random_state: int | np.random.RandomState | np.random.Generator | None
 
 def _state(y0: Any, problem: Problem, device: str | torch.device | None, dtype: torch.dtype | None) -> Tensor:
     """The initial states as a floating tensor."""
-    values = y0 if isinstance(y0, Tensor) else torch.as_tensor(np.asarray(y0))
+    array = y0 if isinstance(y0, Tensor) else np.asarray(y0)
+    if isinstance(array, np.ndarray) and array.dtype.kind not in "biufc":
+        raise ValueError(f"y0 must be an array of numbers, got dtype {array.dtype}")
+    values = torch.as_tensor(array)
     if dtype is None:
         parameter = next(problem.parameters(), None)
         known = isinstance(y0, Tensor | np.ndarray | np.generic) and values.is_floating_point()
@@ -182,9 +185,9 @@ def _times(ts: Any, batch: torch.Size, device: torch.device, *, may_decrease: bo
     if times.ndim == 0 or times.shape[-1] == 0:
         raise ValueError(f"ts must hold at least one time, got shape {tuple(times.shape)}")
     if times.ndim > 1 and times.shape[:-1] != batch:
+        axes = ", ".join([*map(str, batch), "n_times"])
         raise ValueError(
-            f"ts must have shape (n_times,) or {(*batch, 'n_times')}, as y0 has the batch {tuple(batch)}, "
-            f"got {tuple(times.shape)}"
+            f"ts must have shape (n_times,) or ({axes}), as y0 has the batch {tuple(batch)}, got {tuple(times.shape)}"
         )
     missing = times.isnan()
     padding = missing if times.ndim > 1 else torch.zeros_like(missing)

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from skneuralde.problems import Problem
-from skneuralde.solvers.batching import BatchLayout, to_batch
+from skneuralde.solvers.batching import PathBatch, to_batch
 from skneuralde.solvers.core.controllers import Controller
 from skneuralde.solvers.core.stepper import Solver
 from skneuralde.solvers.integrate import SolveRequest
 from skneuralde.solvers.rate_gradient import solve_with_branches
-from skneuralde.solvers.registry import choose_solver, get_controller, get_solver
+from skneuralde.solvers.registry import get_controller, resolve_solver
 
 
 def expect(
@@ -94,8 +94,7 @@ def expect(
     >>> round(mean.item(), 4), round(-2 * rate.grad.item(), 4)
     (0.3713, 0.3713)
     """
-    method = get_solver(choose_solver(problem) if solver == "auto" else solver)
-    method.check(problem)
+    method = resolve_solver(solver, problem)
     batch = to_batch(problem, y0, ts, n_paths=n_paths, context=context, device=device, dtype=dtype)
     request = SolveRequest(
         batch.problem,
@@ -121,7 +120,7 @@ def expect(
     return mean
 
 
-def _evaluate(functional: Callable[[Tensor], Tensor], batch: BatchLayout, values: Tensor) -> Tensor:
+def _evaluate(functional: Callable[[Tensor], Tensor], batch: PathBatch, values: Tensor) -> Tensor:
     value, shape = functional(batch.states(values)), (batch.n_paths, *batch.batch)
     if value.shape[: len(shape)] != shape:
         raise ValueError(

@@ -125,6 +125,8 @@ class SolveRequest:
             raise ValueError(
                 f"rtol must be at least ten machine epsilons of {self.u0.dtype}, {smallest:.1e}, got {rtol!r}"
             )
+        if not isinstance(self.atol, numbers.Real | Tensor):
+            raise ValueError(f"atol must be a number, got {self.atol!r}")
         if not bool((torch.as_tensor(self.atol) >= 0).all()):
             raise ValueError(f"atol must not be negative, got {self.atol!r}")
         self._check_gradient()

@@ -50,6 +50,10 @@ def get_solver(solver: str | Solver) -> Solver:
     ValueError
         For an unknown name, and for an instance without a name.
     """
+    if isinstance(solver, type):
+        raise ValueError(
+            f"solver must be a name or an instance, got the class {solver.__name__}: give {solver.__name__}()"
+        )
     if isinstance(solver, Solver):
         if not getattr(solver, "name", ""):
             raise ValueError(f"solver {solver!r} must have a name, a class attribute that messages show")
@@ -62,6 +66,14 @@ def get_solver(solver: str | Solver) -> Solver:
         f"unknown solver {solver!r};{hint} valid names are 'auto', {', '.join(map(repr, solver_names()))}; "
         "or give a Solver instance"
     )
+
+
+def resolve_solver(solver: str | Solver, problem: ProblemLike) -> Solver:
+    """The solver of this name, or that which "auto" stands for, which must be able to treat the problem."""
+    is_auto = isinstance(solver, str) and solver == "auto"
+    method = get_solver(choose_solver(problem) if is_auto else solver)
+    method.check(problem)
+    return method
 
 
 def choose_solver(problem: ProblemLike) -> str:

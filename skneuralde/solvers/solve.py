@@ -19,7 +19,7 @@ from skneuralde.solvers.core.results import Stats
 from skneuralde.solvers.core.stepper import Solver
 from skneuralde.solvers.integrate import SolveRequest, integrate
 from skneuralde.solvers.jumps.tables import JumpTables
-from skneuralde.solvers.registry import choose_solver, get_controller, get_solver
+from skneuralde.solvers.registry import get_controller, resolve_solver
 
 
 @dataclass(frozen=True)
@@ -176,8 +176,7 @@ def solve(
     >>> crashes.jump_counts.double().mean().round(decimals=1)
     tensor(2., dtype=torch.float64)
     """
-    method = get_solver(choose_solver(problem) if solver == "auto" else solver)
-    method.check(problem)
+    method = resolve_solver(solver, problem)
     batch = to_batch(problem, y0, ts, n_paths=n_paths, context=context, device=device, dtype=dtype)
     request = SolveRequest(
         batch.problem,

@@ -13,9 +13,9 @@ _MODES = ("direct", "checkpoint", "reversible", "forward")
 
 def check_facts(solver: Solver) -> None:
     """Every fact is stated where it is needed, and only there."""
-    for fact in ("name", "reference"):
-        value = getattr(solver, fact, "")
-        require(isinstance(value, str) and value != "", f"{fact} must be a string that is not empty, got {value!r}")
+    name = getattr(solver, "name", "")
+    require(isinstance(name, str) and name != "", f"name must be a string that is not empty, got {name!r}")
+    require(isinstance(solver.reference, str), f"reference must be a string, got {solver.reference!r}")
     _check_subset("noise_kinds", solver.noise_kinds, ("none", *NOISE_KINDS))
     _check_subset("calculus", solver.calculus, ("ito", "stratonovich"))
     _check_subset("gradients", solver.gradients, _MODES)

@@ -148,8 +148,10 @@ def check_gradient_modes(solver: Solver) -> None:
     for mode in solver.gradients:
         gradient = _gradient(solver, fixed(solver) | {"gradient": mode})
         worst = float(((gradient - direct) / (1.0 + direct.abs())).abs().max())
+        # Only the steps back of a reversible method have an error of their own.
         require(
-            worst < 1e-3, f"expected {direct.tolist()} as with 'direct', measured {gradient.tolist()} with {mode!r}"
+            worst < (1e-5 if mode == "reversible" else 1e-9),
+            f"expected {direct.tolist()} as with 'direct', measured {gradient.tolist()} with {mode!r}",
         )
 
 

@@ -79,6 +79,80 @@ def test_statistics_steer_no_solver():
     torch.testing.assert_close(forced.ys[0, -1, 0], torch.sin(forced.ts[-1]), rtol=0, atol=2e-3)
 
 
+def test_forward_mode_leaves_shared_modules_as_they_are():
+    """A diffusion in another calculus stands twice in the converted problem."""
+
+    class Noise(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a = torch.nn.Parameter(torch.tensor(0.3, dtype=torch.float64))
+
+        def forward(self, t, u):
+            return self.a * u
+
+    problem, slopes = Problem(Noise(), Noise()), []
+    parameters = list(problem.parameters())
+    for gradient in ("direct", "forward", "forward"):
+        solution = solve(problem, [1.0], [0.0, 1.0], solver="ees25", dt=0.1, gradient=gradient, random_state=0)
+        slopes.append(torch.stack(torch.autograd.grad(solution.ys[0, -1, 0], parameters)))
+        assert all(x is y for x, y in zip(parameters, problem.parameters(), strict=True))
+    torch.testing.assert_close(torch.stack(slopes), slopes[0].expand(3, 2))
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_a_solver_state_has_any_shape_and_must_be_restarted(axes):
+    """Adams-Bashforth keeps the last drift: in a loop with rejections it is that of the accepted step."""
+
+    class Adams(Stepper):
+        name, noise_kinds, adaptive, order, error_order = "adams", ("none",), True, 1, 2
+
+        def start_state(self, rhs, t, u, f=None):
+            f = rhs.drift(rhs.at(t, u.dtype), u) if f is None else f
+            return f.view(len(f), *[1] * (axes - 1), -1)
+
+        def step(self, inputs):
+            rhs, t, h, u, _, state = inputs
+            f = rhs.drift(rhs.at(t, u.dtype), u)
+            before = self.start_state(rhs, t, u) if state is None else state
+            return Step(u + h * (1.5 * f - 0.5 * before.flatten(1)), h * (f - before.flatten(1)), f.view_as(before))
+
+    class Forgetful(Adams):
+        def start_state(self, rhs, t, u, f=None):
+            return Adams.start_state(self, rhs, t, u) if f is None else None
+
+    problem = Problem(lambda t, u: -u * torch.cos(3 * t))
+    y0 = torch.tensor([[1.0, 2.0], [0.5, 4.0]], dtype=torch.float64)
+    found = solve(problem, y0, [0.0, 0.7, 2.0], solver=Adams(), rtol=1e-4).ys
+    y0.requires_grad_()
+    with_gradient = solve(problem, y0, [0.0, 0.7, 2.0], solver=Adams(), rtol=1e-4).ys
+    assert torch.equal(found, with_gradient.detach())
+    exact = y0.detach() * torch.exp(-torch.sin(times(6.0)) / 3)
+    torch.testing.assert_close(found[0, :, -1], exact, rtol=3e-2, atol=0)
+    with pytest.raises(TypeError, match="must implement start_state"):
+        solve(problem, y0, [0.0, 2.0], solver=Forgetful(), rtol=1e-4)
+
+
+def test_factors_of_controllers_are_checked():
+    for arguments in ({"safety": 0.0}, {"safety": -1.0}, {"shrink": 1.0}, {"growth": 1.0}):
+        with pytest.raises(ValueError, match="0 < safety"):
+            PIController(**arguments)
+
+
+def test_arguments_of_a_wrong_kind_are_told():
+    problem = Problem(lambda t, u: -u)
+    for arguments, message in (
+        ({"solver": BogackiShampine}, r"give BogackiShampine\(\)"),
+        ({"solver": torch.zeros(2)}, "unknown solver"),
+        ({"atol": None}, "atol must be a number"),
+        ({"atol": "x"}, "atol must be a number"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            solve(problem, [1.0], [0.0, 1.0], **arguments)
+    with pytest.raises(ValueError, match="array of numbers"):
+        solve(problem, ["a"], [0.0, 1.0])
+    assert repr(BogackiShampine()) == "<BogackiShampine 'bs3'>"
+
+
 class Doubling(Controller):
     """Doubles an accepted step and quarters a rejected one."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,8 +14,6 @@ from skneuralde.problems import FieldDrift, FieldModes, phi_functions
 PIECES = (torch.arange(6, dtype=torch.float64) / 5.0).square()
 #: Lengths and middles of the pieces.
 LENGTHS, MIDDLES = PIECES.diff(), (PIECES[:-1] + PIECES[1:]) / 2.0
-#: A function from the states at the middles of the pieces to all terms but diffusion there, ``(pieces, batch, n)``.
-Forcing = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)

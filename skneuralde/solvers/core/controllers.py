@@ -51,7 +51,20 @@ class Controller(ABC):
 
 
 @dataclass(frozen=True)
-class PIController(Controller):
+class _Factors(Controller):
+    """Factors that limit the change of the step: ``safety``, and the smallest and largest ratio of lengths."""
+
+    safety: float = 0.9
+    shrink: float = 0.2
+    growth: float = 10.0
+
+    def __post_init__(self) -> None:
+        if not (0.0 < self.safety <= 1.0 and 0.0 < self.shrink < 1.0 < self.growth):
+            raise ValueError(f"a controller needs 0 < safety <= 1 and 0 < shrink < 1 < growth, got {self!r}")
+
+
+@dataclass(frozen=True)
+class PIController(_Factors):
     """Proportional-integral control, for equations without noise: uses this error and that of the last accepted step.
 
     References
@@ -60,10 +73,6 @@ class PIController(Controller):
        Trans. Math. Softw. 17 (1991).
     .. [2] E. Hairer and G. Wanner, *Solving Ordinary Differential Equations II* (1996), section IV.2.
     """
-
-    safety: float = 0.9
-    shrink: float = 0.2
-    growth: float = 10.0
 
     first_state, first_error = 1e-4, 0.01
 
@@ -82,7 +91,7 @@ class PIController(Controller):
 
 
 @dataclass(frozen=True)
-class PredictiveController(Controller):
+class PredictiveController(_Factors):
     """Gustafsson's predictive control, for methods that stability does not limit, whose steps grow towards rest.
 
     It compares the longest step that would have been accepted with the one before. Steps may grow at once, and shrink
@@ -96,8 +105,6 @@ class PredictiveController(Controller):
     .. [2] E. Hairer and G. Wanner, *Solving Ordinary Differential Equations II* (1996), section IV.8.
     """
 
-    safety: float = 0.9
-    shrink: float = 0.2
     growth: float = 8.0
 
     first_state, first_error = 0.0, 0.01
@@ -118,7 +125,7 @@ class PredictiveController(Controller):
 
 
 @dataclass(frozen=True)
-class AveragedErrorController(Controller):
+class AveragedErrorController(_Factors):
     """Control by the mean square of the errors so far, for equations with noise.
 
     The error of one step is random and sometimes vanishes by chance. If steps grew whenever that happens, and were
@@ -126,11 +133,9 @@ class AveragedErrorController(Controller):
     is averaged, rejected steps included, and the next step has ``target`` as its expected error ratio.
     """
 
+    growth: float = 1.5
     target: float = 0.3
     share: float = 0.2
-    safety: float = 0.9
-    shrink: float = 0.2
-    growth: float = 1.5
 
     # A rejected step costs less than many small steps that grow.
     first_state, first_error = 0.0, 3.0

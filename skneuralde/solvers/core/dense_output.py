@@ -18,4 +18,7 @@ class DenseOutput(ABC):
 
     @abstractmethod
     def interpolate(self, theta: Tensor, u0: Tensor, stages: tuple[Tensor, ...]) -> Tensor:
-        """The solution at fractions ``theta (n, 1)`` of steps that start at ``u0 (n, dim)``, from their stages."""
+        """The solution at fractions ``theta`` of steps that start at ``u0 (n, dim)``, from their stages.
+
+        ``theta`` is float64 (n, 1), whatever the dtype of the states.
+        """

@@ -57,6 +57,9 @@ class Solver(ABC):
     handles_jumps: bool = False
     reference: str = ""
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {getattr(self, 'name', '')!r}>"
+
     def handles(self, noise: str | None) -> bool:
         """Whether the method treats this kind of noise (None: no noise)."""
         return ("none" if noise is None else noise) in self.noise_kinds
@@ -100,7 +103,7 @@ class StepInput(NamedTuple):
     noise : Increments or None
         Increments of the step, each of shape (batch, m); None without noise.
     solver_state : Tensor of shape (batch, ...) or None
-        Kept by the previous step for this one; None at the start.
+        Kept by the previous step for this one. None stands for that of `Stepper.start_state`.
     """
 
     rhs: RightHandSide
@@ -159,7 +162,8 @@ class Stepper(Solver):
     def start_state(self, rhs: RightHandSide, t: Tensor, u: Tensor, f: Tensor | None = None) -> Tensor | None:
         """Solver state of a step that starts afresh at times ``t (batch, 1)`` in states ``u``, as after a jump.
 
-        ``f`` is the drift there, where it is known. None for a method that keeps nothing from step to step.
+        ``f`` is the drift there, where it is known. None for a method that keeps nothing from step to step; a method
+        whose steps return a solver state must implement this.
         """
         return None
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import cast
 
 import torch
@@ -30,19 +32,31 @@ def forward(stepper: Stepper, rhs: RightHandSide, u: Tensor, mesh: Mesh, outputs
                 f"coefficient also depends on a tensor of shape {tuple(leaf.shape)} that requires a gradient: make it "
                 "a parameter of a torch.nn.Module, or use another gradient"
             )
-    states = _StatesOfParameters(problem, stepper, rhs, mesh, outputs)
+    names = {id(p): name for name, p in parameters.items()}
+    owners: dict[str, dict[tuple[int, str], nn.Module]] = {name: {} for name in parameters}
+    for module in problem.modules():
+        for attribute, p in module.named_parameters(recurse=False):
+            if id(p) in names:
+                owners[names[id(p)]][id(module), attribute] = module
+    states = _StatesOfParameters((stepper, rhs, mesh, outputs), owners)
     return list(_Forward.apply(states, u, tuple(parameters), *parameters.values()))
 
 
-class _StatesOfParameters(nn.Module):
-    """The requested states as a function of the initial ones and of the parameters."""
+class _StatesOfParameters:
+    """The requested states as a function of the initial ones and of the parameters.
 
-    def __init__(self, problem: nn.Module, stepper: Stepper, rhs: RightHandSide, mesh: Mesh, outputs: RequestedStates):
-        super().__init__()
-        self.problem = problem
-        self.work = stepper, rhs, mesh, outputs
+    ``owners`` are the modules that hold each parameter, by identity and attribute. `torch.func.functional_call` is no
+    alternative: it does not restore a module that the problem holds under two names.
+    """
 
-    def forward(self, u: Tensor) -> tuple[Tensor, ...]:
+    def __init__(
+        self,
+        work: tuple[Stepper, RightHandSide, Mesh, RequestedStates],
+        owners: dict[str, dict[tuple[int, str], nn.Module]],
+    ):
+        self.work, self.owners = work, owners
+
+    def __call__(self, u: Tensor) -> tuple[Tensor, ...]:
         stepper, rhs, mesh, outputs = self.work
         return tuple(run(stepper, rhs, u, mesh, outputs)[0])
 
@@ -50,11 +64,24 @@ class _StatesOfParameters(nn.Module):
         """Derivatives of the requested states in one direction."""
 
         def states(u: Tensor, value: Tensor) -> tuple[Tensor, ...]:
-            changed = parameters if name == "" else {**parameters, name: value}
-            return torch.func.functional_call(self, {f"problem.{key}": p for key, p in changed.items()}, (u,))
+            with self._replaced(name, value):
+                return self(u)
 
         value = parameters[name] if name else u.new_zeros(())
         return list(torch.func.jvp(states, (u, value), (du, change))[1])
+
+    @contextmanager
+    def _replaced(self, name: str, value: Tensor) -> Iterator[None]:
+        """A parameter has another value for a while; none has for the name ""."""
+        held = [(module, attribute) for (_, attribute), module in self.owners.get(name, {}).items()]
+        before = [module._parameters[attribute] for module, attribute in held]
+        try:
+            for module, attribute in held:
+                module._parameters[attribute] = value  # type: ignore[assignment]
+            yield
+        finally:
+            for (module, attribute), parameter in zip(held, before, strict=True):
+                module._parameters[attribute] = parameter
 
 
 class _Forward(torch.autograd.Function):

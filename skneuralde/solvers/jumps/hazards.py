@@ -14,7 +14,7 @@ from skneuralde.solvers.core.right_hand_side import ProblemLike, RightHandSide, 
 
 @dataclass(frozen=True)
 class Hazards:
-    """Layout of augmented states: ``dim`` states, then a hazard and a count of jumps for each of the ``channels``.
+    """Structure of augmented states: ``dim`` states, then a hazard and a count of jumps for each of the ``channels``.
 
     The hazard of a channel is the integral of its rate since its last jump.
     """

@@ -24,7 +24,7 @@ class JumpHandler:
     """Applies the jumps at the ends of the steps of the loop, and records them.
 
     Steps end on the candidate times ``points (batch, n)``, in the unit of the loop, padded with infinity. For rates
-    without a bound, ``hazards`` is the layout of the augmented states.
+    without a bound, ``hazards`` is the structure of the augmented states.
     """
 
     def __init__(self, stepper: Stepper, schedule: JumpSchedule, points: Tensor, hazards: Hazards | None):

@@ -26,7 +26,7 @@ MeshNoise = Callable[[int, int], Iterator[Increments]]
 _CHUNK = 512
 
 
-class MeshEvents(Protocol):
+class MeshStepEnds(Protocol):
     """Acts on paths at the ends of the steps of a mesh."""
 
     places: dict  #: its keys are the steps with something at their end
@@ -42,7 +42,7 @@ class Mesh:
     steps: MeshSteps
     active: list[int]  #: number of paths that make each step
     order: Tensor | None  #: int64 (batch,), order of the paths; None for the batch's own, then all make every step
-    events: MeshEvents | None = None
+    step_ends: MeshStepEnds | None = None
 
     @classmethod
     def shared(cls, t: Tensor, h: Tensor, batch: int, noise: MeshNoise | None) -> Mesh:
@@ -141,8 +141,8 @@ def walk(
             rows, u, part = active, u[:active], mesh.part(rhs, active)
             solver_state = None if solver_state is None else solver_state[:active]
         step = stepper.step(StepInput(part, t, h, u, noise, solver_state))
-        if mesh.events is not None:
-            step = mesh.events.after(k, stepper, part, t + h, step)
+        if mesh.step_ends is not None:
+            step = mesh.step_ends.after(k, stepper, part, t + h, step)
         yield k, u, step
         u, solver_state = step.u1, step.solver_state
 
@@ -158,8 +158,8 @@ def _walk_runs(
         for k, (state, (t, h, _)) in enumerate(zip(states, steps, strict=True), begin):
             # The solver state is that of the run's end.
             step = Step(state, solver_state=end_state if k == begin + len(steps) - 1 else None)
-            if mesh.events is not None:
-                step = mesh.events.after(k, stepper, run.rhs, t + h, step)
+            if mesh.step_ends is not None:
+                step = mesh.step_ends.after(k, stepper, run.rhs, t + h, step)
             yield k, u[:active], step
             u, solver_state = step.u1, step.solver_state
 
@@ -170,7 +170,7 @@ _Steps = list[tuple[Tensor, Tensor | float, Increments | None]]
 def _runs(mesh: Mesh, first: int, last: int) -> Iterator[tuple[int, _Steps]]:
     """Steps of equal length of the same paths, without a jump in between, with the number of the first of them."""
     begin, run = first, _Steps()
-    jumped = () if mesh.events is None else mesh.events.places
+    jumped = () if mesh.step_ends is None else mesh.step_ends.places
     for k, step in enumerate(mesh.steps(first, last), first):
         if run and (k - 1 in jumped or not _is_same(run[-1][1], step[1])):
             yield begin, run

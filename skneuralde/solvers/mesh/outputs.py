@@ -42,7 +42,7 @@ class RequestedStates(ABC):
         stages = tuple(stage.index_select(0, rows) for stage in step.stages)
         inside = stepper.interpolate(theta, before.index_select(0, rows), stages)
         # The end of a step comes after the jumps there.
-        return torch.where(theta < 1.0, inside, step.u1.index_select(0, rows))
+        return torch.where(theta < 1.0, inside.to(step.u1.dtype), step.u1.index_select(0, rows))
 
 
 class AllPathsAt(RequestedStates):

@@ -50,8 +50,8 @@ class FixedDriver:
                 # A gradient through states that are not finite would not be finite.
                 mesh = self._mesh()
                 values = self._values(mesh)
-        trajectory = self._trajectory(values, counts, failed, smallest)
-        return replace(trajectory, jumps=mesh.events.jumps()) if isinstance(mesh.events, MeshJumps) else trajectory
+        trajectory, jumps = self._trajectory(values, counts, failed, smallest), mesh.step_ends
+        return replace(trajectory, jumps=jumps.jumps()) if isinstance(jumps, MeshJumps) else trajectory
 
     def _start_at_extra_jump(self) -> None:
         """Start paths at their extra jump, if their states there and the noise of all steps are known."""
@@ -122,11 +122,11 @@ class FixedDriver:
         else:
             path = torch.arange(batch, device=state.device).repeat_interleave(n_times)
             outputs = OneStatePerRow(state.flatten(), path, mesh)
-        if isinstance(mesh.events, MeshJumps) and task.gradient != "direct":
+        if isinstance(mesh.step_ends, MeshJumps) and task.gradient != "direct":
             # Candidates are thinned before anything is differentiated.
             with torch.no_grad():
                 replay(self.stepper, task.rhs, task.u0, mesh, outputs)
-            mesh.events.is_decided = True
+            mesh.step_ends.is_decided = True
         values = replay(self.stepper, task.rhs, task.u0, mesh, outputs, gradient=task.gradient)
         values = values.view(batch, n_times, -1)
         return self._side_step(values) if task.side_steps else values

@@ -107,9 +107,12 @@ class StepLoop:
         # Accepted steps that shrink must not come to a standstill: a step of the smallest length is tried.
         proposal = torch.maximum(proposal, paths.min_step)
         proposal.masked_fill_(stuck, torch.inf)  # the noise of long steps is the cheapest
-        solver_state = paths.solver_state
+        solver_state = step.solver_state
         if solver_state is not None:
-            solver_state = None if step.solver_state is None else torch.where(accepted, step.solver_state, solver_state)
+            if paths.solver_state is None:
+                raise TypeError(f"solver {self.stepper.name!r} keeps a solver state, so it must implement start_state")
+            rows = accepted.view(-1, *[1] * (solver_state.ndim - 1))
+            solver_state = torch.where(rows, solver_state, paths.solver_state)
         return PathState(
             rows=paths.rows,
             start=paths.start,

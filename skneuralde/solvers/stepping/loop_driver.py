@@ -38,7 +38,7 @@ from skneuralde.solvers.stepping.step_noise import StepNoise
 from skneuralde.solvers.stepping.task import Task
 
 
-class _Solved(NamedTuple):
+class _LoopResult(NamedTuple):
     """Final paths, states at save times by path and position, and jumps."""
 
     paths: PathState
@@ -142,7 +142,7 @@ class LoopDriver(ABC):
         reached = torch.where(status[:, None] == Status.SUCCESS, paths.end, paths.elapsed)
         return Trajectory(values, status, (self.start + paths.unit * reached)[:, 0], stats, jumps)
 
-    def _along_steps(self) -> _Solved:
+    def _along_steps(self) -> _LoopResult:
         """Save times by dense output, or else by steps that end on them."""
         task, handler = self.task, self._jump_handler(None)
         if not self.needs_gradient:
@@ -150,7 +150,7 @@ class LoopDriver(ABC):
             paths = self._loop([saver], handler).run(self.rhs, self.paths)
             path, save, (states,) = saver.result()
             states = states[:, : task.u0.shape[1]]
-            return _Solved(paths, paths.status[:, 0], path, save, states, _record(handler))
+            return _LoopResult(paths, paths.status[:, 0], path, save, states, _record(handler))
         accepted, index = AcceptedSteps(), StepIndexSaver(self.elapsed, len(task.u0))
         observers: list[StepObserver] = [accepted, index]
         keeps_states = task.gradient == "checkpoint" and task.noise is None and handler is None
@@ -167,7 +167,7 @@ class LoopDriver(ABC):
             order = _by_path_and_save(same_path, same_save)[_by_path_and_save(path, save).argsort()]
             stored = checkpoint_every_step(mesh, *step_states.along(mesh)), outputs.split(values[order])
         states = replay(self.stepper, task.rhs, task.u0, mesh, outputs, gradient=task.gradient, stored=stored)
-        return _Solved(paths, paths.status[:, 0], path, save, states, _record(handler))
+        return _LoopResult(paths, paths.status[:, 0], path, save, states, _record(handler))
 
     def _saver(self) -> StepEndSaver | DenseOutputSaver:
         if not self.has_dense_output:
@@ -175,7 +175,7 @@ class LoopDriver(ABC):
         assert isinstance(self.stepper, DenseOutput)
         return DenseOutputSaver(self.elapsed, len(self.task.u0), self.stepper.interpolate)
 
-    def _by_side_steps(self) -> _Solved:
+    def _by_side_steps(self) -> _LoopResult:
         """Save times by side steps from a mesh that does not depend on them.
 
         A side step starts from the first mesh point whose next step passes its save time, whether or not that step is
@@ -191,6 +191,9 @@ class LoopDriver(ABC):
         path, save, (step, elapsed, u) = origins.result()
         end = self.elapsed.expand(len(task.u0), -1)[path, save][:, None]
         origin = self.paths.select(path)
+        rhs = self.rhs.select(path)
+        with torch.no_grad():
+            solver_state = self.stepper.start_state(rhs, origin.time(elapsed), u)
         paths = PathState.begin(
             u,
             start=origin.start,
@@ -200,13 +203,14 @@ class LoopDriver(ABC):
             elapsed=elapsed,
             proposal=end - elapsed,
             controller_state=origin.controller_state,
+            solver_state=solver_state,
             floor=origin.floor,
         )
         side_accepted, side_handler = AcceptedSteps(), self._jump_handler(path)
         alignment, noise = self._alignment(end, path)
         observers = [side_accepted] if self.needs_gradient else []
         loop = replace(self._loop(observers, side_handler), alignment=alignment, noise=noise)
-        side = loop.run(self.rhs.select(path), paths)
+        side = loop.run(rhs, paths)
         states = side.u[:, : task.u0.shape[1]]
         if self.needs_gradient:
             mesh = self._mesh(accepted, self.paths, main.steps[:, 0], None, handler)
@@ -222,7 +226,7 @@ class LoopDriver(ABC):
         if handler is not None and side_handler is not None:
             is_last = (end == origin.end)[:, 0]
             jumps = handler.record().followed_by(side_handler.record().of_side_steps(path, is_last))
-        return _Solved(main, status, path, save, states, jumps)
+        return _LoopResult(main, status, path, save, states, jumps)
 
     def _loop(self, observers: list[StepObserver], handler: JumpHandler | None) -> StepLoop:
         return StepLoop(
@@ -245,7 +249,7 @@ class LoopDriver(ABC):
         if handler is None:
             return mesh
         assert mesh.order is not None  # paths that jump have steps of their own
-        return replace(mesh, events=handler.on_mesh(mesh.order))
+        return replace(mesh, step_ends=handler.on_mesh(mesh.order))
 
     def mesh(self, points: Tensor, paths: PathState, count: Tensor, rows: Tensor | None) -> Mesh:
         """The steps between the points (batch, n_points) of these paths, with their noise."""

@@ -89,7 +89,8 @@ class DenseOutputSaver(Saver):
         elapsed, length, u, after, *stages = payload
         theta = (time - elapsed) / length
         # The end of a step comes after the jumps there.
-        return (torch.where(theta < 1.0, self.interpolate(theta.clamp_max(1.0), u, tuple(stages)), after),)
+        inside = self.interpolate(theta.clamp_max(1.0), u, tuple(stages)).to(u.dtype)
+        return (torch.where(theta < 1.0, inside, after),)
 
     def attempted(self, attempt: StepAttempt) -> None:
         paths = attempt.paths

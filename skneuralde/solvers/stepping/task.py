@@ -38,7 +38,7 @@ class Task:
     gradient: str  #: gradient mode, see `skneuralde.solvers.gradients.replay`
     controller: Controller | None = None  #: replaces the controller of an adaptive method
     jump_schedule: JumpSchedule | None = None
-    hazards: Hazards | None = None  #: layout of the augmented states, for jumps whose rates have no bound
+    hazards: Hazards | None = None  #: structure of the augmented states, for jumps whose rates have no bound
     increment_cache: IncrementCache | None = None  #: keeps the noise of fixed steps
     extra_jump: ExtraJump | None = None  #: the jump of these paths in addition to those whose noise was cached
 

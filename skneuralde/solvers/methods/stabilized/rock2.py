@@ -46,7 +46,7 @@ class ROCK2(ROCK):
 
 
 @dataclass(frozen=True)
-class Scheme:
+class ROCK2Scheme:
     """Coefficients of one step with s stages.
 
     Attributes
@@ -66,10 +66,10 @@ class Scheme:
 
 
 @lru_cache(maxsize=512)
-def coefficients(s: int) -> Scheme:
+def coefficients(s: int) -> ROCK2Scheme:
     """The step of s stages; it has order 2 for any zeros, also inaccurate ones."""
     stages = interpolated(TABLE, s)
     nodes, second = of_stages(stages.mu, stages.nu)[1:, :2].T.tolist()
     sigma = 0.5 * (1.0 - nodes[-1])
     tau = 0.5 * (1.0 - 2.0 * second[-1] - 4.0 * sigma * nodes[-1])
-    return Scheme(stages, (*nodes, nodes[-1] + sigma), sigma, tau)
+    return ROCK2Scheme(stages, (*nodes, nodes[-1] + sigma), sigma, tau)

@@ -57,7 +57,7 @@ class ROCK4(ROCK):
 
 
 @dataclass(frozen=True)
-class Scheme:
+class ROCK4Scheme:
     """Coefficients of one step with s stages.
 
     Attributes
@@ -81,7 +81,7 @@ class Scheme:
 
 
 @lru_cache(maxsize=512)
-def coefficients(s: int) -> Scheme:
+def coefficients(s: int) -> ROCK4Scheme:
     """The step of s stages; it has order 4 for any zeros, also inaccurate ones."""
     stages = interpolated(TABLE, s)
     w = of_stages(stages.mu, stages.nu)
@@ -89,4 +89,4 @@ def coefficients(s: int) -> Scheme:
     end = final_stages(w[-1], w[kept])
     start = float(w[-1, 0])
     nodes = (*w[1:, 0].tolist(), *(start + node for node in end.nodes))
-    return Scheme(stages, kept, nodes, end.matrix, end.weights, end.error)
+    return ROCK4Scheme(stages, kept, nodes, end.matrix, end.weights, end.error)
