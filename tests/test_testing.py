@@ -89,10 +89,10 @@ class BoastfulMilstein(Milstein):
     strong_order = 1.5
 
 
-class Silent(BogackiShampine):
-    """Does not state its reference."""
+class Nameless(BogackiShampine):
+    """Does not state its name."""
 
-    reference = ""
+    name = ""
 
 
 class RandomEuler(Euler):
@@ -162,7 +162,7 @@ class Stubborn(Stepper):
     [
         (BoastfulEuler, "order without noise"),
         (BoastfulMilstein, "strong order of one step"),
-        (Silent, "facts"),
+        (Nameless, "facts"),
         (RandomEuler, "random state"),
         (CrowdedEuler, "batch independence"),
         (DoubleEuler, "dtype and far times"),
