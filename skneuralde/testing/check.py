@@ -111,17 +111,18 @@ def check_solver(solver: str | Solver) -> None:
     >>> from skneuralde.testing import check_solver
     >>> check_solver("bs3")
     """
-    solver = get_solver(solver)
+    solver = get_solver(solver) if isinstance(solver, str) else solver
+    name = getattr(solver, "name", "") or type(solver).__name__
     for check in CHECKS:
         if not check.applies(solver):
             continue
         try:
             check.run(solver)
         except AssertionError as error:
-            raise AssertionError(f"solver {solver.name!r} fails the check {check.name!r}: {error}") from error
+            raise AssertionError(f"solver {name!r} fails the check {check.name!r}: {error}") from error
         except Exception as error:
             raise AssertionError(
-                f"solver {solver.name!r} fails the check {check.name!r}: it raised {type(error).__name__}: {error}"
+                f"solver {name!r} fails the check {check.name!r}: it raised {type(error).__name__}: {error}"
             ) from error
 
 
