@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 
 from skneuralde import Jump, Problem
-from skneuralde.solvers import SolveRequest, integrate
+from skneuralde.solvers import integrate
 from skneuralde.solvers.jumps.schedule import ExtraJump
 from skneuralde.solvers.rate_gradient import solve_with_branches
 from tests.requests import request_of
@@ -41,7 +41,7 @@ def test_one_jump_more_at_the_time_that_the_key_tells():
     assert not branch.values.requires_grad
     torch.testing.assert_close(branch.weight.detach(), 2.0 * (1 + moment[:, 0]))
     # The noise that is kept is the noise that would be drawn.
-    again = integrate(SolveRequest(replace(request, extra_jump=ExtraJump(0, moment)))).values.detach()
+    again = integrate(replace(request, extra_jump=ExtraJump(0, moment))).values.detach()
     assert torch.equal(branch.values, again)
     # Uniform, and the same for a path whatever the others are.
     assert abs(float(moment.mean()) - 0.5) < 4 * (1 / 12 / 400) ** 0.5
@@ -77,7 +77,7 @@ def test_a_branch_along_fixed_steps_begins_at_its_jump():
     together = sum(rows)
     rows.clear()
     with torch.no_grad():
-        integrate(SolveRequest(replace(request, times=torch.cat([request.times, request.times[-1:]]))))
+        integrate(replace(request, times=torch.cat([request.times, request.times[-1:]])))
     # It is uniform over the path, and one more stop of either.
     assert 1.3 * sum(rows) < together < 1.75 * sum(rows)
 
@@ -99,8 +99,8 @@ def test_a_jump_on_the_boundary_of_a_cell_ends_a_stretch_of_foreign_steps():
             gradient="direct",
         )
         moment = torch.full((20, 1), 0.375, dtype=torch.float64)
-        values.append(integrate(SolveRequest(replace(request, extra_jump=ExtraJump(0, moment)))).values)
-        without = integrate(SolveRequest(request)).values
+        values.append(integrate(replace(request, extra_jump=ExtraJump(0, moment))).values)
+        without = integrate(request).values
         assert torch.equal(values[-1][:, :2], without[:, :2])
         torch.testing.assert_close(values[-1][:, 2], without[:, 2] / 2)
     torch.testing.assert_close(*values, rtol=1e-12, atol=0)

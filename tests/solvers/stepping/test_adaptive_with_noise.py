@@ -181,7 +181,7 @@ def test_a_stiff_mate_changes_no_bit(name):
 @pytest.fixture
 def as_on_another_device(monkeypatch):
     """Makes the CPU be treated as a device that must not be asked in every step."""
-    for module in ("brownian", "nodes", "increment_table"):
+    for module in ("brownian", "dyadic", "increment_table"):
         monkeypatch.setattr(f"skneuralde.noise.{module}.reads_are_free", lambda device: False)
     monkeypatch.setattr("skneuralde.solvers.stepping.loop.check_interval", lambda device: 8)
 

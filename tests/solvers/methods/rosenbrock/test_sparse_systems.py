@@ -272,7 +272,7 @@ def test_jumps():
     count = int(solution.jump_counts)
     torch.testing.assert_close(solution.ys[0, -1], torch.full((n,), 2.0**count))
     unbounded = Jump(lambda t, u: u[:, 0], lambda t, u: 2 * u)
-    with pytest.raises(ValueError, match="carries rates of jumps without a bound along"):
+    with pytest.raises(ValueError, match="integrates rates of jumps without a bound along"):
         solve(Problem(law, sparsity=Stencil(), jumps=(unbounded,)), torch.ones(n), [0.0, 1.0], solver="rosenbrock")
 
 
