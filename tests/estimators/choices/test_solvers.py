@@ -1,4 +1,4 @@
-"""Which methods an estimator uses, and what its answers owe to them."""
+"""The methods that an estimator chooses, and how its answers depend on them."""
 
 import pickle
 
@@ -141,8 +141,9 @@ def test_an_instance_is_as_good_as_a_name(known, loss):
     instance = known(loss=loss, solver=get_solver(solver), controller=PIController(), max_iter=1)
     instance = pickle.loads(pickle.dumps(instance))
     assert instance.solver_stats_ == by_name.solver_stats_
-    np.testing.assert_array_equal(instance.predict(ASKED), by_name.predict(ASKED))
-    np.testing.assert_array_equal(instance.sample(ASKED, 3, random_state=0), by_name.sample(ASKED, 3, random_state=0))
+    asked = [[24.0], [25.1]]
+    np.testing.assert_array_equal(instance.predict(asked), by_name.predict(asked))
+    np.testing.assert_array_equal(instance.sample(asked, 3, random_state=0), by_name.sample(asked, 3, random_state=0))
 
 
 def test_the_controller_decides_the_steps(known):
@@ -152,7 +153,7 @@ def test_the_controller_decides_the_steps(known):
         def answer(parameters=parameters, **options):
             return known(solver="bs3", max_iter=1, **parameters, **options).predict([[24.0], [24.9]])
 
-        exact = answer(rtol=1e-8, atol=1e-10)
+        exact = answer(rtol=1e-6, atol=1e-8)
         errors = [np.abs(answer(rtol=1e-2, controller=c) - exact).max() for c in (None, PIController(safety=0.3))]
         assert 0 < errors[1] < 0.5 * errors[0]
 
