@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from skneuralde.inference.inputs import InputPath, RepeatedInputs
-from skneuralde.noise import Brownian, Clocks
+from skneuralde.noise import Brownian, PoissonProcesses
 from skneuralde.problems import Problem
 from skneuralde.solvers import (
     Branch,
@@ -105,17 +105,17 @@ class Curves:
         times = self.times[order]
         if n_series == 1 or bool((self.times == self.times[:1]).all()):
             times = self.times[0]
-        noise = clocks = None
+        noise = poisson = None
         path = torch.arange(n_paths, device=self.times.device).repeat_interleave(n_series)
         if problem.jumps:
-            clocks = Clocks(seed, path, self.keys[order], len(problem.jumps))
+            poisson = PoissonProcesses(seed, path, self.keys[order], len(problem.jumps))
         if problem.diffusion is not None:
             noise = Brownian(
                 seed,
                 path // 2 if antithetic else path,
                 self.keys[order],
                 problem.noise_dim(start.shape[-1]),
-                origin=self.times[order, 0],
+                start=self.times[order, 0],
                 sign=1.0 - 2.0 * (path % 2).double() if antithetic else None,
                 cell=settings.cell,
             )
@@ -127,7 +127,7 @@ class Curves:
             controller=settings.controller,
             context=context,
             noise=noise,
-            clocks=clocks,
+            poisson=poisson,
             rtol=settings.rtol,
             atol=settings.atol,
             dt=settings.dt,

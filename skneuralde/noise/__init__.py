@@ -5,14 +5,14 @@ from skneuralde.noise.dyadic import DEPTH, floor_log2, floor_power_of_two, power
 from skneuralde.noise.increment_table import IncrementTable
 from skneuralde.noise.increments import Increments
 from skneuralde.noise.keys import keyed_normals, series_key
-from skneuralde.noise.poisson import Clocks
+from skneuralde.noise.poisson import PoissonProcesses
 
 __all__ = [
     "DEPTH",
     "Brownian",
-    "Clocks",
     "IncrementTable",
     "Increments",
+    "PoissonProcesses",
     "floor_log2",
     "floor_power_of_two",
     "keyed_normals",

@@ -27,9 +27,9 @@ Part = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 class Brownian:
     """One Brownian path per row, a pure function of (seed, path, series, dimension, time).
 
-    Time is tiled from the origin in cells of equal length, with one binary tree per cell: the increment and area of the
+    Time is tiled from the start in cells of equal length, with one binary tree per cell: the increment and area of the
     cell are drawn first, and every node of the tree splits its interval in half. Nothing depends on a row's position in
-    the batch, on earlier requests, or on the device. Times are given in cells from the origin, so that dyadic parts of
+    the batch, on earlier requests, or on the device. Times are given in cells from the start, so that dyadic parts of
     cells have exact ends.
 
     Parameters
@@ -39,7 +39,7 @@ class Brownian:
         Keys of the rows: rows with equal keys have the same path.
     dim : int
         Number of independent components.
-    origin : float64 Tensor of shape (batch,) or float
+    start : float64 Tensor of shape (batch,) or float
         Time at which the path is zero.
     cell : float
         Length of a cell, in units of time.
@@ -59,7 +59,7 @@ class Brownian:
         series: Tensor,
         dim: int,
         *,
-        origin: Tensor | float = 0.0,
+        start: Tensor | float = 0.0,
         cell: float,
         sign: Tensor | None = None,
     ):
@@ -69,18 +69,18 @@ class Brownian:
         self.seed, self.path, self.series, self.dim = seed, path, series, dim
         self.cell = float(cell)
         self.sign = sign
-        self.origin = torch.as_tensor(origin, dtype=torch.float64, device=path.device).expand(path.shape)
+        self.start = torch.as_tensor(start, dtype=torch.float64, device=path.device).expand(path.shape)
 
     def select(self, rows: Tensor | slice) -> Brownian:
         """Return the paths of these rows, which may repeat."""
         chosen = copy(self)
-        chosen.path, chosen.series, chosen.origin = self.path[rows], self.series[rows], self.origin[rows]
+        chosen.path, chosen.series, chosen.start = self.path[rows], self.series[rows], self.start[rows]
         chosen._key = self._key[rows]
         chosen.sign = None if self.sign is None else self.sign[rows]
         return chosen
 
     def cells(self, first: int, last: int, level: int = 0, *, area: bool = False) -> Increments:
-        """Noise of the consecutive cells ``first`` to ``last - 1``, counted from the origin, float64 (batch, n, dim).
+        """Noise of the consecutive cells ``first`` to ``last - 1``, counted from the start, float64 (batch, n, dim).
 
         At a ``level`` above zero, the noise of dyadic parts of length ``cell / 2**level``, counted in the same way.
         """

@@ -34,7 +34,7 @@ def reads_are_free(device: torch.device) -> bool:
 
 
 def level_and_index(begin: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
-    """Level of a dyadic part of a cell, and its index on that level, counted from the origin."""
+    """Level of a dyadic part of a cell, and its index on that level, counted from the start."""
     return -floor_log2(length), (begin / length).long()
 
 

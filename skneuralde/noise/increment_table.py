@@ -19,7 +19,7 @@ class IncrementTable:
 
     Parts deeper than the levels that are kept are halved from them. Once the halvings have cost as much as drawing the
     next level for all paths, that level is drawn and kept. The values are those of the noise itself. ``n_cells`` is the
-    number of cells, from the origin, that steps can reach.
+    number of cells, from the start, that steps can reach.
     """
 
     def __init__(self, noise: Brownian, n_cells: int):
@@ -29,7 +29,7 @@ class IncrementTable:
         self.enabled = reads_are_free(noise.path.device) and 2 * self._size(0) <= _MAX_KEPT
         self.levels = self.work = 0
         # Levels hold n, 2 n, 4 n, ... parts. With n unused rows before them, part i of level l is at 2^l n + i.
-        self.kept = noise.origin.new_zeros(n_cells * self.n_paths if self.enabled else 0, 2, noise.dim)
+        self.kept = noise.start.new_zeros(n_cells * self.n_paths if self.enabled else 0, 2, noise.dim)
         if self.enabled:
             self._draw_level()
 

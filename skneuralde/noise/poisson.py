@@ -1,4 +1,4 @@
-"""Poisson clocks: times, thinning numbers and marks of jumps, as pure functions of their keys."""
+"""Poisson processes: times, thinning numbers and marks of jumps, as pure functions of their keys."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from torch import Tensor
 
 from skneuralde.noise.keys import absorb, row_keys, to_normal, to_uniform
 
-#: Words that separate the keys of clocks from those of Brownian motion, and the kinds of numbers of a clock.
-_CLOCKS = 0x434C_4F43_4B53
+#: Words that separate the keys of Poisson processes from those of Brownian motion, and the kinds of their numbers.
+_POISSON = 0x434C_4F43_4B53
 _GAP, _CHOICE, _MARK, _SHARE = 1, 2, 3, 4
 
 
-class Clocks:
+class PoissonProcesses:
     """Independent Poisson processes of rate 1, one per row and channel, functions of (seed, path, series, channel).
 
     The time of arrival i is the sum of the first i + 1 gaps, which are standard exponential. Every arrival has a
     uniform number for thinning, and normal numbers for its mark. Nothing depends on a row's position in the batch or on
     earlier requests, and no number is shared with Brownian motion of the same seed. Rows with equal keys, ``path`` and
-    ``series`` (int64, ``(batch,)``), have the same clocks.
+    ``series`` (int64, ``(batch,)``), have the same processes.
     """
 
     def __init__(self, seed: int, path: Tensor, series: Tensor, n_channels: int):
-        key = absorb(row_keys(seed, path, series), _CLOCKS)
+        key = absorb(row_keys(seed, path, series), _POISSON)
         self._key = absorb(key[:, None], torch.arange(n_channels, device=path.device))
 
     def __len__(self) -> int:
@@ -36,14 +36,14 @@ class Clocks:
         """Device on which the numbers are drawn."""
         return self._key.device
 
-    def select(self, rows: Tensor) -> Clocks:
-        """Return the clocks of these rows, which may repeat."""
+    def select(self, rows: Tensor) -> PoissonProcesses:
+        """Return the processes of these rows, which may repeat."""
         chosen = copy(self)
         chosen._key = self._key[rows]
         return chosen
 
     def arrivals(self, channel: int, horizon: Tensor) -> Tensor:
-        """Arrivals of a clock up to the horizon (batch, 1) of each row: (batch, n), in order, padded by infinity."""
+        """Arrivals of a process up to the horizon (batch, 1) of each row: (batch, n), in order, padded by infinity."""
         longest = float(horizon.max()) if len(horizon) else 0.0
         count = math.ceil(longest + 5.0 * math.sqrt(longest)) + 4
         times = self._after(channel, count)
@@ -55,7 +55,7 @@ class Clocks:
         return torch.where(times <= horizon, times, torch.inf)
 
     def gaps(self, channel: int, rows: Tensor, number: Tensor) -> Tensor:
-        """Standard exponential gaps before arrivals ``number`` of a clock; ``rows`` is broadcast against ``number``."""
+        """Standard exponential gaps before arrivals ``number``; ``rows`` is broadcast against ``number``."""
         return -to_uniform(absorb(absorb(self._key[rows, channel], _GAP), number)).log_()
 
     def choices(self, channel: int, rows: Tensor, number: Tensor) -> Tensor:
@@ -68,7 +68,7 @@ class Clocks:
         return to_normal(absorb(key[:, None], torch.arange(dim, device=key.device)))
 
     def shares(self) -> Tensor:
-        """One uniform number per row, (batch, 1), independent of its clocks."""
+        """One uniform number per row, (batch, 1), independent of its processes."""
         return to_uniform(absorb(absorb(self._key[:, :1], _SHARE), 0))
 
     def _after(self, channel: int, count: int) -> Tensor:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skneuralde.noise import Brownian, Clocks
+from skneuralde.noise import Brownian, PoissonProcesses
 from skneuralde.problems import FieldProblem, Problem
 from skneuralde.solvers.integrate import Context, SolveRequest
 
@@ -23,7 +23,7 @@ _MOST_CELLS_PER_GAP = 256
 
 @dataclass(frozen=True)
 class PathBatch:
-    """A flat batch of paths, ``copies`` for each initial state, and its layout in the caller's shapes.
+    """A flat batch of paths, ``copies`` for each initial state, and its place in the caller's shapes.
 
     Attributes
     ----------
@@ -72,19 +72,19 @@ class PathBatch:
     def with_noise(
         self, request: SolveRequest, random_state: int | np.random.RandomState | np.random.Generator | None
     ) -> SolveRequest:
-        """A request for this batch with its Brownian motion and its clocks, after a check of its numbers."""
+        """A request for this batch with its Brownian motion and its Poisson processes, after a check of its numbers."""
         request.check()
         problem, start = self.problem, self.flat_times[..., 0].expand(len(self.u0))
         path, series = torch.meshgrid(torch.arange(self.copies), torch.arange(math.prod(self.batch)), indexing="ij")
         keys = (path.flatten().to(self.u0.device), series.flatten().to(self.u0.device))
         seed = _seed(random_state)
-        noise = clocks = None
+        noise = poisson = None
         if problem.jumps:
-            clocks = Clocks(seed, *keys, len(problem.jumps))
+            poisson = PoissonProcesses(seed, *keys, len(problem.jumps))
         if isinstance(problem, Problem) and problem.diffusion is not None:
             cell = _cell(self.times, request.dt if request.rtol is None or not request.solver.adaptive else None)
-            noise = Brownian(seed, *keys, problem.noise_dim(self.u0.shape[1]), origin=start, cell=cell)
-        return replace(request, noise=noise, clocks=clocks)
+            noise = Brownian(seed, *keys, problem.noise_dim(self.u0.shape[1]), start=start, cell=cell)
+        return replace(request, noise=noise, poisson=poisson)
 
 
 def to_batch(
@@ -104,7 +104,7 @@ def to_batch(
     batch, state = u0.shape[:-state_ndim], u0.shape[-state_ndim:]
     is_random = problem.diffusion is not None or bool(problem.jumps)
     copies = n_paths if is_random else 1
-    layout = PathBatch(
+    paths = PathBatch(
         problem=problem.flattened(state),
         u0=u0.reshape(math.prod(batch), math.prod(state)).repeat(copies, 1),
         times=_times(ts, batch, u0.device, may_decrease=not is_random),
@@ -114,10 +114,10 @@ def to_batch(
         batch=batch,
         state=state,
     )
-    start = layout.flat_times[..., 0].expand(len(layout.u0))
-    c = layout.context(start) if callable(layout.context) else layout.context
-    layout.problem.check(start[:, None].to(u0.dtype), layout.u0, c)
-    return layout
+    start = paths.flat_times[..., 0].expand(len(paths.u0))
+    c = paths.context(start) if callable(paths.context) else paths.context
+    paths.problem.check(start[:, None].to(u0.dtype), paths.u0, c)
+    return paths
 
 
 def _cell(times: Tensor, dt: float | None) -> float:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from skneuralde.noise import Brownian, Clocks
+from skneuralde.noise import Brownian, PoissonProcesses
 from skneuralde.problems import FieldProblem, Jump, Problem, in_calculus
 from skneuralde.solvers.core.controllers import Controller
 from skneuralde.solvers.core.errors import SolverError
@@ -52,7 +52,7 @@ class SolveRequest:
         A callable gets float64 times ``(batch,)``, one per path, and returns ``(batch, k)``.
     noise : Brownian, optional
         Needed with a diffusion.
-    clocks : Clocks, optional
+    poisson : PoissonProcesses, optional
         Needed with jumps.
     rtol, atol : float; atol also a Tensor of shape (dim,)
         Adaptive methods keep the local error of each path below ``atol + rtol * abs(u)``, as a root mean square. With
@@ -83,7 +83,7 @@ class SolveRequest:
     controller: Controller | None = None
     context: Context = None
     noise: Brownian | None = None
-    clocks: Clocks | None = None
+    poisson: PoissonProcesses | None = None
     rtol: float | None = 1e-3
     atol: float | Tensor = 1e-6
     hazard_rtol: float | None = None
@@ -225,8 +225,8 @@ def _task(request: SolveRequest, problem: ProblemLike) -> Task:
 
 
 def _with_jumps(task: Task, request: SolveRequest, jumps: Sequence[Jump]) -> Task:
-    if request.clocks is None:
-        raise ValueError("a problem with jumps needs clocks: pass Clocks")
+    if request.poisson is None:
+        raise ValueError("a problem with jumps needs Poisson processes: pass PoissonProcesses")
     if bool((task.direction < 0).any()):
         raise ValueError("an equation with jumps cannot be solved backwards in time: give increasing times")
     if task.gradient == "reversible":
@@ -234,13 +234,13 @@ def _with_jumps(task: Task, request: SolveRequest, jumps: Sequence[Jump]) -> Tas
             'gradient="reversible" cannot step back through jumps: use "direct", "checkpoint" or "forward"'
         )
     end = torch.where(task.elapsed.isfinite(), task.elapsed, 0.0).amax(1, keepdim=True).expand(len(task.u0), 1)
-    schedule = JumpSchedule.make(jumps, request.clocks, end, extra=request.extra_jump)
+    schedule = JumpSchedule.make(jumps, request.poisson, end, extra=request.extra_jump)
     elapsed = schedule.candidates.attach(task.elapsed)
     return replace(task, jump_schedule=schedule, elapsed=elapsed, hazards=_hazards(task, request, jumps))
 
 
 def _hazards(task: Task, request: SolveRequest, jumps: Sequence[Jump]) -> Hazards | None:
-    """The layout of states augmented by the hazards of rates without a bound, if there are any."""
+    """The components added to states for the hazards of rates without a bound, if there are any."""
     adaptive = request.solver.adaptive and request.rtol is not None
     leaping = [k for k, jump in enumerate(jumps) if jump.leap]
     if leaping and adaptive:

@@ -36,7 +36,7 @@ def solve_with_branches(request: SolveRequest) -> tuple[Trajectory, list[Branch]
     r"""Solve, and solve again for each channel whose rate has a gradient, with one jump more at a random time.
 
     The times are uniform over each path's length T, and functions of its key. A path and its branch share the Brownian
-    motion, the clocks, the uniforms of thinning and the marks. For functionals F of one path
+    motion, the Poisson processes, the uniforms of thinning and the marks. For functionals F of one path
 
     .. math:: \frac{d}{d\theta} E F(X) = E \frac{d F(X)}{d\theta}
               + \sum_k E \Bigl[ T \frac{d \lambda_k(X_s)}{d\theta} (F(X^{k, s}) - F(X)) \Bigr],
@@ -55,13 +55,13 @@ def solve_with_branches(request: SolveRequest) -> tuple[Trajectory, list[Branch]
     .. [2] A. Gupta and M. Khammash, "Unbiased estimation of parameter sensitivities for stochastic chemical reaction
        networks", SIAM Journal on Scientific Computing 35 (2013) A2598-A2620, for rates of Markov chains.
     """
-    jumps, clocks = request.problem.jumps, request.clocks
-    if clocks is None or not torch.is_grad_enabled() or all(map(is_certain, jumps)):
+    jumps, poisson = request.problem.jumps, request.poisson
+    if poisson is None or not torch.is_grad_enabled() or all(map(is_certain, jumps)):
         return integrate(request), []
     times = request.times.expand(len(request.u0), -1)
     start = times[:, :1]
     length = times.nan_to_num(nan=-torch.inf).amax(1, keepdim=True) - start
-    branch_time = start + clocks.shares() * length
+    branch_time = start + poisson.shares() * length
     merged, order = torch.cat([times, branch_time], 1).sort(dim=1, stable=True)
     cache = IncrementCache()
     trajectory = integrate(replace(request, times=merged, increment_cache=cache))

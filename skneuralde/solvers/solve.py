@@ -196,10 +196,10 @@ def solve(
     trajectory = integrate(request)
     stats, shaped, n_rows = trajectory.stats, batch.shaped, len(trajectory.status)
     jumps = JumpTables((), (), torch.zeros(n_rows, 0, dtype=torch.int64, device=trajectory.status.device))
-    if request.clocks is not None and trajectory.jumps is not None:
+    if request.poisson is not None and trajectory.jumps is not None:
         start = request.times[..., 0].expand(n_rows)
         dim, dtype = trajectory.values.shape[-1], trajectory.values.dtype
-        jumps = JumpTables.make(trajectory.jumps, problem.jumps, request.clocks, start, dim, dtype)
+        jumps = JumpTables.make(trajectory.jumps, problem.jumps, request.poisson, start, dim, dtype)
     return Solution(
         ts=batch.times,
         ys=batch.states(trajectory.values),

@@ -107,9 +107,9 @@ def some_noise(solver: Solver, drift: Callable[..., Tensor], size: Tensor | floa
     return Problem(drift)
 
 
-def brownian(n: int, *, dim: int = 1, origin: Tensor | float = 0.0, cell: float = 1.0, seed: int = 0) -> Brownian:
+def brownian(n: int, *, dim: int = 1, start: Tensor | float = 0.0, cell: float = 1.0, seed: int = 0) -> Brownian:
     """Independent Brownian paths."""
-    return Brownian(seed, torch.arange(n), torch.zeros(n, dtype=torch.int64), dim, origin=origin, cell=cell)
+    return Brownian(seed, torch.arange(n), torch.zeros(n, dtype=torch.int64), dim, start=start, cell=cell)
 
 
 def solution(solver: Solver, problem: Problem, u0: Tensor, times: Tensor, **arguments: Any) -> Tensor:

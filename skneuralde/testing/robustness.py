@@ -27,7 +27,7 @@ def check_dtype(solver: Solver) -> None:
             return -u
 
         problem, u0 = some_noise(solver, drift, 0.1), torch.ones(3, 2, dtype=dtype)
-        noise = brownian(3, dim=2, origin=start, cell=0.05) if problem.diffusion is not None else None
+        noise = brownian(3, dim=2, start=start, cell=0.05) if problem.diffusion is not None else None
         values = solution(solver, problem, u0, times, noise=noise, **settings(solver))
         require(values.dtype == dtype, f"expected states of {dtype}, got {values.dtype}")
         if noise is None:
@@ -64,7 +64,7 @@ def check_batch_independence(solver: Solver) -> None:
     times[0], times[1, :3], times[2, :1] = _TIMES, tensor([0.5, 0.5, 4.25]), 1.0
     noise = None
     if problem.diffusion is not None:
-        noise = Brownian(5, torch.arange(3), torch.arange(3), 1, origin=times[:, 0], cell=0.05)
+        noise = Brownian(5, torch.arange(3), torch.arange(3), 1, start=times[:, 0], cell=0.05)
     # Methods of other packages see a time of their own, which rounds differently.
     rounding = 1e-12 if ":" in solver.name else 0.0
     for side_steps in (False, True):
@@ -91,7 +91,7 @@ def check_interval(solver: Solver) -> None:
 
     problem = some_noise(solver, drift, 0.1)
     times, u0 = tensor([[0.2, 0.5], [0.3, 1.7]]), torch.ones(2, 1, dtype=torch.float64)
-    noise = brownian(2, origin=times[:, 0], cell=0.05) if problem.diffusion is not None else None
+    noise = brownian(2, start=times[:, 0], cell=0.05) if problem.diffusion is not None else None
     for side_steps in (False, True):
         solution(solver, problem, u0, times, noise=noise, side_steps=side_steps, **settings(solver))
     called = torch.cat(seen)

@@ -8,8 +8,8 @@ import torch
 from skneuralde.noise import DEPTH, Brownian, Increments, floor_log2, power_of_two
 
 
-def brownian(n, *, cell=0.5, seed=0, dim=2, origin=0.0, sign=None):
-    return Brownian(seed, torch.arange(n), torch.zeros(n, dtype=torch.int64), dim, origin=origin, cell=cell, sign=sign)
+def brownian(n, *, cell=0.5, seed=0, dim=2, start=0.0, sign=None):
+    return Brownian(seed, torch.arange(n), torch.zeros(n, dtype=torch.int64), dim, start=start, cell=cell, sign=sign)
 
 
 def full(n, t):
@@ -95,7 +95,7 @@ def test_a_dyadic_interval_is_the_node_of_the_tree(level, index):
 
 @pytest.mark.parametrize("scale", [1.0, 1e-3, 1e-6, 1e-9])
 def test_increments_and_areas_add_up_at_arbitrary_times(scale):
-    noise, generator = brownian(7, origin=full(7, 3.0)), torch.Generator().manual_seed(0)
+    noise, generator = brownian(7, start=full(7, 3.0)), torch.Generator().manual_seed(0)
     t = torch.sort(1.25 + scale * torch.rand(9, generator=generator, dtype=torch.float64) * 4).values
     total = over(noise, t[0], t[-1])
     parts = joined([(over(noise, a, b), float(b - a)) for a, b in pairwise(t)])

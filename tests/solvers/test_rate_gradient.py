@@ -34,7 +34,7 @@ def test_one_jump_more_at_the_time_that_the_key_tells():
     rate = torch.tensor([2.0], dtype=torch.float64, requires_grad=True)
     jump = Jump(lambda t, u: rate * (1 + t), lambda t, u: u + 1, bound=4.0)
     request, values, (branch,) = both((jump,), diffusion=lambda t, u: 0.5 + 0 * u)
-    moment = request.clocks.shares()
+    moment = request.poisson.shares()
     after = torch.tensor(TIMES, dtype=torch.float64) >= moment
     assert torch.equal(branch.values[..., 0][~after], values[~after])
     torch.testing.assert_close((branch.values[..., 0] - values)[after], torch.ones(int(after.sum())).double())
@@ -46,7 +46,7 @@ def test_one_jump_more_at_the_time_that_the_key_tells():
     # Uniform, and the same for a path whatever the others are.
     assert abs(float(moment.mean()) - 0.5) < 4 * (1 / 12 / 400) ** 0.5
     fewer, *_ = both((jump,), n_paths=20)
-    assert torch.equal(fewer.clocks.shares(), moment[:20])
+    assert torch.equal(fewer.poisson.shares(), moment[:20])
 
 
 def test_known_rates_have_no_branch():

@@ -14,7 +14,7 @@ class JumpRecord(NamedTuple):
     path: Tensor  #: int64
     elapsed: Tensor  #: float64, time since the start of the path
     channel: Tensor  #: int64
-    number: Tensor  #: int64, number on the channel's clock
+    number: Tensor  #: int64, number of the arrival on its channel
 
     @classmethod
     def empty(cls, device: torch.device) -> JumpRecord:

@@ -20,7 +20,7 @@ class JumpGroup(NamedTuple):
     channel: int
     rows: Tensor  #: their rows in the step
     path: Tensor  #: their positions in the batch
-    number: Tensor  #: the numbers of the jumps on their clocks
+    number: Tensor  #: the numbers of the arrivals on their channels
 
     def apply(
         self,
@@ -62,9 +62,9 @@ class MeshJumps:
     Candidates are thinned when the steps are made for the first time, and the decision is kept: steps that are made
     again, for a gradient, end on the same jumps. With ``certain`` all candidates are jumps.
 
-    Each candidate has a path, a step at whose end the path may jump, a channel, a number on the channel's clock, and a
-    time since the start. ``order (batch,)`` is the mesh's order of paths. ``turn (n,)`` orders the jumps of one path at
-    the end of the same step; by default they are in the order of the channels.
+    Each candidate has a path, a step at whose end the path may jump, a channel, the number of the arrival, and a
+    time since the start. ``permutation (batch,)`` is the mesh's order of paths. ``turn (n,)`` orders the jumps of one
+    path at the end of the same step; by default they are in the order of the channels.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class MeshJumps:
         channel: Tensor,
         number: Tensor,
         elapsed: Tensor,
-        order: Tensor,
+        permutation: Tensor,
         *,
         certain: bool,
         turn: Tensor | None = None,
@@ -89,7 +89,7 @@ class MeshJumps:
         self.accepted = torch.full_like(path, certain, dtype=torch.bool)
         self.is_decided = certain
         groups, sizes = (x.tolist() for x in group[place].unique_consecutive(return_counts=True))
-        columns = zip(groups, *(column.split(sizes) for column in (rank(order)[path], path, number)), strict=True)
+        columns = zip(groups, *(column.split(sizes) for column in (rank(permutation)[path], path, number)), strict=True)
         self.places: dict[int, list[tuple[JumpGroup, slice]]] = {}
         end = 0
         for which, *some in columns:

@@ -10,7 +10,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from skneuralde.noise import Clocks
+from skneuralde.noise import PoissonProcesses
 from skneuralde.solvers.core.loop_state import StepAttempt
 from skneuralde.solvers.core.right_hand_side import RightHandSide
 from skneuralde.solvers.jumps.hazards import Hazards
@@ -25,9 +25,9 @@ class HazardCrossings:
     #: Number of estimates of one crossing, after which the step is halved.
     patience = 6
 
-    def __init__(self, hazards: Hazards, clocks: Clocks):
-        self.hazards, self.clocks = hazards, clocks
-        self.tries = torch.zeros(len(clocks), 1, dtype=torch.int64, device=clocks.device)
+    def __init__(self, hazards: Hazards, poisson: PoissonProcesses):
+        self.hazards, self.poisson = hazards, poisson
+        self.tries = torch.zeros(len(poisson), 1, dtype=torch.int64, device=poisson.device)
 
     def locate(self, rhs: RightHandSide, attempt: StepAttempt) -> tuple[StepAttempt, Tensor]:
         """Reject steps that pass a crossing; also returns the channels that jump at the ends of the others, (n, k)."""
@@ -72,7 +72,7 @@ class HazardCrossings:
     def _threshold(self, path: Tensor, u: Tensor) -> Tensor:
         """Thresholds, (n, n_channels); infinite for channels that leap."""
         leaping = torch.tensor(self.hazards.leaping, device=u.device)
-        return self.hazards.threshold(self.clocks, path, u).masked_fill(leaping, torch.inf)
+        return self.hazards.threshold(self.poisson, path, u).masked_fill(leaping, torch.inf)
 
     def _share(self, rhs: RightHandSide, attempt: StepAttempt, rows: Tensor, gap: Tensor) -> Tensor:
         """Share of each step after which its first hazard crosses, (n, 1), by a parabola."""

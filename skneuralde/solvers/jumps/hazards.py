@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from skneuralde.noise import Clocks
+from skneuralde.noise import PoissonProcesses
 from skneuralde.solvers.core.right_hand_side import ProblemLike, RightHandSide, TimePoint
 
 
@@ -54,10 +54,10 @@ class Hazards:
         """Number of the next jump of each channel, ``(n, n_channels)``."""
         return u[:, self.dim + len(self.channels) :].long()
 
-    def threshold(self, clocks: Clocks, path: Tensor, u: Tensor) -> Tensor:
+    def threshold(self, poisson: PoissonProcesses, path: Tensor, u: Tensor) -> Tensor:
         """The value at which each hazard makes its channel jump, ``(n, n_channels)``."""
         number = self.number(u)
-        columns = [clocks.gaps(k, path, number[:, i]) for i, k in enumerate(self.channels)]
+        columns = [poisson.gaps(k, path, number[:, i]) for i, k in enumerate(self.channels)]
         return torch.stack(columns, 1)
 
     def passed(self, u: Tensor, threshold: Tensor, chosen: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ class JumpHandler:
 
     def __init__(self, stepper: Stepper, schedule: JumpSchedule, points: Tensor, hazards: Hazards | None):
         self.stepper, self.schedule, self.hazards = stepper, schedule, hazards
-        self.crossings = None if hazards is None else HazardCrossings(hazards, schedule.clocks)
+        self.crossings = None if hazards is None else HazardCrossings(hazards, schedule.poisson)
         self.points = points
         self.rows: Tensor | None = None
         self.met = [JumpRecord.empty(points.device)]
@@ -54,11 +54,11 @@ class JumpHandler:
         """The jumps so far."""
         return JumpRecord(*(torch.cat(column) for column in zip(*self.met, strict=True)))
 
-    def on_mesh(self, order: Tensor) -> MeshJumps:
-        """The same jumps along the mesh of the accepted steps, whose order of paths is ``order (batch,)``."""
+    def on_mesh(self, permutation: Tensor) -> MeshJumps:
+        """The same jumps along the mesh of the accepted steps, whose order of paths is ``permutation (batch,)``."""
         path, elapsed, channel, number = self.record()
         step, turn = torch.cat(self.steps), torch.cat(self.turns)
-        return MeshJumps(self.schedule, path, step, channel, number, elapsed, order, certain=True, turn=turn)
+        return MeshJumps(self.schedule, path, step, channel, number, elapsed, permutation, certain=True, turn=turn)
 
     def _candidates(self, attempt: StepAttempt) -> tuple[Tensor, JumpRecord]:
         """Candidates at the ends of accepted steps: their rows, (n,), and their entries in the record."""
@@ -84,11 +84,11 @@ class JumpHandler:
 
     def _leap(self, rhs: RightHandSide, attempt: StepAttempt, hazards: Hazards) -> StepAttempt:
         """The attempt after all jumps of channels that leap, one after the other; ValueError if there are too many."""
-        paths, clocks, turn = attempt.paths, self.schedule.clocks, 0
+        paths, poisson, turn = attempt.paths, self.schedule.poisson, 0
         leaping = torch.tensor(hazards.leaping, device=paths.u.device)
         while True:
             u, turn = attempt.step.u1, turn + 1
-            threshold = hazards.threshold(clocks, paths.rows, u)
+            threshold = hazards.threshold(poisson, paths.rows, u)
             ahead = (hazards.hazard(u) - threshold).masked_fill(~(attempt.accepted & leaping), -torch.inf)
             slot, arrived = self._crossed(attempt, ahead >= 0.0, hazards)
             if len(slot) == 0:

@@ -1,4 +1,4 @@
-"""Schedules of jumps: candidate times by the clocks, thinning, and the effect of a jump."""
+"""Schedules of jumps: candidate times by Poisson processes, thinning, and the effect of a jump."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor
 
-from skneuralde.noise import Clocks
+from skneuralde.noise import PoissonProcesses
 from skneuralde.problems import Jump, Problem
 from skneuralde.solvers.core.right_hand_side import RightHandSide, TimePoint
 from skneuralde.terms import Constant
 
-#: The number of a jump that is not one of its clock's, see `ExtraJump`.
+#: The number of a jump that is not an arrival of its Poisson process, see `ExtraJump`.
 EXTRA = -1
 
 
@@ -36,11 +36,11 @@ class JumpCandidates:
 
     elapsed: Tensor  #: float64, in order, padded with infinity
     channel: Tensor  #: int64
-    number: Tensor  #: int64, number on the channel's clock
+    number: Tensor  #: int64, number of the arrival on its channel
 
     @classmethod
     def merge(cls, end: Tensor, parts: list[tuple[Tensor, int, Tensor]]) -> JumpCandidates:
-        """From the times (batch, n), the channel and the numbers (n,) of each clock, for paths that end at ``end``."""
+        """From the times (batch, n) and numbers (n,) of each channel, for paths that end at ``end``."""
         elapsed = torch.cat([end[:, :0], *(times for times, _, _ in parts)], 1)
         channel = [torch.full_like(number, channel) for _, channel, number in parts]
         none = torch.zeros(0, dtype=torch.int64, device=end.device)
@@ -91,17 +91,17 @@ def is_certain(jump: Jump) -> bool:
 class JumpSchedule:
     """The jumps of a batch of paths.
 
-    A channel of constant rate jumps at the times of its clock. A channel with a bound has a clock of that rate, whose
-    times are thinned (P. A. W. Lewis and G. S. Shedler, "Simulation of nonhomogeneous Poisson processes by thinning",
+    A channel of constant rate jumps at the times of its Poisson process. For a channel with a bound, a process of that
+    rate is thinned (P. A. W. Lewis and G. S. Shedler, "Simulation of nonhomogeneous Poisson processes by thinning",
     Naval Research Logistics Quarterly 26, 1979).
     """
 
-    clocks: Clocks
+    poisson: PoissonProcesses
     candidates: JumpCandidates
 
     @classmethod
     def make(
-        cls, jumps: Sequence[Jump], clocks: Clocks, end: Tensor, *, extra: ExtraJump | None = None
+        cls, jumps: Sequence[Jump], poisson: PoissonProcesses, end: Tensor, *, extra: ExtraJump | None = None
     ) -> JumpSchedule:
         """The schedule of paths that end at times ``end (batch, 1)`` since their start."""
         parts = []
@@ -109,16 +109,16 @@ class JumpSchedule:
             rate = float(cast(Constant, jump.rate).value) if is_certain(jump) else jump.bound
             if not rate or jump.leap:
                 continue
-            times = clocks.arrivals(k, rate * end) / rate
+            times = poisson.arrivals(k, rate * end) / rate
             number = torch.arange(times.shape[1], device=times.device)
             parts.append((torch.where(times <= end, times, torch.inf), k, number))
         if extra is not None:
             parts.append((extra.elapsed, extra.channel, torch.full_like(end[0], EXTRA, dtype=torch.int64)))
-        return cls(clocks, JumpCandidates.merge(end, parts))
+        return cls(poisson, JumpCandidates.merge(end, parts))
 
     def select(self, rows: Tensor) -> JumpSchedule:
         """Those of some paths; a path may be selected several times."""
-        return replace(self, clocks=self.clocks.select(rows), candidates=self.candidates.select(rows))
+        return replace(self, poisson=self.poisson.select(rows), candidates=self.candidates.select(rows))
 
     def decide(
         self, channel: int, rhs: RightHandSide, now: TimePoint, u: Tensor, path: Tensor, number: Tensor
@@ -126,7 +126,7 @@ class JumpSchedule:
         """Whether candidates of a channel are jumps, (n,), at time points ``now`` and states ``u`` before them.
 
         Paths whose state is not finite do not jump. ``path (n,)`` are positions in the batch, ``number (n,)`` the
-        numbers of the candidates on their clocks. A rate that is negative, infinite, NaN or above its bound raises
+        numbers of the candidates on their channels. A rate that is negative, infinite, NaN or above its bound raises
         ValueError.
         """
         accepted = u.isfinite().all(-1)
@@ -137,7 +137,7 @@ class JumpSchedule:
         if len(mine):
             with torch.no_grad():
                 rate = rhs.rate(channel, now.select(mine), u[mine])
-            choice = self.clocks.choices(channel, path[mine], number[mine])
+            choice = self.poisson.choices(channel, path[mine], number[mine])
             accepted[mine] = choice * jump.bound < rate.double()
         return accepted
 
@@ -152,4 +152,4 @@ class JumpSchedule:
         """Marks of jumps on a channel, one per row of ``like (n, dim)``."""
         if not jump.affect.uses_marks:
             return torch.zeros_like(like)
-        return jump.draw(self.clocks.normals(channel, path, number, like.shape[1]).to(like.dtype))
+        return jump.draw(self.poisson.normals(channel, path, number, like.shape[1]).to(like.dtype))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from skneuralde.noise import Clocks
+from skneuralde.noise import PoissonProcesses
 from skneuralde.problems import Jump
 from skneuralde.solvers.core.jump_record import JumpRecord
 
@@ -23,19 +23,27 @@ class JumpTables:
 
     @classmethod
     def make(
-        cls, log: JumpRecord, jumps: Sequence[Jump], clocks: Clocks, start: Tensor, dim: int, dtype: torch.dtype
+        cls,
+        log: JumpRecord,
+        jumps: Sequence[Jump],
+        poisson: PoissonProcesses,
+        start: Tensor,
+        dim: int,
+        dtype: torch.dtype,
     ) -> JumpTables:
         """From the log of paths that begin at ``start (batch,)``."""
         times, marks, counts = [], [], []
         for k, jump in enumerate(jumps):
             own = log.of_channel(k)
             times.append(own.padded(start[own.path] + own.elapsed, len(start)))
-            marks.append(own.padded(_marks(jump, k, own, clocks, dim, dtype), len(start)))
+            marks.append(own.padded(_marks(jump, k, own, poisson, dim, dtype), len(start)))
             counts.append(torch.bincount(own.path, minlength=len(start)))
         return cls(tuple(times), tuple(marks), torch.stack(counts, 1))
 
 
-def _marks(jump: Jump, channel: int, log: JumpRecord, clocks: Clocks, dim: int, dtype: torch.dtype) -> Tensor:
+def _marks(
+    jump: Jump, channel: int, log: JumpRecord, poisson: PoissonProcesses, dim: int, dtype: torch.dtype
+) -> Tensor:
     if not jump.affect.uses_marks:
         return torch.zeros(len(log.path), 0, dtype=dtype, device=log.path.device)
-    return jump.draw(clocks.normals(channel, log.path, log.number, dim).to(dtype)).detach()
+    return jump.draw(poisson.normals(channel, log.path, log.number, dim).to(dtype)).detach()

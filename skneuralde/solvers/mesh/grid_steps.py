@@ -33,7 +33,7 @@ class _SplitStep(NamedTuple):
 
 
 class GridSteps:
-    """The steps of a schedule for a mesh with this ``order (batch,)`` and ``active`` number of paths.
+    """The steps of a schedule for a mesh with this ``permutation (batch,)`` and ``active`` number of paths.
 
     Most are whole cells: all are treated as such, and then the few `StepSchedule.parts` are corrected. ``start`` and
     ``unit``, (batch, 1) or (1, 1), are the initial time of each path and the signed length of a cell; ``dtype`` is that
@@ -43,7 +43,7 @@ class GridSteps:
     def __init__(
         self,
         schedule: StepSchedule,
-        order: Tensor,
+        permutation: Tensor,
         active: list[int],
         start: Tensor,
         unit: Tensor,
@@ -51,17 +51,17 @@ class GridSteps:
         source: IncrementSource | None,
         increment_cache: IncrementCache | None,
     ):
-        self.schedule, self.order, self.active, self.cache = schedule, order, active, increment_cache
-        self.start, self.unit = (x.expand(len(order), 1)[order, 0] for x in (start, unit))
+        self.schedule, self.permutation, self.active, self.cache = schedule, permutation, active, increment_cache
+        self.start, self.unit = (x.expand(len(permutation), 1)[permutation, 0] for x in (start, unit))
         self.length = self.unit.to(dtype)
-        self.source = None if source is None else source.select(order)
-        self.parts = schedule.parts._replace(row=rank(order)[schedule.parts.row])
+        self.source = None if source is None else source.select(permutation)
+        self.parts = schedule.parts._replace(row=rank(permutation)[schedule.parts.row])
         self.by_step = self.parts.step.argsort(stable=True)
 
     def along(self, first: int, last: int) -> Iterator[tuple[Tensor, Tensor, Increments | None]]:
         """Start and length, (active, 1) each, and noise of the steps ``first`` to ``last - 1``."""
-        batch, noise, no_rows = len(self.order), self._noise(last), self.order[:0]
-        cell = self.schedule.cell(torch.full_like(self.order, first)[:, None])[self.order, 0]
+        batch, noise, no_rows = len(self.permutation), self._noise(last), self.permutation[:0]
+        cell = self.schedule.cell(torch.full_like(self.permutation, first)[:, None])[self.permutation, 0]
         cell, place, k = cell.double(), cell * batch + torch.arange(batch, device=cell.device), first
         while k < last:
             n, split = self.active[k], self._splits.get(k)
@@ -89,7 +89,7 @@ class GridSteps:
         if self.source is None:
             return None
         fresh = GridIncrements(self.source, self.parts, self.by_step, self._bounds, self._until, last).at
-        return fresh if self.cache is None else self.cache.noise(self.schedule, self.order, self.active, fresh)
+        return fresh if self.cache is None else self.cache.noise(self.schedule, self.permutation, self.active, fresh)
 
     @cached_property
     def _bounds(self) -> list[int]:
@@ -113,6 +113,6 @@ class GridSteps:
         row, step, begin, end = self.parts.where(self.by_step)
         steps, sizes = (x.tolist() for x in step.unique_consecutive(return_counts=True))
         start, unit, cell = self.start[row], self.unit[row], end.floor()
-        length, place = (unit * (end - begin)).to(self.length.dtype), cell.long() * len(self.order) + row
+        length, place = (unit * (end - begin)).to(self.length.dtype), cell.long() * len(self.permutation) + row
         columns = row, start + unit * begin, length, cell, place
         return dict(zip(steps, map(_SplitStep, *(column.split(sizes) for column in columns)), strict=True))

@@ -24,17 +24,19 @@ class IncrementCache:
 
     def __init__(self) -> None:
         self._schedule: StepSchedule | None = None
-        self._order: Tensor | None = None
+        self._permutation: Tensor | None = None
         self._steps: dict[int, Increments] = {}
 
-    def noise(self, schedule: StepSchedule, order: Tensor, active: list[int], draw: GridStepNoise) -> GridStepNoise:
+    def noise(
+        self, schedule: StepSchedule, permutation: Tensor, active: list[int], draw: GridStepNoise
+    ) -> GridStepNoise:
         """The noise of a schedule, for paths in an order; noise that is not cached is drawn."""
         if self._schedule is None:
-            self._schedule, self._order = schedule, order
+            self._schedule, self._permutation = schedule, permutation
         if not self._has_seen(schedule):
             return draw
         if bool(schedule.first.any()):
-            return self._since(schedule.first, order, active)
+            return self._since(schedule.first, permutation, active)
 
         def noise(k: int, place: Tensor, row: Tensor) -> Increments:
             if k not in self._steps:
@@ -54,14 +56,14 @@ class IncrementCache:
             and torch.equal(seen.first + seen.count, schedule.first + schedule.count)
         )
 
-    def _since(self, first: Tensor, order: Tensor, active: list[int]) -> GridStepNoise:
+    def _since(self, first: Tensor, permutation: Tensor, active: list[int]) -> GridStepNoise:
         """The noise of paths in an order from their steps ``first (batch,)`` on."""
-        assert self._order is not None
+        assert self._permutation is not None
         known = [self._steps[k] for k in range(len(self._steps))]
-        begins = torch.tensor([0, *(len(step.w) for step in known)], device=order.device).cumsum(0)
+        begins = torch.tensor([0, *(len(step.w) for step in known)], device=permutation.device).cumsum(0)
         areas = [step.area for step in known if step.area is not None]
         every = Increments(torch.cat([step.w for step in known]), torch.cat(areas) if areas else None)
-        begin, place = first[order], rank(self._order)[order]
+        begin, place = first[permutation], rank(self._permutation)[permutation]
 
         def noise(k: int, _: Tensor, row: Tensor) -> Increments:
             n = active[k]

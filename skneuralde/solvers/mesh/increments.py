@@ -23,9 +23,11 @@ class IncrementSource:
     """Draws the increments and areas that a method needs."""
 
     noise: Brownian
-    offset: Tensor  #: float64 (batch,), start of each path, in cells of the noise from its origin
+    offset: Tensor  #: float64 (batch,), start of each path, in cells of the noise from its start
     unit: float  #: unit in which steps are counted, in cells of the noise
-    level: int | None  #: halvings of a cell that give the unit; None without such, or if a path starts off the origin
+    level: (
+        int | None
+    )  #: halvings of a cell that give the unit; None without such, or if a path does not start with its noise
     area: bool  #: whether the method needs Levy areas
     three_point: bool  #: whether it needs three-point increments
     dtype: torch.dtype
@@ -36,14 +38,14 @@ class IncrementSource:
         unit = dt / noise.cell
         halvings = -round(math.log2(unit))
         fits = abs(unit * 2.0**halvings - 1.0) < 1e-9
-        offset = (start[:, 0] - noise.origin) / noise.cell
+        offset = (start[:, 0] - noise.start) / noise.cell
         level = halvings if fits and 0 <= halvings <= DEPTH and bool((offset == 0.0).all()) else None
         return cls._for(solver, noise, offset, 2.0**-halvings if fits else unit, level, dtype)
 
     @classmethod
     def of_cells(cls, noise: Brownian, solver: Solver, dtype: torch.dtype) -> IncrementSource:
-        """For steps of all lengths from the origin of the noise, counted in its cells."""
-        return cls._for(solver, noise, torch.zeros_like(noise.origin), 1.0, None, dtype)
+        """For steps of all lengths from the start of the noise, counted in its cells."""
+        return cls._for(solver, noise, torch.zeros_like(noise.start), 1.0, None, dtype)
 
     @classmethod
     def _for(
@@ -67,13 +69,15 @@ class IncrementSource:
         """Number of steps of all paths to draw at once."""
         return min(_MOST_STEPS, max(1, _BLOCK // max(1, len(self.noise.path) * self.noise.dim)))
 
-    def along(self, points: Tensor, order: Tensor, active: list[int]) -> MeshNoise:
+    def along(self, points: Tensor, permutation: Tensor, active: list[int]) -> MeshNoise:
         """Noise of a mesh with an order of paths, from the points (batch, n_points), padded with infinity."""
 
         def noise(first: int, last: int) -> Iterator[Increments]:
             for begin in range(first, last, self.block):
                 end = min(begin + self.block, last)
-                yield from _one_by_one(self._between_points(points[order, begin : end + 1], order), active[begin:end])
+                yield from _one_by_one(
+                    self._between_points(points[permutation, begin : end + 1], permutation), active[begin:end]
+                )
 
         return noise
 

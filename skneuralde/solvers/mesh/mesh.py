@@ -41,7 +41,9 @@ class Mesh:
 
     steps: MeshSteps
     active: list[int]  #: number of paths that make each step
-    order: Tensor | None  #: int64 (batch,), order of the paths; None for the batch's own, then all make every step
+    permutation: (
+        Tensor | None
+    )  #: int64 (batch,), order of the paths; None for the batch's own, then all make every step
     step_ends: MeshStepEnds | None = None
 
     @classmethod
@@ -55,9 +57,9 @@ class Mesh:
         return cls(_with_noise(times, noise), [batch] * len(t), None)
 
     @classmethod
-    def ragged(cls, t: Tensor, h: Tensor, order: Tensor, active: list[int], noise: MeshNoise | None) -> Mesh:
+    def ragged(cls, t: Tensor, h: Tensor, permutation: Tensor, active: list[int], noise: MeshNoise | None) -> Mesh:
         """Steps of every path, (batch, n_steps) padded on the right; the first ``active[k]`` paths make step k."""
-        t, h = t[order, : len(active)], h[order, : len(active)]
+        t, h = t[permutation, : len(active)], h[permutation, : len(active)]
 
         def times(first: int, last: int) -> Iterator[tuple[Tensor, Tensor]]:
             for begin in range(first, last, _CHUNK):
@@ -66,18 +68,18 @@ class Mesh:
                 for n, start, length in zip(active[part], starts, lengths, strict=True):
                     yield start[:n], length[:n]
 
-        return cls(_with_noise(times, noise), active, order)
+        return cls(_with_noise(times, noise), active, permutation)
 
     def __len__(self) -> int:
         return len(self.active)
 
     def sorted(self, rows: Tensor) -> Tensor:
         """Rows of the batch in the mesh's order of paths."""
-        return rows if self.order is None else rows[self.order]
+        return rows if self.permutation is None else rows[self.permutation]
 
     def part(self, rhs: RightHandSide, active: int) -> RightHandSide:
         """The right-hand side of the first ``active`` paths."""
-        return rhs if self.order is None else rhs.select(self.order[:active])
+        return rhs if self.permutation is None else rhs.select(self.permutation[:active])
 
 
 def _with_noise(

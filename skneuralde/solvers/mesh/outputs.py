@@ -68,10 +68,10 @@ class OneStatePerRow(RequestedStates):
         self.path = path
         counts = torch.bincount(point, minlength=1).tolist()
         # Short numbers are sorted faster.
-        self.order = (point.to(torch.int16) if len(counts) <= 2**15 else point).argsort(stable=True)
-        row = path if mesh.order is None else rank(mesh.order)[path]
-        rows = row[self.order].split(counts)
-        inside = [None] * len(counts) if theta is None else theta[self.order].split(counts)
+        self.permutation = (point.to(torch.int16) if len(counts) <= 2**15 else point).argsort(stable=True)
+        row = path if mesh.permutation is None else rank(mesh.permutation)[path]
+        rows = row[self.permutation].split(counts)
+        inside = [None] * len(counts) if theta is None else theta[self.permutation].split(counts)
         self.at_start = counts[0]
         self.counts = counts
         self.places = {
@@ -79,12 +79,12 @@ class OneStatePerRow(RequestedStates):
         }
 
     def pick(self, u0: Tensor, kept: list[Tensor]) -> Tensor:
-        states = torch.cat([u0[self.path[self.order[: self.at_start]]], *kept])
-        return torch.empty_like(states).index_copy_(0, self.order, states)
+        states = torch.cat([u0[self.path[self.permutation[: self.at_start]]], *kept])
+        return torch.empty_like(states).index_copy_(0, self.permutation, states)
 
     def split(self, rows: Tensor) -> list[Tensor]:
         """Rows ``(n, ...)`` in the order of the request, split by `places`."""
-        parts = rows[self.order].split(self.counts)
+        parts = rows[self.permutation].split(self.counts)
         return [parts[k + 1] for k in self.places]
 
 

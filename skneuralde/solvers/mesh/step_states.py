@@ -28,9 +28,9 @@ class StepStates(StepObserver):
 
     def along(self, mesh: Mesh) -> tuple[Tensor, Tensor | None]:
         """States and solver states, ``(sum of mesh.active, ...)``: step by step, in the mesh's order of paths."""
-        assert mesh.order is not None
+        assert mesh.permutation is not None
         rows, steps = (torch.cat(column) for column in zip(*(entry[:2] for entry in self.seen), strict=True))
-        place = (steps * len(mesh.order) + rank(mesh.order)[rows]).argsort()
+        place = (steps * len(mesh.permutation) + rank(mesh.permutation)[rows]).argsort()
         in_order = bool((place.diff() == 1).all())
         states, solver_states = (
             None if column[0] is None else torch.cat(column) if in_order else torch.cat(column)[place]

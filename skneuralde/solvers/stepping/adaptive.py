@@ -32,8 +32,8 @@ class AdaptiveDriver(LoopDriver):
         atol, n_hazards = task.atol.clamp_min(torch.finfo(task.atol.dtype).tiny), 0
         if task.hazards is not None:
             atol, n_hazards = task.hazards.tolerances(atol), task.hazards.width
-        if task.noise is not None and not bool((task.noise.origin[:, None] == task.start).all()):
-            raise ValueError(f"solver {stepper.name!r} needs noise whose origin is where the paths start")
+        if task.noise is not None and not bool((task.noise.start[:, None] == task.start).all()):
+            raise ValueError(f"solver {stepper.name!r} needs noise that starts where the paths start")
         controller = stepper.controller if task.controller is None else task.controller
         super().__init__(stepper, task, controller, stepper.error_order, Tolerance(task.rtol, atol, n_hazards))
 

@@ -89,9 +89,9 @@ class FixedDriver:
             points = schedule.place(torch.arange(int(schedule.count) + 1, device=unit.device)[None])
             t, h = task.start + unit * points[:, :-1], unit * points.diff(dim=1)
             return Mesh.shared(t[0], h[0], len(task.u0), None if source is None else source.shared(points[0]))
-        order, active = by_count(schedule.count)
-        steps = GridSteps(schedule, order, active, task.start, unit, dtype, source, task.increment_cache)
-        return Mesh(steps.along, active, order, self._jumps(order))
+        permutation, active = by_count(schedule.count)
+        steps = GridSteps(schedule, permutation, active, task.start, unit, dtype, source, task.increment_cache)
+        return Mesh(steps.along, active, permutation, self._jumps(permutation))
 
     def _source(self) -> IncrementSource | None:
         task = self.task
@@ -99,7 +99,7 @@ class FixedDriver:
             return None
         return IncrementSource.of_steps(task.noise, task.start, self.dt, self.stepper, task.u0.dtype)
 
-    def _jumps(self, order: Tensor) -> MeshJumps | None:
+    def _jumps(self, permutation: Tensor) -> MeshJumps | None:
         """The candidates for jumps that the steps reach."""
         jumps: JumpSchedule | None = self.task.jump_schedule
         if jumps is None:
@@ -110,14 +110,14 @@ class FixedDriver:
         step, channel, number, elapsed = (
             column[path, place] for column in (step, candidates.channel, candidates.number, candidates.elapsed)
         )
-        return MeshJumps(jumps, path, step, channel, number, elapsed, order, certain=False)
+        return MeshJumps(jumps, path, step, channel, number, elapsed, permutation, certain=False)
 
     def _values(self, mesh: Mesh) -> Tensor:
         """States at the save times, (batch, n_times, dim)."""
         task = self.task
         state = self.schedule.state.minimum(self.schedule.count[:, None])
         batch, n_times = len(task.u0), state.shape[1]
-        if mesh.order is None:
+        if mesh.permutation is None:
             outputs: RequestedStates = AllPathsAt(state[0].tolist())
         else:
             path = torch.arange(batch, device=state.device).repeat_interleave(n_times)

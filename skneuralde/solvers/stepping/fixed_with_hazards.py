@@ -49,11 +49,11 @@ class GridDriver(LoopDriver):
         return IncrementSource.of_steps(noise, start, self.dt, self.stepper, self.task.u0.dtype)
 
     def mesh(self, points: Tensor, paths: PathState, count: Tensor, rows: Tensor | None) -> Mesh:
-        order, active = by_count(count)
+        permutation, active = by_count(count)
         source = None if self.task.noise is None else self.source(rows)
         schedule, dtype = StepSchedule.through(points, count), self.task.u0.dtype
-        steps = GridSteps(schedule, order, active, paths.start, paths.unit, dtype, source, None)
-        return Mesh(steps.along, active, order)
+        steps = GridSteps(schedule, permutation, active, paths.start, paths.unit, dtype, source, None)
+        return Mesh(steps.along, active, permutation)
 
     def begin(self, u0: Tensor, f0: Tensor, g0: Tensor | None, end: Tensor) -> PathState:
         return PathState.begin(

@@ -29,7 +29,7 @@ from skneuralde.solvers.stepping.loop import StepLoop
 from skneuralde.solvers.stepping.saving import (
     AcceptedSteps,
     DenseOutputSaver,
-    SideStepOrigins,
+    SideStepStarts,
     StepEndSaver,
     StepIndexSaver,
 )
@@ -164,8 +164,8 @@ class LoopDriver(ABC):
         stored = None
         if keeps_states and len(mesh):
             same_path, same_save, (values,) = saver.result()
-            order = _by_path_and_save(same_path, same_save)[_by_path_and_save(path, save).argsort()]
-            stored = checkpoint_every_step(mesh, *step_states.along(mesh)), outputs.split(values[order])
+            permutation = _by_path_and_save(same_path, same_save)[_by_path_and_save(path, save).argsort()]
+            stored = checkpoint_every_step(mesh, *step_states.along(mesh)), outputs.split(values[permutation])
         states = replay(self.stepper, task.rhs, task.u0, mesh, outputs, gradient=task.gradient, stored=stored)
         return _LoopResult(paths, paths.status[:, 0], path, save, states, _record(handler))
 
@@ -183,28 +183,28 @@ class LoopDriver(ABC):
         evaluated beyond the save time.
         """
         task = self.task
-        accepted, origins = AcceptedSteps(), SideStepOrigins(self.elapsed, len(task.u0))
-        observers: list[StepObserver] = [origins, accepted] if self.needs_gradient else [origins]
+        accepted, starts = AcceptedSteps(), SideStepStarts(self.elapsed, len(task.u0))
+        observers: list[StepObserver] = [starts, accepted] if self.needs_gradient else [starts]
         handler = self._jump_handler(None)
         self.alignment, self.noise = self._alignment(torch.full_like(self.elapsed[:1, :1], torch.inf), None)
         main = self._loop(observers, handler).run(self.rhs, self.paths, overshoot=True)
-        path, save, (step, elapsed, u) = origins.result()
+        path, save, (step, elapsed, u) = starts.result()
         end = self.elapsed.expand(len(task.u0), -1)[path, save][:, None]
-        origin = self.paths.select(path)
+        before = self.paths.select(path)
         rhs = self.rhs.select(path)
         with torch.no_grad():
-            solver_state = self.stepper.start_state(rhs, origin.time(elapsed), u)
+            solver_state = self.stepper.start_state(rhs, before.time(elapsed), u)
         paths = PathState.begin(
             u,
-            start=origin.start,
-            unit=origin.unit,
+            start=before.start,
+            unit=before.unit,
             end=end,
-            min_step=origin.min_step,
+            min_step=before.min_step,
             elapsed=elapsed,
             proposal=end - elapsed,
-            controller_state=origin.controller_state,
+            controller_state=before.controller_state,
             solver_state=solver_state,
-            floor=origin.floor,
+            floor=before.floor,
         )
         side_accepted, side_handler = AcceptedSteps(), self._jump_handler(path)
         alignment, noise = self._alignment(end, path)
@@ -224,7 +224,7 @@ class LoopDriver(ABC):
         status = main.status[:, 0].scatter_reduce(0, path, side.status[:, 0], "amax")
         jumps = None
         if handler is not None and side_handler is not None:
-            is_last = (end == origin.end)[:, 0]
+            is_last = (end == before.end)[:, 0]
             jumps = handler.record().followed_by(side_handler.record().of_side_steps(path, is_last))
         return _LoopResult(main, status, path, save, states, jumps)
 
@@ -248,16 +248,16 @@ class LoopDriver(ABC):
         mesh = self.mesh(accepted.points(paths.elapsed, count), paths, count, rows)
         if handler is None:
             return mesh
-        assert mesh.order is not None  # paths that jump have steps of their own
-        return replace(mesh, step_ends=handler.on_mesh(mesh.order))
+        assert mesh.permutation is not None  # paths that jump have steps of their own
+        return replace(mesh, step_ends=handler.on_mesh(mesh.permutation))
 
     def mesh(self, points: Tensor, paths: PathState, count: Tensor, rows: Tensor | None) -> Mesh:
         """The steps between the points (batch, n_points) of these paths, with their noise."""
         t = paths.start + paths.unit * points[:, :-1]
         h = (paths.unit * points.diff(dim=1)).to(self.task.u0.dtype)
-        order, active = by_count(count)
-        noise = None if self.task.noise is None else self.source(rows).along(points, order, active)
-        return Mesh.ragged(t, h, order, active, noise)
+        permutation, active = by_count(count)
+        noise = None if self.task.noise is None else self.source(rows).along(points, permutation, active)
+        return Mesh.ragged(t, h, permutation, active, noise)
 
 
 def _record(handler: JumpHandler | None) -> JumpRecord | None:

@@ -121,8 +121,8 @@ class StepIndexSaver(Saver):
         self.add(paths.rows, attempt.reached, (paths.elapsed, attempt.length, paths.steps))
 
 
-class SideStepOrigins(Saver):
-    """For each save time the origin of its side step: the first mesh point whose first try, accepted or not, passes it.
+class SideStepStarts(Saver):
+    """For each save time the start of its side step: the first mesh point whose first try, accepted or not, passes it.
 
     Keeps the point's number, elapsed time and state.
     """

@@ -68,7 +68,7 @@ class DyadicAlignment(StepAlignment):
     Steps also end on stops. A rejected step is divided, so that every Brownian value that was drawn is also stepped on;
     otherwise an adaptive method need not converge (J. Foster, "On the convergence of adaptive approximations for
     stochastic differential equations", arXiv:2311.14201, 2023). After a stop inside a part a path goes on to the part's
-    end. Times are counted in cells of the noise, whose origin is where paths start; ``furthest`` is the last one of any
+    end. Times are counted in cells of the noise, which starts where paths start; ``furthest`` is the last one of any
     path. ``has_limits`` says whether steps may be limited by other times than stops, too.
     """
 

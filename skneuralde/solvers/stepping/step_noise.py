@@ -49,7 +49,7 @@ class GridNoise(StepNoise):
 class DyadicNoise(StepNoise):
     """Noise of steps over dyadic parts of the noise's cells, or pieces of them.
 
-    Times are counted in cells of the noise, from its origin; ``furthest`` is the last one of any path. With
+    Times are counted in cells of the noise, from its start; ``furthest`` is the last one of any path. With
     ``tabulate`` the noise of all paths is drawn together, which pays if all of them make the whole way. With
     ``whole_parts`` every step is a dyadic part. ``area`` says whether the method needs space-time Levy areas, and
     ``dtype`` is that of the state.

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from skneuralde import Jump, Problem, solve
-from skneuralde.noise import Clocks
+from skneuralde.noise import PoissonProcesses
 from skneuralde.solvers import SolveRequest, get_solver, integrate
 
 N = 20_000
@@ -64,12 +64,12 @@ def test_gradients_lead_through_affects(gradient):
 @pytest.mark.parametrize("side_steps", [False, True])
 def test_a_save_at_a_jump_holds_the_state_after_it(side_steps):
     problem = Problem(None, jumps=(Jump(2.0, lambda t, u: u + 1),))
-    clocks = Clocks(0, torch.zeros(1, dtype=torch.int64), torch.zeros(1, dtype=torch.int64), 1)
-    at = clocks.arrivals(0, torch.full((1, 1), 8.0, dtype=torch.float64)) / 2.0
+    poisson = PoissonProcesses(0, torch.zeros(1, dtype=torch.int64), torch.zeros(1, dtype=torch.int64), 1)
+    at = poisson.arrivals(0, torch.full((1, 1), 8.0, dtype=torch.float64)) / 2.0
     times = torch.cat([torch.zeros(1, 1, dtype=torch.float64), at], 1)
     u0 = torch.zeros(1, 1, dtype=torch.float64)
     values = integrate(
-        SolveRequest(problem, u0, times, solver=get_solver("euler"), clocks=clocks, dt=0.3, side_steps=side_steps)
+        SolveRequest(problem, u0, times, solver=get_solver("euler"), poisson=poisson, dt=0.3, side_steps=side_steps)
     ).values
     assert values[0, :, 0].tolist() == list(range(times.shape[1]))
 
@@ -77,7 +77,7 @@ def test_a_save_at_a_jump_holds_the_state_after_it(side_steps):
 def test_jumps_are_never_left_out():
     problem = Problem(None, jumps=(Jump(2.0, lambda t, u: u + 1),))
     times = torch.tensor(TIMES, dtype=torch.float64)
-    with pytest.raises(ValueError, match="needs clocks"):
+    with pytest.raises(ValueError, match="needs Poisson processes"):
         integrate(
             SolveRequest(problem, torch.zeros(1, 1, dtype=torch.float64), times, solver=get_solver("euler"), dt=0.1)
         )

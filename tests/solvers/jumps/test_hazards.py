@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from skneuralde import Jump, Problem, solve
-from skneuralde.noise import Brownian, Clocks
+from skneuralde.noise import Brownian, PoissonProcesses
 from skneuralde.solvers import SolveRequest, get_solver, integrate
 
 TIMES = [0.0, 0.2, 0.6, 1.0]
@@ -36,7 +36,7 @@ def trajectory(noise, rows, *, name, rtol=1e-4, side_steps=False, scale=None, **
             torch.ones(len(rows), 1, dtype=torch.float64),
             torch.tensor(TIMES, dtype=torch.float64),
             solver=get_solver(name),
-            clocks=Clocks(3, *keys, 3),
+            poisson=PoissonProcesses(3, *keys, 3),
             noise=Brownian(3, *keys, 3 if noise == "additive" else 1, cell=0.7),
             rtol=rtol,
             atol=1e-8,
@@ -54,12 +54,12 @@ STEPS = [(*method, {"rtol": 1e-3}) for method in METHODS] + [(*method, {"rtol": 
 
 def roots_of_a_rising_rate(name, **steps):
     """Jump times of rate t, their exact values, and the final counts: none may be left out."""
-    clocks = Clocks(0, torch.arange(50), torch.zeros(50, dtype=torch.int64), 1)
-    integral = clocks.arrivals(0, torch.full((50, 1), 4.5, dtype=torch.float64))
+    poisson = PoissonProcesses(0, torch.arange(50), torch.zeros(50, dtype=torch.int64), 1)
+    integral = poisson.arrivals(0, torch.full((50, 1), 4.5, dtype=torch.float64))
     times = torch.tensor([0.0, 3.0], dtype=torch.float64)
     u0 = torch.zeros(50, 1, dtype=torch.float64)
     rising = Problem(None, jumps=(Jump(lambda t, u: t, count),))
-    run = integrate(SolveRequest(rising, u0, times, solver=get_solver(name), clocks=clocks, **steps))
+    run = integrate(SolveRequest(rising, u0, times, solver=get_solver(name), poisson=poisson, **steps))
     log = run.jumps.of_channel(0)
     assert torch.equal(run.values[:, -1, 0], torch.bincount(log.path, minlength=50).double())
     exact = torch.where(integral.isfinite(), (2.0 * integral).sqrt(), torch.nan)
@@ -172,7 +172,12 @@ def test_rates_are_never_called_past_the_end():
         problem = Problem(lambda t, u: -u, jumps=(Jump(rate, count),))
         integrate(
             SolveRequest(
-                problem, u0, times, solver=get_solver("tsit5"), clocks=Clocks(0, *keys, 1), side_steps=side_steps
+                problem,
+                u0,
+                times,
+                solver=get_solver("tsit5"),
+                poisson=PoissonProcesses(0, *keys, 1),
+                side_steps=side_steps,
             )
         )
     assert max(latest) <= 1.0

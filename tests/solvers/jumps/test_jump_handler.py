@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from skneuralde import Jump, Problem, solve
-from skneuralde.noise import Brownian, Clocks
+from skneuralde.noise import Brownian, PoissonProcesses
 from skneuralde.solvers import SolveRequest, get_solver, integrate
 
 N = 10_000
@@ -31,7 +31,7 @@ def trajectory(equation, rows, *, name="sosri2", u0=None, rtol=1e-4, side_steps=
             torch.ones(len(rows), 1, dtype=torch.float64) if u0 is None else u0,
             times,
             solver=get_solver(name),
-            clocks=Clocks(3, *keys, channels),
+            poisson=PoissonProcesses(3, *keys, channels),
             noise=Brownian(3, *keys, 1, cell=0.7),
             rtol=rtol,
             atol=1e-8,
@@ -111,14 +111,14 @@ def test_gradients_lead_through_affects_alone(name, gradient, side_steps):
 def test_a_save_at_a_jump_holds_the_state_after_it():
     counting = Problem(None, jumps=(Jump(2.0, lambda t, u: u + 1),))
     keys = torch.zeros(1, dtype=torch.int64), torch.zeros(1, dtype=torch.int64)
-    clocks = Clocks(0, *keys, 1)
-    at = clocks.arrivals(0, torch.full((1, 1), 8.0, dtype=torch.float64)) / 2.0
+    poisson = PoissonProcesses(0, *keys, 1)
+    at = poisson.arrivals(0, torch.full((1, 1), 8.0, dtype=torch.float64)) / 2.0
     times = torch.cat([torch.zeros(1, 1, dtype=torch.float64), at], 1)
     u0 = torch.zeros(1, 1, dtype=torch.float64)
     for name in ("tsit5", "rosenbrock"):
         for side_steps in (False, True):
             run = integrate(
-                SolveRequest(counting, u0, times, solver=get_solver(name), clocks=clocks, side_steps=side_steps)
+                SolveRequest(counting, u0, times, solver=get_solver(name), poisson=poisson, side_steps=side_steps)
             )
             assert run.values[0, :, 0].tolist() == list(range(times.shape[1]))
             assert torch.equal(run.jumps.elapsed.sort().values, at[0])

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from skneuralde import Jump, Problem, expect, solve
-from skneuralde.noise import Brownian, Clocks
+from skneuralde.noise import Brownian, PoissonProcesses
 from skneuralde.solvers import SolveRequest, get_solver, integrate
 
 N = 4_000
@@ -67,13 +67,13 @@ def test_one_leap_is_a_compound_poisson_variable():
 
 @pytest.mark.parametrize("dt", [1.0, 0.3])
 def test_leaps_are_those_of_the_clock_whatever_the_steps(dt):
-    clocks = Clocks(0, torch.arange(50), torch.zeros(50, dtype=torch.int64), 1)
-    arrivals = clocks.arrivals(0, torch.full((50, 1), 4.5, dtype=torch.float64))
+    poisson = PoissonProcesses(0, torch.arange(50), torch.zeros(50, dtype=torch.int64), 1)
+    arrivals = poisson.arrivals(0, torch.full((50, 1), 4.5, dtype=torch.float64))
     times = torch.tensor([0.0, 1.0, 3.0], dtype=torch.float64)
     rising = Problem(None, jumps=(Jump(lambda t, u: t, lambda t, u: u + 1.0, leap=True),))
     u0 = torch.zeros(50, 1, dtype=torch.float64)
     values = integrate(
-        SolveRequest(rising, u0, times, solver=get_solver("bs3"), clocks=clocks, rtol=None, dt=dt)
+        SolveRequest(rising, u0, times, solver=get_solver("bs3"), poisson=poisson, rtol=None, dt=dt)
     ).values[..., 0]
     # The integral of a rate that the method integrates exactly is compared with the same numbers.
     assert torch.equal(values, (arrivals[:, None] <= times[:, None] ** 2 / 2).sum(-1).double())
@@ -125,7 +125,7 @@ def test_answers_do_not_depend_on_batch_mates(side_steps):
                 torch.ones(len(rows), 1, dtype=torch.float64),
                 torch.tensor([0.0, 0.45, 1.0], dtype=torch.float64),
                 solver=get_solver("sosri2"),
-                clocks=Clocks(3, *keys, 4),
+                poisson=PoissonProcesses(3, *keys, 4),
                 noise=Brownian(3, *keys, 1, cell=0.7),
                 rtol=None,
                 dt=0.2,

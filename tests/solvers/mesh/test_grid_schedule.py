@@ -17,7 +17,7 @@ from skneuralde.solvers.mesh.outputs import OneStatePerRow
 from tests.requests import request_of
 
 TIMES = [0.0, 0.25, 0.3, 1.0]
-#: Of the clocks of two channels.
+#: Of the Poisson processes of two channels.
 RATES = 5.0, 12.0
 
 
@@ -95,11 +95,11 @@ def test_a_route_through_points():
 
 
 def candidates(request, i):
-    """When a path may jump: channel and number on its clock by time."""
-    clocks, end = request.clocks.select(torch.tensor([i])), torch.tensor([[TIMES[-1]]], dtype=torch.float64)
+    """When a path may jump: channel and number of the arrival by time."""
+    poisson, end = request.poisson.select(torch.tensor([i])), torch.tensor([[TIMES[-1]]], dtype=torch.float64)
     found = {}
     for channel, rate in enumerate(RATES):
-        found |= {time / rate: (channel, n) for n, time in enumerate(clocks.arrivals(channel, rate * end)[0].tolist())}
+        found |= {time / rate: (channel, n) for n, time in enumerate(poisson.arrivals(channel, rate * end)[0].tolist())}
     return found
 
 
@@ -124,9 +124,9 @@ def path_alone(request, dt, i):
         if stop in may_jump:
             channel, number = may_jump[stop]
             jump, here = problem.jumps[channel], (channel, row, torch.tensor([number]))
-            if channel == 0 or request.clocks.choices(*here) * RATES[channel] < jump.rate(start + stop, u):
+            if channel == 0 or request.poisson.choices(*here) * RATES[channel] < jump.rate(start + stop, u):
                 jumps.append((channel, stop))
-                marks = jump.draw(request.clocks.normals(*here, u.shape[1]).to(u.dtype))
+                marks = jump.draw(request.poisson.normals(*here, u.shape[1]).to(u.dtype))
                 u = jump.affect(start + stop, u, None, marks)
                 state = None if state is None else solver.start_state(equation, start + stop, u)
         if min(abs(stop - time) for time in TIMES) < 1e-12:

@@ -174,7 +174,7 @@ def test_dtype_is_kept_and_far_times_are_exact(name, dtype):
     problem = noisy_problem(name, drift, 0.1)
     start = 1e8
     times = start + TIMES
-    noise = Brownian(0, torch.arange(3), torch.zeros(3, dtype=torch.int64), 2, origin=start, cell=0.05)
+    noise = Brownian(0, torch.arange(3), torch.zeros(3, dtype=torch.int64), 2, start=start, cell=0.05)
     u0 = torch.ones(3, 2, dtype=dtype)
     values = integrate(SolveRequest(problem, u0, times, noise=noise if noisy else None, **settings(name))).values
     assert values.dtype == dtype
@@ -192,7 +192,7 @@ def test_a_path_does_not_know_its_batch_mates(name, side_steps):
     times[0] = TIMES
     times[1, :3] = torch.tensor([0.5, 0.5, 4.25])
     times[2, :1] = 1.0
-    noise = Brownian(5, torch.arange(3), torch.arange(3), 1, origin=times[:, 0], cell=0.05)
+    noise = Brownian(5, torch.arange(3), torch.arange(3), 1, start=times[:, 0], cell=0.05)
     arguments = settings(name)
     together = integrate(
         SolveRequest(problem, u0, times, noise=noise if noisy else None, side_steps=side_steps, **arguments)
@@ -246,7 +246,7 @@ def test_coefficients_are_never_called_outside_the_interval(name):
 
     problem = noisy_problem(name, drift, 0.1)
     times = torch.tensor([[0.2, 0.5], [0.3, 1.7]], dtype=torch.float64)
-    noise = Brownian(0, torch.arange(2), torch.arange(2), 1, origin=times[:, 0], cell=0.05) if name in NOISY else None
+    noise = Brownian(0, torch.arange(2), torch.arange(2), 1, start=times[:, 0], cell=0.05) if name in NOISY else None
     for side_steps in (False, True):
         integrate(
             SolveRequest(

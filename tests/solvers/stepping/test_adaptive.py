@@ -6,7 +6,7 @@ import torch
 from skneuralde.problems import Problem
 from skneuralde.solvers import SolveRequest, SolverError, Status, get_solver, integrate, solve
 from skneuralde.solvers.stepping.loop_driver import LoopDriver
-from skneuralde.solvers.stepping.saving import SideStepOrigins, StepIndexSaver
+from skneuralde.solvers.stepping.saving import SideStepStarts, StepIndexSaver
 from tests.problems_closed_form import oscillator
 from tests.stubs import ToldError, times
 
@@ -101,7 +101,7 @@ def test_gradient_is_exact_on_the_frozen_mesh(name, side_steps, monkeypatch):
     """With the steps repeated for other parameters, the difference quotient is the gradient."""
     memory, replay = [], []
     remember_and_replay(monkeypatch, LoopDriver, "_mesh", memory, replay)
-    remember_and_replay(monkeypatch, SideStepOrigins if side_steps else StepIndexSaver, "result", memory, replay)
+    remember_and_replay(monkeypatch, SideStepStarts if side_steps else StepIndexSaver, "result", memory, replay)
     parameter = torch.nn.Parameter(torch.tensor([0.7, 1.3], dtype=torch.float64))
     u0 = torch.tensor([[1.0, 0.5], [3.0, -1.0]], dtype=torch.float64, requires_grad=True)
 

@@ -50,7 +50,7 @@ def test_ragged_times_are_the_same_as_one_by_one(side_steps):
     ts[2, :1] = times(1.0)
     ts[3, :3] = times(-1, -0.99, -0.5)
     u0 = torch.arange(1.0, 5.0, dtype=torch.float64)[:, None]
-    noise = Brownian(0, torch.arange(4), torch.arange(4), 1, origin=ts[:, 0], cell=0.1)
+    noise = Brownian(0, torch.arange(4), torch.arange(4), 1, start=ts[:, 0], cell=0.1)
     together = integrate(
         SolveRequest(problem, u0, ts, solver=get_solver("euler"), noise=noise, dt=0.1, side_steps=side_steps)
     )
