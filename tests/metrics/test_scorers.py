@@ -173,11 +173,11 @@ def test_grid_search_in_a_pipeline_in_two_processes_by_all_scorers(tiny, daily):
     search = GridSearchCV(pipeline, grid, scoring=SCORERS, refit="crps", cv=cv, n_jobs=2, error_score="raise")
     groups = X.index.get_level_values("series")
     search.fit(X, y, groups=groups)
+    train, test = next(cv.split(X, y, groups))
+    here = clone(pipeline).set_params(**search.cv_results_["params"][1]).fit(X.iloc[train], y.iloc[train])
     for name, scorer in SCORERS.items():
-        here = clone(pipeline).set_params(**search.cv_results_["params"][1])
-        train, test = next(cv.split(X, y, groups))
         score = search.cv_results_[f"split0_test_{name}"][1]
-        assert score == pytest.approx(scorer(here.fit(X.iloc[train], y.iloc[train]), X.iloc[test], y.iloc[test]))
+        assert score == pytest.approx(scorer(here, X.iloc[test], y.iloc[test]))
     assert search.best_score_ == max(search.cv_results_["mean_test_crps"])
     assert neg_crps_scorer(search, X, y) == pytest.approx(neg_crps_scorer(search.best_estimator_, X, y))
 

@@ -281,10 +281,10 @@ def test_what_is_shown_may_be_a_function_of_the_state():
 def test_panels_pickles_new_series_and_other_sklearn_customs():
     frames = []
     for seed in range(4):
-        times, y = reverting(seed, n=25)
+        times, y = reverting(seed, n=12)
         frames.append(pd.DataFrame({"y": y}, index=pd.MultiIndex.from_product([[f"s{seed}"], times])))
     data = pd.concat(frames).rename_axis(["series", "time"])
-    model = clone(NeuralSDERegressor(observation_noise="learn", max_iter=3, random_state=0))
+    model = clone(NeuralSDERegressor(observation_noise="learn", max_iter=1, random_state=0))
     X, y = data[[]], data["y"]
     model.fit(X.loc[:"s2"], y.loc[:"s2"])
     mean = model.predict(X.loc[:"s2"])
