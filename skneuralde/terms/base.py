@@ -34,20 +34,30 @@ def value_and_two_derivatives(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return value, Jacobian, and the second derivatives summed with weights ``cov (batch, dim, dim)``.
 
-    Forward mode is applied twice: along each direction, and along the direction's column of ``cov``. A
-    `torch.autograd.Function` inside would count as linear, since torch differentiates its ``jvp`` only once.
+    The function is differentiated along each direction, and then along the direction's column of ``cov``.
     """
     batch, dim = u.shape
     directions = torch.eye(dim, dtype=u.dtype, device=u.device).repeat_interleave(batch, 0)
     copies = [x if x is None or dim == 1 else x.repeat(dim, 1) for x in (u, *others)]
 
     def along(v: Tensor) -> tuple[Tensor, Tensor]:
-        value, slope, *_ = torch.func.jvp(lambda w: function(w, *copies[1:]), (v,), (directions,))
-        return value, slope
+        value, slope = _directional(lambda w: function(w, *copies[1:]), v, directions)
+        return slope, value
 
-    (value, slope), (_, second), *_ = torch.func.jvp(along, (copies[0],), (cov.movedim(-1, 0).flatten(0, 1),))
+    slope, second, value = _directional(along, copies[0], cov.movedim(-1, 0).flatten(0, 1), has_aux=True)
     shape = dim, batch, *value.shape[1:]
     return value[:batch], slope.view(shape).movedim(0, -1), second.view(shape).sum(0)
+
+
+def _directional(function: Callable[[Tensor], Any], u: Tensor, direction: Tensor, *, has_aux: bool = False) -> Any:
+    """Value of a function, its derivative along a direction, and with ``has_aux`` what else the function returns.
+
+    Reverse mode is linear in the derivative of the output; differentiating it with respect to that gives forward mode.
+    Nested, this is several times faster than `torch.func.jvp`, which spends most of its time on zeros.
+    """
+    value, pull_back, *more = torch.func.vjp(function, u, has_aux=has_aux)
+    _, push_forward = torch.func.vjp(lambda weights: pull_back(weights)[0], torch.zeros_like(value))
+    return value, push_forward(direction)[0], *more
 
 
 def sum_of_squares(x: Tensor, dim: int) -> Tensor:
