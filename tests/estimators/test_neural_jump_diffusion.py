@@ -352,7 +352,7 @@ def test_equivariance_to_units():
 
 
 def test_grid_search_over_tolerance_and_solver():
-    X, y, _ = dated(n=40)
+    X, y, _ = dated(n=24)
     grid = {"rtol": [1e-1, 1e-2], "solver": ["auto", "tsit5"]}
     scoring = {"r2": "r2", "density": log_likelihood_scorer}
     search = GridSearchCV(
@@ -393,7 +393,7 @@ def test_a_plain_table():
     rng = np.random.default_rng(3)
     X = rng.normal(size=(300, 2))
     y = X[:, 0] + 0.1 * rng.normal(size=300) + 3.0 * (rng.random(300) < 0.08)
-    model = quick(max_iter=120, learning_rate_init=0.02).fit(X, y)
+    model = quick(max_iter=70, learning_rate_init=0.03).fit(X, y)
     samples = model.sample(X, 500, random_state=0)
     assert samples.shape == (500, 300)
     mean, quantiles = model.predict(X, quantiles=[0.25, 0.5, 0.75])
