@@ -54,7 +54,7 @@ def make_problem(name):
     return Problem(Pull(), Spread(False) if solver.handles("additive") else None, noise="additive")
 
 
-def loss_of(problem, start, name, mode, *, dt=0.05, rtol=None, ts=TS):
+def loss_of(problem, start, name, mode, *, dt=0.1, rtol=None, ts=TS):
     y0 = start * torch.tensor([[1.0, 0.5], [-0.4, 2.0]], dtype=torch.float64)
     solution = solve(
         problem, y0, ts, solver=name, rtol=rtol, atol=rtol or 0.0, dt=dt, n_paths=2, random_state=3, gradient=mode

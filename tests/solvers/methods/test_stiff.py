@@ -139,11 +139,11 @@ def test_stages_grow_like_the_root_of_stiffness(name, dtype):
     y0[0] = 1.0
     # The error estimate of rkc2 compares slopes, whose rounding is as large as the stiffness.
     for stiffness in (1e2, 1e4, 1e6) if name == "rkc2" and dtype == torch.float32 else (1e2, 1e4, 1e6, 1e8):
-        solution = solve(heat(stiffness), y0, [0.0, 1.0], solver=name, rtol=1e-3, atol=1e-3)
+        solution = solve(heat(stiffness), y0, [0.0, 0.3], solver=name, rtol=1e-3, atol=1e-3)
         counts.append(solution.stats.drift_evaluations)
         steps.append(solution.stats.steps.item())
     slopes = [math.log(b / a, 100) for a, b in pairwise(counts[1:])]
-    assert max(steps) < 40
+    assert max(steps) < 25
     assert max(slopes) < 0.56
 
 
