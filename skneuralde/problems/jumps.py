@@ -44,9 +44,9 @@ class Jump(nn.Module):
         Tau-leaping [1]_, for many small jumps: fixed time steps do not end at the jumps, and all jumps of a step are
         applied at its end. The weak order is 1.
     lower : float or sequence of float, optional
-        Lower end of the range of each component of the state, -inf for none, with ``leap=True``. Of the jumps drawn in a
-        step no more happen than the state allows, so that none takes a component below it (as in binomial leaping
-        [2]_). Without it a leap may remove more than there is, and a rate that is then negative is an error.
+        Lower end of the range of each component of the state, -inf for none, for ``leap=True``. Of the jumps drawn in
+        a step no more happen than the state allows, so that none takes a component below it (as in binomial leaping
+        [2]_). Without it a leap may remove more than there is, and a path whose rate is then negative fails.
 
     Attributes
     ----------
@@ -157,5 +157,7 @@ def _resolve_lower(lower: Any, leap: bool) -> float | tuple[float, ...] | None:
     if values.ndim > 1 or bool((values.isnan() | (values == math.inf)).any()):
         raise ValueError(f"lower must be a number, or one per component of the state, and below inf, got {lower!r}")
     if not leap:
-        raise ValueError(f"lower={lower!r} limits leaps, and other jumps happen one by one: give leap=True, or no lower")
+        raise ValueError(
+            f"lower={lower!r} limits leaps, and other jumps happen one by one: give leap=True, or no lower"
+        )
     return float(values) if values.ndim == 0 else tuple(values.tolist())

@@ -60,7 +60,9 @@ class HazardCrossings:
         """The attempt after a check of the rates behind jumps: paths fail where these are invalid."""
         if attempt.jumped is None:
             return attempt
-        rows = (attempt.jumped & attempt.accepted & attempt.step.u1.isfinite().all(1, keepdim=True))[:, 0].nonzero()[:, 0]
+        rows = (attempt.jumped & attempt.accepted & attempt.step.u1.isfinite().all(1, keepdim=True))[:, 0].nonzero()[
+            :, 0
+        ]
         if len(rows) == 0:
             return attempt
         _, invalid = self._rates(rhs, attempt, rows, attempt.step.u1[rows])

@@ -89,5 +89,7 @@ class RateCheck:
         what = self.jumps[channel].describe_rate(value, name=f"jumps[{channel}]")
         where = f"at t = {float(self.time[path]):g} and u = {self.state[path].tolist()}"
         if value < 0.0 and any(jump.leap and jump.lower is None for jump in self.jumps):
-            return f"{what} {where}; if a leap took the state out of its range, give lower= to its Jump, or a smaller dt"
+            return (
+                f"{what} {where}; if a leap took the state out of its range, give lower= to its Jump, or a smaller dt"
+            )
         return f"{what} {where}"

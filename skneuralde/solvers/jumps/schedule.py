@@ -150,8 +150,8 @@ class JumpSchedule:
         """Whether candidates of a channel are jumps, at time points ``now`` and states ``u`` before them.
 
         A hazard that has reached its threshold is no jump where its rate has become zero, nor is a leap that would
-        leave the range of the state. Paths whose state is not finite do not jump. ``path (n,)`` are positions in the batch, ``number (n,)`` the numbers of the candidates on
-        their channels.
+        leave the range of the state. Paths whose state is not finite do not jump. ``path (n,)`` are positions in the
+        batch, ``number (n,)`` the numbers of the candidates on their channels.
         """
         accepted = u.isfinite().all(-1)
         decision = Decision(accepted, torch.zeros_like(accepted))

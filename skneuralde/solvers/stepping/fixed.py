@@ -30,10 +30,12 @@ class FixedDriver:
 
     def __init__(self, stepper: Stepper, task: Task):
         assert task.dt is not None
+        dt = task.dt
         rates = None if task.jump_schedule is None else task.jump_schedule.rates
         if rates is not None and bool(rates.failed.any()):
             task = replace(task, u0=torch.where(rates.failed[:, None], torch.nan, task.u0))
-        self.stepper, self.task, self.dt, self.rates = stepper, task, task.dt, rates
+        self.stepper, self.task, self.dt = stepper, task, dt
+        self.rates = rates
         self.schedule = self._schedule()
 
     def solve(self) -> Trajectory:
