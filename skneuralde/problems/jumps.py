@@ -127,13 +127,13 @@ class Jump(nn.Module):
         check_term(self.affect.with_mark(marks), name=f"{name}.affect", shape=u.shape[1:], t=t, u=u, c=c)
 
     def after(self, t: Time, u: State, c: Context | None, marks: Tensor) -> State:
-        """Return the states after jumps, moved onto ``lower`` where rounding alone takes them below."""
+        """Return the states after jumps, moved onto ``lower`` where they differ from it by rounding alone."""
         after = self.affect(t, u, c, marks)
         if self.lower is None:
             return after
         lower = torch.as_tensor(self.lower, dtype=u.dtype, device=u.device)
         rounding = 16.0 * torch.finfo(u.dtype).eps * torch.maximum(u.abs(), after.abs())
-        return torch.where((after < lower) & (after >= lower - rounding), lower, after)
+        return torch.where((after - lower).abs() <= rounding, lower, after)
 
     def allows(self, u: State, after: State) -> Tensor:
         """Whether jumps take no component below ``lower``, ``(batch,)``; components that rise or stay do not count."""

@@ -247,4 +247,5 @@ def test_a_rate_that_is_zero_has_a_gradient_where_its_slope_is_not():
     jump = Jump(lambda t, u: rate * u, lambda t, u: u - 1, bound=3.0)
     value = expect(Problem(None, jumps=(jump,)), [3.0], TIMES, end, n_paths=10, random_state=0, **OPTIONS)
     value.backward()
-    assert (value.item(), rate.grad.item()) == (3.0, -3.0)
+    assert value.item() == 3.0
+    assert rate.grad.item() == pytest.approx(-3.0)

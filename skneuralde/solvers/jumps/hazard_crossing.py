@@ -20,8 +20,8 @@ from skneuralde.solvers.jumps.rate_check import RateCheck
 #: A step of up to this many smallest steps is not divided any further.
 _INDIVISIBLE = 4.0
 
-#: Share of a step that ended at an invalid rate that is tried next.
-_RETREAT = 0.2
+#: Accuracy of the time at which a rate becomes invalid, as a share of the time since the start.
+_INVALID_SINCE = 1e-6
 
 
 class HazardCrossings:
@@ -93,10 +93,10 @@ class HazardCrossings:
         if not bool((is_wrong | is_over).any()):
             return attempt
         can_divide = can_divide[rows, 0]
-        attempt = attempt.failing(rows[is_wrong & ~can_divide])
-        again = (is_wrong | is_over) & can_divide
-        share = torch.where(is_wrong, _RETREAT, 0.5)[again, None].double()
-        return _shortened(attempt, rows[again], share)
+        is_located = ~can_divide | (attempt.length <= _INVALID_SINCE * attempt.target)[rows, 0]
+        attempt = attempt.failing(rows[is_wrong & is_located])
+        again = rows[torch.where(is_wrong, ~is_located, is_over & can_divide)]
+        return _shortened(attempt, again, torch.full_like(attempt.length[again], 0.5))
 
     def _rates(self, rhs: RightHandSide, attempt: StepAttempt, rows: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
         """Rates of all channels at the ends of some steps, with states ``u`` there, and which are invalid, (n, k)."""

@@ -47,7 +47,7 @@ def test_a_rate_that_rounding_takes_below_zero_counts_as_zero(name, steps, bound
     jump = Jump(lambda t, u: 4.0 * (1.0 - u[:, 0]), lambda t, u: u, bound=None if bound is None else 10.0)
     circle = Problem(lambda t, u: torch.stack([u[:, 1], -u[:, 0]], 1), jumps=(jump,))
     u0 = torch.tensor([[1.0, 0.0]], dtype=torch.float64).expand(9, 2)
-    times = [0.0, *(2.0 * math.pi + 0.01 * k for k in (-2, -1, 0, 1, 2)), 6.5]
+    times = [0.0, *(2.0 * math.pi + 0.01 * k for k in (-1, 0, 1)), 6.5]
     result = run(circle, u0, times, name, steps, side_steps=side_steps)
     assert (result.status == Status.SUCCESS).all()
     assert abs(len(result.jumps.path) / 9 - 4.0 * (6.5 - math.sin(6.5))) < 4 * math.sqrt(25.0 / 9)
@@ -121,7 +121,7 @@ def test_rates_at_the_start():
 
 
 @pytest.mark.parametrize("gradient", ["direct", "checkpoint", "forward"])
-@pytest.mark.parametrize(("name", "steps", "bound"), WAYS)
+@pytest.mark.parametrize(("name", "steps", "bound"), [WAYS[0], WAYS[1], WAYS[4]])
 def test_gradients_of_the_other_paths(name, steps, bound, gradient):
     class Scale(torch.nn.Module):
         def __init__(self):
