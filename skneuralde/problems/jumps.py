@@ -133,7 +133,8 @@ class Jump(nn.Module):
             return after
         lower = torch.as_tensor(self.lower, dtype=u.dtype, device=u.device)
         rounding = 16.0 * torch.finfo(u.dtype).eps * torch.maximum(u.abs(), after.abs())
-        return torch.where((after - lower).abs() <= rounding, lower, after)
+        # The value is that of the range, the derivative that of the affect.
+        return torch.where((after - lower).abs() <= rounding, after + (lower - after).detach(), after)
 
     def allows(self, u: State, after: State) -> Tensor:
         """Whether jumps take no component below ``lower``, ``(batch,)``; components that rise or stay do not count."""

@@ -5,7 +5,7 @@ import torch
 
 from skneuralde import Jump, Problem, solve
 from skneuralde.noise import PoissonProcesses
-from skneuralde.solvers import SolverError, SolveRequest, get_solver, integrate
+from skneuralde.solvers import SolveRequest, SolverError, get_solver, integrate
 
 N = 20_000
 TIMES = [0.0, 0.3, 1.0]

@@ -7,7 +7,7 @@ import torch
 
 from skneuralde import Jump, Problem, solve
 from skneuralde.noise import Brownian, PoissonProcesses
-from skneuralde.solvers import SolverError, SolveRequest, get_solver, integrate
+from skneuralde.solvers import SolveRequest, SolverError, get_solver, integrate
 
 TIMES = [0.0, 0.2, 0.6, 1.0]
 

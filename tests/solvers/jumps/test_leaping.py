@@ -7,7 +7,7 @@ import torch
 
 from skneuralde import Jump, Problem, expect, solve
 from skneuralde.noise import Brownian, PoissonProcesses
-from skneuralde.solvers import SolverError, SolveRequest, get_solver, integrate
+from skneuralde.solvers import SolveRequest, SolverError, get_solver, integrate
 
 N = 4_000
 

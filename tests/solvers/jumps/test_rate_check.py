@@ -8,7 +8,7 @@ import torch
 
 from skneuralde import Jump, Problem, solve
 from skneuralde.noise import PoissonProcesses
-from skneuralde.solvers import SolverError, SolveRequest, Status, get_solver, integrate
+from skneuralde.solvers import SolveRequest, SolverError, Status, get_solver, integrate
 
 #: Adaptive and fixed steps, each with rates that are integrated and with rates that are thinned.
 WAYS = [
