@@ -126,22 +126,24 @@ def _has_weight(request: SolveRequest, channel: int, t: Tensor, start: Tensor, e
     unknown = rate.detach() == 0.0
     if not bool(unknown.any()):
         return torch.ones_like(unknown)[:, None]
-    leaves = [leaf for leaf in leaf_tensors(rate) if leaf is not around]
-    has_weight = ~unknown | _depends_on(rate, leaves)
+    dependencies = [x for x in leaf_tensors(rate) if x is not around]
+    has_weight = ~unknown | _depends_on(rate, dependencies)
     if u.requires_grad:
         (slope,) = torch.autograd.grad(rate.sum(), around, allow_unused=True, materialize_grads=True)
         has_weight |= _moves(u, torch.where(has_weight[:, None], 0.0, slope))
     return has_weight[:, None]
 
 
-def _depends_on(values: Tensor, leaves: list[Tensor]) -> Tensor:
-    """Whether each of the values (n,) has a derivative in some of the leaves, bool (n,).
+def _depends_on(values: Tensor, dependencies: list[Tensor]) -> Tensor:
+    """Whether each of the values (n,) has a derivative in some of the dependencies, bool (n,).
 
     The derivatives of all values in one random direction come from a reverse pass that is differentiated in the weights
     of the values, since it is linear in these.
     """
     weights = torch.ones_like(values, requires_grad=True)
-    slopes = torch.autograd.grad(values, leaves, weights, create_graph=True, allow_unused=True) if leaves else ()
+    slopes = (
+        torch.autograd.grad(values, dependencies, weights, create_graph=True, allow_unused=True) if dependencies else ()
+    )
     along = sum((_direction(slope) * slope).sum() for slope in slopes if slope is not None)
     if not isinstance(along, Tensor) or not along.requires_grad:
         return torch.zeros_like(values, dtype=torch.bool)
@@ -150,7 +152,7 @@ def _depends_on(values: Tensor, leaves: list[Tensor]) -> Tensor:
 
 
 def _moves(u: Tensor, slope: Tensor) -> Tensor:
-    """The rows of states ``u (n, dim)`` whose derivatives in their leaves, times ``slope (n, dim)``, may not be zero.
+    """The rows of states ``u (n, dim)`` whose derivatives in their dependencies, times ``slope (n, dim)``, may not be zero.
 
     One reverse pass tests them together: if any of them is not zero, all rows with a slope count.
     """

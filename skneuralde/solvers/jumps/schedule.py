@@ -34,7 +34,7 @@ class ExtraJump(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """Which candidates are jumps, and which of them have an invalid rate, so that their paths fail; bool (n,)."""
+    """Candidates that are jumps, and candidates with an invalid rate, whose paths fail; bool (n,)."""
 
     accepted: Tensor
     invalid: Tensor
