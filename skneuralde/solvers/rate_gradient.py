@@ -152,7 +152,7 @@ def _depends_on(values: Tensor, dependencies: list[Tensor]) -> Tensor:
 
 
 def _moves(u: Tensor, slope: Tensor) -> Tensor:
-    """The rows of states ``u (n, dim)`` whose derivatives in their dependencies, times ``slope (n, dim)``, may not be zero.
+    """The rows of states ``u (n, dim)`` whose derivative, times ``slope (n, dim)``, may differ from zero.
 
     One reverse pass tests them together: if any of them is not zero, all rows with a slope count.
     """
