@@ -30,8 +30,11 @@ from skneuralde.solvers.stepping.task import BatchSolver, Task
 #: Inputs of a batch of paths: none, constant ``(batch, k)``, or a function of each path's float64 time ``(batch,)``.
 Context = Tensor | Callable[[Tensor], Tensor] | None
 
-#: Distance of a hazard from its threshold at which it jumps, along fixed steps.
+#: Share of a hazard by which it may differ from its threshold where a path jumps, along fixed steps.
 _CROSSING = 1e-6
+
+#: Share of the largest rate below zero that counts as zero, along fixed steps.
+_NEGATIVE_RATE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -234,7 +237,15 @@ def _with_jumps(task: Task, request: SolveRequest, jumps: Sequence[Jump]) -> Tas
             'gradient="reversible" cannot step back through jumps: use "direct", "checkpoint" or "forward"'
         )
     end = torch.where(task.elapsed.isfinite(), task.elapsed, 0.0).amax(1, keepdim=True).expand(len(task.u0), 1)
-    schedule = JumpSchedule.make(jumps, request.poisson, end, extra=request.extra_jump)
+    schedule = JumpSchedule.make(
+        jumps,
+        request.poisson,
+        end,
+        atol=float(task.atol.max()),
+        rtol=_NEGATIVE_RATE if request.rtol is None else request.rtol,
+        extra=request.extra_jump,
+    )
+    schedule.rates.start(task.rhs, task.start.expand(len(task.u0), 1), task.u0)
     elapsed = schedule.candidates.attach(task.elapsed)
     return replace(task, jump_schedule=schedule, elapsed=elapsed, hazards=_hazards(task, request, jumps))
 

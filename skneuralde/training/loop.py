@@ -158,7 +158,8 @@ def _careful_epoch(
         good.restore()
         if history.rollbacks == _MAX_ROLLBACKS:
             if not history.loss_curve:
-                raise FloatingPointError(_NEVER_FINITE) from failure
+                reason = "" if failure is None else f" The last error: {failure}"
+                raise FloatingPointError(_NEVER_FINITE + reason) from failure
             return None, good
         history.rollbacks += 1
         optimizer.shrink()

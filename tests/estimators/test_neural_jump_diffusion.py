@@ -13,6 +13,7 @@ from sklearn.model_selection import GridSearchCV, TimeSeriesSplit
 
 from skneuralde import MLP, NeuralJumpDiffusion
 from skneuralde.metrics import log_likelihood_scorer
+from skneuralde.solvers import SolverError
 
 
 def walk(n=300, seed=0, chance=0.05):
@@ -278,7 +279,7 @@ def test_a_varying_rate_needs_no_bound_and_stays_below_one_that_is_given():
     assert learned.n_iter_ == 3
     # Within the data it stays below the bound; what comes later is refused when it comes.
     rising = quick(**known | {"jump_rate": lambda t, u: 0.001 * t[:, 0]}, max_jump_rate=0.06).fit(X, y)
-    with pytest.raises(ValueError, match=r"exceeds its bound 0.06: it is 0.06.* at t = 6"):
+    with pytest.raises(SolverError, match=r"exceeds its bound 0.06: it is 0.06.* at t = 6"):
         rising.predict(rising.future(40))
 
 

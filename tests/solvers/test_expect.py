@@ -197,3 +197,55 @@ def test_without_anything_to_learn_in_a_rate_it_is_the_mean():
 def test_a_functional_that_is_not_one_value_per_path_is_told():
     with pytest.raises(ValueError, match=r"one value per path, a tensor of shape \(5,\)"):
         expect(halving("constant"), [1.0], TIMES, lambda ys: ys.mean(), n_paths=5, **OPTIONS)
+
+
+@pytest.mark.parametrize("options", [{}, {"bound": 3.0}, {"solver": "euler", "dt": 0.25}, OPTIONS | {"bound": 3.0}])
+def test_a_death_process_is_not_asked_for_more_deaths_than_there_are(options):
+    """E[u_T] = n exp(-rate T), and the logarithm of a state below zero is no number."""
+    options = dict(options)
+    rate = torch.tensor(1.0, dtype=torch.float64, requires_grad=True)
+    jump = Jump(lambda t, u: rate * u, lambda t, u: u - 1, bound=options.pop("bound", None))
+
+    def both(ys):
+        return torch.stack([end(ys), (1.0 + end(ys)).log()], -1)
+
+    value = expect(Problem(None, jumps=(jump,)), [3.0], TIMES, both, n_paths=10_000, random_state=0, **options)
+    mean, log = (torch.autograd.grad(v, rate, retain_graph=True)[0] for v in value)
+    assert value[0].item() == pytest.approx(3 * math.exp(-1.0), abs=0.04)
+    assert float(mean) == pytest.approx(-3 * math.exp(-1.0), abs=0.06)
+    dead, n = 1.0 - math.exp(-1.0), 3
+    slope = sum(
+        math.comb(n, k) * math.log1p(k) * math.exp(-k) * dead ** (n - k) * ((n - k) * math.exp(-1.0) / dead - k)
+        for k in range(n)
+    ) - n * math.exp(-n) * math.log1p(n)
+    assert float(log) == pytest.approx(slope, abs=0.03)
+
+
+@pytest.mark.parametrize("gradient", ["direct", "checkpoint", "forward"])
+def test_a_death_process_beside_a_state_with_a_gradient(gradient):
+    class Drift(Growth):
+        def forward(self, t, u):
+            return torch.stack([0.0 * u[:, 0], self.mu * u[:, 1]], 1)
+
+    class Deaths(Rate):
+        def forward(self, t, u):
+            return self.theta * u[:, 0]
+
+    drift, rate = Drift(), Deaths("state", 1.0)
+    jump = Jump(rate, lambda t, u: torch.stack([u[:, 0] - 1.0, u[:, 1]], 1), bound=3.0)
+    value = expect(
+        Problem(drift, jumps=(jump,)), [2.0, 1.0], TIMES, lambda ys: end(ys) + ys[..., -1, 1], n_paths=5000,
+        random_state=0, gradient=gradient, **OPTIONS,
+    )  # fmt: skip
+    in_mu, in_rate = torch.autograd.grad(value, [drift.mu, rate.theta])
+    assert float(in_rate) == pytest.approx(-2 * math.exp(-1.0), abs=0.06)
+    assert float(in_mu) == pytest.approx(math.exp(MU), rel=0.02)
+
+
+def test_a_rate_that_is_zero_has_a_gradient_where_its_slope_is_not():
+    rate = torch.tensor(0.0, dtype=torch.float64, requires_grad=True)
+    jump = Jump(lambda t, u: rate * u, lambda t, u: u - 1, bound=3.0)
+    value = expect(Problem(None, jumps=(jump,)), [3.0], TIMES, end, n_paths=10, random_state=0, **OPTIONS)
+    value.backward()
+    assert value.item() == 3.0
+    assert rate.grad.item() == pytest.approx(-3.0)

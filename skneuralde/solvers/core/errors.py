@@ -10,6 +10,7 @@ _ADVICE = {
     "for times so far apart: loosen rtol and atol, or ask for closer times",
     Status.NON_FINITE: "the solution or a coefficient became infinite or NaN: check the coefficients there, "
     "or take smaller steps",
+    Status.INVALID_RATE: "a rate of jumps is negative, above its bound or not finite",
 }
 
 
@@ -40,10 +41,13 @@ class SolverError(RuntimeError):
         time = float(trajectory.reached[path])
         n_steps = int(trajectory.stats.steps[path])
         smallest = float(trajectory.stats.smallest_step[path])
+        reason = _ADVICE[status]
+        if status == Status.INVALID_RATE and trajectory.rates is not None:
+            reason = trajectory.rates.describe(path)
         message = (
             f"solver {solver!r} failed on {len(failed)} of {len(trajectory.status)} paths; path {path} stopped at time "
             f"{time:.6g} with status {status.name.lower()} after {n_steps} steps, the smallest {smallest:.3g}: "
-            f"{_ADVICE[status]}"
+            f"{reason}"
         )
         return cls(message, status=status, time=time, n_steps=n_steps, smallest_step=smallest)
 

@@ -110,6 +110,14 @@ class StepAttempt:
     reached: Tensor  #: elapsed time after the step
     jumped: Tensor | None = None  #: whether the path stopped for a jump; None if none did
     limit: Tensor | None = None  #: elapsed time at which the next step must end at the latest; None for that of paths
+    failed: Tensor | None = None  #: whether the path ends with an invalid rate; None if none did
+
+    def failing(self, rows: Tensor) -> StepAttempt:
+        """The attempt where paths in these rows end because of an invalid rate."""
+        if len(rows) == 0:
+            return self
+        failed = torch.zeros_like(self.accepted) if self.failed is None else self.failed
+        return replace(self, failed=failed.index_fill(0, rows, True))
 
 
 class AcceptanceTest(Protocol):

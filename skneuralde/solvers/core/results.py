@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Protocol
 
 from torch import Tensor
 
@@ -17,6 +18,7 @@ class Status(IntEnum):
     MAX_STEPS = 1
     STEP_TOO_SMALL = 2
     NON_FINITE = 3
+    INVALID_RATE = 4
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,15 @@ class Stats:
     diffusion_evaluations: int
 
 
+class PathRates(Protocol):
+    """The rates of jumps along the paths of a solution."""
+
+    largest: Tensor  #: float64 (batch, n_channels), the largest absolute rate of each channel on each path
+
+    def describe(self, path: int) -> str:
+        """The invalid rate of a path that failed by one, in words."""
+
+
 @dataclass(frozen=True)
 class Trajectory:
     """Solutions of a batch of initial value problems.
@@ -47,7 +58,7 @@ class Trajectory:
     Attributes
     ----------
     values : Tensor of shape (batch, n_times, dim)
-        NaN where the times are NaN, and after a failure.
+        NaN where the times are NaN, and after a failure; with an invalid rate, from its time on.
     status : int64 Tensor of shape (batch,)
         A `Status` per path.
     reached : float64 Tensor of shape (batch,)
@@ -55,6 +66,8 @@ class Trajectory:
     stats : Stats
     jumps : JumpRecord or None
         None for an equation without jumps.
+    rates : PathRates or None
+        Likewise.
     """
 
     values: Tensor
@@ -62,3 +75,4 @@ class Trajectory:
     reached: Tensor
     stats: Stats
     jumps: JumpRecord | None = None
+    rates: PathRates | None = None

@@ -205,21 +205,12 @@ class RightHandSide:
         return self._diffusion.linearize(now.t, u, now.context)
 
     def rate(self, channel: int, now: TimePoint, u: Tensor) -> Tensor:
-        """Rate of a channel of jumps, ``(batch,)``.
-
-        Raises
-        ------
-        ValueError
-            If it is negative, not finite or above its bound.
-        """
-        jump = self.problem.jumps[channel]
-        rate = jump.rate(now.t, u, now.context)
-        jump.check_rate(rate, now.t, u, name=f"jumps[{channel}]")
-        return rate
+        """Rate of a channel of jumps as the problem gives it, ``(batch,)``."""
+        return self.problem.jumps[channel].rate(now.t, u, now.context)
 
     def affect(self, channel: int, now: TimePoint, u: Tensor, marks: Tensor) -> Tensor:
         """The state after a jump, ``(batch, dim)``."""
-        return self.problem.jumps[channel].affect(now.t, u, now.context, marks)
+        return self.problem.jumps[channel].after(now.t, u, now.context, marks)
 
     @property
     def has_additive_noise(self) -> bool:

@@ -18,10 +18,10 @@ def dependencies_of(stepper: Stepper, rhs: RightHandSide, u: Tensor, mesh: Mesh)
     """
     with torch.enable_grad():
         _, _, step = next(walk(stepper, rhs, u.detach(), mesh, 0, 1, None))
-        found = _leaf_tensors(step.u1)
+        found = leaf_tensors(step.u1)
         t, *_ = next(mesh.steps(0, 1))
         for state in states_after_jumps(mesh.part(rhs, 1), t[:1], u[:1].detach()):
-            found += _leaf_tensors(state)
+            found += leaf_tensors(state)
     if isinstance(rhs.problem, nn.Module):
         found += [p for p in rhs.problem.parameters() if p.requires_grad]
     return list({id(leaf): leaf for leaf in found}.values())
@@ -33,7 +33,8 @@ def states_after_jumps(rhs: RightHandSide, t: Tensor, u: Tensor) -> list[Tensor]
     return [rhs.affect(k, now, u, jump.draw(torch.zeros_like(u))) for k, jump in enumerate(rhs.problem.jumps)]
 
 
-def _leaf_tensors(tensor: Tensor) -> list[Tensor]:
+def leaf_tensors(tensor: Tensor) -> list[Tensor]:
+    """The leaf tensors in the graph of a tensor."""
     dependencies, seen, todo = [], set(), [tensor.grad_fn]
     while todo:
         node = todo.pop()

@@ -11,7 +11,7 @@ from skneuralde.solvers.core.batch_order import rank
 from skneuralde.solvers.core.jump_record import JumpRecord
 from skneuralde.solvers.core.right_hand_side import RightHandSide
 from skneuralde.solvers.core.stepper import Step, Stepper
-from skneuralde.solvers.jumps.schedule import JumpSchedule
+from skneuralde.solvers.jumps.schedule import Decision, JumpSchedule
 
 
 class JumpGroup(NamedTuple):
@@ -29,31 +29,33 @@ class JumpGroup(NamedTuple):
         rhs: RightHandSide,
         t: Tensor,
         step: Step,
-        accepted: Tensor | None = None,
-    ) -> tuple[Step, Tensor]:
-        """The step, which ends at times ``t (batch, 1)``, after the jumps; and which candidates are jumps, (n,).
+        decision: Decision | None = None,
+    ) -> tuple[Step, Decision]:
+        """The step, which ends at times ``t (batch, 1)``, after the jumps; and which candidates are jumps.
 
-        Candidates are thinned here unless ``accepted`` is given. Their rates see the state after the jumps of channels
-        that were applied before at the same time.
+        It is decided here unless the ``decision`` is given. The rates see the state after the jumps of channels that
+        were applied before at the same time. The state of a path whose rate is invalid becomes NaN.
         """
         channel, rows, path, number = self
         part, t, u = rhs.select(rows), t.index_select(0, rows), step.u1.index_select(0, rows)
         now = part.at(t, u.dtype)
-        if accepted is None:
-            accepted = schedule.decide(channel, part, now, u.detach(), path, number)
-        if not bool(accepted.all()):
-            chosen = accepted.nonzero()[:, 0]
+        if decision is None:
+            decision = schedule.decide(channel, part, now, u.detach(), path, number)
+        if bool(decision.invalid.any()):
+            step = step._replace(u1=step.u1.index_fill(0, rows[decision.invalid], torch.nan))
+        if not bool(decision.accepted.all()):
+            chosen = decision.accepted.nonzero()[:, 0]
             part, now = part.select(chosen), now.select(chosen)
             rows, path, number, t, u = (x[chosen] for x in (rows, path, number, t, u))
         if len(rows) == 0:
-            return step, accepted
+            return step, decision
         u, solver_state = schedule.apply(channel, part, now, u, path, number), step.solver_state
         if solver_state is not None:
             restarted = stepper.start_state(part, t, u)
             if restarted is None:
                 raise TypeError(f"solver {stepper.name!r} keeps a solver state, so it must implement start_state")
             solver_state = solver_state.index_copy(0, rows, restarted)
-        return step._replace(u1=step.u1.index_copy(0, rows, u), solver_state=solver_state), accepted
+        return step._replace(u1=step.u1.index_copy(0, rows, u), solver_state=solver_state), decision
 
 
 class MeshJumps:
@@ -86,7 +88,8 @@ class MeshJumps:
         place = group.argsort(stable=True)
         path, number = path[place], number[place]
         self.schedule, self.record = schedule, JumpRecord(path, elapsed[place], channel[place], number)
-        self.accepted = torch.full_like(path, certain, dtype=torch.bool)
+        certainly = torch.full_like(path, certain, dtype=torch.bool)
+        self.decision = Decision(certainly, torch.zeros_like(certainly))
         self.is_decided = certain
         groups, sizes = (x.tolist() for x in group[place].unique_consecutive(return_counts=True))
         columns = zip(groups, *(column.split(sizes) for column in (rank(permutation)[path], path, number)), strict=True)
@@ -100,12 +103,13 @@ class MeshJumps:
     def after(self, k: int, stepper: Stepper, rhs: RightHandSide, t: Tensor, step: Step) -> Step:
         """Step ``k``, which ends at times ``t``, after the jumps at its end."""
         for jumps, entries in self.places.get(k, ()):
-            known = self.accepted[entries] if self.is_decided else None
-            step, accepted = jumps.apply(self.schedule, stepper, rhs, t, step, known)
+            known = Decision(*(x[entries] for x in self.decision)) if self.is_decided else None
+            step, decision = jumps.apply(self.schedule, stepper, rhs, t, step, known)
             if known is None:
-                self.accepted[entries] = accepted
+                for column, values in zip(self.decision, decision, strict=True):
+                    column[entries] = values
         return step
 
     def jumps(self) -> JumpRecord:
         """The jumps that have happened."""
-        return self.record.where(self.accepted)
+        return self.record.where(self.decision.accepted)

@@ -22,7 +22,7 @@ class Hazards:
     dim: int
     channels: tuple[int, ...]
     rtol: float  #: tolerance of the local error of a hazard, whose size is of order one
-    accuracy: float  #: distance from its threshold at which a hazard counts as having reached it
+    accuracy: float  #: share of a hazard by which it may differ from its threshold where a path jumps
     leaping: tuple[bool, ...]  #: for each channel, whether all jumps of a step happen at its end (tau-leaping)
 
     @property
@@ -114,7 +114,7 @@ class AugmentedRightHandSide(RightHandSide):
 
 
 def _drift_and_rates(problem: ProblemLike, hazards: Hazards, t: Tensor, u: Tensor, c: Tensor | None) -> Tensor:
-    """Drift of augmented states."""
+    """Drift of augmented states; rates below zero, which `RateCheck` judges at the ends of steps, count as zero."""
     state = hazards.state(u)
     rates = torch.stack([problem.jumps[k].rate(t, state, c) for k in hazards.channels], 1)
-    return torch.cat([problem.drift(t, state, c), rates, torch.zeros_like(rates)], 1)
+    return torch.cat([problem.drift(t, state, c), rates.clamp_min(0.0), torch.zeros_like(rates)], 1)

@@ -29,7 +29,7 @@ class JumpHandler:
 
     def __init__(self, stepper: Stepper, schedule: JumpSchedule, points: Tensor, hazards: Hazards | None):
         self.stepper, self.schedule, self.hazards = stepper, schedule, hazards
-        self.crossings = None if hazards is None else HazardCrossings(hazards, schedule.poisson)
+        self.crossings = None if hazards is None else HazardCrossings(hazards, schedule.poisson, schedule.rates)
         self.points = points
         self.rows: Tensor | None = None
         self.met = [JumpRecord.empty(points.device)]
@@ -48,7 +48,7 @@ class JumpHandler:
         attempt = self._jump(rhs, attempt, torch.cat([slot, more]), arrived)
         if any(self.crossings.hazards.leaping):
             attempt = self._leap(rhs, attempt, self.crossings.hazards)
-        return self.crossings.check(rhs, attempt, crossed)
+        return self.crossings.check(rhs, attempt)
 
     def record(self) -> JumpRecord:
         """The jumps so far."""
@@ -115,9 +115,10 @@ class JumpHandler:
             mine = (arrived.channel == channel).nonzero()[:, 0]
             rows, candidates = slot[mine], arrived.where(mine)
             group = JumpGroup(channel, rows, paths.rows[rows], candidates.number)
-            step, accepted = group.apply(self.schedule, self.stepper, rhs, t, step)
+            step, (accepted, invalid) = group.apply(self.schedule, self.stepper, rhs, t, step)
+            attempt = attempt.failing(rows[invalid])
             self.met.append(candidates.where(accepted))
             self.steps.append(paths.steps[rows[accepted], 0])
             self.turns.append(torch.full_like(self.steps[-1], turn))
-        jumped = torch.zeros_like(attempt.accepted).index_fill(0, slot, True)
-        return replace(attempt, step=step, jumped=jumped)
+        jumped = torch.zeros_like(attempt.accepted) if attempt.jumped is None else attempt.jumped
+        return replace(attempt, step=step, jumped=jumped.index_fill(0, slot, True))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple, cast
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 from skneuralde.noise import PoissonProcesses
 from skneuralde.problems import Jump, Problem
 from skneuralde.solvers.core.right_hand_side import RightHandSide, TimePoint
+from skneuralde.solvers.jumps.rate_check import RateCheck
 from skneuralde.terms import Constant
 
 #: The number of a jump that is not an arrival of its Poisson process, see `ExtraJump`.
@@ -19,15 +20,24 @@ EXTRA = -1
 
 
 class ExtraJump(NamedTuple):
-    """One more jump of every path: its channel, and its time since the start, (batch, 1).
+    """One more jump of paths: its channel, and its time since the start, (batch, 1), infinite for paths without it.
 
     ``state (batch, dim)`` is the state of the same paths there without that jump, if it is known. Fixed steps whose
-    noise is cached then begin there, and states at earlier save times are not computed again.
+    noise is cached then begin there, and states at earlier save times are not computed again. ``largest (batch,
+    n_channels)`` are the largest rates of the same paths, if these are known, see `RateCheck`.
     """
 
     channel: int
     elapsed: Tensor
     state: Tensor | None = None
+    largest: Tensor | None = None
+
+
+class Decision(NamedTuple):
+    """Candidates that are jumps, and candidates with an invalid rate, whose paths fail; bool (n,)."""
+
+    accepted: Tensor
+    invalid: Tensor
 
 
 @dataclass(frozen=True)
@@ -98,48 +108,73 @@ class JumpSchedule:
 
     poisson: PoissonProcesses
     candidates: JumpCandidates
+    rates: RateCheck  #: its paths are those of the batch
 
     @classmethod
     def make(
-        cls, jumps: Sequence[Jump], poisson: PoissonProcesses, end: Tensor, *, extra: ExtraJump | None = None
+        cls,
+        jumps: Sequence[Jump],
+        poisson: PoissonProcesses,
+        end: Tensor,
+        *,
+        atol: float,
+        rtol: float,
+        extra: ExtraJump | None = None,
     ) -> JumpSchedule:
-        """The schedule of paths that end at times ``end (batch, 1)`` since their start."""
+        """The schedule of paths that end at times ``end (batch, 1)`` since their start.
+
+        ``atol`` and ``rtol`` are the tolerances of negative rates.
+        """
+        rates = RateCheck(jumps, len(poisson), atol=atol, rtol=rtol, device=end.device)
+        if extra is not None and extra.largest is not None:
+            rates.largest.copy_(extra.largest)
         parts = []
         for k, jump in enumerate(jumps):
             rate = float(cast(Constant, jump.rate).value) if is_certain(jump) else jump.bound
-            if not rate or jump.leap:
+            if not rate or not rate > 0.0 or jump.leap:
                 continue
             times = poisson.arrivals(k, rate * end) / rate
             number = torch.arange(times.shape[1], device=times.device)
             parts.append((torch.where(times <= end, times, torch.inf), k, number))
         if extra is not None:
             parts.append((extra.elapsed, extra.channel, torch.full_like(end[0], EXTRA, dtype=torch.int64)))
-        return cls(poisson, JumpCandidates.merge(end, parts))
+        return cls(poisson, JumpCandidates.merge(end, parts), rates)
 
     def select(self, rows: Tensor) -> JumpSchedule:
         """Those of some paths; a path may be selected several times."""
-        return replace(self, poisson=self.poisson.select(rows), candidates=self.candidates.select(rows))
+        return JumpSchedule(self.poisson.select(rows), self.candidates.select(rows), self.rates.select(rows))
 
     def decide(
         self, channel: int, rhs: RightHandSide, now: TimePoint, u: Tensor, path: Tensor, number: Tensor
-    ) -> Tensor:
-        """Whether candidates of a channel are jumps, (n,), at time points ``now`` and states ``u`` before them.
+    ) -> Decision:
+        """Whether candidates of a channel are jumps, at time points ``now`` and states ``u`` before them.
 
-        Paths whose state is not finite do not jump. ``path (n,)`` are positions in the batch, ``number (n,)`` the
-        numbers of the candidates on their channels. A rate that is negative, infinite, NaN or above its bound raises
-        ValueError.
+        A hazard that has reached its threshold is no jump where its rate has become zero, nor is a leap that would
+        leave the range of the state. Paths whose state is not finite do not jump. ``path (n,)`` are positions in the
+        batch, ``number (n,)`` the numbers of the candidates on their channels.
         """
         accepted = u.isfinite().all(-1)
+        decision = Decision(accepted, torch.zeros_like(accepted))
         jump = cast(Problem, rhs.problem).jumps[channel]
-        if is_certain(jump) or jump.bound is None or jump.leap:
-            return accepted
+        if jump.lower is not None:
+            with torch.no_grad():
+                after = rhs.state(self.apply(channel, rhs, now, u, path, number))
+            accepted &= jump.allows(rhs.state(u), after)
+        if is_certain(jump) or jump.leap:
+            return decision
         mine = (accepted & (number != EXTRA)).nonzero()[:, 0]
         if len(mine):
+            now, u, path = now.select(mine), u[mine], path[mine]
             with torch.no_grad():
-                rate = rhs.rate(channel, now.select(mine), u[mine])
-            choice = self.poisson.choices(channel, path[mine], number[mine])
-            accepted[mine] = choice * jump.bound < rate.double()
-        return accepted
+                rate = rhs.rate(channel, now, u)
+            checked = self.rates.check([channel], path, now.t, rhs.state(u), rate[:, None])
+            rate, invalid = (x[:, 0] for x in checked)
+            if jump.bound is None:
+                happens = rate > 0.0
+            else:
+                happens = self.poisson.choices(channel, path, number[mine]) * jump.bound < rate
+            accepted[mine], decision.invalid[mine] = happens & ~invalid, invalid
+        return decision
 
     def apply(
         self, channel: int, rhs: RightHandSide, now: TimePoint, u: Tensor, path: Tensor, number: Tensor

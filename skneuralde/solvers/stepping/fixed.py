@@ -30,7 +30,12 @@ class FixedDriver:
 
     def __init__(self, stepper: Stepper, task: Task):
         assert task.dt is not None
-        self.stepper, self.task, self.dt = stepper, task, task.dt
+        dt = task.dt
+        rates = None if task.jump_schedule is None else task.jump_schedule.rates
+        if rates is not None and bool(rates.failed.any()):
+            task = replace(task, u0=torch.where(rates.failed[:, None], torch.nan, task.u0))
+        self.stepper, self.task, self.dt = stepper, task, dt
+        self.rates = rates
         self.schedule = self._schedule()
 
     def solve(self) -> Trajectory:
@@ -128,6 +133,8 @@ class FixedDriver:
                 replay(self.stepper, task.rhs, task.u0, mesh, outputs)
             mesh.step_ends.is_decided = True
         values = replay(self.stepper, task.rhs, task.u0, mesh, outputs, gradient=task.gradient)
+        if isinstance(mesh.step_ends, MeshJumps):
+            mesh.step_ends.is_decided = True
         values = values.view(batch, n_times, -1)
         return self._side_step(values) if task.side_steps else values
 
@@ -154,6 +161,8 @@ class FixedDriver:
         missed = schedule.is_save_time & (schedule.state > schedule.count[:, None])
         status = torch.where(missed.any(-1), int(Status.MAX_STEPS), int(Status.SUCCESS))
         status = torch.where(failed, int(Status.NON_FINITE), status)
+        if self.rates is not None:
+            status = torch.where(self.rates.failed, int(Status.INVALID_RATE), status)
         hidden = missed.long().cummax(-1).values.bool() | ~schedule.is_save_time
         if bool(hidden.any()):
             values = torch.where(hidden[..., None], torch.nan, values)
@@ -162,7 +171,7 @@ class FixedDriver:
         elapsed = torch.where(status == Status.SUCCESS, last, self.dt * reached)
         counter = task.rhs.counter
         stats = Stats(counts, torch.zeros_like(counts), smallest, counter.drift, counter.diffusion)
-        return Trajectory(values, status, task.start[:, 0] + task.direction[:, 0] * elapsed, stats)
+        return Trajectory(values, status, task.start[:, 0] + task.direction[:, 0] * elapsed, stats, rates=self.rates)
 
     @torch.no_grad()
     def _finite_steps(self, mesh: Mesh) -> Tensor:

@@ -104,6 +104,8 @@ class StepLoop:
         status = paths.status.masked_fill(accepted & (attempt.target >= paths.end), int(Status.SUCCESS))
         status.masked_fill_(stuck, int(Status.STEP_TOO_SMALL))
         status.masked_fill_(stuck & (ratio >= MAX_ERROR_RATIO), int(Status.NON_FINITE))
+        if attempt.failed is not None:
+            status.masked_fill_(attempt.failed, int(Status.INVALID_RATE))
         # Accepted steps that shrink must not come to a standstill: a step of the smallest length is tried.
         proposal = torch.maximum(proposal, paths.min_step)
         proposal.masked_fill_(stuck, torch.inf)  # the noise of long steps is the cheapest

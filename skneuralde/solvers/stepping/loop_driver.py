@@ -80,6 +80,10 @@ class LoopDriver(ABC):
             depends_on += states_after_jumps(task.rhs, self.start, task.u0)
         self.needs_gradient = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in depends_on)
         self.paths = self.begin(u0.detach(), f0.detach(), None if g0 is None else g0.detach(), end)
+        if task.jump_schedule is not None:
+            failed = task.jump_schedule.rates.failed[:, None]
+            status = self.paths.status.masked_fill(failed, int(Status.INVALID_RATE))
+            self.paths = replace(self.paths, status=status)
 
     @abstractmethod
     def counted(self, elapsed: Tensor) -> Tensor:
@@ -137,10 +141,14 @@ class LoopDriver(ABC):
             solved = self._by_side_steps() if task.side_steps else self._along_steps()
             paths, status, path, save, states, jumps = solved
             values = values.index_put((path, save), states)
+        failed = (status == Status.INVALID_RATE)[:, None]
+        if bool(failed.any()):
+            values = torch.where((failed & (self.elapsed >= paths.elapsed))[..., None], torch.nan, values)
         smallest = self.alignment.unit * paths.smallest[:, 0]
         stats = Stats(paths.steps[:, 0], paths.rejections[:, 0], smallest, counter.drift, counter.diffusion)
         reached = torch.where(status[:, None] == Status.SUCCESS, paths.end, paths.elapsed)
-        return Trajectory(values, status, (self.start + paths.unit * reached)[:, 0], stats, jumps)
+        rates = None if task.jump_schedule is None else task.jump_schedule.rates
+        return Trajectory(values, status, (self.start + paths.unit * reached)[:, 0], stats, jumps, rates)
 
     def _along_steps(self) -> _LoopResult:
         """Save times by dense output, or else by steps that end on them."""
@@ -183,12 +191,13 @@ class LoopDriver(ABC):
         evaluated beyond the save time.
         """
         task = self.task
-        accepted, starts = AcceptedSteps(), SideStepStarts(self.elapsed, len(task.u0))
-        observers: list[StepObserver] = [starts, accepted] if self.needs_gradient else [starts]
         handler = self._jump_handler(None)
+        largest = None if handler is None else handler.schedule.rates.largest
+        accepted, starts = AcceptedSteps(), SideStepStarts(self.elapsed, len(task.u0), largest)
+        observers: list[StepObserver] = [starts, accepted] if self.needs_gradient else [starts]
         self.alignment, self.noise = self._alignment(torch.full_like(self.elapsed[:1, :1], torch.inf), None)
         main = self._loop(observers, handler).run(self.rhs, self.paths, overshoot=True)
-        path, save, (step, elapsed, u) = starts.result()
+        path, save, (step, elapsed, u, *largest_before) = starts.result()
         end = self.elapsed.expand(len(task.u0), -1)[path, save][:, None]
         before = self.paths.select(path)
         rhs = self.rhs.select(path)
@@ -207,6 +216,8 @@ class LoopDriver(ABC):
             floor=before.floor,
         )
         side_accepted, side_handler = AcceptedSteps(), self._jump_handler(path)
+        if side_handler is not None:
+            (side_handler.schedule.rates.largest,) = largest_before
         alignment, noise = self._alignment(end, path)
         observers = [side_accepted] if self.needs_gradient else []
         loop = replace(self._loop(observers, side_handler), alignment=alignment, noise=noise)
@@ -226,6 +237,7 @@ class LoopDriver(ABC):
         if handler is not None and side_handler is not None:
             is_last = (end == before.end)[:, 0]
             jumps = handler.record().followed_by(side_handler.record().of_side_steps(path, is_last))
+            handler.schedule.rates.adopt(side_handler.schedule.rates, path)
         return _LoopResult(main, status, path, save, states, jumps)
 
     def _loop(self, observers: list[StepObserver], handler: JumpHandler | None) -> StepLoop:

@@ -124,16 +124,21 @@ class StepIndexSaver(Saver):
 class SideStepStarts(Saver):
     """For each save time the start of its side step: the first mesh point whose first try, accepted or not, passes it.
 
-    Keeps the point's number, elapsed time and state.
+    Keeps the point's number, elapsed time and state, and the rows of ``largest (batch, k)`` as they are then.
     """
 
+    def __init__(self, save_times: Tensor, batch: int, largest: Tensor | None = None):
+        super().__init__(save_times, batch)
+        self.largest = largest
+
     def use(self, time: Tensor, *payload: Tensor) -> tuple[Tensor, ...]:
-        elapsed, steps, u = payload
-        return steps[:, 0], elapsed, u
+        elapsed, steps, *others = payload
+        return steps[:, 0], elapsed, *others
 
     def proposed(self, paths: PathState, target: Tensor) -> None:
         reached = torch.where(paths.is_first_try, target, paths.elapsed)
-        self.add(paths.rows, reached, (paths.elapsed, paths.steps, paths.u))
+        largest = () if self.largest is None else (self.largest[paths.rows],)
+        self.add(paths.rows, reached, (paths.elapsed, paths.steps, paths.u, *largest))
 
 
 class AcceptedSteps(StepObserver):

@@ -5,7 +5,7 @@ import torch
 
 from skneuralde import Jump, Problem, solve
 from skneuralde.noise import PoissonProcesses
-from skneuralde.solvers import SolveRequest, get_solver, integrate
+from skneuralde.solvers import SolveRequest, SolverError, get_solver, integrate
 
 N = 20_000
 TIMES = [0.0, 0.3, 1.0]
@@ -35,7 +35,7 @@ def test_thinned_rate_that_grows_with_time():
 
 def test_an_exceeded_bound_is_told():
     problem = Problem(None, jumps=(Jump(lambda t, u: 3 * t, lambda t, u: u + 1, bound=1.0),))
-    with pytest.raises(ValueError, match=r"jumps\[0\].rate exceeds its bound 1: it is .* at t = .* and u = "):
+    with pytest.raises(SolverError, match=r"jumps\[0\].rate exceeds its bound 1: it is .* at t = .* and u = "):
         solve(problem, [0.0], TIMES, solver="euler", dt=0.5, n_paths=100, random_state=0)
 
 

@@ -7,7 +7,7 @@ import torch
 
 from skneuralde import Jump, Problem, solve
 from skneuralde.noise import Brownian, PoissonProcesses
-from skneuralde.solvers import SolveRequest, get_solver, integrate
+from skneuralde.solvers import SolveRequest, SolverError, get_solver, integrate
 
 TIMES = [0.0, 0.2, 0.6, 1.0]
 
@@ -154,7 +154,7 @@ def test_the_steps_for_gradients_lead_to_the_same_states(noise, name, steps, sid
 )
 def test_a_rate_that_makes_no_sense_is_told_with_time_and_state(rate, reason):
     jumps = (Jump(rate, lambda t, u: u + 2.0),)
-    with pytest.raises(ValueError, match=rf"jumps\[0\].rate .*{reason}.* at t = .* and u = \[2.0\]"):
+    with pytest.raises(SolverError, match=rf"jumps\[0\].rate .*{reason}.* at t = .* and u = \[2.0\]"):
         solve(Problem(None, jumps=jumps), [0.0], [0.0, 50.0], random_state=0)
 
 

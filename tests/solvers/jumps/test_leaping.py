@@ -7,7 +7,7 @@ import torch
 
 from skneuralde import Jump, Problem, expect, solve
 from skneuralde.noise import Brownian, PoissonProcesses
-from skneuralde.solvers import SolveRequest, get_solver, integrate
+from skneuralde.solvers import SolveRequest, SolverError, get_solver, integrate
 
 N = 4_000
 
@@ -151,7 +151,8 @@ def test_what_leaping_refuses():
     with pytest.raises(ValueError, match=r"jumps\[0\] leaps over steps of a fixed size: give rtol=None and dt"):
         solve(problem, [10.0], [0.0, 1.0])
     # Too long steps kill more than there are.
-    with pytest.raises(ValueError, match=r"jumps\[\d\].rate must be finite and not negative.* at t = .* and u = \[-"):
+    negative = r"jumps\[\d\].rate must be finite and not negative.* at t = .* and u = \[-.*give lower= to its Jump"
+    with pytest.raises(SolverError, match=negative):
         solve(problem, [2.0], [0.0, 4.0], solver="euler", dt=1.0, n_paths=200, random_state=0)
     crowd = Problem(None, jumps=(Jump(1e9, lambda t, u: u + 1.0, leap=True),))
     with pytest.raises(ValueError, match=r"jumps\[0\] happens more than 10000 times in one step"):
@@ -160,3 +161,90 @@ def test_what_leaping_refuses():
     learned = Problem(None, jumps=(Jump(lambda t, u: rate.expand(len(u)), lambda t, u: u / 2, bound=4.0, leap=True),))
     with pytest.raises(ValueError, match=r"jumps\[0\].rate is learned by one jump more"):
         expect(learned, [1.0], [0.0, 1.0], lambda ys: ys[..., -1, 0], n_paths=10, solver="euler", dt=0.5)
+
+
+def deaths(lower, rate=1.0, **options):
+    return Jump(lambda t, u: rate * u[:, 0], lambda t, u: u - 1.0, leap=True, lower=lower, **options)
+
+
+@pytest.mark.parametrize("first", [1.0, 3.0, 200.0])
+def test_leaps_above_a_lower_end_keep_the_mean_of_a_death_process(first):
+    biases = []
+    for dt in (0.5, 0.25, 0.125):
+        run = solve(
+            Problem(None, jumps=(deaths(0.0),)), [first], [0.0, 1.0, 3.0], solver="euler", dt=dt, n_paths=N,
+            random_state=0,
+        )  # fmt: skip
+        assert run.ys.min() >= 0.0
+        assert torch.equal(first - run.jump_counts[:, 0], run.ys[:, -1, 0])
+        biases.append(float(run.ys[:, 1, 0].mean()) - first * math.exp(-1.0))
+        assert abs(biases[-1]) < 0.35 * dt * first + 4 * math.sqrt(first / N)
+
+
+def test_long_leaps_of_several_channels_stay_in_their_range():
+    """An epidemic in steps so long that more would be infected, and recover, than there are."""
+    infect = Jump(
+        lambda t, u: 0.5 * u[:, 0] * u[:, 1], lambda t, u: u + u.new_tensor([-1.0, 1.0, 0.0]), leap=True, lower=0.0
+    )
+    recover = Jump(
+        lambda t, u: 3.0 * u[:, 1], lambda t, u: u + u.new_tensor([0.0, -1.0, -1.0]), leap=True,
+        lower=(0.0, 0.0, -math.inf),
+    )  # fmt: skip
+    epidemic = Problem(None, jumps=(infect, recover))
+    run = solve(epidemic, [20.0, 2.0, -1.0], [0.0, 1.0, 2.0, 4.0], solver="euler", dt=1.0, n_paths=500, random_state=0)
+    assert run.ys[..., :2].min() == 0.0
+    assert torch.equal(20.0 - run.jump_counts[:, 0], run.ys[:, -1, 0])
+    assert torch.equal(-1.0 - run.jump_counts[:, 1], run.ys[:, -1, 2])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_range_that_is_reached_by_rounding_alone(dtype):
+    tenths = Jump(lambda t, u: 50.0 * u[:, 0], lambda t, u: u - 0.1, leap=True, lower=0.0)
+    run = solve(
+        Problem(None, jumps=(tenths,)), [0.3], [0.0, 9.0], solver="euler", dt=0.5, n_paths=50, random_state=0,
+        dtype=dtype,
+    )  # fmt: skip
+    assert (run.ys[:, -1, 0] == 0.0).all()
+    assert (run.jump_counts == 3).all()
+
+
+@pytest.mark.parametrize("gradient", ["direct", "checkpoint", "forward"])
+@pytest.mark.parametrize("side_steps", [False, True])
+def test_gradients_and_side_steps_make_the_same_limited_leaps(gradient, side_steps):
+    class Loss(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.size = torch.nn.Parameter(torch.tensor(1.0, dtype=torch.float64))
+
+        def forward(self, t, u):
+            return u - self.size
+
+    keys = torch.arange(30), torch.zeros(30, dtype=torch.int64)
+    problem = Problem(None, jumps=(Jump(lambda t, u: 2.0 * u[:, 0], Loss(), leap=True, lower=0.0),))
+    request = SolveRequest(
+        problem,
+        torch.full((30, 1), 3.0, dtype=torch.float64),
+        torch.tensor([0.0, 0.7, 2.0], dtype=torch.float64),
+        solver=get_solver("euler"),
+        poisson=PoissonProcesses(3, *keys, 1),
+        dt=0.5,
+        side_steps=side_steps,
+        gradient=gradient,
+    )
+    with torch.no_grad():
+        plain = integrate(request).values
+    values = integrate(request).values
+    assert plain.min() == 0.0
+    assert torch.equal(values, plain)
+    (slope,) = torch.autograd.grad(values.sum(), problem.jumps[0].affect.parameters())
+    assert slope == (plain - 3.0).sum()
+
+
+def test_lower_is_checked():
+    for lower in (math.nan, math.inf, [[0.0]]):
+        with pytest.raises(ValueError, match="lower must be a number, or one per component"):
+            deaths(lower)
+    with pytest.raises(ValueError, match="give leap=True, or no lower"):
+        Jump(1.0, lambda t, u: u - 1.0, lower=0.0)
+    with pytest.raises(ValueError, match=r"jumps\[0\].lower has 2 values, but a state has 1 components"):
+        solve(Problem(None, jumps=(deaths([0.0, 0.0]),)), [1.0], [0.0, 1.0], solver="euler", dt=0.5)
