@@ -13,6 +13,11 @@ _ADVICE = {
 }
 
 
+def _advice(status: Status, of_method: str) -> str:
+    """What to do about a failure; a method may know more about paths that take too many steps."""
+    return of_method if of_method and status in (Status.MAX_STEPS, Status.STEP_TOO_SMALL) else _ADVICE[status]
+
+
 class SolverError(RuntimeError):
     """A solution did not reach its last time.
 
@@ -43,7 +48,7 @@ class SolverError(RuntimeError):
         message = (
             f"solver {solver!r} failed on {len(failed)} of {len(trajectory.status)} paths; path {path} stopped at time "
             f"{time:.6g} with status {status.name.lower()} after {n_steps} steps, the smallest {smallest:.3g}: "
-            f"{_ADVICE[status]}"
+            f"{_advice(status, trajectory.advice)}"
         )
         return cls(message, status=status, time=time, n_steps=n_steps, smallest_step=smallest)
 

@@ -55,6 +55,8 @@ class Trajectory:
     stats : Stats
     jumps : JumpRecord or None
         None for an equation without jumps.
+    advice : str
+        What a failure may come from, and what to do.
     """
 
     values: Tensor
@@ -62,3 +64,4 @@ class Trajectory:
     reached: Tensor
     stats: Stats
     jumps: JumpRecord | None = None
+    advice: str = ""

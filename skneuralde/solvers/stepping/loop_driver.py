@@ -82,8 +82,8 @@ class LoopDriver(ABC):
         self.paths = self.begin(u0.detach(), f0.detach(), None if g0 is None else g0.detach(), end)
 
     @abstractmethod
-    def counted(self, elapsed: Tensor) -> Tensor:
-        """Times since the start in the unit of the step alignment."""
+    def counted(self, elapsed: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Times since the start of all paths, or of ``rows``, in the unit of the step alignment."""
 
     @abstractmethod
     def align(self, stops: Tensor, rows: Tensor | None) -> tuple[StepAlignment, StepNoise | None]:
@@ -117,7 +117,7 @@ class LoopDriver(ABC):
         if self.task.jump_schedule is None:
             return None
         elapsed = self.task.jump_schedule.candidates.elapsed
-        elapsed = self.counted(elapsed if rows is None else elapsed[rows])
+        elapsed = self.counted(elapsed if rows is None else elapsed[rows], rows)
         return torch.cat([elapsed, elapsed.new_full((len(elapsed), 1), torch.inf)], 1)
 
     def _jump_handler(self, rows: Tensor | None) -> JumpHandler | None:
@@ -137,7 +137,7 @@ class LoopDriver(ABC):
             solved = self._by_side_steps() if task.side_steps else self._along_steps()
             paths, status, path, save, states, jumps = solved
             values = values.index_put((path, save), states)
-        smallest = self.alignment.unit * paths.smallest[:, 0]
+        smallest = (paths.unit.abs() * paths.smallest)[:, 0]
         stats = Stats(paths.steps[:, 0], paths.rejections[:, 0], smallest, counter.drift, counter.diffusion)
         reached = torch.where(status[:, None] == Status.SUCCESS, paths.end, paths.elapsed)
         return Trajectory(values, status, (self.start + paths.unit * reached)[:, 0], stats, jumps)
@@ -188,7 +188,7 @@ class LoopDriver(ABC):
         handler = self._jump_handler(None)
         self.alignment, self.noise = self._alignment(torch.full_like(self.elapsed[:1, :1], torch.inf), None)
         main = self._loop(observers, handler).run(self.rhs, self.paths, overshoot=True)
-        path, save, (step, elapsed, u) = starts.result()
+        path, save, (step, elapsed, u, *size) = starts.result()
         end = self.elapsed.expand(len(task.u0), -1)[path, save][:, None]
         before = self.paths.select(path)
         rhs = self.rhs.select(path)
@@ -204,7 +204,7 @@ class LoopDriver(ABC):
             proposal=end - elapsed,
             controller_state=before.controller_state,
             solver_state=solver_state,
-            floor=before.floor,
+            size=size[0] if size else None,
         )
         side_accepted, side_handler = AcceptedSteps(), self._jump_handler(path)
         alignment, noise = self._alignment(end, path)

@@ -124,16 +124,17 @@ class StepIndexSaver(Saver):
 class SideStepStarts(Saver):
     """For each save time the start of its side step: the first mesh point whose first try, accepted or not, passes it.
 
-    Keeps the point's number, elapsed time and state.
+    Keeps the point's number, elapsed time and state, and the size of the states so far if there is one.
     """
 
     def use(self, time: Tensor, *payload: Tensor) -> tuple[Tensor, ...]:
-        elapsed, steps, u = payload
-        return steps[:, 0], elapsed, u
+        elapsed, steps, *others = payload
+        return steps[:, 0], elapsed, *others
 
     def proposed(self, paths: PathState, target: Tensor) -> None:
         reached = torch.where(paths.is_first_try, target, paths.elapsed)
-        self.add(paths.rows, reached, (paths.elapsed, paths.steps, paths.u))
+        size = () if paths.size is None else (paths.size,)
+        self.add(paths.rows, reached, (paths.elapsed, paths.steps, paths.u, *size))
 
 
 class AcceptedSteps(StepObserver):
