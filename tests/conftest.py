@@ -3,9 +3,14 @@
 import gc
 
 import torch
+from hypothesis import settings
 
 # The tensors here are small: more threads only fight with the other test workers.
 torch.set_num_threads(1)
+
+# The same examples every time, and no limit on the time of one on a busy machine.
+settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
+settings.load_profile("repeatable")
 
 
 def pytest_collection_finish():

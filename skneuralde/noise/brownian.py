@@ -42,8 +42,7 @@ class Brownian:
     start : float64 Tensor of shape (batch,) or float
         Time at which the path is zero.
     cell : float or float64 Tensor of shape (batch,)
-        Length of a cell, in units of time; of each row where these differ. Rows with equal keys and lengths have the same
-        path.
+        Length of a cell, in units of time, the same or one per row.
     sign : Tensor of shape (batch,), optional
         1 or -1; a path of sign -1 is the negative of the path with the same keys.
 
@@ -153,7 +152,7 @@ class Brownian:
         return self._descend(w, area, known, int(level.max()), level, index)
 
     def inside(self, w: Tensor, area: Tensor, level: Tensor, begin: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
-        """Increment and area over one interval per row, inside a part of known (w, area), whose length is ``2**-level``.
+        """Increment and area over one interval per row, inside a part of length ``2**-level`` of known (w, area).
 
         If consecutive rows are adjacent intervals of one part, their common end is evaluated once.
         """

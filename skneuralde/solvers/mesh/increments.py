@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -39,7 +38,7 @@ class IncrementSource:
         whole = 2.0**-halvings
         fits = bool(((unit / whole - 1.0).abs() < 1e-9).all())
         offset = (start[:, 0] - noise.start) / noise.cell
-        known = fits and bool(((0 <= halvings) & (halvings <= DEPTH) & (offset == 0.0)).all())
+        known = fits and bool(((halvings >= 0) & (halvings <= DEPTH) & (offset == 0.0)).all())
         return cls._for(solver, noise, offset, whole if fits else unit, halvings.long() if known else None, dtype)
 
     @classmethod

@@ -17,6 +17,8 @@ from skneuralde.solvers.stepping.task import Task
 
 #: The first step without noise of a path whose state does not move at first, in units of time.
 _FIRST = 1e-6
+#: The longest step, in cells of the noise, if the noise varies: it may be zero for a while.
+_LONGEST = 1.0 / 16.0
 
 
 class AdaptiveDriver(LoopDriver):
@@ -39,7 +41,7 @@ class AdaptiveDriver(LoopDriver):
         return elapsed if self.task.noise is None else snap(elapsed / self._unit(rows))
 
     def _unit(self, rows: Tensor | None = None) -> Tensor | float:
-        """Unit of elapsed times: the length of the noise's cells, of all paths or of ``rows``; (n, 1) if they differ."""
+        """Unit of elapsed times: the length of the noise's cells, of all paths or of ``rows``; (n, 1) if it varies."""
         cell = 1.0 if self.task.noise is None else self.task.noise.cell
         if isinstance(cell, Tensor):
             return (cell if rows is None else cell[rows])[:, None]
@@ -50,7 +52,8 @@ class AdaptiveDriver(LoopDriver):
         if noise is None:
             return StopTimes(stops), None
         has_limits = self.task.hazards is not None
-        alignment = DyadicAlignment(stops, furthest=self.furthest, has_limits=has_limits)
+        longest = 1.0 if self.rhs.has_constant_noise else _LONGEST
+        alignment = DyadicAlignment(stops, furthest=self.furthest, has_limits=has_limits, longest=longest)
         return alignment, DyadicNoise(
             noise if rows is None else noise.select(rows),
             furthest=self.furthest,

@@ -72,10 +72,11 @@ class DyadicAlignment(StepAlignment):
     stochastic differential equations", arXiv:2311.14201, 2023). A path that no part of about the proposed length begins
     at, as after a stop, goes on to the next multiple of that length, if nothing beyond it has been drawn. Times are
     counted in cells of the noise, which starts where paths start; ``furthest`` is the last one of any path.
-    ``has_limits`` says whether steps may be limited by other times than stops, too.
+    ``has_limits`` says whether steps may be limited by other times than stops, too, and ``longest``, a power of two, is
+    the longest step in cells.
     """
 
-    def __init__(self, stops: Tensor, *, furthest: float, has_limits: bool = False):
+    def __init__(self, stops: Tensor, *, furthest: float, has_limits: bool = False, longest: float = 1.0):
         self.stops = _with_infinity(stops)
         # Stops on coarse dyadic times are reached by whole parts, whose noise is cheaper than that of pieces.
         self.on_coarse = ((stops * _COARSE).floor() == stops * _COARSE).all(1, keepdim=True)
@@ -83,6 +84,7 @@ class DyadicAlignment(StepAlignment):
         self.whole_parts = not has_limits and bool(self.on_coarse.all())
         # At this depth every dyadic time up to the last stop is an exact floating-point number.
         self.depth = max(0, min(DEPTH, 51 - math.frexp(furthest)[1]))
+        self.longest = max(longest, 2.0**-self.depth)
         self.rows: Tensor | None = None
 
     def target(self, rows: Tensor, elapsed: Tensor, proposal: Tensor, end: Tensor, seen: Tensor) -> Tensor:
@@ -91,13 +93,13 @@ class DyadicAlignment(StepAlignment):
         finest = 2.0**-self.depth
         scaled = elapsed * 2.0**self.depth
         whole = scaled.long()
-        whole |= 1 << self.depth  # no part is longer than a cell
+        whole |= int(self.longest * 2.0**self.depth)  # no part is longer than the longest
         aligned = (whole & -whole).double() * finest
         if self.whole_parts:
             length = torch.minimum(floor_power_of_two(torch.minimum(proposal, stop - elapsed)), aligned)
             return elapsed + length.clamp_min_(finest)
         length = torch.where(self.in_parts, torch.minimum(proposal, stop - elapsed), proposal)
-        length = floor_power_of_two(length).clamp_(finest, 1.0)
+        length = floor_power_of_two(length).clamp_(finest, self.longest)
         is_free = (seen <= elapsed) & (2.0 * aligned < length)
         aligned = torch.where((scaled == scaled.floor()) & ~(is_free & ~self.in_parts), aligned, 1.0)
         length = torch.minimum(length, aligned)
