@@ -4,7 +4,7 @@ from skneuralde.noise.brownian import Brownian
 from skneuralde.noise.dyadic import DEPTH, floor_log2, floor_power_of_two, power_of_two
 from skneuralde.noise.increment_table import IncrementTable
 from skneuralde.noise.increments import Increments
-from skneuralde.noise.keys import keyed_normals, series_key
+from skneuralde.noise.keys import absorb, keyed_normals, series_key
 from skneuralde.noise.poisson import PoissonProcesses
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "IncrementTable",
     "Increments",
     "PoissonProcesses",
+    "absorb",
     "floor_log2",
     "floor_power_of_two",
     "keyed_normals",

@@ -41,8 +41,8 @@ class Brownian:
         Number of independent components.
     start : float64 Tensor of shape (batch,) or float
         Time at which the path is zero.
-    cell : float
-        Length of a cell, in units of time.
+    cell : float or float64 Tensor of shape (batch,)
+        Length of a cell, in units of time, the same or one per row.
     sign : Tensor of shape (batch,), optional
         1 or -1; a path of sign -1 is the negative of the path with the same keys.
 
@@ -60,14 +60,14 @@ class Brownian:
         dim: int,
         *,
         start: Tensor | float = 0.0,
-        cell: float,
+        cell: float | Tensor,
         sign: Tensor | None = None,
     ):
-        if not (cell > 0 and math.isfinite(cell)):
+        if not bool((torch.as_tensor(cell) > 0).all() and torch.as_tensor(cell).isfinite().all()):
             raise ValueError(f"cell must be a positive number, got {cell!r}")
         self._key = absorb(row_keys(seed, path, series)[:, None], torch.arange(dim, device=path.device))
         self.seed, self.path, self.series, self.dim = seed, path, series, dim
-        self.cell = float(cell)
+        self.cell = cell.double().to(path.device) if isinstance(cell, Tensor) else float(cell)
         self.sign = sign
         self.start = torch.as_tensor(start, dtype=torch.float64, device=path.device).expand(path.shape)
 
@@ -76,6 +76,7 @@ class Brownian:
         chosen = copy(self)
         chosen.path, chosen.series, chosen.start = self.path[rows], self.series[rows], self.start[rows]
         chosen._key = self._key[rows]
+        chosen.cell = self.cell[rows] if isinstance(self.cell, Tensor) else self.cell
         chosen.sign = None if self.sign is None else self.sign[rows]
         return chosen
 
@@ -87,7 +88,7 @@ class Brownian:
         start, stop = first >> level, -(-last >> level)
         index = torch.arange(start, stop, device=self.path.device)
         w, *others = self._normals(self._cell_key(index), 2 if area or level else 1)
-        w, areas = w.mul_(math.sqrt(self.cell)), others[0].mul_(self._area_std(0)) if others else None
+        w, areas = w.mul_(self._std(0)), others[0].mul_(self._std(0, AREA_STD)) if others else None
         for depth in range(level):
             index = torch.arange(start, stop, device=self.path.device)
             node = (1 << depth) + (index & ((1 << depth) - 1))
@@ -95,8 +96,8 @@ class Brownian:
             count = 2 if area or depth < level - 1 else 1
             z, *others = self._normals(keys, count)
             assert areas is not None  # only the last halving draws no areas
-            n = others[0].mul_(self._area_std(depth)) if others else None
-            w, areas = split(w, areas, z.mul_(self._middle_std(depth)), n)
+            n = others[0].mul_(self._std(depth, AREA_STD)) if others else None
+            w, areas = split(w, areas, z.mul_(self._std(depth, MIDDLE_STD)), n)
             # Only the part that covers the request is refined further.
             shift = level - depth - 1
             new_start, new_stop = first >> shift, -(-last >> shift)
@@ -136,7 +137,7 @@ class Brownian:
         """
         level, index = level_and_index(begin, length)
         w, area = self._normals(self._cell_key((index >> level)[:, None]))
-        w, area = w[:, 0].mul_(math.sqrt(self.cell)), area[:, 0].mul_(self._area_std(0))
+        w, area = w.mul_(self._std(0))[:, 0], area.mul_(self._std(0, AREA_STD))[:, 0]
         if not reads_are_free(index.device):
             return self._descend(w, area, 0, DEPTH, level, index)
         rows = level.nonzero()[:, 0]
@@ -150,13 +151,13 @@ class Brownian:
         level, index = level_and_index(begin, length)
         return self._descend(w, area, known, int(level.max()), level, index)
 
-    def inside(self, w: Tensor, area: Tensor, level: int, begin: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
+    def inside(self, w: Tensor, area: Tensor, level: Tensor, begin: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
         """Increment and area over one interval per row, inside a part of length ``2**-level`` of known (w, area).
 
         If consecutive rows are adjacent intervals of one part, their common end is evaluated once.
         """
         cell = begin.floor()
-        return self._part(w, area, cell.long(), torch.full_like(cell, level).long(), begin - cell, end - cell)
+        return self._part(w, area, cell.long(), level, begin - cell, end - cell)
 
     def between(self, begin: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
         """Increment and area over one interval of any length per row, (batch,) to (batch, dim) each."""
@@ -185,7 +186,8 @@ class Brownian:
         bits = (begin + 0.0).contiguous().view(torch.int64)
         uniform = to_uniform(absorb(self._key[:, None, :], bits[:, :, None]))
         point = (uniform > 5.0 / 6.0).double() - (uniform < 1.0 / 6.0).double()
-        return self._mirrored(point * (3.0 * self.cell * length).sqrt()[:, :, None])
+        cell = self.cell[:, None] if isinstance(self.cell, Tensor) else self.cell
+        return self._mirrored(point * (3.0 * cell * length).sqrt()[:, :, None])
 
     def _descend(
         self, w: Tensor, area: Tensor, known: int, deepest: int, level: Tensor, index: Tensor
@@ -198,7 +200,8 @@ class Brownian:
         node = (index[:, None] >> halvings) & ((1 << depths) - 1)
         right = (index[:, None] >> (halvings - 1)) & 1 == 1
         z, n = self._normals(self._node_keys(self._cell_key((index >> level)[:, None]), node, depths))
-        scale = (self.cell * power_of_two(-depths)).sqrt()[:, None]
+        cell = self.cell[:, None] if isinstance(self.cell, Tensor) else self.cell
+        scale = (cell * power_of_two(-depths)).sqrt()[..., None]
         z, n = z * (MIDDLE_STD * scale), n * (AREA_STD * scale)
         for k in range(deepest - known):
             new_w, new_area = descend(w, area, z[:, k], n[:, k], right[:, k, None])
@@ -273,7 +276,7 @@ class Brownian:
         node = scaled.floor()
         position = scaled - node
         normals = to_normal_pair(absorb(absorb(self._key, cell[:, None]).T, (node.long() + (1 << levels))[:, None]))
-        used = (math.sqrt(self.cell) / parts.sqrt()) * (levels >= level)
+        used = (self.cell / parts).sqrt() * (levels >= level)
         pairs = zip(inside_leaf(position[:1]), from_start(position[1:]), strict=True)
         weights = [torch.cat(pair).mul_(used)[:, None] for pair in pairs]
         value, integral = weights[:2], (weights[2].div_(parts[:, None]), weights[3].div_(parts[:, None]))
@@ -287,19 +290,17 @@ class Brownian:
         count = last - first
         index = torch.arange(max(1, int(count.max())), device=first.device)
         used = (index < count[:, None]).double()
-        w, area = self._normals(self._cell_key(first[:, None] + index)).mul_(math.sqrt(self.cell))
+        w, area = self._normals(self._cell_key(first[:, None] + index)).mul_(self._std(0))
         after = (count[:, None] - index - 1).clamp_min(0).double()
         total = _weighted_sum(used[None], w)
         integral = _weighted_sum(torch.stack([used * (0.5 + after), AREA_STD * used]), w, area)
         return total, integral / count[:, None].clamp_min(1) - 0.5 * total
 
-    def _area_std(self, depth: int) -> float:
-        """Standard deviation of H, and of N, at a depth of the tree."""
-        return AREA_STD * math.sqrt(self.cell / 2**depth)
-
-    def _middle_std(self, depth: int) -> float:
-        """Standard deviation of Z at a depth of the tree."""
-        return MIDDLE_STD * math.sqrt(self.cell / 2**depth)
+    def _std(self, depth: int, of_unit: float = 1.0) -> float | Tensor:
+        """Standard deviation over a node at a depth of the tree, ``of_unit`` being that over a node of length 1."""
+        if isinstance(self.cell, Tensor):
+            return of_unit * (self.cell * 2.0**-depth).sqrt()[:, None, None]
+        return of_unit * math.sqrt(self.cell / 2**depth)
 
     def _normals(self, keys: Tensor, count: int = 2) -> Tensor:
         """Pairs of standard normal numbers (count, batch, n, dim) of keys (batch, n, dim), or the first ones."""

@@ -4,7 +4,7 @@ from skneuralde.problems.advection import Advection
 from skneuralde.problems.axes import Axes, neighbours, value_of
 from skneuralde.problems.base import Operator
 from skneuralde.problems.boundaries import Boundary, Dirichlet
-from skneuralde.problems.calculus import in_calculus, ito_form, stratonovich_form
+from skneuralde.problems.calculus import in_calculus, ito_form, noise_times_slope, stratonovich_form
 from skneuralde.problems.field import FieldDrift, FieldProblem
 from skneuralde.problems.field_modes import FieldModes
 from skneuralde.problems.jumps import Jump
@@ -35,6 +35,7 @@ __all__ = [
     "in_calculus",
     "ito_form",
     "neighbours",
+    "noise_times_slope",
     "pattern_of",
     "phi_functions",
     "stratonovich_form",

@@ -12,6 +12,11 @@ from skneuralde.terms import Sum, Term
 _STEP = 0.01
 
 
+def noise_times_slope(g: Tensor, slope: Tensor) -> Tensor:
+    """Products of values of the diffusion and of its slopes; 0 where g is 0, also if its slope is infinite there."""
+    return g * torch.where(g == 0.0, 0.0, slope)
+
+
 class Correction(Term):
     """A multiple of sum_jk g_kj dg_ij/du_k; half of that sum is the Ito drift minus the Stratonovich drift.
 
@@ -26,8 +31,8 @@ class Correction(Term):
     def forward(self, t: Tensor, u: Tensor, c: Tensor | None = None) -> Tensor:
         g, slope = self.diffusion.linearize(t, u, c)
         if g.ndim == 2:
-            return self.share * g * slope.diagonal(dim1=-2, dim2=-1)
-        return self.share * torch.einsum("bkj,bijk->bi", g, slope)
+            return self.share * noise_times_slope(g, slope.diagonal(dim1=-2, dim2=-1))
+        return self.share * noise_times_slope(g.mT[:, None], slope).sum((-2, -1))
 
     def _curvature(self, t: Tensor, u: Tensor, c: Tensor | None, cov: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         # The second derivatives would need the diffusion's third ones: they are central differences of Jacobians, over

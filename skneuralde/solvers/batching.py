@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skneuralde.noise import Brownian, PoissonProcesses
+from skneuralde.noise import Brownian, PoissonProcesses, absorb
 from skneuralde.problems import FieldProblem, Problem
 from skneuralde.solvers.integrate import Context, SolveRequest
 
-#: Cells of the noise between two times that follow each other.
-_MOST_CELLS_PER_GAP = 256
+#: A span that is longer than a power of two by this share, which may be rounding, is not longer.
+_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,11 @@ class PathBatch:
         if problem.jumps:
             poisson = PoissonProcesses(seed, *keys, len(problem.jumps))
         if isinstance(problem, Problem) and problem.diffusion is not None:
-            cell = _cell(self.times, request.dt if request.rtol is None or not request.solver.adaptive else None)
-            noise = Brownian(seed, *keys, problem.noise_dim(self.u0.shape[1]), start=start, cell=cell)
+            dt = request.dt if request.rtol is None or not request.solver.adaptive else None
+            cell, power = _cells(self.flat_times, dt)
+            path, series = keys
+            dim = problem.noise_dim(self.u0.shape[1])
+            noise = Brownian(seed, path, absorb(series, power), dim, start=start, cell=cell)
         return replace(request, noise=noise, poisson=poisson)
 
 
@@ -120,17 +123,19 @@ def to_batch(
     return paths
 
 
-def _cell(times: Tensor, dt: float | None) -> float:
-    """Length of the noise's cells: the median distance of two times, or the nearest power of two times dt.
+def _cells(times: Tensor, dt: float | None) -> tuple[float | Tensor, Tensor]:
+    """Length of the cells of each path's noise, one number if they are the same, and the power of two in it.
 
-    So steps can end on regular times, a smaller dt refines the same path, and so does an adaptive method with the same
-    save times.
+    A cell is the power of two not below the span of a path's own times, with fixed steps the power of two times dt. So
+    a path depends neither on the times in between nor on other rows, and half the dt refines it.
     """
-    gaps = times.diff(dim=-1)
-    gaps = gaps[gaps > 0]
-    # No step with noise is longer than a cell; this bounds the cells in the longest gap.
-    usual = max(float(gaps.median()), float(gaps.max()) / _MOST_CELLS_PER_GAP) if len(gaps) else 1.0
-    return usual if dt is None else math.ldexp(dt, round(math.log2(usual / dt)))
+    unit = 1.0 if dt is None else dt
+    span = (times.nan_to_num(nan=-torch.inf).amax(-1) - times[..., 0]).reshape(-1)
+    mantissa, exponent = torch.frexp(torch.where(span > 0.0, span, unit) * (1.0 - _ROUNDING) / unit)
+    exponent = torch.where(mantissa == 0.5, exponent - 1, exponent)  # mantissas are from a half on
+    cell = torch.ldexp(torch.full_like(span, unit), exponent)
+    power = torch.frexp(cell).exponent.long()
+    return (float(cell[0]) if bool((cell == cell[0]).all()) else cell), power
 
 
 def _check_n_paths(n_paths: int) -> int:

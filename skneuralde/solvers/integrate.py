@@ -181,7 +181,7 @@ def _drive(stepper: Stepper, task: Task) -> Trajectory:
     rtol = task.rtol if stepper.adaptive else None
     stepper = stepper.prepare(task.rhs, task.start.expand(len(task.u0), 1), task.u0, rtol=rtol, n_hazards=n_hazards)
     if rtol is not None:
-        return AdaptiveDriver(stepper, task).solve()
+        return replace(AdaptiveDriver(stepper, task).solve(), advice=stepper.advice)
     return (FixedDriver if task.hazards is None else GridDriver)(stepper, task).solve()
 
 

@@ -114,17 +114,20 @@ def solve(
         Step-size controller of an adaptive method, in place of its own.
     rtol, atol : float; rtol also None
         Adaptive methods keep the local error of each path below ``atol + rtol * abs(u)``. With noise ``abs(u)`` is at
-        least the standard deviation by which the noise at the start moves a state from one time to the next. With
-        ``rtol=None`` an adaptive method, too, takes steps of size dt.
+        least the largest value so far, times the share of the time since then, and the standard deviation by which the
+        noise would have moved the state in a small part of the time so far. With ``rtol=None`` an adaptive method, too,
+        takes steps of size dt.
     dt : float, optional
         Step of a fixed-step method, which needs it; first step of an adaptive one.
     n_paths : int, default=1
         Number of independent solutions from each initial state. Without noise they are the same.
     random_state : int, RandomState, Generator or None
-        An int gives the same Brownian paths for the same times ``ts``, at every tolerance and with every method, and
-        with fixed steps that are the median distance of two times divided by a power of two. With other steps, half the
-        dt gives the same paths on a finer mesh. The jumps are the same, too: exactly if rates are constant or have a
-        bound, and within the tolerance if they are integrated.
+        A Brownian path is a function of an int, the numbers of the path and of its place in the batch, the time since
+        the first one, and the power of two not below the whole time of its row. Neither the times in between, the
+        tolerance, the method nor other rows change it. With fixed steps it is also a function of dt, up to powers of
+        two: half the dt gives the same path on a finer mesh, and a dt that is a power of two gives that of adaptive
+        steps. The jumps are the same, too: exactly if rates are constant or have a bound, and within the tolerance if
+        they are integrated.
     context : array-like of shape (batch..., k) or callable, optional
         What the coefficients see as ``c``. A callable gets float64 times of shape (n_paths, batch...) and returns
         (n_paths, batch..., k), or something that broadcasts to it.

@@ -77,6 +77,40 @@ def test_the_same_seed_gives_the_same_paths_and_none_gives_new_ones():
     assert len(torch.stack(different)[:, 0, 1].unique()) == 5
 
 
+PATHS = Problem(0.0, 1.0, noise="additive")
+FIXED = {"solver": "sra1", "dt": 0.25, "rtol": None}
+
+
+@pytest.mark.parametrize("arguments", [{}, {"rtol": 0.1}, {"solver": "euler", "dt": 0.25}, FIXED])
+def test_a_path_does_not_depend_on_the_times_in_between(arguments):
+    def w(ts):
+        return solve(PATHS, [0.0], ts, n_paths=3, random_state=0, **arguments).ys[:, -1, 0]
+
+    few = w([0.0, 1.0, 2.0])
+    torch.testing.assert_close(w([0.0, 0.37, 1.0, 2.0]), few, rtol=0, atol=1e-7)
+    torch.testing.assert_close(w([5.0, 5.1, 7.0]), few, rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize("arguments", [{}, {"solver": "euler", "dt": 0.3}, {"solver": "euler", "dt": 0.15}])
+def test_a_path_does_not_depend_on_the_times_of_other_rows(arguments):
+    def w(*rows):
+        ts = torch.tensor(rows, dtype=torch.float64)
+        return solve(PATHS, [[0.0]] * len(rows), ts, random_state=0, **arguments).ys[0, 0, :2, 0]
+
+    alone = w([0.0, 0.7, 2.0])
+    for other in ([0.0, 0.2, 0.5], [0.0, 0.2, 100.0], [0.0, 0.0, torch.nan]):
+        torch.testing.assert_close(w([0.0, 0.7, 2.0], other), alone, rtol=0, atol=1e-14)
+
+
+def test_halved_steps_share_a_path_of_rows_of_any_length():
+    ts = torch.tensor([[0.0, 0.7, 2.0], [0.0, 0.4, torch.nan], [0.0, 11.0, 40.0]], dtype=torch.float64)
+    coarse, *finer = (
+        solve(PATHS, [[0.0]] * 3, ts, solver="euler", dt=dt, n_paths=2, random_state=1).ys for dt in (0.3, 0.15, 0.075)
+    )
+    for ys in finer:
+        torch.testing.assert_close(ys, coarse, rtol=0, atol=1e-7, equal_nan=True)
+
+
 def test_global_random_states_are_neither_read_nor_changed():
     torch_state, numpy_state = torch.random.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
     first = solve(NOISY, [1.0], [0.0, 1.0], dt=0.1).ys
@@ -87,7 +121,7 @@ def test_global_random_states_are_neither_read_nor_changed():
 
 def test_more_paths_and_longer_times_leave_what_was_there():
     short = solve(NOISY, [[1.0], [2.0]], [0.0, 0.55], dt=0.1, n_paths=2, random_state=0).ys
-    long = solve(NOISY, [[1.0], [2.0]], [0.0, 0.55, 3.0], dt=0.1, n_paths=5, random_state=0).ys
+    long = solve(NOISY, [[1.0], [2.0]], [0.0, 0.55, 0.75], dt=0.1, n_paths=5, random_state=0).ys
     torch.testing.assert_close(long[:2, :, :2], short, rtol=0, atol=0)
 
 

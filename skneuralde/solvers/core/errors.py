@@ -14,6 +14,11 @@ _ADVICE = {
 }
 
 
+def _advice(status: Status, of_method: str) -> str:
+    """What to do about a failure; a method may know more about paths that take too many steps."""
+    return of_method if of_method and status in (Status.MAX_STEPS, Status.STEP_TOO_SMALL) else _ADVICE[status]
+
+
 class SolverError(RuntimeError):
     """A solution did not reach its last time.
 
@@ -41,7 +46,7 @@ class SolverError(RuntimeError):
         time = float(trajectory.reached[path])
         n_steps = int(trajectory.stats.steps[path])
         smallest = float(trajectory.stats.smallest_step[path])
-        reason = _ADVICE[status]
+        reason = _advice(status, trajectory.advice)
         if status == Status.INVALID_RATE and trajectory.rates is not None:
             reason = trajectory.rates.describe(path)
         message = (

@@ -20,7 +20,7 @@ def first_step(
     tolerance: Tolerance,
     order: float,
     error: float,
-    fallback: float,
+    fallback: float | Tensor,
 ) -> Tensor:
     """A first step for each path, float64 (batch, 1), from the scales of u, u' and u''.
 

@@ -29,11 +29,12 @@ class PathState:
     end: Tensor  #: elapsed time at which the path ends
     min_step: Tensor  #: length below which a step is too small
     elapsed: Tensor  #: time since the start
+    seen: Tensor  #: time up to which steps have been tried
     proposal: Tensor  #: length of the next step to try
     controller_state: Tensor  #: float64 (n, 1)
     u: Tensor  #: (n, dim)
     solver_state: Tensor | None  #: kept by the method for its next step
-    floor: Tensor | None  #: (n, dim), size that replaces that of smaller states in the tolerance
+    size: Tensor | None  #: (n, dim), size of the states so far, which replaces that of smaller ones in the tolerance
     is_first_try: Tensor  #: bool (n, 1), whether no step has been tried from this point yet
     limit: Tensor  #: elapsed time at which the next step must end at the latest, because of a jump
     status: Tensor  #: int64 (n, 1), as steps and rejections
@@ -54,7 +55,7 @@ class PathState:
         proposal: Tensor,
         controller_state: Tensor,
         solver_state: Tensor | None = None,
-        floor: Tensor | None = None,
+        size: Tensor | None = None,
     ) -> PathState:
         """All paths of a batch at their start; a path whose end is its start has succeeded."""
         none = torch.zeros_like(end, dtype=torch.int64)
@@ -65,11 +66,12 @@ class PathState:
             end=end,
             min_step=min_step,
             elapsed=elapsed,
+            seen=elapsed,
             proposal=proposal,
             controller_state=controller_state,
             u=u0,
             solver_state=solver_state,
-            floor=floor,
+            size=size,
             is_first_try=torch.ones_like(end, dtype=torch.bool),
             limit=torch.full_like(end, torch.inf),
             status=torch.where(end > elapsed, RUNNING, int(Status.SUCCESS)),

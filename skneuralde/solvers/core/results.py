@@ -68,6 +68,8 @@ class Trajectory:
         None for an equation without jumps.
     rates : PathRates or None
         Likewise.
+    advice : str
+        What a failure may come from, and what to do.
     """
 
     values: Tensor
@@ -76,3 +78,4 @@ class Trajectory:
     stats: Stats
     jumps: JumpRecord | None = None
     rates: PathRates | None = None
+    advice: str = ""

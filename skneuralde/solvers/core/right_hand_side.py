@@ -13,7 +13,7 @@ from torch.autograd import forward_ad
 
 from skneuralde.problems import FieldDrift, Jump, Pattern, Problem, Sparsity, pattern_of
 from skneuralde.solvers.core.inputs import InputsOverTime
-from skneuralde.terms import Term
+from skneuralde.terms import Constant, Term
 from skneuralde.terms.base import value_and_jacobian
 
 
@@ -216,6 +216,11 @@ class RightHandSide:
     def has_additive_noise(self) -> bool:
         """Whether g does not depend on the state."""
         return not self._diffusion.state_dependent
+
+    @property
+    def has_constant_noise(self) -> bool:
+        """Whether g is a known number or array, or a learned one."""
+        return isinstance(self._diffusion, Constant)
 
     @property
     def _diffusion(self) -> Term:

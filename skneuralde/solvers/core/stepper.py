@@ -56,6 +56,8 @@ class Solver(ABC):
     gradients: tuple[str, ...] = ("direct",)
     handles_jumps: bool = False
     reference: str = ""
+    #: What a failure of this method, prepared for an equation, may come from, and what to do.
+    advice: str = ""
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {getattr(self, 'name', '')!r}>"
@@ -127,12 +129,15 @@ class Step(NamedTuple):
         What the next step can reuse, such as the drift at the end.
     stages : tuple of Tensor of shape (batch, dim)
         What the dense output needs.
+    diffusion : Tensor of shape (batch, dim) or None
+        Size of the noise of each component, of adaptive methods for equations with noise.
     """
 
     u1: Tensor
     error: Tensor | None = None
     solver_state: Tensor | None = None
     stages: tuple[Tensor, ...] = ()
+    diffusion: Tensor | None = None
 
 
 class Stepper(Solver):

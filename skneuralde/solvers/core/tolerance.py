@@ -9,6 +9,22 @@ from torch import Tensor
 
 #: The largest ratio of an error to its tolerance.
 MAX_ERROR_RATIO = 1e10
+#: Share of the time so far in which noise of the present size would move a state by as much as its tolerance assumes.
+_SHARE = 0.04
+
+
+def size_of_noise(g: Tensor, elapsed: Tensor) -> Tensor:
+    """Size (batch, dim) of states that noise of size ``g (batch, dim)`` has moved for a time ``elapsed (batch, 1)``."""
+    return g * (_SHARE * elapsed).sqrt().to(g.dtype)
+
+
+def size_so_far(before: Tensor, u: Tensor, share: Tensor) -> Tensor:
+    """Size (batch, dim) of states that were of size ``before`` and are now at ``u``.
+
+    ``share (batch, 1)`` is the time before over the time now. What is long ago counts less, so that a state that decays
+    keeps its relative accuracy, whatever the unit of time.
+    """
+    return torch.maximum(u.abs(), before * share.to(u.dtype))
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -24,10 +23,9 @@ class IncrementSource:
 
     noise: Brownian
     offset: Tensor  #: float64 (batch,), start of each path, in cells of the noise from its start
-    unit: float  #: unit in which steps are counted, in cells of the noise
-    level: (
-        int | None
-    )  #: halvings of a cell that give the unit; None without such, or if a path does not start with its noise
+    unit: Tensor  #: float64 (batch,), unit in which steps are counted, in cells of each path's noise
+    level: Tensor | None  #: int64 (batch,), halvings of a cell that give the unit; None without such, or if a path does
+    #: not start with its noise
     area: bool  #: whether the method needs Levy areas
     three_point: bool  #: whether it needs three-point increments
     dtype: torch.dtype
@@ -35,34 +33,36 @@ class IncrementSource:
     @classmethod
     def of_steps(cls, noise: Brownian, start: Tensor, dt: float, solver: Solver, dtype: torch.dtype) -> IncrementSource:
         """For fixed steps of length ``dt`` from ``start (batch, 1)`` or ``(1, 1)``."""
-        unit = dt / noise.cell
-        halvings = -round(math.log2(unit))
-        fits = abs(unit * 2.0**halvings - 1.0) < 1e-9
+        unit = (dt / torch.as_tensor(noise.cell, dtype=torch.float64)).to(noise.start.device).expand_as(noise.start)
+        halvings = -unit.log2().round()
+        whole = 2.0**-halvings
+        fits = bool(((unit / whole - 1.0).abs() < 1e-9).all())
         offset = (start[:, 0] - noise.start) / noise.cell
-        level = halvings if fits and 0 <= halvings <= DEPTH and bool((offset == 0.0).all()) else None
-        return cls._for(solver, noise, offset, 2.0**-halvings if fits else unit, level, dtype)
+        known = fits and bool(((halvings >= 0) & (halvings <= DEPTH) & (offset == 0.0)).all())
+        return cls._for(solver, noise, offset, whole if fits else unit, halvings.long() if known else None, dtype)
 
     @classmethod
     def of_cells(cls, noise: Brownian, solver: Solver, dtype: torch.dtype) -> IncrementSource:
         """For steps of all lengths from the start of the noise, counted in its cells."""
-        return cls._for(solver, noise, torch.zeros_like(noise.start), 1.0, None, dtype)
+        return cls._for(solver, noise, torch.zeros_like(noise.start), torch.ones_like(noise.start), None, dtype)
 
     @classmethod
     def _for(
-        cls, solver: Solver, noise: Brownian, offset: Tensor, unit: float, level: int | None, dtype: torch.dtype
+        cls, solver: Solver, noise: Brownian, offset: Tensor, unit: Tensor, level: Tensor | None, dtype: torch.dtype
     ) -> IncrementSource:
         return cls(noise, offset, unit, level, solver.levy_area is not None, solver.increments == "three-point", dtype)
 
     def over(self, path: Tensor, begin: Tensor, end: Tensor) -> Increments:
         """Noise of one interval per row, ``(n,)`` each, in units from the start of its path."""
         if self.three_point:
-            length = self.unit * (end - begin)
+            length = self.unit[path] * (end - begin)
             return self.finished(self.noise.select(path).three_point(begin[:, None], length[:, None])[:, 0], None)
         return self.finished(*self._between(path, begin, end))
 
     def select(self, rows: Tensor) -> IncrementSource:
         """The noise of some paths."""
-        return replace(self, noise=self.noise.select(rows), offset=self.offset[rows])
+        level = None if self.level is None else self.level[rows]
+        return replace(self, noise=self.noise.select(rows), offset=self.offset[rows], unit=self.unit[rows], level=level)
 
     @property
     def block(self) -> int:
@@ -100,9 +100,9 @@ class IncrementSource:
         """
         begin = torch.arange(first, last, dtype=torch.float64, device=self.offset.device)
         if self.three_point:
-            cells = Increments(self.noise.three_point(begin[None], torch.full_like(begin, self.unit)[None]))
+            cells = Increments(self.noise.three_point(begin[None], self.unit[:, None].expand(-1, len(begin))))
         elif self.level is not None:
-            cells = self.noise.cells(first, last, self.level, area=self.area or split)
+            cells = self._cells(self.level, first, last, area=self.area or split)
         else:
             batch = len(self.noise.path)
             path, begin = torch.arange(batch, device=begin.device).repeat_interleave(len(begin)), begin.repeat(batch)
@@ -145,12 +145,28 @@ class IncrementSource:
 
     def _between(self, path: Tensor, begin: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
         offset = self.offset.expand(len(self.noise.path))[path]
-        return self.noise.select(path).between(offset + self.unit * begin, offset + self.unit * end)
+        unit = self.unit.expand(len(self.noise.path))[path]
+        return self.noise.select(path).between(offset + unit * begin, offset + unit * end)
+
+    def _cells(self, level: Tensor, first: int, last: int, *, area: bool) -> Increments:
+        """Noise of units that are parts of cells, (batch, last - first, m)."""
+        lowest, highest = level.aminmax() if len(level) else (level.new_zeros(()), level.new_zeros(()))
+        if lowest == highest:
+            return self.noise.cells(first, last, int(lowest), area=area)
+        # Paths of other spans have other cells.
+        rows = [(level == one).nonzero()[:, 0] for one in level.unique()]
+        groups = [self.noise.select(some).cells(first, last, int(level[some[0]]), area=area) for some in rows]
+        permutation = torch.cat(rows).argsort()
+        joined = groups[0]
+        for group in groups[1:]:
+            joined = group.after(joined)
+        return joined.map(lambda x: x[permutation])
 
     def _inside(self, path: Tensor, w: Tensor, area: Tensor, begin: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
         """Noise of parts of units, given that of the units."""
         assert self.level is not None
-        return self.noise.select(path).inside(w, area, self.level, self.unit * begin, self.unit * end)
+        unit = self.unit[path]
+        return self.noise.select(path).inside(w, area, self.level[path], unit * begin, unit * end)
 
     def finished(self, w: Tensor, area: Tensor | None) -> Increments:
         """In the dtype of the state, without areas that the method does not need."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from skneuralde.problems import noise_times_slope
 from skneuralde.solvers.core.stepper import Step, StepInput, Stepper
 
 
@@ -37,6 +38,6 @@ class Milstein(Stepper):
             return Step(u + h * f + rhs.apply_noise(g, w))
         f = rhs.drift(now, u)
         g, jacobian = rhs.linearized_diffusion(now, u)
-        along_itself = g * jacobian.diagonal(dim1=-2, dim2=-1)
+        along_itself = noise_times_slope(g, jacobian.diagonal(dim1=-2, dim2=-1))
         square = w * w - h if rhs.problem.calculus == "ito" else w * w
         return Step(torch.add(u + h * f + g * w, along_itself * square, alpha=0.5))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -19,6 +17,8 @@ from skneuralde.solvers.stepping.task import Task
 
 #: The first step without noise of a path whose state does not move at first, in units of time.
 _FIRST = 1e-6
+#: The longest step, in cells of the noise, if the noise varies: it may be zero for a while.
+_LONGEST = 1.0 / 16.0
 
 
 class AdaptiveDriver(LoopDriver):
@@ -37,15 +37,23 @@ class AdaptiveDriver(LoopDriver):
         controller = stepper.controller if task.controller is None else task.controller
         super().__init__(stepper, task, controller, stepper.error_order, Tolerance(task.rtol, atol, n_hazards))
 
-    def counted(self, elapsed: Tensor) -> Tensor:
-        return elapsed if self.task.noise is None else snap(elapsed / self.task.noise.cell)
+    def counted(self, elapsed: Tensor, rows: Tensor | None = None) -> Tensor:
+        return elapsed if self.task.noise is None else snap(elapsed / self._unit(rows))
+
+    def _unit(self, rows: Tensor | None = None) -> Tensor | float:
+        """Unit of elapsed times: the length of the noise's cells, of all paths or of ``rows``; (n, 1) if it varies."""
+        cell = 1.0 if self.task.noise is None else self.task.noise.cell
+        if isinstance(cell, Tensor):
+            return (cell if rows is None else cell[rows])[:, None]
+        return cell
 
     def align(self, stops: Tensor, rows: Tensor | None) -> tuple[StepAlignment, StepNoise | None]:
         noise = self.task.noise
         if noise is None:
             return StopTimes(stops), None
         has_limits = self.task.hazards is not None
-        alignment = DyadicAlignment(stops, noise.cell, furthest=self.furthest, has_limits=has_limits)
+        longest = 1.0 if self.rhs.has_constant_noise else _LONGEST
+        alignment = DyadicAlignment(stops, furthest=self.furthest, has_limits=has_limits, longest=longest)
         return alignment, DyadicNoise(
             noise if rows is None else noise.select(rows),
             furthest=self.furthest,
@@ -63,7 +71,7 @@ class AdaptiveDriver(LoopDriver):
 
     @torch.no_grad()
     def begin(self, u0: Tensor, f0: Tensor, g0: Tensor | None, end: Tensor) -> PathState:
-        unit = self.alignment.unit
+        unit = self._unit()
         if self.task.dt is None:
             now = self.rhs.at(self.start, u0.dtype)
             h = first_step(
@@ -73,15 +81,11 @@ class AdaptiveDriver(LoopDriver):
                 self.tolerance,
                 self.error_order,
                 self.controller.first_error,
-                _FIRST if self.task.noise is None else unit,
+                torch.as_tensor(_FIRST if self.task.noise is None else unit, dtype=torch.float64, device=u0.device),
             )
         else:
             h = torch.full_like(end, self.task.dt)
         min_step = self.alignment.smallest(self.start, end)
-        floor = None
-        if g0 is not None:
-            # A state that noise drives through zero has no relative error; its deviation in a cell bounds its size.
-            floor = math.sqrt(unit) * (g0.abs() if g0.ndim == 2 else g0.square().sum(-1).sqrt())
         return PathState.begin(
             u0,
             start=self.start,
@@ -92,5 +96,6 @@ class AdaptiveDriver(LoopDriver):
             proposal=torch.maximum(h / unit, min_step),
             controller_state=torch.full_like(end, self.controller.first_state),
             solver_state=self.stepper.start_state(self.rhs, self.start, u0, f0),
-            floor=floor,
+            # A state that noise drives through zero has no relative error.
+            size=None if g0 is None else u0.abs(),
         )

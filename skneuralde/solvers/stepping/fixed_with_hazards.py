@@ -34,7 +34,7 @@ class GridDriver(LoopDriver):
     def has_dense_output(self) -> bool:
         return False
 
-    def counted(self, elapsed: Tensor) -> Tensor:
+    def counted(self, elapsed: Tensor, rows: Tensor | None = None) -> Tensor:
         return snapped(elapsed / self.dt)
 
     def align(self, stops: Tensor, rows: Tensor | None) -> tuple[StepAlignment, StepNoise | None]:

@@ -19,7 +19,7 @@ from skneuralde.solvers.core.loop_state import (
 from skneuralde.solvers.core.results import Status
 from skneuralde.solvers.core.right_hand_side import RightHandSide
 from skneuralde.solvers.core.stepper import StepInput, Stepper
-from skneuralde.solvers.core.tolerance import MAX_ERROR_RATIO
+from skneuralde.solvers.core.tolerance import MAX_ERROR_RATIO, size_of_noise, size_so_far
 from skneuralde.solvers.stepping.step_alignment import StepAlignment
 from skneuralde.solvers.stepping.step_noise import StepNoise
 
@@ -61,7 +61,7 @@ class StepLoop:
                     paths, beyond = paths.select(running), beyond[running]
                     part = rhs.select(paths.rows)
             end = beyond if overshoot else paths.end
-            target = self.alignment.target(paths.rows, paths.elapsed, paths.proposal, end)
+            target = self.alignment.target(paths.rows, paths.elapsed, paths.proposal, end, paths.seen)
             target = torch.minimum(target, paths.limit)
             if overshoot:
                 passes = paths.is_first_try & (target >= paths.end) & (paths.status == RUNNING)
@@ -83,7 +83,10 @@ class StepLoop:
         length = target - paths.elapsed
         h = (paths.unit * length).to(paths.u.dtype)
         step = self.stepper.step(StepInput(rhs, paths.time(paths.elapsed), h, paths.u, noise, paths.solver_state))
-        ratio = self.tolerance.ratio(step.error, paths.u, step.u1, paths.floor)
+        size = paths.size
+        if size is not None and step.diffusion is not None:
+            size = torch.maximum(size, size_of_noise(step.diffusion, paths.unit * target))
+        ratio = self.tolerance.ratio(step.error, paths.u, step.u1, size)
         accepted = (paths.status == RUNNING) & (ratio <= 1.0)
         return StepAttempt(paths, target, length, step, ratio, accepted, torch.where(accepted, target, paths.elapsed))
 
@@ -109,6 +112,9 @@ class StepLoop:
         # Accepted steps that shrink must not come to a standstill: a step of the smallest length is tried.
         proposal = torch.maximum(proposal, paths.min_step)
         proposal.masked_fill_(stuck, torch.inf)  # the noise of long steps is the cheapest
+        size = paths.size
+        if size is not None:
+            size = torch.where(accepted, size_so_far(size, step.u1, paths.elapsed / attempt.target), size)
         solver_state = step.solver_state
         if solver_state is not None:
             if paths.solver_state is None:
@@ -122,11 +128,12 @@ class StepLoop:
             end=paths.end,
             min_step=paths.min_step,
             elapsed=attempt.reached,
+            seen=torch.maximum(paths.seen, attempt.target),
             proposal=proposal,
             controller_state=controller_state,
             u=torch.where(accepted, step.u1, paths.u),
             solver_state=solver_state,
-            floor=paths.floor,
+            size=size,
             is_first_try=accepted,
             limit=paths.limit if attempt.limit is None else attempt.limit,
             status=status,

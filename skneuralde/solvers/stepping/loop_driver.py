@@ -86,8 +86,8 @@ class LoopDriver(ABC):
             self.paths = replace(self.paths, status=status)
 
     @abstractmethod
-    def counted(self, elapsed: Tensor) -> Tensor:
-        """Times since the start in the unit of the step alignment."""
+    def counted(self, elapsed: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Times since the start of all paths, or of ``rows``, in the unit of the step alignment."""
 
     @abstractmethod
     def align(self, stops: Tensor, rows: Tensor | None) -> tuple[StepAlignment, StepNoise | None]:
@@ -121,7 +121,7 @@ class LoopDriver(ABC):
         if self.task.jump_schedule is None:
             return None
         elapsed = self.task.jump_schedule.candidates.elapsed
-        elapsed = self.counted(elapsed if rows is None else elapsed[rows])
+        elapsed = self.counted(elapsed if rows is None else elapsed[rows], rows)
         return torch.cat([elapsed, elapsed.new_full((len(elapsed), 1), torch.inf)], 1)
 
     def _jump_handler(self, rows: Tensor | None) -> JumpHandler | None:
@@ -144,7 +144,7 @@ class LoopDriver(ABC):
         failed = (status == Status.INVALID_RATE)[:, None]
         if bool(failed.any()):
             values = torch.where((failed & (self.elapsed >= paths.elapsed))[..., None], torch.nan, values)
-        smallest = self.alignment.unit * paths.smallest[:, 0]
+        smallest = (paths.unit.abs() * paths.smallest)[:, 0]
         stats = Stats(paths.steps[:, 0], paths.rejections[:, 0], smallest, counter.drift, counter.diffusion)
         reached = torch.where(status[:, None] == Status.SUCCESS, paths.end, paths.elapsed)
         rates = None if task.jump_schedule is None else task.jump_schedule.rates
@@ -197,7 +197,8 @@ class LoopDriver(ABC):
         observers: list[StepObserver] = [starts, accepted] if self.needs_gradient else [starts]
         self.alignment, self.noise = self._alignment(torch.full_like(self.elapsed[:1, :1], torch.inf), None)
         main = self._loop(observers, handler).run(self.rhs, self.paths, overshoot=True)
-        path, save, (step, elapsed, u, *largest_before) = starts.result()
+        path, save, (step, elapsed, u, *more) = starts.result()
+        size = None if self.paths.size is None else more.pop(0)
         end = self.elapsed.expand(len(task.u0), -1)[path, save][:, None]
         before = self.paths.select(path)
         rhs = self.rhs.select(path)
@@ -213,11 +214,11 @@ class LoopDriver(ABC):
             proposal=end - elapsed,
             controller_state=before.controller_state,
             solver_state=solver_state,
-            floor=before.floor,
+            size=size,
         )
         side_accepted, side_handler = AcceptedSteps(), self._jump_handler(path)
         if side_handler is not None:
-            (side_handler.schedule.rates.largest,) = largest_before
+            (side_handler.schedule.rates.largest,) = more
         alignment, noise = self._alignment(end, path)
         observers = [side_accepted] if self.needs_gradient else []
         loop = replace(self._loop(observers, side_handler), alignment=alignment, noise=noise)

@@ -124,7 +124,8 @@ class StepIndexSaver(Saver):
 class SideStepStarts(Saver):
     """For each save time the start of its side step: the first mesh point whose first try, accepted or not, passes it.
 
-    Keeps the point's number, elapsed time and state, and the rows of ``largest (batch, k)`` as they are then.
+    Keeps the point's number, elapsed time and state, and, where there are such, the size of the states so far and the
+    rows of ``largest (batch, k)`` as they are then.
     """
 
     def __init__(self, save_times: Tensor, batch: int, largest: Tensor | None = None):
@@ -137,8 +138,9 @@ class SideStepStarts(Saver):
 
     def proposed(self, paths: PathState, target: Tensor) -> None:
         reached = torch.where(paths.is_first_try, target, paths.elapsed)
+        size = () if paths.size is None else (paths.size,)
         largest = () if self.largest is None else (self.largest[paths.rows],)
-        self.add(paths.rows, reached, (paths.elapsed, paths.steps, paths.u, *largest))
+        self.add(paths.rows, reached, (paths.elapsed, paths.steps, paths.u, *size, *largest))
 
 
 class AcceptedSteps(StepObserver):

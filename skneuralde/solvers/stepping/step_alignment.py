@@ -11,18 +11,19 @@ from torch import Tensor
 from skneuralde.noise import DEPTH, floor_power_of_two
 from skneuralde.solvers.core.first_step import smallest_step
 
-#: Times within this distance of a coarse dyadic part of a cell, in cells, are moved onto it.
+#: Times within this share of themselves from a coarse dyadic part of a cell are moved onto it.
 _SNAP, _COARSE = 1e-13, 2.0**10
 
 
 class StepAlignment(ABC):
     """Turns the lengths that a controller proposes into the steps that are tried."""
 
-    unit: float = 1.0  #: unit of elapsed time
-
     @abstractmethod
-    def target(self, rows: Tensor, elapsed: Tensor, proposal: Tensor, end: Tensor) -> Tensor:
-        """Elapsed time at which the next step ends, no later than proposed; (n, 1) as all arguments."""
+    def target(self, rows: Tensor, elapsed: Tensor, proposal: Tensor, end: Tensor, seen: Tensor) -> Tensor:
+        """Elapsed time at which the next step ends, no later than proposed; (n, 1) as all arguments.
+
+        Steps up to ``seen`` have been tried before.
+        """
 
     @abstractmethod
     def smallest(self, start: Tensor, end: Tensor) -> Tensor:
@@ -32,7 +33,7 @@ class StepAlignment(ABC):
 class FreeSteps(StepAlignment):
     """Steps of any length up to the end."""
 
-    def target(self, rows: Tensor, elapsed: Tensor, proposal: Tensor, end: Tensor) -> Tensor:
+    def target(self, rows: Tensor, elapsed: Tensor, proposal: Tensor, end: Tensor, seen: Tensor) -> Tensor:
         return torch.where(proposal >= end - elapsed, end, elapsed + proposal)
 
     def smallest(self, start: Tensor, end: Tensor) -> Tensor:
@@ -45,21 +46,22 @@ class StopTimes(FreeSteps):
     def __init__(self, stops: Tensor):
         self.stops = _with_infinity(stops)
 
-    def target(self, rows: Tensor, elapsed: Tensor, proposal: Tensor, end: Tensor) -> Tensor:
-        return super().target(rows, elapsed, proposal, torch.minimum(_next_stop(self.stops, rows, elapsed), end))
+    def target(self, rows: Tensor, elapsed: Tensor, proposal: Tensor, end: Tensor, seen: Tensor) -> Tensor:
+        end = torch.minimum(_next_stop(self.stops, rows, elapsed), end)
+        return super().target(rows, elapsed, proposal, end, seen)
 
 
 class GridAlignment(StepAlignment):
     """Steps to the next multiple of dt, or to a stop before it; elapsed times and stops are counted in units of dt."""
 
     def __init__(self, stops: Tensor, dt: float):
-        self.stops, self.unit = _with_infinity(stops), dt
+        self.stops, self.dt = _with_infinity(stops), dt
 
-    def target(self, rows: Tensor, elapsed: Tensor, proposal: Tensor, end: Tensor) -> Tensor:
+    def target(self, rows: Tensor, elapsed: Tensor, proposal: Tensor, end: Tensor, seen: Tensor) -> Tensor:
         return torch.minimum(torch.minimum(elapsed.floor() + 1.0, _next_stop(self.stops, rows, elapsed)), end)
 
     def smallest(self, start: Tensor, end: Tensor) -> Tensor:
-        return smallest_step(start / self.unit, end)
+        return smallest_step(start / self.dt, end)
 
 
 class DyadicAlignment(StepAlignment):
@@ -67,35 +69,40 @@ class DyadicAlignment(StepAlignment):
 
     Steps also end on stops. A rejected step is divided, so that every Brownian value that was drawn is also stepped on;
     otherwise an adaptive method need not converge (J. Foster, "On the convergence of adaptive approximations for
-    stochastic differential equations", arXiv:2311.14201, 2023). After a stop inside a part a path goes on to the part's
-    end. Times are counted in cells of the noise, which starts where paths start; ``furthest`` is the last one of any
-    path. ``has_limits`` says whether steps may be limited by other times than stops, too.
+    stochastic differential equations", arXiv:2311.14201, 2023). A path that no part of about the proposed length begins
+    at, as after a stop, goes on to the next multiple of that length, if nothing beyond it has been drawn. Times are
+    counted in cells of the noise, which starts where paths start; ``furthest`` is the last one of any path.
+    ``has_limits`` says whether steps may be limited by other times than stops, too, and ``longest``, a power of two, is
+    the longest step in cells.
     """
 
-    def __init__(self, stops: Tensor, cell: float, *, furthest: float, has_limits: bool = False):
-        self.stops, self.unit = _with_infinity(stops), cell
+    def __init__(self, stops: Tensor, *, furthest: float, has_limits: bool = False, longest: float = 1.0):
+        self.stops = _with_infinity(stops)
         # Stops on coarse dyadic times are reached by whole parts, whose noise is cheaper than that of pieces.
         self.on_coarse = ((stops * _COARSE).floor() == stops * _COARSE).all(1, keepdim=True)
         #: Whether every step is a dyadic part.
         self.whole_parts = not has_limits and bool(self.on_coarse.all())
         # At this depth every dyadic time up to the last stop is an exact floating-point number.
         self.depth = max(0, min(DEPTH, 51 - math.frexp(furthest)[1]))
+        self.longest = max(longest, 2.0**-self.depth)
         self.rows: Tensor | None = None
 
-    def target(self, rows: Tensor, elapsed: Tensor, proposal: Tensor, end: Tensor) -> Tensor:
+    def target(self, rows: Tensor, elapsed: Tensor, proposal: Tensor, end: Tensor, seen: Tensor) -> Tensor:
         self._select(rows)
         stop = self._next_stop(elapsed)
         finest = 2.0**-self.depth
         scaled = elapsed * 2.0**self.depth
         whole = scaled.long()
-        whole |= 1 << self.depth  # no part is longer than a cell
+        whole |= int(self.longest * 2.0**self.depth)  # no part is longer than the longest
         aligned = (whole & -whole).double() * finest
         if self.whole_parts:
             length = torch.minimum(floor_power_of_two(torch.minimum(proposal, stop - elapsed)), aligned)
             return elapsed + length.clamp_min_(finest)
-        aligned = torch.where(scaled == scaled.floor(), aligned, 1.0)
         length = torch.where(self.in_parts, torch.minimum(proposal, stop - elapsed), proposal)
-        length = torch.minimum(floor_power_of_two(length), aligned).clamp_min_(finest)
+        length = floor_power_of_two(length).clamp_(finest, self.longest)
+        is_free = (seen <= elapsed) & (2.0 * aligned < length)
+        aligned = torch.where((scaled == scaled.floor()) & ~(is_free & ~self.in_parts), aligned, 1.0)
+        length = torch.minimum(length, aligned)
         return torch.minimum(((elapsed / length).floor() + 1.0) * length, stop)
 
     def smallest(self, start: Tensor, end: Tensor) -> Tensor:
@@ -118,7 +125,7 @@ class DyadicAlignment(StepAlignment):
 def snap(elapsed: Tensor) -> Tensor:
     """Times in cells, moved onto a coarse dyadic part of a cell from which they differ by rounding alone."""
     nearest = (elapsed * _COARSE).round() / _COARSE
-    close = (elapsed - nearest).abs() <= _SNAP * elapsed.abs().clamp_min(1.0)
+    close = (elapsed - nearest).abs() <= _SNAP * elapsed.abs()
     return torch.where(close, nearest, elapsed)
 
 

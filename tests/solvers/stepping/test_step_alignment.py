@@ -8,14 +8,16 @@ from tests.stubs import times
 
 
 def dyadic(stops, furthest=4.0):
-    return DyadicAlignment(stops, 0.5, furthest=furthest)
+    return DyadicAlignment(stops, furthest=furthest)
 
 
-def target(alignment, elapsed, proposal):
+def target(alignment, elapsed, proposal, seen=torch.inf):
     n = len(elapsed)
     end = torch.full((n, 1), torch.inf, dtype=torch.float64)
     rows = torch.arange(n)
-    return alignment.target(rows, times(*elapsed)[:, None], times(*proposal)[:, None], end)[:, 0]
+    return alignment.target(rows, times(*elapsed)[:, None], times(*proposal)[:, None], end, torch.full_like(end, seen))[
+        :, 0
+    ]
 
 
 @pytest.mark.parametrize(
@@ -95,8 +97,8 @@ def test_noise_is_that_of_the_cells_and_in_the_states_dtype(whole_parts, n_hazar
 
 def test_without_noise_steps_are_free():
     one = times(1.0)[:, None]
-    assert FreeSteps().target(torch.arange(1), 0 * one, 0.3 * one, one).item() == 0.3
-    assert FreeSteps().target(torch.arange(1), 0.9 * one, 0.3 * one, one).item() == 1.0
+    assert FreeSteps().target(torch.arange(1), 0 * one, 0.3 * one, one, one).item() == 0.3
+    assert FreeSteps().target(torch.arange(1), 0.9 * one, 0.3 * one, one, one).item() == 1.0
 
 
 def test_rounding_is_taken_off_regular_times():

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from copy import copy
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 
 import torch
 from torch import Tensor
@@ -14,6 +15,9 @@ from skneuralde.solvers.core.controllers import AveragedErrorController
 from skneuralde.solvers.core.right_hand_side import RightHandSide
 from skneuralde.solvers.core.stepper import Step, StepInput, Stepper
 from skneuralde.solvers.methods.stages import combine, widened
+
+#: Node at which g is compared with its interpolation from the ends of a step.
+_PROBE = 0.45
 
 
 @dataclass(frozen=True)
@@ -94,12 +98,22 @@ def path_mean(noise: Increments) -> Tensor:
 
 
 def additive_step(
-    tableau: SRATableau, rhs: RightHandSide, t: Tensor, h: Tensor | float, u: Tensor, noise: Increments
+    tableau: SRATableau,
+    rhs: RightHandSide,
+    t: Tensor,
+    h: Tensor | float,
+    u: Tensor,
+    noise: Increments,
+    probe: float | None = None,
 ) -> Step:
-    """Euler's step plus a correction of order h^1.5, which is also the error estimate."""
+    """Euler's step plus a correction of order h^1.5, which is also the error estimate.
+
+    With ``probe``, a node between the diffusion's own, the error of the integral of g dW is part of the estimate.
+    """
     w, mean = noise.w, path_mean(noise)
-    time_points = rhs.along(t, h, tableau.nodes, u.dtype)
-    of_drift, of_diffusion = time_points[: len(tableau.alpha)], time_points[len(tableau.alpha) :]
+    nodes = tableau.nodes if probe is None else (*tableau.nodes, probe)
+    time_points = rhs.along(t, h, nodes, u.dtype)
+    of_drift, of_diffusion = time_points[: len(tableau.alpha)], time_points[len(tableau.alpha) : len(tableau.nodes)]
     h = widened(h, u)
     k, g = [h * rhs.drift(of_drift[0], u)], [rhs.diffusion(time_point, u) for time_point in of_diffusion]
     kicks = [rhs.apply_noise(value, mean) for value in g[: len(tableau.c0)]]
@@ -109,7 +123,19 @@ def additive_step(
     correction = combine(torch.zeros_like(u), tableau.alpha_correction, k)
     for value, (of_w, of_mean) in zip(g, tableau.beta_correction, strict=True):
         correction = correction + rhs.apply_noise(value, torch.add(of_w * w, mean, alpha=of_mean))
-    return Step(u + k[0] + rhs.apply_noise(g[0], w) + correction, correction)
+    error, sizes = correction, list(map(size_of, g))
+    if probe is not None:
+        between = rhs.diffusion(time_points[-1], u)
+        first, last = g[tableau.c1.index(0.0)], g[tableau.c1.index(1.0)]
+        defect = size_of(between - torch.lerp(first, last, probe))
+        error = error.abs().addcmul(defect, torch.as_tensor(h).sqrt())
+        sizes.append(size_of(between))
+    return Step(u + k[0] + rhs.apply_noise(g[0], w) + correction, error, diffusion=reduce(torch.maximum, sizes))
+
+
+def size_of(g: Tensor) -> Tensor:
+    """Size (batch, dim) of a value of the diffusion."""
+    return g.abs() if g.ndim == 2 else g.square().sum(-1).sqrt()
 
 
 class SRA(Stepper):
@@ -117,6 +143,8 @@ class SRA(Stepper):
 
     The step is that of Euler and Maruyama plus a correction of order h^1.5 with the leading term f' g I(1,0). The
     correction is the error estimate: that of the embedded Euler step, so that the error of the step itself is smaller.
+    Adaptive steps also estimate the error of the integral of g dW from the curvature of g, which takes one evaluation
+    more unless g is constant.
     """
 
     calculus = ("ito", "stratonovich")
@@ -128,8 +156,16 @@ class SRA(Stepper):
     error_order = 1.5
     controller = AveragedErrorController()
     tableau: SRATableau
+    probe: float | None = None
+
+    def prepare(self, rhs: RightHandSide, t: Tensor, u: Tensor, *, rtol: float | None, n_hazards: int) -> SRA:
+        if rtol is None or rhs.has_constant_noise:
+            return self
+        tuned = copy(self)
+        tuned.probe = _PROBE
+        return tuned
 
     def step(self, inputs: StepInput) -> Step:
         rhs, t, h, u, noise, _ = inputs
         assert noise is not None
-        return additive_step(self.tableau, rhs, t, h, u, noise)
+        return additive_step(self.tableau, rhs, t, h, u, noise, self.probe)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import zip_longest
@@ -20,6 +21,12 @@ from skneuralde.solvers.methods.stochastic_runge_kutta.additive import (
     check_weights,
     less_first,
     path_mean,
+)
+from skneuralde.solvers.methods.stochastic_runge_kutta.mixing import (
+    ADVICE,
+    error_so_far,
+    mixed_terms,
+    mixing_components,
 )
 
 
@@ -88,7 +95,9 @@ class SRITableau:
 class SRI(Stepper):
     """A stochastic Runge-Kutta step for diagonal and additive noise, in the Ito sense.
 
-    The order is reached if each component of g depends only on its own component of the state.
+    The order is reached if each component of g depends only on its own component of the state. Otherwise the noise does
+    not commute: the double integrals of the noise are then approximated by their means given increments and areas, and
+    adaptive steps see what is missing of them, which gives strong order 1/2.
 
     The step is an embedded step of order 1, Milstein's without derivatives, plus a correction of order h^1.5. The
     correction is the error estimate: that of the embedded step, so that the error of the step itself is smaller. With
@@ -104,6 +113,16 @@ class SRI(Stepper):
     error_order = 1.5
     controller = AveragedErrorController()
     tableau: SRITableau
+    is_adaptive = False
+    mixing: tuple[int, ...] = ()  #: components of the state that other components of g read
+
+    def prepare(self, rhs: RightHandSide, t: Tensor, u: Tensor, *, rtol: float | None, n_hazards: int) -> SRI:
+        tuned = copy(self)
+        tuned.is_adaptive = rtol is not None
+        tuned.mixing = mixing_components(rhs, t, u)
+        if tuned.mixing:
+            tuned.advice = ADVICE
+        return tuned
 
     def step(self, inputs: StepInput) -> Step:
         rhs, t, h, u, noise, _ = inputs
@@ -125,7 +144,14 @@ class SRI(Stepper):
             weight = torch.add(w, swing, alpha=beta2) if i == 0 else beta2 * swing
             embedded = torch.addcmul(embedded, weight, value)
             correction = torch.addcmul(correction, torch.add(beta3 * drift_area, triple, alpha=beta4), value)
-        return Step(embedded + correction, correction)
+        u1 = embedded + correction
+        if self.mixing:
+            mixed, missing = mixed_terms(rhs, time_points[0], h, u, g[0], noise, self.mixing)
+            u1 = u1 + mixed
+            if self.is_adaptive:
+                correction = torch.hypot(correction, error_so_far(rhs, t, h, missing))
+        size = torch.maximum(g[0].abs(), g[-1].abs()) if self.is_adaptive else None
+        return Step(u1, correction, diffusion=size)
 
     def _evaluate_stages(
         self,
