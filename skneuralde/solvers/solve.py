@@ -176,8 +176,8 @@ def solve(
     >>> crashes.jump_counts.double().mean().round(decimals=1)
     tensor(2., dtype=torch.float64)
     """
-    method = resolve_solver(solver, problem)
     batch = to_batch(problem, y0, ts, n_paths=n_paths, context=context, device=device, dtype=dtype)
+    method = resolve_solver(solver, problem, batch.u0.shape[1])
     request = SolveRequest(
         batch.problem,
         batch.u0,
@@ -209,6 +209,7 @@ def solve(
             steps=shaped(stats.steps),
             rejections=shaped(stats.rejections),
             smallest_step=shaped(stats.smallest_step),
+            steps_by_method={name: shaped(steps) for name, steps in stats.steps_by_method.items()},
         ),
         solver=method.name,
         state_ndim=batch.state_ndim,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 from torch import Tensor
@@ -31,6 +31,8 @@ class Stats:
         The smallest step that was tried, in units of time; infinite for a path that needed no step.
     drift_evaluations, diffusion_evaluations : int
         Evaluations of each coefficient, summed over the paths.
+    steps_by_method : dict of str to int64 Tensor of shape (batch,)
+        Accepted steps of each method, by name, if the solver has several; empty otherwise.
     """
 
     steps: Tensor
@@ -38,6 +40,7 @@ class Stats:
     smallest_step: Tensor
     drift_evaluations: int
     diffusion_evaluations: int
+    steps_by_method: dict[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,8 @@ class Trajectory:
     stats : Stats
     jumps : JumpRecord or None
         None for an equation without jumps.
+    is_stiff : bool Tensor of shape (batch,), or None
+        Whether stiffness made a path fail; None if none failed.
     """
 
     values: Tensor
@@ -62,3 +67,4 @@ class Trajectory:
     reached: Tensor
     stats: Stats
     jumps: JumpRecord | None = None
+    is_stiff: Tensor | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import NamedTuple
 
 from torch import Tensor
@@ -40,6 +41,8 @@ class Solver(ABC):
         Gradient modes that the method supports, see `skneuralde.solvers.gradients.replay`.
     handles_jumps : bool
         True where every path can stop at times of its own.
+    handles_stiffness : bool
+        True where components that decay fast do not limit the steps.
     reference : str
         Publication of the method.
     """
@@ -55,6 +58,7 @@ class Solver(ABC):
     adaptive: bool = False
     gradients: tuple[str, ...] = ("direct",)
     handles_jumps: bool = False
+    handles_stiffness: bool = False
     reference: str = ""
 
     def __repr__(self) -> str:
@@ -127,12 +131,17 @@ class Step(NamedTuple):
         What the next step can reuse, such as the drift at the end.
     stages : tuple of Tensor of shape (batch, dim)
         What the dense output needs.
+    stiffness : callable or None
+        From the sizes that the tolerance gives to the components, (batch, dim), to the length of the step times the
+        rate at which the fastest component decays, or a bound on it, float64 (batch, 1). None where a method has no
+        estimate that needs no further evaluation.
     """
 
     u1: Tensor
     error: Tensor | None = None
     solver_state: Tensor | None = None
     stages: tuple[Tensor, ...] = ()
+    stiffness: Callable[[Tensor], Tensor] | None = None
 
 
 class Stepper(Solver):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import replace
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 
@@ -13,9 +11,10 @@ from skneuralde.solvers.core.batch_order import by_count
 from skneuralde.solvers.core.controllers import Controller
 from skneuralde.solvers.core.dense_output import DenseOutput
 from skneuralde.solvers.core.jump_record import JumpRecord
-from skneuralde.solvers.core.loop_state import AcceptanceTest, PathState, StepObserver
-from skneuralde.solvers.core.results import Stats, Status, Trajectory
+from skneuralde.solvers.core.loop_state import STOPPED, AcceptanceTest, PathState, StepMonitor, StepObserver
+from skneuralde.solvers.core.results import Status, Trajectory
 from skneuralde.solvers.core.stepper import Stepper
+from skneuralde.solvers.core.stiffness import decay_rate
 from skneuralde.solvers.gradients.checkpoint import checkpoint_every_step
 from skneuralde.solvers.gradients.dependencies import states_after_jumps
 from skneuralde.solvers.gradients.replay import replay
@@ -25,6 +24,7 @@ from skneuralde.solvers.mesh.increments import IncrementSource
 from skneuralde.solvers.mesh.mesh import Mesh
 from skneuralde.solvers.mesh.outputs import OneStatePerRow
 from skneuralde.solvers.mesh.step_states import StepStates
+from skneuralde.solvers.stepping.leg import Leg, assembled
 from skneuralde.solvers.stepping.loop import StepLoop
 from skneuralde.solvers.stepping.saving import (
     AcceptedSteps,
@@ -38,15 +38,13 @@ from skneuralde.solvers.stepping.step_noise import StepNoise
 from skneuralde.solvers.stepping.task import Task
 
 
-class _LoopResult(NamedTuple):
-    """Final paths, states at save times by path and position, and jumps."""
+#: A failure is put down to stiffness if the last step times the rate of decay is at least this, and if the time that
+#: was left holds this many such times of decay.
+_STIFF, _LONG = 0.5, 100.0
 
-    paths: PathState
-    status: Tensor
-    path: Tensor
-    save: Tensor
-    states: Tensor
-    jumps: JumpRecord | None
+
+#: Paths, statuses, path, save, states, ends and jumps of a `Leg`.
+_Outputs = tuple[PathState, Tensor, Tensor, Tensor, Tensor, Tensor, JumpRecord | None]
 
 
 class LoopDriver(ABC):
@@ -65,13 +63,17 @@ class LoopDriver(ABC):
         self.error_order = error_order
         batch = len(task.u0)
         self.start, self.direction = task.start.expand(batch, 1), task.direction.expand(batch, 1)
+        #: Elapsed time at which the paths begin.
+        self.begun = torch.zeros_like(self.start) if task.resumption is None else task.resumption.elapsed
         self.elapsed = self.counted(task.elapsed)
         end = torch.where(self.elapsed.isfinite(), self.elapsed, 0.0).amax(1, keepdim=True).expand(batch, 1)
         self.furthest = float(end.max()) if batch else 0.0
         self.rhs, u0 = task.rhs, task.u0
         if task.hazards is not None:
-            self.rhs, u0 = AugmentedRightHandSide(task.rhs, task.hazards), task.hazards.augment(u0)
-        f0, g0 = self.rhs.coefficients(self.rhs.at(self.start, u0.dtype), u0)
+            self.rhs = AugmentedRightHandSide(task.rhs, task.hazards)
+            resumption = task.resumption
+            u0 = task.hazards.augment(u0) if resumption is None else torch.cat([u0, resumption.hazards], 1)
+        f0, g0 = self.rhs.coefficients(self.rhs.at(self.start + self.direction * self.begun, u0.dtype), u0)
         #: Hazards and counts behind the states, if the noise has one component per state.
         self.n_hazards = 0 if task.hazards is None or g0 is None or g0.ndim > 2 else task.hazards.width
         self.alignment, self.noise = self._alignment(self.elapsed, None)
@@ -129,53 +131,69 @@ class LoopDriver(ABC):
 
     def solve(self) -> Trajectory:
         """Solve, with values at the save times."""
-        task, counter = self.task, self.task.rhs.counter
-        values = torch.where((self.elapsed <= 0.0)[..., None], task.u0[:, None], torch.nan)
-        paths, status = self.paths, self.paths.status[:, 0]
-        jumps = None if task.jump_schedule is None else JumpRecord.empty(values.device)
-        if bool((paths.end > 0.0).any()):
-            solved = self._by_side_steps() if task.side_steps else self._along_steps()
-            paths, status, path, save, states, jumps = solved
-            values = values.index_put((path, save), states)
-        smallest = self.alignment.unit * paths.smallest[:, 0]
-        stats = Stats(paths.steps[:, 0], paths.rejections[:, 0], smallest, counter.drift, counter.diffusion)
-        reached = torch.where(status[:, None] == Status.SUCCESS, paths.end, paths.elapsed)
-        return Trajectory(values, status, (self.start + paths.unit * reached)[:, 0], stats, jumps)
+        return assembled(self.task, [self.run()])
 
-    def _along_steps(self) -> _LoopResult:
+    def run(self, rows: Tensor | None = None, monitor: StepMonitor | None = None) -> Leg:
+        """Go as far as the paths get, with a monitor or without; ``rows`` are their positions in a larger batch."""
+        paths, u0 = self.paths, self.task.u0
+        if bool((paths.end > self.begun).any()):
+            paths, status, *outputs = self._by_side_steps(monitor) if self.task.side_steps else self._along_steps(monitor)
+        else:
+            status, none = paths.status[:, 0], torch.zeros(0, dtype=torch.int64, device=u0.device)
+            outputs = [none, none, u0[:0], u0[:0], None]
+        return Leg(self.stepper.name, rows, paths, status, self._stiffness(paths), *outputs, unit=self.alignment.unit)
+
+    def _stiffness(self, paths: PathState) -> Tensor | None:
+        """Whether stiffness made each path fail, (batch,); None if none failed or the method does not mind stiffness."""
+        failed = (paths.status[:, 0] > Status.SUCCESS).nonzero()[:, 0]
+        if self.stepper.handles_stiffness or len(failed) == 0:
+            return None
+        part = paths.select(failed)
+        rate = part.unit.abs() * decay_rate(self.rhs.select(failed), part.time(part.elapsed), part.u)
+        last = torch.where(part.proposal.isfinite(), part.proposal, part.min_step)
+        is_stiff = (rate * last >= _STIFF) & (rate * (part.end - part.elapsed) >= _LONG)
+        return torch.zeros_like(paths.status[:, 0], dtype=torch.bool).index_copy(0, failed, is_stiff[:, 0])
+
+    def _along_steps(self, monitor: StepMonitor | None) -> _Outputs:
         """Save times by dense output, or else by steps that end on them."""
         task, handler = self.task, self._jump_handler(None)
         if not self.needs_gradient:
             saver = self._saver()
-            paths = self._loop([saver], handler).run(self.rhs, self.paths)
+            paths = self._loop([saver], handler, monitor).run(self.rhs, self.paths)
             path, save, (states,) = saver.result()
-            states = states[:, : task.u0.shape[1]]
-            return _LoopResult(paths, paths.status[:, 0], path, save, states, _record(handler))
-        accepted, index = AcceptedSteps(), StepIndexSaver(self.elapsed, len(task.u0))
+            dim = task.u0.shape[1]
+            ends = paths.u[paths.status[:, 0] == STOPPED, :dim]
+            return paths, paths.status[:, 0], path, save, states[:, :dim], ends, _record(handler)
+        accepted, index = AcceptedSteps(), StepIndexSaver(self.elapsed, self.begun)
         observers: list[StepObserver] = [accepted, index]
         keeps_states = task.gradient == "checkpoint" and task.noise is None and handler is None
         if keeps_states:
             saver, step_states = self._saver(), StepStates()
             observers += [saver, step_states]
-        paths = self._loop(observers, handler).run(self.rhs, self.paths)
+        paths = self._loop(observers, handler, monitor).run(self.rhs, self.paths)
         path, save, (step, theta) = index.result()
         mesh = self._mesh(accepted, self.paths, paths.steps[:, 0], None, handler)
-        outputs = OneStatePerRow(step + 1, path, mesh, theta if bool((theta < 1.0).any()) else None)
+        stopped = (paths.status[:, 0] == STOPPED).nonzero()[:, 0]
+        points = torch.cat([step + 1, paths.steps[stopped, 0]])
+        theta = torch.cat([theta, torch.ones_like(paths.elapsed[stopped])])
+        outputs = OneStatePerRow(points, torch.cat([path, stopped]), mesh, theta if bool((theta < 1.0).any()) else None)
         stored = None
         if keeps_states and len(mesh):
             same_path, same_save, (values,) = saver.result()
             permutation = _by_path_and_save(same_path, same_save)[_by_path_and_save(path, save).argsort()]
-            stored = checkpoint_every_step(mesh, *step_states.along(mesh)), outputs.split(values[permutation])
+            values = torch.cat([values[permutation], paths.u[stopped]])
+            stored = checkpoint_every_step(mesh, *step_states.along(mesh)), outputs.split(values)
         states = replay(self.stepper, task.rhs, task.u0, mesh, outputs, gradient=task.gradient, stored=stored)
-        return _LoopResult(paths, paths.status[:, 0], path, save, states, _record(handler))
+        states, ends = states.split([len(path), len(stopped)])
+        return paths, paths.status[:, 0], path, save, states, ends, _record(handler)
 
     def _saver(self) -> StepEndSaver | DenseOutputSaver:
         if not self.has_dense_output:
-            return StepEndSaver(self.elapsed, len(self.task.u0))
+            return StepEndSaver(self.elapsed, self.begun)
         assert isinstance(self.stepper, DenseOutput)
-        return DenseOutputSaver(self.elapsed, len(self.task.u0), self.stepper.interpolate)
+        return DenseOutputSaver(self.elapsed, self.begun, self.stepper.interpolate)
 
-    def _by_side_steps(self) -> _LoopResult:
+    def _by_side_steps(self, monitor: StepMonitor | None) -> _Outputs:
         """Save times by side steps from a mesh that does not depend on them.
 
         A side step starts from the first mesh point whose next step passes its save time, whether or not that step is
@@ -183,11 +201,12 @@ class LoopDriver(ABC):
         evaluated beyond the save time.
         """
         task = self.task
-        accepted, starts = AcceptedSteps(), SideStepStarts(self.elapsed, len(task.u0))
+        accepted, starts = AcceptedSteps(), SideStepStarts(self.elapsed, self.begun)
         observers: list[StepObserver] = [starts, accepted] if self.needs_gradient else [starts]
         handler = self._jump_handler(None)
         self.alignment, self.noise = self._alignment(torch.full_like(self.elapsed[:1, :1], torch.inf), None)
-        main = self._loop(observers, handler).run(self.rhs, self.paths, overshoot=True)
+        main = self._loop(observers, handler, monitor).run(self.rhs, self.paths, overshoot=True)
+        stopped = (main.status[:, 0] == STOPPED).nonzero()[:, 0]
         path, save, (step, elapsed, u) = starts.result()
         end = self.elapsed.expand(len(task.u0), -1)[path, save][:, None]
         before = self.paths.select(path)
@@ -211,11 +230,12 @@ class LoopDriver(ABC):
         observers = [side_accepted] if self.needs_gradient else []
         loop = replace(self._loop(observers, side_handler), alignment=alignment, noise=noise)
         side = loop.run(rhs, paths)
-        states = side.u[:, : task.u0.shape[1]]
+        states, ends = (u[:, : task.u0.shape[1]] for u in (side.u, main.u[stopped]))
         if self.needs_gradient:
             mesh = self._mesh(accepted, self.paths, main.steps[:, 0], None, handler)
-            outputs = OneStatePerRow(step, path, mesh)
+            outputs = OneStatePerRow(torch.cat([step, main.steps[stopped, 0]]), torch.cat([path, stopped]), mesh)
             states = replay(self.stepper, task.rhs, task.u0, mesh, outputs, gradient=task.gradient)
+            states, ends = states.split([len(path), len(stopped)])
             count = side.steps[:, 0]
             mesh = self._mesh(side_accepted, paths, count, path, side_handler)
             outputs = OneStatePerRow(count, torch.arange(len(path), device=u.device), mesh)
@@ -226,9 +246,11 @@ class LoopDriver(ABC):
         if handler is not None and side_handler is not None:
             is_last = (end == before.end)[:, 0]
             jumps = handler.record().followed_by(side_handler.record().of_side_steps(path, is_last))
-        return _LoopResult(main, status, path, save, states, jumps)
+        return main, status, path, save, states, ends, jumps
 
-    def _loop(self, observers: list[StepObserver], handler: JumpHandler | None) -> StepLoop:
+    def _loop(
+        self, observers: list[StepObserver], handler: JumpHandler | None, monitor: StepMonitor | None = None
+    ) -> StepLoop:
         return StepLoop(
             self.stepper,
             self.controller,
@@ -239,6 +261,7 @@ class LoopDriver(ABC):
             self.task.max_steps,
             observers,
             handler,
+            monitor,
         )
 
     def _mesh(

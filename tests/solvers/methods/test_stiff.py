@@ -16,7 +16,7 @@ from skneuralde.solvers import SolveRequest, Status, StepInput, get_solver, inte
 from skneuralde.solvers.methods.rosenbrock.krylov import minimal_residual
 from skneuralde.solvers.methods.stabilized import rock2
 from skneuralde.solvers.methods.stabilized.rkc import chebyshev
-from skneuralde.solvers.methods.stabilized.spectral_radius import Spectrum
+from skneuralde.solvers.core.spectral_radius import Spectrum
 from tests.convergence import equation_of
 
 
