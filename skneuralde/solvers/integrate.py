@@ -170,7 +170,7 @@ def integrate(request: SolveRequest) -> Trajectory:
         assert isinstance(solver, BatchSolver)
         trajectory = solver.solve(task)
     if request.on_error == "raise" and bool((trajectory.status != Status.SUCCESS).any()):
-        raise SolverError.from_trajectory(solver.name, trajectory)
+        raise SolverError.from_trajectory(solver.name, trajectory, has_noise=problem.diffusion is not None)
     return trajectory
 
 

@@ -35,9 +35,11 @@ SOLVERS.update({solver.name: solver for solver in [*_OURS, *torchsde_solvers(), 
 #: Share of the stability interval from which on stability limits a step, and stiffness up to which it does not.
 _LIMITED, _FREE = 0.8, 1.0
 _LIMIT = _LIMITED * Tsitouras.tableau.stability
+#: Steps of tsit5 that ten steps of rock2 with the most stages replace.
+_MOST_STEPS = 1e9
 #: What "auto" stands for without noise, for few and for many states.
 _FEW_STATES = Switch(Tsitouras(), Rosenbrock(), limit=_LIMIT, release=_FREE)
-_MANY_STATES = Switch(Tsitouras(), ROCK2(), limit=_LIMIT, release=_FREE)
+_MANY_STATES = Switch(Tsitouras(), ROCK2(), limit=_LIMIT, release=_FREE, most=_MOST_STEPS)
 
 _CONTROLLERS: dict[str, type[Controller]] = {
     "pi": PIController,

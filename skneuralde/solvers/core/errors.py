@@ -12,6 +12,14 @@ _ADVICE = {
     "or take smaller steps",
 }
 
+#: The advice where stiffness is the cause, without and with noise.
+_STIFF = {
+    False: "the equation is stiff here, and stability limits the steps: use solver='auto' or 'rosenbrock', for more than "
+    "64 states with Problem(..., sparsity=)",
+    True: "the drift is stiff here, and stability limits the steps of all methods for noise: take a smaller dt or raise "
+    "max_steps, or replace components that decay fast by the values to which they decay",
+}
+
 
 class SolverError(RuntimeError):
     """A solution did not reach its last time.
@@ -32,7 +40,7 @@ class SolverError(RuntimeError):
         self.status, self.time, self.n_steps, self.smallest_step = status, time, n_steps, smallest_step
 
     @classmethod
-    def from_trajectory(cls, solver: str, trajectory: Trajectory) -> SolverError:
+    def from_trajectory(cls, solver: str, trajectory: Trajectory, *, has_noise: bool) -> SolverError:
         """Describe the first failed path."""
         failed = (trajectory.status != Status.SUCCESS).nonzero()[:, 0]
         path = int(failed[0])
@@ -40,10 +48,11 @@ class SolverError(RuntimeError):
         time = float(trajectory.reached[path])
         n_steps = int(trajectory.stats.steps[path])
         smallest = float(trajectory.stats.smallest_step[path])
+        is_stiff = trajectory.is_stiff is not None and bool(trajectory.is_stiff[path])
         message = (
             f"solver {solver!r} failed on {len(failed)} of {len(trajectory.status)} paths; path {path} stopped at time "
             f"{time:.6g} with status {status.name.lower()} after {n_steps} steps, the smallest {smallest:.3g}: "
-            f"{_ADVICE[status]}"
+            f"{_STIFF[has_noise] if is_stiff else _ADVICE[status]}"
         )
         return cls(message, status=status, time=time, n_steps=n_steps, smallest_step=smallest)
 

@@ -42,7 +42,7 @@ class Solver(ABC):
     handles_jumps : bool
         True where every path can stop at times of its own.
     handles_stiffness : bool
-        True where components that decay fast do not limit the steps.
+        True for a method that takes long steps however fast a component decays.
     reference : str
         Publication of the method.
     """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor
 
 from skneuralde.solvers.core.right_hand_side import RightHandSide
@@ -20,10 +22,13 @@ class Switch(Stepper):
         Stiffness of explicit steps, see `Step.stiffness`, that stability limits.
     release : float
         Stiffness of steps of the other method up to which explicit ones are as good.
+    most : float
+        Number of explicit steps up to which the other method can take their place; beyond it a path fails.
     """
 
-    def __init__(self, explicit: Stepper, stiff: Stepper, *, limit: float, release: float):
-        self.explicit, self.stiff, self.limit, self.release = explicit, stiff, limit, release
+    def __init__(self, explicit: Stepper, stiff: Stepper, *, limit: float, release: float, most: float = math.inf):
+        self.explicit, self.stiff = explicit, stiff
+        self.limit, self.release, self.most = limit, release, most
         self.name = f"auto({explicit.name}, {stiff.name})"
         self.calculus, self.noise_kinds, self.order = explicit.calculus, explicit.noise_kinds, explicit.order
         self.adaptive, self.reference = explicit.adaptive, explicit.reference

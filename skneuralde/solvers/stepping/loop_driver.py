@@ -11,10 +11,9 @@ from skneuralde.solvers.core.batch_order import by_count
 from skneuralde.solvers.core.controllers import Controller
 from skneuralde.solvers.core.dense_output import DenseOutput
 from skneuralde.solvers.core.jump_record import JumpRecord
-from skneuralde.solvers.core.loop_state import STOPPED, AcceptanceTest, PathState, StepMonitor, StepObserver
+from skneuralde.solvers.core.loop_state import STOPPED, AcceptanceTest, PathState, StepObserver
 from skneuralde.solvers.core.results import Status, Trajectory
 from skneuralde.solvers.core.stepper import Stepper
-from skneuralde.solvers.core.stiffness import decay_rate
 from skneuralde.solvers.gradients.checkpoint import checkpoint_every_step
 from skneuralde.solvers.gradients.dependencies import states_after_jumps
 from skneuralde.solvers.gradients.replay import replay
@@ -35,12 +34,8 @@ from skneuralde.solvers.stepping.saving import (
 )
 from skneuralde.solvers.stepping.step_alignment import FreeSteps, StepAlignment, StopTimes
 from skneuralde.solvers.stepping.step_noise import StepNoise
+from skneuralde.solvers.stepping.stiffness import StiffnessMonitor, failed_by_stiffness
 from skneuralde.solvers.stepping.task import Task
-
-
-#: A failure is put down to stiffness if the last step times the rate of decay is at least this, and if the time that
-#: was left holds this many such times of decay.
-_STIFF, _LONG = 0.5, 100.0
 
 
 #: Paths, statuses, path, save, states, ends and jumps of a `Leg`.
@@ -133,7 +128,7 @@ class LoopDriver(ABC):
         """Solve, with values at the save times."""
         return assembled(self.task, [self.run()])
 
-    def run(self, rows: Tensor | None = None, monitor: StepMonitor | None = None) -> Leg:
+    def run(self, rows: Tensor | None = None, monitor: StiffnessMonitor | None = None) -> Leg:
         """Go as far as the paths get, with a monitor or without; ``rows`` are their positions in a larger batch."""
         paths, u0 = self.paths, self.task.u0
         if bool((paths.end > self.begun).any()):
@@ -141,25 +136,17 @@ class LoopDriver(ABC):
         else:
             status, none = paths.status[:, 0], torch.zeros(0, dtype=torch.int64, device=u0.device)
             outputs = [none, none, u0[:0], u0[:0], None]
-        return Leg(self.stepper.name, rows, paths, status, self._stiffness(paths), *outputs, unit=self.alignment.unit)
+        is_stiff = None
+        if not self.stepper.handles_stiffness and bool((paths.status > Status.SUCCESS).any()):
+            is_stiff = failed_by_stiffness(self.rhs, paths)
+        return Leg(self.stepper.name, rows, paths, status, is_stiff, *outputs, unit=self.alignment.unit)
 
-    def _stiffness(self, paths: PathState) -> Tensor | None:
-        """Whether stiffness made each path fail, (batch,); None if none failed or the method does not mind stiffness."""
-        failed = (paths.status[:, 0] > Status.SUCCESS).nonzero()[:, 0]
-        if self.stepper.handles_stiffness or len(failed) == 0:
-            return None
-        part = paths.select(failed)
-        rate = part.unit.abs() * decay_rate(self.rhs.select(failed), part.time(part.elapsed), part.u)
-        last = torch.where(part.proposal.isfinite(), part.proposal, part.min_step)
-        is_stiff = (rate * last >= _STIFF) & (rate * (part.end - part.elapsed) >= _LONG)
-        return torch.zeros_like(paths.status[:, 0], dtype=torch.bool).index_copy(0, failed, is_stiff[:, 0])
-
-    def _along_steps(self, monitor: StepMonitor | None) -> _Outputs:
+    def _along_steps(self, monitor: StiffnessMonitor | None) -> _Outputs:
         """Save times by dense output, or else by steps that end on them."""
         task, handler = self.task, self._jump_handler(None)
         if not self.needs_gradient:
             saver = self._saver()
-            paths = self._loop([saver], handler, monitor).run(self.rhs, self.paths)
+            paths = self._main_loop([saver], handler, monitor)
             path, save, (states,) = saver.result()
             dim = task.u0.shape[1]
             ends = paths.u[paths.status[:, 0] == STOPPED, :dim]
@@ -170,7 +157,7 @@ class LoopDriver(ABC):
         if keeps_states:
             saver, step_states = self._saver(), StepStates()
             observers += [saver, step_states]
-        paths = self._loop(observers, handler, monitor).run(self.rhs, self.paths)
+        paths = self._main_loop(observers, handler, monitor)
         path, save, (step, theta) = index.result()
         mesh = self._mesh(accepted, self.paths, paths.steps[:, 0], None, handler)
         stopped = (paths.status[:, 0] == STOPPED).nonzero()[:, 0]
@@ -193,7 +180,7 @@ class LoopDriver(ABC):
         assert isinstance(self.stepper, DenseOutput)
         return DenseOutputSaver(self.elapsed, self.begun, self.stepper.interpolate)
 
-    def _by_side_steps(self, monitor: StepMonitor | None) -> _Outputs:
+    def _by_side_steps(self, monitor: StiffnessMonitor | None) -> _Outputs:
         """Save times by side steps from a mesh that does not depend on them.
 
         A side step starts from the first mesh point whose next step passes its save time, whether or not that step is
@@ -205,7 +192,7 @@ class LoopDriver(ABC):
         observers: list[StepObserver] = [starts, accepted] if self.needs_gradient else [starts]
         handler = self._jump_handler(None)
         self.alignment, self.noise = self._alignment(torch.full_like(self.elapsed[:1, :1], torch.inf), None)
-        main = self._loop(observers, handler, monitor).run(self.rhs, self.paths, overshoot=True)
+        main = self._main_loop(observers, handler, monitor, overshoot=True)
         stopped = (main.status[:, 0] == STOPPED).nonzero()[:, 0]
         path, save, (step, elapsed, u) = starts.result()
         end = self.elapsed.expand(len(task.u0), -1)[path, save][:, None]
@@ -248,9 +235,20 @@ class LoopDriver(ABC):
             jumps = handler.record().followed_by(side_handler.record().of_side_steps(path, is_last))
         return main, status, path, save, states, ends, jumps
 
-    def _loop(
-        self, observers: list[StepObserver], handler: JumpHandler | None, monitor: StepMonitor | None = None
-    ) -> StepLoop:
+    def _main_loop(
+        self,
+        observers: list[StepObserver],
+        handler: JumpHandler | None,
+        monitor: StiffnessMonitor | None,
+        *,
+        overshoot: bool = False,
+    ) -> PathState:
+        """All paths at their ends, or where the monitor has stopped them."""
+        loop = replace(self._loop(observers, handler), monitor=monitor)
+        paths = loop.run(self.rhs, self.paths, overshoot=overshoot)
+        return paths if monitor is None else monitor.finish(self.rhs, paths)
+
+    def _loop(self, observers: list[StepObserver], handler: JumpHandler | None) -> StepLoop:
         return StepLoop(
             self.stepper,
             self.controller,
@@ -261,7 +259,6 @@ class LoopDriver(ABC):
             self.task.max_steps,
             observers,
             handler,
-            monitor,
         )
 
     def _mesh(

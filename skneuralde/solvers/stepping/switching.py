@@ -11,7 +11,7 @@ from skneuralde.solvers.core.stepper import Stepper
 from skneuralde.solvers.core.switch import Switch
 from skneuralde.solvers.stepping.adaptive import AdaptiveDriver
 from skneuralde.solvers.stepping.leg import Leg, assembled
-from skneuralde.solvers.stepping.monitors import OnsetMonitor, ReleaseMonitor, StiffnessMonitor
+from skneuralde.solvers.stepping.stiffness import OnsetMonitor, ReleaseMonitor, StiffnessMonitor
 from skneuralde.solvers.stepping.task import Resumption, Task
 
 
@@ -35,7 +35,7 @@ class SwitchDriver:
             driver = self._driver(switch.explicit if is_explicit else switch.stiff, task)
             monitor: StiffnessMonitor
             if is_explicit:
-                monitor = OnsetMonitor(driver.tolerance, switch.limit, budget)
+                monitor = OnsetMonitor(driver.tolerance, switch.limit, budget, switch.most)
             else:
                 monitor = ReleaseMonitor(driver.tolerance, switch.release, budget)
             leg = driver.run(rows, monitor)
@@ -43,7 +43,7 @@ class SwitchDriver:
             stopped = (leg.paths.status[:, 0] == STOPPED).nonzero()[:, 0]
             rows = stopped if rows is None else rows[stopped]
             budget = (budget - leg.paths.steps - leg.paths.rejections)[stopped]
-            task = _rest(task, leg, stopped, monitor)
+            task = _rest(task, leg, stopped)
         return assembled(self.task, legs, methods=(switch.explicit.name, switch.stiff.name))
 
     def _driver(self, method: Stepper, task: Task) -> AdaptiveDriver:
@@ -56,8 +56,8 @@ class SwitchDriver:
         return AdaptiveDriver(method, task)
 
 
-def _rest(task: Task, leg: Leg, stopped: Tensor, monitor: StiffnessMonitor) -> Task:
+def _rest(task: Task, leg: Leg, stopped: Tensor) -> Task:
     """The rest of the paths that were stopped."""
     paths, dim = leg.paths, task.u0.shape[1]
-    resumption = Resumption(paths.elapsed[stopped], monitor.proposal[stopped], paths.u[stopped, dim:])
+    resumption = Resumption(paths.elapsed[stopped], paths.proposal[stopped], paths.u[stopped, dim:])
     return task.resumed(stopped, leg.ends, resumption)

@@ -30,7 +30,7 @@ class Stabilized(Stepper):
     """
 
     noise_kinds = ("none",)
-    adaptive = handles_stiffness = True
+    adaptive = True
 
     @abstractmethod
     def stages(self, z: float) -> int:
