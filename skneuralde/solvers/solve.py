@@ -107,7 +107,8 @@ def solve(
     solver : str or Solver, default="auto"
         A name of `solver_names`, where "torchsde:..." and "torchdiffeq:..." are methods of these packages, or an
         instance of a method of your own. "auto" takes
-        "tsit5" without noise, "sosri2" with diagonal and "sosra" with additive noise, and "euler" or "ees25" with
+        "tsit5" without noise, "rosenbrock" for paths while the equation is stiff for them (over 64 states "rock2"),
+        "sosri2" with diagonal and "sosra" with additive noise, and "euler" or "ees25" with
         general noise, Ito's or Stratonovich's, which need dt; of fields "rosenbrock" where a Laplacian diffuses them,
         and "rock2" with other operators; "rosenbrock" without noise where the problem has a sparsity.
     controller : {"pi", "predictive", "averaged_error"} or Controller, optional

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -36,7 +37,6 @@ from skneuralde.solvers.stepping.step_alignment import FreeSteps, StepAlignment,
 from skneuralde.solvers.stepping.step_noise import StepNoise
 from skneuralde.solvers.stepping.stiffness import StiffnessMonitor, failed_by_stiffness
 from skneuralde.solvers.stepping.task import Task
-
 
 #: Paths, statuses, path, save, states, ends and jumps of a `Leg`.
 _Outputs = tuple[PathState, Tensor, Tensor, Tensor, Tensor, Tensor, JumpRecord | None]
@@ -130,16 +130,17 @@ class LoopDriver(ABC):
 
     def run(self, rows: Tensor | None = None, monitor: StiffnessMonitor | None = None) -> Leg:
         """Go as far as the paths get, with a monitor or without; ``rows`` are their positions in a larger batch."""
-        paths, u0 = self.paths, self.task.u0
-        if bool((paths.end > self.begun).any()):
-            paths, status, *outputs = self._by_side_steps(monitor) if self.task.side_steps else self._along_steps(monitor)
+        if bool((self.paths.end > self.begun).any()):
+            solved = (self._by_side_steps if self.task.side_steps else self._along_steps)(monitor)
         else:
-            status, none = paths.status[:, 0], torch.zeros(0, dtype=torch.int64, device=u0.device)
-            outputs = [none, none, u0[:0], u0[:0], None]
+            none, u0 = torch.zeros(0, dtype=torch.int64, device=self.task.u0.device), self.task.u0[:0]
+            solved = self.paths, self.paths.status[:, 0], none, none, u0, u0, None
+        paths, status, path, save, states, ends, jumps = solved
         is_stiff = None
         if not self.stepper.handles_stiffness and bool((paths.status > Status.SUCCESS).any()):
             is_stiff = failed_by_stiffness(self.rhs, paths)
-        return Leg(self.stepper.name, rows, paths, status, is_stiff, *outputs, unit=self.alignment.unit)
+        unit = self.alignment.unit
+        return Leg(self.stepper.name, rows, paths, status, is_stiff, path, save, states, ends, jumps, unit)
 
     def _along_steps(self, monitor: StiffnessMonitor | None) -> _Outputs:
         """Save times by dense output, or else by steps that end on them."""
