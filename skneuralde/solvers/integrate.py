@@ -180,7 +180,7 @@ def _drive(stepper: Stepper, task: Task) -> Trajectory:
     rtol = task.rtol if stepper.adaptive else None
     stepper = stepper.prepare(task.rhs, task.start.expand(len(task.u0), 1), task.u0, rtol=rtol, n_hazards=n_hazards)
     if isinstance(stepper, Switch):
-        return SwitchDriver(stepper, task).solve()
+        return SwitchDriver(stepper, task, AdaptiveDriver).solve()
     if rtol is not None:
         return AdaptiveDriver(stepper, task).solve()
     return (FixedDriver if task.hazards is None else GridDriver)(stepper, task).solve()

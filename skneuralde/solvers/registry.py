@@ -88,7 +88,7 @@ def resolve_solver(solver: str | Solver, problem: ProblemLike, n_states: int) ->
 
 
 def auto_solver(problem: ProblemLike, n_states: int) -> Solver:
-    """What ``solver="auto"`` stands for: the method of `choose_solver`, which may leave stiff paths to another one."""
+    """Method of ``solver="auto"``: that of `choose_solver`, which may leave stiff paths to another one."""
     name = choose_solver(problem)
     if name != Tsitouras.name or isinstance(problem, FieldProblem):
         return get_solver(name)

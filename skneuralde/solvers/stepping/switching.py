@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -9,8 +11,9 @@ from skneuralde.solvers.core.loop_state import STOPPED
 from skneuralde.solvers.core.results import Trajectory
 from skneuralde.solvers.core.stepper import Stepper
 from skneuralde.solvers.core.switch import Switch
-from skneuralde.solvers.stepping.adaptive import AdaptiveDriver
+from skneuralde.solvers.core.tolerance import Tolerance
 from skneuralde.solvers.stepping.leg import Leg, assembled
+from skneuralde.solvers.stepping.loop_driver import LoopDriver
 from skneuralde.solvers.stepping.stiffness import OnsetMonitor, ReleaseMonitor, StiffnessMonitor
 from skneuralde.solvers.stepping.task import Resumption, Task
 
@@ -19,11 +22,12 @@ class SwitchDriver:
     """Solves one task in legs: all paths by the explicit method, stiff ones on by the other, and back.
 
     Each leg is a task of its own, with the paths that were stopped in the leg before, from where they are. Its steps
-    are known when it is made again for a gradient, so that a replay never chooses a method.
+    are known when it is made again for a gradient, so that a replay never chooses a method. ``driver`` makes the driver
+    of one leg.
     """
 
-    def __init__(self, switch: Switch, task: Task):
-        self.switch, self.task = switch, task
+    def __init__(self, switch: Switch, task: Task, driver: Callable[[Stepper, Task], LoopDriver]):
+        self.switch, self.task, self.driver = switch, task, driver
 
     def solve(self) -> Trajectory:
         """Solve, with values at the save times."""
@@ -33,6 +37,7 @@ class SwitchDriver:
         while rows is None or len(rows):
             is_explicit = len(legs) % 2 == 0
             driver = self._driver(switch.explicit if is_explicit else switch.stiff, task)
+            assert isinstance(driver.tolerance, Tolerance)
             monitor: StiffnessMonitor
             if is_explicit:
                 monitor = OnsetMonitor(driver.tolerance, switch.limit, budget, switch.most)
@@ -46,14 +51,14 @@ class SwitchDriver:
             task = _rest(task, leg, stopped)
         return assembled(self.task, legs, methods=(switch.explicit.name, switch.stiff.name))
 
-    def _driver(self, method: Stepper, task: Task) -> AdaptiveDriver:
+    def _driver(self, method: Stepper, task: Task) -> LoopDriver:
         resumption, batch = task.resumption, len(task.u0)
         t = task.start.expand(batch, 1)
         if resumption is not None:
             t = t + task.direction * resumption.elapsed
         n_hazards = 0 if task.hazards is None else task.hazards.width
         method = method.prepare(task.rhs, t, task.u0, rtol=task.rtol, n_hazards=n_hazards)
-        return AdaptiveDriver(method, task)
+        return self.driver(method, task)
 
 
 def _rest(task: Task, leg: Leg, stopped: Tensor) -> Task:

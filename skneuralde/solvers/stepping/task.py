@@ -19,7 +19,7 @@ from skneuralde.solvers.mesh.increment_cache import IncrementCache
 
 @dataclass(frozen=True)
 class Resumption:
-    """Where paths go on that another method has brought there; every tensor has one row per path."""
+    """Place at which paths go on that another method has brought there; every tensor has one row per path."""
 
     elapsed: Tensor  #: float64 (batch, 1), time since the start
     proposal: Tensor  #: float64 (batch, 1), first step to try
