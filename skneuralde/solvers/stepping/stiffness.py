@@ -95,7 +95,7 @@ class OnsetMonitor(StiffnessMonitor):
     Paths fail if more than ``most`` such steps are left for the other method.
     """
 
-    every, needed = 3, 4
+    every, needed = 4, 3
 
     def __init__(self, tolerance: Tolerance, limit: float, budget: Tensor, most: float):
         super().__init__(tolerance, limit, budget)
