@@ -83,7 +83,7 @@ class NeuralSDERegressor(CoefficientFields, BaseDifferentialEquation):
         A name from `skneuralde.solvers.solver_names`, or an instance. A method for ordinary equations propagates the
         moments of "nll". Auto: "sosri2" for simulated paths, with additive noise "sosra", with general noise "euler" or
         "ees25"; the same with fixed steps to train "crps" and "energy"; "platen" to train "mean" and "moments"; "tsit5"
-        for curves without noise; local linearisation for the moments of "nll".
+        for curves without noise, "rosenbrock" while they are stiff; local linearisation for the moments of "nll".
     controller : {"pi", "predictive", "averaged_error"} or Controller, optional
         The step-size controller of adaptive solvers. By default each solver has its own.
     rtol : float, default=1e-3

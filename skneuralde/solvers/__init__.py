@@ -16,7 +16,7 @@ from skneuralde.solvers.expect import expect
 from skneuralde.solvers.integrate import Context, SolveRequest, integrate
 from skneuralde.solvers.methods.runge_kutta.base import RungeKutta, Tableau
 from skneuralde.solvers.rate_gradient import Branch, solve_with_branches
-from skneuralde.solvers.registry import choose_solver, get_controller, get_solver, solver_names
+from skneuralde.solvers.registry import auto_solver, choose_solver, get_controller, get_solver, solver_names
 from skneuralde.solvers.solve import Solution, solve
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "Stepper",
     "Tableau",
     "Trajectory",
+    "auto_solver",
     "choose_solver",
     "expect",
     "get_controller",

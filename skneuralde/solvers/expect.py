@@ -94,8 +94,8 @@ def expect(
     >>> round(mean.item(), 4), round(-2 * rate.grad.item(), 4)
     (0.3713, 0.3713)
     """
-    method = resolve_solver(solver, problem)
     batch = to_batch(problem, y0, ts, n_paths=n_paths, context=context, device=device, dtype=dtype)
+    method = resolve_solver(solver, problem, batch.u0.shape[1])
     request = SolveRequest(
         batch.problem,
         batch.u0,

@@ -18,6 +18,7 @@ from skneuralde.solvers.core.inputs import InputsOverTime
 from skneuralde.solvers.core.results import Status, Trajectory
 from skneuralde.solvers.core.right_hand_side import ProblemLike, RightHandSide
 from skneuralde.solvers.core.stepper import SOLVERS, Solver, Stepper
+from skneuralde.solvers.core.switch import Switch
 from skneuralde.solvers.gradients.replay import GRADIENTS
 from skneuralde.solvers.jumps.hazards import Hazards
 from skneuralde.solvers.jumps.schedule import ExtraJump, JumpSchedule, is_certain
@@ -25,6 +26,7 @@ from skneuralde.solvers.mesh.increment_cache import IncrementCache
 from skneuralde.solvers.stepping.adaptive import AdaptiveDriver
 from skneuralde.solvers.stepping.fixed import FixedDriver
 from skneuralde.solvers.stepping.fixed_with_hazards import GridDriver
+from skneuralde.solvers.stepping.switching import SwitchDriver
 from skneuralde.solvers.stepping.task import BatchSolver, Task
 
 #: Inputs of a batch of paths: none, constant ``(batch, k)``, or a function of each path's float64 time ``(batch,)``.
@@ -171,7 +173,7 @@ def integrate(request: SolveRequest) -> Trajectory:
         assert isinstance(solver, BatchSolver)
         trajectory = solver.solve(task)
     if request.on_error == "raise" and bool((trajectory.status != Status.SUCCESS).any()):
-        raise SolverError.from_trajectory(solver.name, trajectory)
+        raise SolverError.from_trajectory(solver.name, trajectory, has_noise=problem.diffusion is not None)
     return trajectory
 
 
@@ -180,6 +182,8 @@ def _drive(stepper: Stepper, task: Task) -> Trajectory:
     n_hazards = 0 if task.hazards is None else task.hazards.width
     rtol = task.rtol if stepper.adaptive else None
     stepper = stepper.prepare(task.rhs, task.start.expand(len(task.u0), 1), task.u0, rtol=rtol, n_hazards=n_hazards)
+    if isinstance(stepper, Switch):
+        return SwitchDriver(stepper, task, AdaptiveDriver).solve()
     if rtol is not None:
         return replace(AdaptiveDriver(stepper, task).solve(), advice=stepper.advice)
     return (FixedDriver if task.hazards is None else GridDriver)(stepper, task).solve()

@@ -116,7 +116,9 @@ def _check(request: SolveRequest, trajectory: Trajectory, t: Tensor, u: Tensor, 
         failed = invalid.any(1)
         status = trajectory.status.masked_fill(failed, int(Status.INVALID_RATE))
         reached = torch.where(failed, t[:, 0], trajectory.reached)
-        raise SolverError.from_trajectory(request.solver.name, replace(trajectory, status=status, reached=reached))
+        trajectory = replace(trajectory, status=status, reached=reached)
+        has_noise = request.problem.diffusion is not None
+        raise SolverError.from_trajectory(request.solver.name, trajectory, has_noise=has_noise)
 
 
 def _has_weight(request: SolveRequest, channel: int, t: Tensor, start: Tensor, end: Tensor, u: Tensor) -> Tensor:

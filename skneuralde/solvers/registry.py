@@ -10,6 +10,8 @@ from skneuralde.solvers.adapters.torchsde import torchsde_solvers
 from skneuralde.solvers.core.controllers import AveragedErrorController, Controller, PIController, PredictiveController
 from skneuralde.solvers.core.right_hand_side import ProblemLike
 from skneuralde.solvers.core.stepper import SOLVERS, Solver
+from skneuralde.solvers.core.stiffness import MOST_STATES
+from skneuralde.solvers.core.switch import Switch
 from skneuralde.solvers.methods.ees25 import EES25
 from skneuralde.solvers.methods.euler import Euler
 from skneuralde.solvers.methods.exponential.etdrk4 import ETDRK4
@@ -29,6 +31,15 @@ _OURS = [
     *(RKC2(), ROCK2(), ROCK4(), ETDRK4(), Rosenbrock()),
 ]
 SOLVERS.update({solver.name: solver for solver in [*_OURS, *torchsde_solvers(), *torchdiffeq_solvers()]})
+
+#: Share of the stability interval from which on stability limits a step, and stiffness up to which it does not.
+_LIMITED, _FREE = 0.8, 1.0
+_LIMIT = _LIMITED * Tsitouras.tableau.stability
+#: Steps of tsit5 that ten steps of rock2 with the most stages replace.
+_MOST_STEPS = 1e9
+#: What "auto" stands for without noise, for few and for many states.
+_FEW_STATES = Switch(Tsitouras(), Rosenbrock(), limit=_LIMIT, release=_FREE)
+_MANY_STATES = Switch(Tsitouras(), ROCK2(), limit=_LIMIT, release=_FREE, most=_MOST_STEPS)
 
 _CONTROLLERS: dict[str, type[Controller]] = {
     "pi": PIController,
@@ -68,16 +79,24 @@ def get_solver(solver: str | Solver) -> Solver:
     )
 
 
-def resolve_solver(solver: str | Solver, problem: ProblemLike) -> Solver:
+def resolve_solver(solver: str | Solver, problem: ProblemLike, n_states: int) -> Solver:
     """The solver of this name, or that which "auto" stands for, which must be able to treat the problem."""
     is_auto = isinstance(solver, str) and solver == "auto"
-    method = get_solver(choose_solver(problem) if is_auto else solver)
+    method = auto_solver(problem, n_states) if is_auto else get_solver(solver)
     method.check(problem)
     return method
 
 
+def auto_solver(problem: ProblemLike, n_states: int) -> Solver:
+    """Method of ``solver="auto"``: that of `choose_solver`, which may leave stiff paths to another one."""
+    name = choose_solver(problem)
+    if name != Tsitouras.name or isinstance(problem, FieldProblem):
+        return get_solver(name)
+    return _FEW_STATES if n_states <= MOST_STATES else _MANY_STATES
+
+
 def choose_solver(problem: ProblemLike) -> str:
-    """The name that ``solver="auto"`` stands for: a method that converges path by path.
+    """The name of the method that ``solver="auto"`` starts with: one that converges path by path.
 
     A problem with a sparsity or a Laplacian gets a method that uses it; other operators get one that needs nothing but
     the right-hand side.

@@ -107,7 +107,8 @@ def solve(
     solver : str or Solver, default="auto"
         A name of `solver_names`, where "torchsde:..." and "torchdiffeq:..." are methods of these packages, or an
         instance of a method of your own. "auto" takes
-        "tsit5" without noise, "sosri2" with diagonal and "sosra" with additive noise, and "euler" or "ees25" with
+        "tsit5" without noise, "rosenbrock" for paths while the equation is stiff for them (over 64 states "rock2"),
+        "sosri2" with diagonal and "sosra" with additive noise, and "euler" or "ees25" with
         general noise, Ito's or Stratonovich's, which need dt; of fields "rosenbrock" where a Laplacian diffuses them,
         and "rock2" with other operators; "rosenbrock" without noise where the problem has a sparsity.
     controller : {"pi", "predictive", "averaged_error"} or Controller, optional
@@ -179,8 +180,8 @@ def solve(
     >>> crashes.jump_counts.double().mean().round(decimals=1)
     tensor(2., dtype=torch.float64)
     """
-    method = resolve_solver(solver, problem)
     batch = to_batch(problem, y0, ts, n_paths=n_paths, context=context, device=device, dtype=dtype)
+    method = resolve_solver(solver, problem, batch.u0.shape[1])
     request = SolveRequest(
         batch.problem,
         batch.u0,
@@ -212,6 +213,7 @@ def solve(
             steps=shaped(stats.steps),
             rejections=shaped(stats.rejections),
             smallest_step=shaped(stats.smallest_step),
+            steps_by_method={name: shaped(steps) for name, steps in stats.steps_by_method.items()},
         ),
         solver=method.name,
         state_ndim=batch.state_ndim,

@@ -12,7 +12,7 @@ from skneuralde.estimators.config.setup import Methods
 from skneuralde.inference import SolverSettings
 from skneuralde.losses import Loss
 from skneuralde.problems import FieldProblem, Problem
-from skneuralde.solvers import Solver, Stepper, choose_solver, get_controller, get_solver
+from skneuralde.solvers import Solver, Stepper, auto_solver, get_controller, get_solver
 from skneuralde.terms import Constant
 
 #: Fixed steps per median gap between observations, if dt is not given; fewer for methods of weak order two.
@@ -35,7 +35,7 @@ def choose_methods(
     With noise, the local error of an adaptive method may be as large as that of a prediction with a divergence of
     ``rtol`` nats from the exact one: ``sqrt(2 * rtol)`` standard deviations of y, whatever the size of the state.
     """
-    training, paths, moments = choose_solvers(estimator.solver, problem, loss)
+    training, paths, moments = choose_solvers(estimator.solver, problem, loss, len(scales.state[1]) * points)
     controller = get_controller(estimator.controller)
     scale = torch.as_tensor(scales.state[1], dtype=dtype).repeat(points).to(device)
     smallest = 10.0 * torch.finfo(dtype).eps
@@ -86,14 +86,16 @@ def _is_auto(solver: str | Solver) -> bool:
     return isinstance(solver, str) and solver == "auto"
 
 
-def choose_solvers(given: str | Solver, problem: Problem, loss: Loss) -> tuple[Solver, Solver, Solver | None]:
+def choose_solvers(
+    given: str | Solver, problem: Problem, loss: Loss, n_states: int
+) -> tuple[Solver, Solver, Solver | None]:
     """Solvers of curves in training, of paths, and of moments (None for local linearisation).
 
     The solver that the caller gave is used for all purposes that it suits. Moments are an equation without noise; paths
     that are returned to the caller need a strongly convergent method. For the other purposes "auto" chooses, and
     ``solver_stats_`` reports the choice.
     """
-    strong = get_solver(choose_solver(problem))
+    strong = auto_solver(problem, n_states)
     weak = get_solver("platen")
     if _is_auto(given):
         suits = loss.suits_weak_solvers and problem.diffusion is not None and weak.handles(problem.noise)

@@ -13,6 +13,14 @@ _ADVICE = {
     Status.INVALID_RATE: "a rate of jumps is negative, above its bound or not finite",
 }
 
+#: The advice where stiffness is the cause, without and with noise.
+_STIFF = {
+    False: "the equation is stiff here, and stability limits the steps: use solver='auto' or 'rosenbrock', for more "
+    "than 64 states with Problem(..., sparsity=)",
+    True: "the drift is stiff here, and stability limits the steps of all methods for noise: take a smaller dt or "
+    "raise max_steps, or replace components that decay fast by the values to which they decay",
+}
+
 
 def _advice(status: Status, of_method: str) -> str:
     """What to do about a failure; a method may know more about paths that take too many steps."""
@@ -38,7 +46,7 @@ class SolverError(RuntimeError):
         self.status, self.time, self.n_steps, self.smallest_step = status, time, n_steps, smallest_step
 
     @classmethod
-    def from_trajectory(cls, solver: str, trajectory: Trajectory) -> SolverError:
+    def from_trajectory(cls, solver: str, trajectory: Trajectory, *, has_noise: bool) -> SolverError:
         """Describe the first failed path."""
         failed = (trajectory.status != Status.SUCCESS).nonzero()[:, 0]
         path = int(failed[0])
@@ -49,6 +57,8 @@ class SolverError(RuntimeError):
         reason = _advice(status, trajectory.advice)
         if status == Status.INVALID_RATE and trajectory.rates is not None:
             reason = trajectory.rates.describe(path)
+        elif trajectory.is_stiff is not None and bool(trajectory.is_stiff[path]):
+            reason = _STIFF[has_noise]
         message = (
             f"solver {solver!r} failed on {len(failed)} of {len(trajectory.status)} paths; path {path} stopped at time "
             f"{time:.6g} with status {status.name.lower()} after {n_steps} steps, the smallest {smallest:.3g}: "

@@ -12,8 +12,8 @@ from skneuralde.solvers.core.results import Status
 from skneuralde.solvers.core.right_hand_side import RightHandSide
 from skneuralde.solvers.core.stepper import Step
 
-#: Status of a path that is still under way.
-RUNNING = -1
+#: Status of a path that is still under way, and of one that a monitor has stopped.
+RUNNING, STOPPED = -1, -2
 
 
 @dataclass(frozen=True)
@@ -134,6 +134,13 @@ class StepEndHandler(Protocol):
 
     def handle(self, rhs: RightHandSide, attempt: StepAttempt) -> StepAttempt:
         """The attempt after everything that happens at its end."""
+
+
+class StepMonitor(Protocol):
+    """Watches the steps, and may stop paths."""
+
+    def watch(self, attempt: StepAttempt, paths: PathState) -> PathState:
+        """The paths after a step; those that must not go on have the status `STOPPED`, or one of a failure."""
 
 
 class StepObserver:

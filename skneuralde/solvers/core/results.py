@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Protocol
 
@@ -33,6 +33,8 @@ class Stats:
         The smallest step that was tried, in units of time; infinite for a path that needed no step.
     drift_evaluations, diffusion_evaluations : int
         Evaluations of each coefficient, summed over the paths.
+    steps_by_method : dict of str to int64 Tensor of shape (batch,)
+        Accepted steps of each method, by name, if the solver has several; empty otherwise.
     """
 
     steps: Tensor
@@ -40,6 +42,7 @@ class Stats:
     smallest_step: Tensor
     drift_evaluations: int
     diffusion_evaluations: int
+    steps_by_method: dict[str, Tensor] = field(default_factory=dict)
 
 
 class PathRates(Protocol):
@@ -70,6 +73,8 @@ class Trajectory:
         Likewise.
     advice : str
         What a failure may come from, and what to do.
+    is_stiff : bool Tensor of shape (batch,), or None
+        Whether stiffness made a path fail; None if none failed.
     """
 
     values: Tensor
@@ -79,3 +84,4 @@ class Trajectory:
     jumps: JumpRecord | None = None
     rates: PathRates | None = None
     advice: str = ""
+    is_stiff: Tensor | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import NamedTuple
 
 from torch import Tensor
@@ -40,6 +41,8 @@ class Solver(ABC):
         Gradient modes that the method supports, see `skneuralde.solvers.gradients.replay`.
     handles_jumps : bool
         True where every path can stop at times of its own.
+    handles_stiffness : bool
+        True for a method that takes long steps however fast a component decays.
     reference : str
         Publication of the method.
     """
@@ -55,6 +58,7 @@ class Solver(ABC):
     adaptive: bool = False
     gradients: tuple[str, ...] = ("direct",)
     handles_jumps: bool = False
+    handles_stiffness: bool = False
     reference: str = ""
     #: What a failure of this method, prepared for an equation, may come from, and what to do.
     advice: str = ""
@@ -131,6 +135,10 @@ class Step(NamedTuple):
         What the dense output needs.
     diffusion : Tensor of shape (batch, dim) or None
         Size of the noise of each component, of adaptive methods for equations with noise.
+    stiffness : callable or None
+        From the sizes that the tolerance gives to the components, (batch, dim), to the length of the step times the
+        rate at which the fastest component decays, or a bound on it, float64 (batch, 1). None where a method has no
+        estimate that needs no further evaluation.
     """
 
     u1: Tensor
@@ -138,6 +146,7 @@ class Step(NamedTuple):
     solver_state: Tensor | None = None
     stages: tuple[Tensor, ...] = ()
     diffusion: Tensor | None = None
+    stiffness: Callable[[Tensor], Tensor] | None = None
 
 
 class Stepper(Solver):

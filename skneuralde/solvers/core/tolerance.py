@@ -52,6 +52,10 @@ class Tolerance:
         error = torch.add(error, u1, alpha=0.0)
         return self._compare(error, size).nan_to_num_(nan=MAX_ERROR_RATIO).clamp_(1e-10, MAX_ERROR_RATIO)
 
+    def size(self, u: Tensor) -> Tensor:
+        """The allowed error of each component of states u, (batch, dim)."""
+        return torch.add(self.atol, u.abs(), alpha=self.rtol)
+
     def measure(self, vector: Tensor, u: Tensor) -> Tensor:
         """Size of a vector over the tolerance at u, float64 (batch, 1)."""
         return self._compare(vector, u.abs())

@@ -72,7 +72,9 @@ class AdaptiveDriver(LoopDriver):
     @torch.no_grad()
     def begin(self, u0: Tensor, f0: Tensor, g0: Tensor | None, end: Tensor) -> PathState:
         unit = self._unit()
-        if self.task.dt is None:
+        if self.task.resumption is not None:
+            h = self.task.resumption.proposal
+        elif self.task.dt is None:
             now = self.rhs.at(self.start, u0.dtype)
             h = first_step(
                 lambda u: self.rhs.drift(now, u),
@@ -92,10 +94,10 @@ class AdaptiveDriver(LoopDriver):
             unit=self.direction * unit,
             end=end,
             min_step=min_step,
-            elapsed=torch.zeros_like(end),
+            elapsed=self.begun,
             proposal=torch.maximum(h / unit, min_step),
             controller_state=torch.full_like(end, self.controller.first_state),
-            solver_state=self.stepper.start_state(self.rhs, self.start, u0, f0),
+            solver_state=self.stepper.start_state(self.rhs, self.start + self.direction * self.begun, u0, f0),
             # A state that noise drives through zero has no relative error.
             size=None if g0 is None else u0.abs(),
         )

@@ -10,6 +10,7 @@ from torch import Tensor
 from skneuralde.solvers.core.batch_order import by_count
 from skneuralde.solvers.core.results import Stats, Status, Trajectory
 from skneuralde.solvers.core.stepper import StepInput, Stepper
+from skneuralde.solvers.core.stiffness import decay_rate
 from skneuralde.solvers.gradients.replay import replay
 from skneuralde.solvers.jumps.apply import MeshJumps
 from skneuralde.solvers.jumps.schedule import EXTRA, ExtraJump, JumpSchedule
@@ -19,6 +20,9 @@ from skneuralde.solvers.mesh.increments import IncrementSource
 from skneuralde.solvers.mesh.mesh import Mesh, walk
 from skneuralde.solvers.mesh.outputs import AllPathsAt, OneStatePerRow, RequestedStates
 from skneuralde.solvers.stepping.task import Task
+
+#: A step of this many times of decay is too long for explicit methods of first and second order.
+_UNSTABLE = 2.0
 
 
 class FixedDriver:
@@ -171,7 +175,21 @@ class FixedDriver:
         elapsed = torch.where(status == Status.SUCCESS, last, self.dt * reached)
         counter = task.rhs.counter
         stats = Stats(counts, torch.zeros_like(counts), smallest, counter.drift, counter.diffusion)
-        return Trajectory(values, status, task.start[:, 0] + task.direction[:, 0] * elapsed, stats, rates=self.rates)
+        is_stiff = None
+        if bool(failed.any()) and not self.stepper.handles_stiffness:
+            is_stiff = self._failed_by_stiffness(values, failed)
+        end = task.start[:, 0] + task.direction[:, 0] * elapsed
+        return Trajectory(values, status, end, stats, rates=self.rates, is_stiff=is_stiff)
+
+    def _failed_by_stiffness(self, values: Tensor, failed: Tensor) -> Tensor:
+        """Whether steps were too long for stability, bool (batch,), judged at the last save time with a value."""
+        task, rows = self.task, failed.nonzero()[:, 0]
+        known = values[rows].detach().isfinite().all(-1)
+        last = (known * torch.arange(known.shape[1], device=rows.device)).amax(1)
+        elapsed = task.elapsed.expand(len(values), -1)[rows, last][:, None]
+        t = task.start.expand(len(values), 1)[rows] + task.direction.expand(len(values), 1)[rows] * elapsed
+        rate = decay_rate(task.rhs.select(rows), t, values[rows, last].detach())
+        return failed.clone().index_copy_(0, rows, (self.dt * rate)[:, 0] >= _UNSTABLE)
 
     @torch.no_grad()
     def _finite_steps(self, mesh: Mesh) -> Tensor:

@@ -14,6 +14,7 @@ from skneuralde.solvers.core.loop_state import (
     PathState,
     StepAttempt,
     StepEndHandler,
+    StepMonitor,
     StepObserver,
 )
 from skneuralde.solvers.core.results import Status
@@ -40,6 +41,7 @@ class StepLoop:
     max_steps: int  #: bound on the steps of one path, rejected ones included
     observers: list[StepObserver]
     step_ends: StepEndHandler | None = None  #: applies jumps at the ends of steps
+    monitor: StepMonitor | None = None  #: stops paths before their end
 
     @torch.no_grad()
     def run(self, rhs: RightHandSide, paths: PathState, *, overshoot: bool = False) -> PathState:
@@ -74,6 +76,8 @@ class StepLoop:
             for observer in self.observers:
                 observer.attempted(attempt)
             paths = self._advance(attempt)
+            if self.monitor is not None:
+                paths = self.monitor.watch(attempt, paths)
         paths = replace(paths, status=paths.status.masked_fill(paths.status == RUNNING, int(Status.MAX_STEPS)))
         return done.update(paths)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import replace
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,8 +12,8 @@ from skneuralde.solvers.core.batch_order import by_count
 from skneuralde.solvers.core.controllers import Controller
 from skneuralde.solvers.core.dense_output import DenseOutput
 from skneuralde.solvers.core.jump_record import JumpRecord
-from skneuralde.solvers.core.loop_state import AcceptanceTest, PathState, StepObserver
-from skneuralde.solvers.core.results import Stats, Status, Trajectory
+from skneuralde.solvers.core.loop_state import STOPPED, AcceptanceTest, PathState, StepObserver
+from skneuralde.solvers.core.results import Status, Trajectory
 from skneuralde.solvers.core.stepper import Stepper
 from skneuralde.solvers.gradients.checkpoint import checkpoint_every_step
 from skneuralde.solvers.gradients.dependencies import states_after_jumps
@@ -25,6 +24,7 @@ from skneuralde.solvers.mesh.increments import IncrementSource
 from skneuralde.solvers.mesh.mesh import Mesh
 from skneuralde.solvers.mesh.outputs import OneStatePerRow
 from skneuralde.solvers.mesh.step_states import StepStates
+from skneuralde.solvers.stepping.leg import Leg, assembled
 from skneuralde.solvers.stepping.loop import StepLoop
 from skneuralde.solvers.stepping.saving import (
     AcceptedSteps,
@@ -35,18 +35,11 @@ from skneuralde.solvers.stepping.saving import (
 )
 from skneuralde.solvers.stepping.step_alignment import FreeSteps, StepAlignment, StopTimes
 from skneuralde.solvers.stepping.step_noise import StepNoise
+from skneuralde.solvers.stepping.stiffness import StiffnessMonitor, failed_by_stiffness
 from skneuralde.solvers.stepping.task import Task
 
-
-class _LoopResult(NamedTuple):
-    """Final paths, states at save times by path and position, and jumps."""
-
-    paths: PathState
-    status: Tensor
-    path: Tensor
-    save: Tensor
-    states: Tensor
-    jumps: JumpRecord | None
+#: Paths, statuses, path, save, states, ends and jumps of a `Leg`.
+_Outputs = tuple[PathState, Tensor, Tensor, Tensor, Tensor, Tensor, JumpRecord | None]
 
 
 class LoopDriver(ABC):
@@ -65,13 +58,17 @@ class LoopDriver(ABC):
         self.error_order = error_order
         batch = len(task.u0)
         self.start, self.direction = task.start.expand(batch, 1), task.direction.expand(batch, 1)
+        #: Elapsed time at which the paths begin.
+        self.begun = torch.zeros_like(self.start) if task.resumption is None else task.resumption.elapsed
         self.elapsed = self.counted(task.elapsed)
         end = torch.where(self.elapsed.isfinite(), self.elapsed, 0.0).amax(1, keepdim=True).expand(batch, 1)
         self.furthest = float(end.max()) if batch else 0.0
         self.rhs, u0 = task.rhs, task.u0
         if task.hazards is not None:
-            self.rhs, u0 = AugmentedRightHandSide(task.rhs, task.hazards), task.hazards.augment(u0)
-        f0, g0 = self.rhs.coefficients(self.rhs.at(self.start, u0.dtype), u0)
+            self.rhs = AugmentedRightHandSide(task.rhs, task.hazards)
+            resumption = task.resumption
+            u0 = task.hazards.augment(u0) if resumption is None else torch.cat([u0, resumption.hazards], 1)
+        f0, g0 = self.rhs.coefficients(self.rhs.at(self.start + self.direction * self.begun, u0.dtype), u0)
         #: Hazards and counts behind the states, if the noise has one component per state.
         self.n_hazards = 0 if task.hazards is None or g0 is None or g0.ndim > 2 else task.hazards.width
         self.alignment, self.noise = self._alignment(self.elapsed, None)
@@ -133,57 +130,65 @@ class LoopDriver(ABC):
 
     def solve(self) -> Trajectory:
         """Solve, with values at the save times."""
-        task, counter = self.task, self.task.rhs.counter
-        values = torch.where((self.elapsed <= 0.0)[..., None], task.u0[:, None], torch.nan)
-        paths, status = self.paths, self.paths.status[:, 0]
-        jumps = None if task.jump_schedule is None else JumpRecord.empty(values.device)
-        if bool((paths.end > 0.0).any()):
-            solved = self._by_side_steps() if task.side_steps else self._along_steps()
-            paths, status, path, save, states, jumps = solved
-            values = values.index_put((path, save), states)
-        failed = (status == Status.INVALID_RATE)[:, None]
-        if bool(failed.any()):
-            values = torch.where((failed & (self.elapsed >= paths.elapsed))[..., None], torch.nan, values)
-        smallest = (paths.unit.abs() * paths.smallest)[:, 0]
-        stats = Stats(paths.steps[:, 0], paths.rejections[:, 0], smallest, counter.drift, counter.diffusion)
-        reached = torch.where(status[:, None] == Status.SUCCESS, paths.end, paths.elapsed)
-        rates = None if task.jump_schedule is None else task.jump_schedule.rates
-        return Trajectory(values, status, (self.start + paths.unit * reached)[:, 0], stats, jumps, rates)
+        return assembled(self.task, [self.run()])
 
-    def _along_steps(self) -> _LoopResult:
+    def run(self, rows: Tensor | None = None, monitor: StiffnessMonitor | None = None) -> Leg:
+        """Go as far as the paths get, with a monitor or without; ``rows`` are their positions in a larger batch."""
+        if bool((self.paths.end > self.begun).any()):
+            solved = (self._by_side_steps if self.task.side_steps else self._along_steps)(monitor)
+        else:
+            none, u0 = torch.zeros(0, dtype=torch.int64, device=self.task.u0.device), self.task.u0[:0]
+            solved = self.paths, self.paths.status[:, 0], none, none, u0, u0, None
+        paths, status, path, save, states, ends, jumps = solved
+        is_stiff = None
+        if not self.stepper.handles_stiffness and bool((paths.status > Status.SUCCESS).any()):
+            is_stiff = failed_by_stiffness(self.rhs, paths)
+        # A path whose rate of jumps is invalid has no states from there on.
+        elapsed = self.elapsed.expand(len(status), -1)[path, save]
+        invalid = (status[path] == Status.INVALID_RATE) & (elapsed >= paths.elapsed[path, 0])
+        states = torch.where(invalid[:, None], torch.nan, states)
+        return Leg(self.stepper.name, rows, paths, status, is_stiff, path, save, states, ends, jumps)
+
+    def _along_steps(self, monitor: StiffnessMonitor | None) -> _Outputs:
         """Save times by dense output, or else by steps that end on them."""
         task, handler = self.task, self._jump_handler(None)
         if not self.needs_gradient:
             saver = self._saver()
-            paths = self._loop([saver], handler).run(self.rhs, self.paths)
+            paths = self._main_loop([saver], handler, monitor)
             path, save, (states,) = saver.result()
-            states = states[:, : task.u0.shape[1]]
-            return _LoopResult(paths, paths.status[:, 0], path, save, states, _record(handler))
-        accepted, index = AcceptedSteps(), StepIndexSaver(self.elapsed, len(task.u0))
+            dim = task.u0.shape[1]
+            ends = paths.u[paths.status[:, 0] == STOPPED, :dim]
+            return paths, paths.status[:, 0], path, save, states[:, :dim], ends, _record(handler)
+        accepted, index = AcceptedSteps(), StepIndexSaver(self.elapsed, self.begun)
         observers: list[StepObserver] = [accepted, index]
         keeps_states = task.gradient == "checkpoint" and task.noise is None and handler is None
         if keeps_states:
             saver, step_states = self._saver(), StepStates()
             observers += [saver, step_states]
-        paths = self._loop(observers, handler).run(self.rhs, self.paths)
+        paths = self._main_loop(observers, handler, monitor)
         path, save, (step, theta) = index.result()
         mesh = self._mesh(accepted, self.paths, paths.steps[:, 0], None, handler)
-        outputs = OneStatePerRow(step + 1, path, mesh, theta if bool((theta < 1.0).any()) else None)
+        stopped = (paths.status[:, 0] == STOPPED).nonzero()[:, 0]
+        points = torch.cat([step + 1, paths.steps[stopped, 0]])
+        theta = torch.cat([theta, torch.ones_like(paths.elapsed[stopped])])
+        outputs = OneStatePerRow(points, torch.cat([path, stopped]), mesh, theta if bool((theta < 1.0).any()) else None)
         stored = None
         if keeps_states and len(mesh):
             same_path, same_save, (values,) = saver.result()
             permutation = _by_path_and_save(same_path, same_save)[_by_path_and_save(path, save).argsort()]
-            stored = checkpoint_every_step(mesh, *step_states.along(mesh)), outputs.split(values[permutation])
+            values = torch.cat([values[permutation], paths.u[stopped]])
+            stored = checkpoint_every_step(mesh, *step_states.along(mesh)), outputs.split(values)
         states = replay(self.stepper, task.rhs, task.u0, mesh, outputs, gradient=task.gradient, stored=stored)
-        return _LoopResult(paths, paths.status[:, 0], path, save, states, _record(handler))
+        states, ends = states.split([len(path), len(stopped)])
+        return paths, paths.status[:, 0], path, save, states, ends, _record(handler)
 
     def _saver(self) -> StepEndSaver | DenseOutputSaver:
         if not self.has_dense_output:
-            return StepEndSaver(self.elapsed, len(self.task.u0))
+            return StepEndSaver(self.elapsed, self.begun)
         assert isinstance(self.stepper, DenseOutput)
-        return DenseOutputSaver(self.elapsed, len(self.task.u0), self.stepper.interpolate)
+        return DenseOutputSaver(self.elapsed, self.begun, self.stepper.interpolate)
 
-    def _by_side_steps(self) -> _LoopResult:
+    def _by_side_steps(self, monitor: StiffnessMonitor | None) -> _Outputs:
         """Save times by side steps from a mesh that does not depend on them.
 
         A side step starts from the first mesh point whose next step passes its save time, whether or not that step is
@@ -193,10 +198,11 @@ class LoopDriver(ABC):
         task = self.task
         handler = self._jump_handler(None)
         largest = None if handler is None else handler.schedule.rates.largest
-        accepted, starts = AcceptedSteps(), SideStepStarts(self.elapsed, len(task.u0), largest)
+        accepted, starts = AcceptedSteps(), SideStepStarts(self.elapsed, self.begun, largest)
         observers: list[StepObserver] = [starts, accepted] if self.needs_gradient else [starts]
         self.alignment, self.noise = self._alignment(torch.full_like(self.elapsed[:1, :1], torch.inf), None)
-        main = self._loop(observers, handler).run(self.rhs, self.paths, overshoot=True)
+        main = self._main_loop(observers, handler, monitor, overshoot=True)
+        stopped = (main.status[:, 0] == STOPPED).nonzero()[:, 0]
         path, save, (step, elapsed, u, *more) = starts.result()
         size = None if self.paths.size is None else more.pop(0)
         end = self.elapsed.expand(len(task.u0), -1)[path, save][:, None]
@@ -223,11 +229,12 @@ class LoopDriver(ABC):
         observers = [side_accepted] if self.needs_gradient else []
         loop = replace(self._loop(observers, side_handler), alignment=alignment, noise=noise)
         side = loop.run(rhs, paths)
-        states = side.u[:, : task.u0.shape[1]]
+        states, ends = (u[:, : task.u0.shape[1]] for u in (side.u, main.u[stopped]))
         if self.needs_gradient:
             mesh = self._mesh(accepted, self.paths, main.steps[:, 0], None, handler)
-            outputs = OneStatePerRow(step, path, mesh)
+            outputs = OneStatePerRow(torch.cat([step, main.steps[stopped, 0]]), torch.cat([path, stopped]), mesh)
             states = replay(self.stepper, task.rhs, task.u0, mesh, outputs, gradient=task.gradient)
+            states, ends = states.split([len(path), len(stopped)])
             count = side.steps[:, 0]
             mesh = self._mesh(side_accepted, paths, count, path, side_handler)
             outputs = OneStatePerRow(count, torch.arange(len(path), device=u.device), mesh)
@@ -239,7 +246,20 @@ class LoopDriver(ABC):
             is_last = (end == before.end)[:, 0]
             jumps = handler.record().followed_by(side_handler.record().of_side_steps(path, is_last))
             handler.schedule.rates.adopt(side_handler.schedule.rates, path)
-        return _LoopResult(main, status, path, save, states, jumps)
+        return main, status, path, save, states, ends, jumps
+
+    def _main_loop(
+        self,
+        observers: list[StepObserver],
+        handler: JumpHandler | None,
+        monitor: StiffnessMonitor | None,
+        *,
+        overshoot: bool = False,
+    ) -> PathState:
+        """All paths at their ends, or where the monitor has stopped them."""
+        loop = replace(self._loop(observers, handler), monitor=monitor)
+        paths = loop.run(self.rhs, self.paths, overshoot=overshoot)
+        return paths if monitor is None else monitor.finish(self.rhs, paths)
 
     def _loop(self, observers: list[StepObserver], handler: JumpHandler | None) -> StepLoop:
         return StepLoop(

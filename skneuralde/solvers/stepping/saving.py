@@ -17,12 +17,13 @@ _INTERVAL, _MANY = 32, 2**20
 class Saver(StepObserver):
     """Keeps something from the step that passes each save time.
 
-    Save times, (batch, n_times) or (1, n_times), are elapsed times, non-decreasing and padded with infinity.
+    Save times, (batch, n_times) or (1, n_times), are elapsed times, non-decreasing and padded with infinity; those up
+    to ``begun (batch, 1)`` have passed already.
     """
 
-    def __init__(self, save_times: Tensor, batch: int):
+    def __init__(self, save_times: Tensor, begun: Tensor):
         self.save_times = save_times.contiguous()
-        self.next = (save_times <= 0).sum(1).expand(batch).clone()
+        self.next = (save_times <= begun).sum(1)
         self.pending: list[tuple[Tensor, tuple[Tensor, ...]]] = []
         self.rows = torch.empty(0, dtype=torch.int64)
         self.paths: list[Tensor] = []
@@ -80,9 +81,9 @@ class DenseOutputSaver(Saver):
     """The solution at the save times, from the method's dense output."""
 
     def __init__(
-        self, save_times: Tensor, batch: int, interpolate: Callable[[Tensor, Tensor, tuple[Tensor, ...]], Tensor]
+        self, save_times: Tensor, begun: Tensor, interpolate: Callable[[Tensor, Tensor, tuple[Tensor, ...]], Tensor]
     ):
-        super().__init__(save_times, batch)
+        super().__init__(save_times, begun)
         self.interpolate = interpolate
 
     def use(self, time: Tensor, *payload: Tensor) -> tuple[Tensor, ...]:
@@ -128,8 +129,8 @@ class SideStepStarts(Saver):
     rows of ``largest (batch, k)`` as they are then.
     """
 
-    def __init__(self, save_times: Tensor, batch: int, largest: Tensor | None = None):
-        super().__init__(save_times, batch)
+    def __init__(self, save_times: Tensor, begun: Tensor, largest: Tensor | None = None):
+        super().__init__(save_times, begun)
         self.largest = largest
 
     def use(self, time: Tensor, *payload: Tensor) -> tuple[Tensor, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -15,6 +15,15 @@ from skneuralde.solvers.core.stepper import Solver
 from skneuralde.solvers.jumps.hazards import Hazards
 from skneuralde.solvers.jumps.schedule import ExtraJump, JumpSchedule
 from skneuralde.solvers.mesh.increment_cache import IncrementCache
+
+
+@dataclass(frozen=True)
+class Resumption:
+    """Place at which paths go on that another method has brought there; every tensor has one row per path."""
+
+    elapsed: Tensor  #: float64 (batch, 1), time since the start
+    proposal: Tensor  #: float64 (batch, 1), first step to try
+    hazards: Tensor  #: (batch, width), hazards and counts behind the states
 
 
 @dataclass(frozen=True)
@@ -41,11 +50,26 @@ class Task:
     hazards: Hazards | None = None  #: structure of the augmented states, for jumps whose rates have no bound
     increment_cache: IncrementCache | None = None  #: keeps the noise of fixed steps
     extra_jump: ExtraJump | None = None  #: the jump of these paths in addition to those whose noise was cached
+    resumption: Resumption | None = None  #: where paths go on, in states ``u0``; None for their start
 
     @property
     def is_shared(self) -> bool:
         """Whether all paths have the same times."""
         return len(self.start) == 1
+
+    def resumed(self, rows: Tensor, u: Tensor, resumption: Resumption) -> Task:
+        """The rest of some paths of an equation without noise, from states ``u``."""
+        schedule = self.jump_schedule
+        return replace(
+            self,
+            rhs=self.rhs.select(rows),
+            u0=u,
+            start=_rows(self.start, rows),
+            direction=_rows(self.direction, rows),
+            elapsed=_rows(self.elapsed, rows),
+            jump_schedule=None if schedule is None else schedule.select(rows),
+            resumption=resumption,
+        )
 
 
 class BatchSolver(Solver):
@@ -54,3 +78,8 @@ class BatchSolver(Solver):
     @abstractmethod
     def solve(self, task: Task) -> Trajectory:
         """Solve; failures are reported by the status of each path, never raised."""
+
+
+def _rows(x: Tensor, rows: Tensor) -> Tensor:
+    """Rows of a tensor that has one per path, or a single one for all."""
+    return x if len(x) == 1 else x[rows]

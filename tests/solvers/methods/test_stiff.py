@@ -13,10 +13,10 @@ from scipy.integrate import solve_ivp
 from skneuralde.problems import Problem
 from skneuralde.problems.phi_functions import phi_functions
 from skneuralde.solvers import SolveRequest, Status, StepInput, get_solver, integrate, solve
+from skneuralde.solvers.core.spectral_radius import Spectrum
 from skneuralde.solvers.methods.rosenbrock.krylov import minimal_residual
 from skneuralde.solvers.methods.stabilized import rock2
 from skneuralde.solvers.methods.stabilized.rkc import chebyshev
-from skneuralde.solvers.methods.stabilized.spectral_radius import Spectrum
 from tests.convergence import equation_of
 
 

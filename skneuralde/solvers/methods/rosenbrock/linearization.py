@@ -5,11 +5,9 @@ from __future__ import annotations
 from torch import Tensor
 
 from skneuralde.solvers.core.right_hand_side import RightHandSide, TimePoint
+from skneuralde.solvers.core.stiffness import MOST_STATES
 from skneuralde.solvers.methods.rosenbrock.sparse_systems import SparseSystem
 from skneuralde.solvers.methods.rosenbrock.stage_systems import DenseSystem, FieldSystem, StageSystem
-
-#: Up to this number of states matrices are dense, and a batch of them is solved at once.
-MOST_STATES = 64
 
 
 def linearized(

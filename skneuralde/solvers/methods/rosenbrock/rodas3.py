@@ -11,7 +11,8 @@ from skneuralde.solvers.core.controllers import PredictiveController
 from skneuralde.solvers.core.dense_output import DenseOutput
 from skneuralde.solvers.core.right_hand_side import RightHandSide
 from skneuralde.solvers.core.stepper import Step, StepInput, Stepper
-from skneuralde.solvers.methods.rosenbrock.linearization import MOST_STATES, linearized
+from skneuralde.solvers.core.stiffness import MOST_STATES
+from skneuralde.solvers.methods.rosenbrock.linearization import linearized
 
 _GAMMA = 0.5
 #: The tolerance of iterative linear solves is this share of the relative tolerance, within bounds.
@@ -40,7 +41,7 @@ class Rosenbrock(Stepper, DenseOutput):
 
     name = "rosenbrock"
     noise_kinds = ("none",)
-    adaptive = True
+    adaptive = handles_stiffness = True
     order = error_order = 3
     controller = PredictiveController()
     reference = "Sandu et al. (1997)"
@@ -85,7 +86,8 @@ class Rosenbrock(Stepper, DenseOutput):
         k3 = stages.solve(rhs.drift(end, u + 2.0 * k1) + (k1 - k2) / length)
         k4 = stages.solve(rhs.drift(end, u + 2.0 * k1 + k3) + (k1 - k2 - (8.0 / 3.0) * k3) / length)
         error = k4 if stages.failed is None else torch.where(stages.failed, torch.inf, k4)
-        return Step(u + 2.0 * k1 + k3 + k4, error, None, (k1, k2, k3, k4))
+        u1, stiffness = u + 2.0 * k1 + k3 + k4, stages.stiffness(length)
+        return Step(u1, error, None, (k1, k2, k3, k4), stiffness=stiffness)
 
     def can_interpolate(self, rhs: RightHandSide) -> bool:
         return self.is_autonomous

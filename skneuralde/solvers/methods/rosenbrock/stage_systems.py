@@ -8,12 +8,14 @@ preconditioner solves the equations with the mean of R' over the points, which a
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from skneuralde.problems import Advection, FieldDrift, Laplacian
 from skneuralde.solvers.core.right_hand_side import Counter
+from skneuralde.solvers.core.stiffness import spectral_radius
 from skneuralde.solvers.methods.rosenbrock.krylov import Directions, minimal_residual
 
 #: Smallest relative residual that iterations can reach in each precision.
@@ -37,16 +39,24 @@ class StageSystem(ABC):
     def solve(self, r: Tensor) -> Tensor:
         """Solve for a right-hand side, ``(batch, n)`` both."""
 
+    def stiffness(self, length: Tensor) -> Callable[[Tensor], Tensor] | None:
+        """`Step.stiffness` of steps of ``length (batch, 1)``, where the matrix is at hand."""
+        return None
+
 
 class DenseSystem(StageSystem):
     """Dense LU factorisation."""
 
     def __init__(self, jacobian: Tensor, shift: Tensor):
         unit = torch.eye(jacobian.shape[-1], dtype=jacobian.dtype, device=jacobian.device)
+        self.jacobian = jacobian
         self.factors, self.pivots, _ = torch.linalg.lu_factor_ex(shift[..., None] * unit - jacobian)
 
     def solve(self, r: Tensor) -> Tensor:
         return torch.linalg.lu_solve(self.factors, self.pivots, r[..., None])[..., 0]
+
+    def stiffness(self, length: Tensor) -> Callable[[Tensor], Tensor]:
+        return lambda scale: length.abs() * spectral_radius(self.jacobian)
 
 
 class FieldSystem(StageSystem):

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property, partial
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from skneuralde.solvers.core.dense_output import DenseOutput
 from skneuralde.solvers.core.right_hand_side import RightHandSide
 from skneuralde.solvers.core.stepper import Step, StepInput, Stepper
+from skneuralde.solvers.core.stiffness import stiffness_of_stages
 from skneuralde.solvers.methods.stages import combine
 
 
@@ -48,6 +51,25 @@ class Tableau:
             if not math.isclose(sum(polynomial), weight, abs_tol=1e-12):
                 raise ValueError(f"dense weights must end at b: expected {weight}, got {sum(polynomial)}")
 
+    @cached_property
+    def stability(self) -> float:
+        """Length of the interval of the negative real axis on which a step does not amplify."""
+        stages = len(self.matrix)
+        a = np.array([[*row, *[0.0] * (stages - len(row))] for row in ((), *self.matrix[:-1])])
+        b, power, polynomial = np.array(self.matrix[-1]), np.ones(stages), [1.0]
+        for _ in range(stages):
+            polynomial.append(float(b @ power))
+            power = a @ power
+        growth = np.polynomial.Polynomial(polynomial)
+        roots = np.concatenate([(growth - 1.0).roots(), (growth + 1.0).roots()])
+        real = -roots[abs(roots.imag) < 1e-9].real
+        return float(real[real > 1e-6].min())
+
+    @property
+    def ends_twice(self) -> bool:
+        """Whether the last two stages are both at the end of the step."""
+        return self.nodes[-2:] == (1.0, 1.0)
+
 
 class RungeKutta(Stepper, DenseOutput):
     """An explicit Runge-Kutta pair with local extrapolation; a subclass states its facts and its ``tableau``."""
@@ -59,14 +81,17 @@ class RungeKutta(Stepper, DenseOutput):
     def step(self, inputs: StepInput) -> Step:
         rhs, t, h, u, _, solver_state = inputs
         f = self.start_state(rhs, t, u) if solver_state is None else solver_state
-        stages, u1 = [h * f], u
+        stages, u1, before = [h * f], u, u
         time_points = rhs.along(t, h, self.tableau.nodes, u.dtype)
         for time_point, row in zip(time_points, self.tableau.matrix, strict=True):
-            u1 = combine(u, row, stages)
+            before, u1 = u1, combine(u, row, stages)
             f = rhs.drift(time_point, u1)
             stages.append(h * f)
         error = combine(torch.zeros_like(u), self.tableau.error, stages)
-        return Step(u1, error, f, tuple(stages))
+        stiffness = None
+        if self.tableau.ends_twice:
+            stiffness = partial(_stiffness, before, u1, stages)
+        return Step(u1, error, f, tuple(stages), stiffness=stiffness)
 
     def start_state(self, rhs: RightHandSide, t: Tensor, u: Tensor, f: Tensor | None = None) -> Tensor:
         return rhs.drift(rhs.at(t, u.dtype), u) if f is None else f
@@ -76,6 +101,11 @@ class RungeKutta(Stepper, DenseOutput):
         for weight, stage in zip(weights, stages, strict=True):
             u0 = u0 + weight * stage
         return u0
+
+
+def _stiffness(before: Tensor, u1: Tensor, stages: list[Tensor], scale: Tensor) -> Tensor:
+    """Stiffness from the last two stages, whose states are ``before`` and ``u1``."""
+    return stiffness_of_stages(u1 - before, stages[-1] - stages[-2], scale)
 
 
 def _polynomial(coefficients: tuple[float, ...], x: Tensor) -> Tensor:

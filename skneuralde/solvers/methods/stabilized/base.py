@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from skneuralde.solvers.core.right_hand_side import RightHandSide
+from skneuralde.solvers.core.spectral_radius import Spectrum
 from skneuralde.solvers.core.stepper import Step, StepInput, Stepper
-from skneuralde.solvers.methods.stabilized.spectral_radius import Spectrum
 
 #: A step that needs more stages is rejected.
 MOST_STAGES = 20_000
@@ -63,7 +63,9 @@ class Stabilized(Stepper):
         rejected = torch.tensor([s > MOST_STAGES for s in needed], device=u.device)[:, None]
         error = torch.where(rejected, torch.inf, error)
         older = Spectrum(spectrum.radius, spectrum.vector, spectrum.age + 1.0)
-        return Step(u1, error, _pack(f1, older), (length * f, length * f1, u1 - u))
+        stages = (length * f, length * f1, u1 - u)
+        radius = (length.abs() * spectrum.radius).double()
+        return Step(u1, error, _pack(f1, older), stages, stiffness=lambda scale: radius)
 
     def _stages(self, z: float) -> int:
         # A spectral radius that is not finite leads to a rejection, too.

@@ -1,0 +1,65 @@
+"""Stiffness: step length times the rate at which the fastest component decays."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from skneuralde.solvers.core.right_hand_side import RightHandSide
+from skneuralde.solvers.core.spectral_radius import Spectrum
+
+#: Up to this number of states Jacobians are dense matrices.
+MOST_STATES = 64
+#: Squarings of a matrix; the estimate of the spectral radius is too large by a factor of (condition)^(1 / 32) at most.
+_SQUARINGS = 5
+
+
+def spectral_radius(matrix: Tensor) -> Tensor:
+    """Spectral radius of matrices ``(n, d, d)``, float64 (n, 1), from the norm of a high power.
+
+    The norm of the matrix itself would depend on the units of the states: an oscillator of frequency w has the norm
+    w^2 and the spectral radius w.
+    """
+    log, share, tiny = torch.zeros_like(matrix[:, :1, :1]), 1.0, torch.finfo(matrix.dtype).tiny
+    for _ in range(_SQUARINGS):
+        norm = matrix.norm(dim=(1, 2), keepdim=True)
+        log = log + share * norm.log()
+        matrix = matrix / norm.clamp_min(tiny)
+        matrix, share = matrix @ matrix, 0.5 * share
+    log = log + share * matrix.norm(dim=(1, 2), keepdim=True).log()
+    return log.exp()[:, :, 0].double()
+
+
+def stiffness_of_stages(apart: Tensor, change: Tensor, scale: Tensor) -> Tensor:
+    """Step length times the rate of decay, float64 (n, 1), from two stages at the same time; 0 where nothing decays.
+
+    The stages are ``apart`` from each other, and their slopes, times the step, differ by ``change``; all (n, dim). The
+    components are measured by ``scale``, the size that the tolerance gives them: where stability limits a step, the
+    fast ones are as large as that and all others far smaller.
+
+    References
+    ----------
+    .. [1] E. Hairer and G. Wanner, *Solving Ordinary Differential Equations II* (1996), section IV.2.
+    """
+    apart, change = apart / scale, change / scale
+    ratio = change.norm(dim=1, keepdim=True) / apart.norm(dim=1, keepdim=True)
+    decays = (apart * change).sum(1, keepdim=True) < 0.0
+    return torch.where(decays, ratio, 0.0).double()
+
+
+@torch.no_grad()
+def decay_rate(rhs: RightHandSide, t: Tensor, u: Tensor) -> Tensor:
+    """Rate at which the fastest component decays, float64 (n, 1), at times ``t (n, 1)`` and states ``u (n, dim)``.
+
+    That is the largest of the real parts of the eigenvalues of minus the Jacobian; for many states and for fields the
+    spectral radius, if its direction decays.
+    """
+    now = rhs.at(t, u.dtype)
+    if rhs.field is None and u.shape[1] <= MOST_STATES:
+        _, slope = rhs.linearized_drift(now, u)
+        finite = slope.isfinite().all(-1).all(-1)
+        slope = torch.where(finite[:, None, None], slope, 0.0)
+        return -torch.linalg.eigvals(slope.double()).real.amin(1, keepdim=True)
+    spectrum = Spectrum.estimate(rhs, now, u)
+    decays = (rhs.derivative(now, u, spectrum.vector) * spectrum.vector).sum(1, keepdim=True) < 0.0
+    return torch.where(decays, spectrum.radius, 0.0).double()
