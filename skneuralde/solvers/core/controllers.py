@@ -46,8 +46,12 @@ class Controller(ABC):
         """
 
     def after_jump(self, controller_state: Tensor) -> Tensor:
-        """Controller state of a path that has jumped."""
+        """Controller state of a path whose state or inputs have jumped."""
         return controller_state
+
+    def bounded(self, proposal: Tensor) -> Tensor:
+        """A proposal that does not come from `update`, such as the first one, within the bound on steps."""
+        return proposal
 
 
 @dataclass(frozen=True)
@@ -150,3 +154,23 @@ class AveragedErrorController(_Factors):
         expected = (controller_state * self.target**-2.0) ** (-0.5 / order)
         most = torch.where(ratio <= 1.0, self.growth * torch.maximum(length, proposal), self.safety * longest)
         return torch.minimum(expected, most).maximum(self.shrink * length), controller_state
+
+
+class BoundedController(Controller):
+    """A controller whose steps are at most ``longest``."""
+
+    def __init__(self, controller: Controller, longest: float):
+        self.controller, self.longest = controller, longest
+        self.first_state, self.first_error = controller.first_state, controller.first_error
+
+    def update(
+        self, length: Tensor, proposal: Tensor, ratio: Tensor, controller_state: Tensor, order: float
+    ) -> tuple[Tensor, Tensor]:
+        proposal, controller_state = self.controller.update(length, proposal, ratio, controller_state, order)
+        return self.bounded(proposal), controller_state
+
+    def after_jump(self, controller_state: Tensor) -> Tensor:
+        return self.controller.after_jump(controller_state)
+
+    def bounded(self, proposal: Tensor) -> Tensor:
+        return proposal.clamp_max(self.longest)

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from skneuralde.solvers.core.controllers import BoundedController
 from skneuralde.solvers.core.first_step import first_step
 from skneuralde.solvers.core.loop_state import PathState
 from skneuralde.solvers.core.stepper import Stepper
@@ -35,6 +36,8 @@ class AdaptiveDriver(LoopDriver):
         if task.noise is not None and not bool((task.noise.start[:, None] == task.start).all()):
             raise ValueError(f"solver {stepper.name!r} needs noise that starts where the paths start")
         controller = stepper.controller if task.controller is None else task.controller
+        if task.max_step is not None:
+            controller = BoundedController(controller, task.max_step / (1.0 if task.noise is None else task.noise.cell))
         super().__init__(stepper, task, controller, stepper.error_order, Tolerance(task.rtol, atol, n_hazards))
 
     def counted(self, elapsed: Tensor) -> Tensor:
@@ -89,7 +92,7 @@ class AdaptiveDriver(LoopDriver):
             end=end,
             min_step=min_step,
             elapsed=torch.zeros_like(end),
-            proposal=torch.maximum(h / unit, min_step),
+            proposal=self.controller.bounded(torch.maximum(h / unit, min_step)),
             controller_state=torch.full_like(end, self.controller.first_state),
             solver_state=self.stepper.start_state(self.rhs, self.start, u0, f0),
             floor=floor,

@@ -39,7 +39,7 @@ class StepLoop:
     tolerance: AcceptanceTest
     max_steps: int  #: bound on the steps of one path, rejected ones included
     observers: list[StepObserver]
-    step_ends: StepEndHandler | None = None  #: applies jumps at the ends of steps
+    step_ends: tuple[StepEndHandler, ...] = ()  #: act in turn at the ends of steps: jumps, then restarts
 
     @torch.no_grad()
     def run(self, rhs: RightHandSide, paths: PathState, *, overshoot: bool = False) -> PathState:
@@ -69,8 +69,8 @@ class StepLoop:
             for observer in self.observers:
                 observer.proposed(paths, target)
             attempt = self._try(part, paths, target)
-            if self.step_ends is not None:
-                attempt = self.step_ends.handle(part, attempt)
+            for handler in self.step_ends:
+                attempt = handler.handle(part, attempt)
             for observer in self.observers:
                 observer.attempted(attempt)
             paths = self._advance(attempt)
