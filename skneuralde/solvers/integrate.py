@@ -254,7 +254,8 @@ def _stops(request: SolveRequest, start: Tensor) -> Tensor | None:
     if not known:
         return None
     rows = max(len(times) if times.ndim == 2 else 1 for times in known)
-    return torch.cat([times.to(start).expand(rows, -1) for times in known], 1)
+    stops = torch.cat([times.to(start).expand(rows, -1) for times in known], 1)
+    return stops[:1] if torch.equal(stops[1:], stops[:-1]) else stops
 
 
 def _longest_step(request: SolveRequest, problem: ProblemLike) -> float | None:

@@ -23,6 +23,7 @@ class Segments:
     edges: Tensor  #: float64, increasing, padded on the right with infinity
     direction: Tensor  #: 1 for paths that go forwards, -1 for those that go backwards; one per row, (n, 1)
     reach: Tensor  #: distance within which a time is an edge, likewise
+    last: Tensor  #: int64, number of the last edge, likewise
 
     @classmethod
     def make(cls, start: Tensor, last: Tensor, direction: Tensor, stops: Tensor) -> Segments:
@@ -41,23 +42,23 @@ class Segments:
         most = int(stops.isfinite().sum(1).max()) if stops.numel() else 0
         edges = torch.cat([lower, stops[:, :most], upper], 1).sort(1).values
         shortest = edges.diff(dim=1).nan_to_num(nan=torch.inf).amin(1, keepdim=True)
-        return cls(edges, direction.expand(rows, 1), torch.maximum(_SHARE * shortest, rounding))
+        last = edges.isfinite().sum(1, keepdim=True) - 1
+        return cls(edges, direction.expand(rows, 1), torch.maximum(_SHARE * shortest, rounding), last)
 
     def elapsed(self, start: Tensor) -> Tensor | None:
         """Times of the stops since the starts (n, 1), in order and padded with infinity; None without stops."""
         if self.edges.shape[1] == 2:
             return None
-        edges, last = self.edges, self.edges.isfinite().sum(1, keepdim=True) - 1
-        number = torch.arange(edges.shape[1], device=edges.device)
-        is_stop = (number > 0) & (number < last)
-        elapsed = torch.where(is_stop, (edges - start) * self.direction, torch.inf)
-        return elapsed.sort(1).values[:, : edges.shape[1] - 2]
+        number = torch.arange(self.edges.shape[1], device=start.device)
+        is_stop = (number > 0) & (number < self.last)
+        elapsed = torch.where(is_stop, (self.edges - start) * self.direction, torch.inf)
+        return elapsed.sort(1).values[:, : len(number) - 2]
 
     def select(self, rows: Tensor) -> Segments:
         """Those of some paths; a path may be selected several times."""
         if len(self.edges) == 1:
             return self
-        return Segments(self.edges[rows], self.direction[rows], self.reach[rows])
+        return Segments(self.edges[rows], self.direction[rows], self.reach[rows], self.last[rows])
 
     def around(self, t: Tensor, h: Tensor | float) -> tuple[Tensor, Tensor]:
         """The edges of the segments that steps of length ``h`` from ``t (batch, 1)`` lie in, (batch, 1) each."""
@@ -68,9 +69,12 @@ class Segments:
         return self._holding(t + self.direction * self.reach)
 
     def _holding(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        edges = self.edges.expand(len(t), -1)
-        upper = torch.searchsorted(edges.contiguous(), t.contiguous(), right=True)
-        upper = torch.minimum(upper.clamp_min(1), edges.isfinite().sum(1, keepdim=True) - 1)
+        edges, t = self.edges, t.contiguous()
+        if len(edges) == 1:
+            edges = edges[0]
+            upper = torch.minimum(torch.searchsorted(edges, t, right=True).clamp_min_(1), self.last)
+            return edges[upper - 1], edges[upper]
+        upper = torch.minimum(torch.searchsorted(edges, t, right=True).clamp_min_(1), self.last)
         return edges.gather(1, upper - 1), edges.gather(1, upper)
 
 

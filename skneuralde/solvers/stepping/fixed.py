@@ -76,11 +76,15 @@ class FixedDriver:
         return task.jump_schedule.apply(extra.channel, part, now, u, rows, torch.full_like(rows, EXTRA))
 
     def _schedule(self) -> GridSchedule:
-        task, ends = self.task, self.task.step_ends
-        stops = None if ends is None else snapped(ends / self.dt)
-        return GridSchedule.make(
-            task.elapsed / self.dt, side_steps=task.side_steps, max_steps=task.max_steps, stops=stops
-        )
+        task, stops, position = self.task, None, self.task.elapsed / self.dt
+        if task.step_ends is not None:
+            stops = snapped(task.step_ends / self.dt)
+            known = stops == stops.floor()
+            if len(position) == 1 and not task.side_steps:
+                known |= torch.isin(stops, snapped(position))
+            # Paths whose stops are mesh points anyway can share their steps.
+            stops = None if bool(known.all()) else torch.where(known, torch.inf, stops)
+        return GridSchedule.make(position, side_steps=task.side_steps, max_steps=task.max_steps, stops=stops)
 
     def _mesh(self) -> Mesh:
         """The steps of the schedule in units of time, with their noise, jumps and restarts."""
@@ -123,8 +127,11 @@ class FixedDriver:
     def _steps_to(self, elapsed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Paths, places in their row, and steps that end there, of those of the times (rows, n) that are reached."""
         schedule, batch = self.schedule, len(self.task.u0)
-        position = snapped(elapsed / self.dt).expand(max(len(elapsed), len(schedule.count)), -1).contiguous()
-        step = schedule.step_to(position)
+        position = snapped(elapsed / self.dt)
+        if len(schedule.count) == 1:
+            step = schedule.step_to(position.reshape(1, -1)).view_as(position)
+        else:
+            step = schedule.step_to(position.expand(batch, -1).contiguous())
         reached = ((step >= 0) & (step < schedule.count[:, None])).expand(batch, -1)
         path, place = reached.nonzero(as_tuple=True)
         return path, place, step.expand(batch, -1)[path, place]
