@@ -22,13 +22,13 @@ def as_panel(
     clock: Clock,
     roles: Roles,
     sample_weight: Any = None,
-    fill: Missing = "linear",
+    fill: Missing | None = "linear",
 ) -> Panel:
     """Sort rows into a panel.
 
     The values ``(n_rows, n_outputs)`` are those of `read_targets`; None makes the rows queries. Rows of weight zero are
     dropped before anything else. ``fill`` is the rule that fills NaN in a control within its series; "previous" does
-    not look ahead.
+    not look ahead, and None leaves it.
 
     Raises
     ------
@@ -56,7 +56,7 @@ def as_panel(
 
 
 def _series_panel(
-    rows: Rows, times: np.ndarray, values: np.ndarray, weight: np.ndarray, roles: Roles, fill: Missing
+    rows: Rows, times: np.ndarray, values: np.ndarray, weight: np.ndarray, roles: Roles, fill: Missing | None
 ) -> Panel:
     order = _order(rows.codes, times, weight)
     codes, times, weight = rows.codes[order], np.ascontiguousarray(times[order]), weight[order]
@@ -79,7 +79,8 @@ def _series_panel(
         times, context = times[starts], context[starts]
         weight = np.add.reduceat(weight, starts)
     offsets = np.append(group[first_in_series], len(times)).astype(np.int64)
-    controls = fill_controls(controls, times, offsets, roles.names_of(roles.controls), labels, fill)
+    if fill is not None:
+        controls = fill_controls(controls, times, offsets, roles.names_of(roles.controls), labels, fill)
     initial = np.empty((len(times), 0), dtype=roles.dtype)
     return Panel(times, values, weight, context, controls, initial, offsets, labels, where)
 

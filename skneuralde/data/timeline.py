@@ -14,7 +14,8 @@ def merge(kept: Panel, query: Panel) -> tuple[Panel, np.ndarray]:
     """Return one panel with the times of both, and the position in it of each of the caller's rows of ``query``.
 
     If both have the same time in a series, the observation is that of ``query`` if it has one, else the kept one, and
-    the inputs are those of ``query``. The labels are those of ``kept``, then those that only ``query`` has.
+    the inputs are those of ``query``, but for controls that are NaN there. The labels are those of ``kept``, then those
+    that only ``query`` has.
     """
     labels = list(kept.labels)
     codes = {label: code for code, label in enumerate(labels)}
@@ -39,13 +40,14 @@ def merge(kept: Panel, query: Panel) -> tuple[Panel, np.ndarray]:
     merged_values = np.where(np.isnan(values[last]), values[first], values[last])
     position = np.empty(len(order), dtype=np.intp)
     position[order] = slot
+    controls = np.concatenate([kept.controls, query.controls])[order]
     merged = replace(
         kept,
         times=times[first],
         values=merged_values,
         weight=np.concatenate([kept.weight, query.weight])[order][last],
         context=np.concatenate([kept.context, query.context])[order][last],
-        controls=np.concatenate([kept.controls, query.controls])[order][last],
+        controls=np.where(np.isnan(controls[last]), controls[first], controls[last]),
         initial=np.concatenate([kept.initial, query.initial])[order][last],
         offsets=np.searchsorted(series[first], np.arange(len(labels) + 1)),
         labels=labels,

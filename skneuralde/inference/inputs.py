@@ -13,7 +13,8 @@ class InputPath:
     """Static context and interpolated controls of several series; all series share a single row of knots."""
 
     context: Tensor  #: (series, p)
-    knots: Tensor  #: float64 (series or 1, n_knots), increasing times, padded on the right with infinity
+    #: float64 (series or 1, n_knots), increasing times, padded on the right with infinity; steps of solvers end there
+    knots: Tensor
     controls: Tensor  #: (series or 1, n_knots, q), values at the knots
     #: "next" (a knot's value acts over the interval that ends there), "linear" or "previous". Outside the knots the
     #: nearest value holds.
@@ -73,6 +74,12 @@ class RepeatedInputs:
 
     inputs: InputPath
     n_paths: int
+
+    @property
+    def knots(self) -> Tensor:
+        """The knots of all copies, or a single row if the series share them."""
+        knots = self.inputs.knots
+        return knots if len(knots) == 1 else knots.repeat(self.n_paths, 1)
 
     def __call__(self, t: Tensor) -> Tensor:
         """The inputs of all copies, ``(n_paths * series,)`` to ``(n_paths * series, p + q)``."""

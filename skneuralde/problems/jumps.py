@@ -40,6 +40,9 @@ class Jump(nn.Module):
         Upper bound of the rate. With it, jumps at a rate that depends on time or state are simulated exactly and fast
         by thinning; a path whose rate exceeds the bound fails. Without it the rate is integrated along the path (the
         hazard), which places a jump as accurately as the solver's steps allow.
+    max_step : float, optional
+        Bound on the steps of adaptive solvers, for a rate without a bound: a rate that is zero at every stage of a step
+        is not seen, however large it is in between. Give about the length of the shortest time in which it is not zero.
     leap : bool, default=False
         Tau-leaping [1]_, for many small jumps: fixed time steps do not end at the jumps, and all jumps of a step are
         applied at its end. The weak order is 1.
@@ -86,18 +89,22 @@ class Jump(nn.Module):
         *,
         marks: Marks | None = None,
         bound: float | None = None,
+        max_step: float | None = None,
         leap: bool = False,
         lower: float | Sequence[float] | None = None,
     ):
         super().__init__()
         if bound is not None and not (math.isfinite(bound) and bound > 0.0):
             raise ValueError(f"bound must be a positive number, got {bound!r}")
+        if max_step is not None and not max_step > 0.0:
+            raise ValueError(f"max_step must be a positive number, got {max_step!r}")
         if marks is not None and not callable(marks):
             raise ValueError(f"marks must be a function of standard normal numbers (batch, dim), got {marks!r}")
         self.rate = resolve_known_rate(rate, name="rate")
         self.affect = resolve_known_affect(affect, name="affect")
         self.marks = marks
         self.bound = bound
+        self.max_step = max_step
         self.leap = leap
         self.lower = _resolve_lower(lower, leap)
 

@@ -33,6 +33,7 @@ class PathBatch:
         All initial states of a copy after each other.
     times : float64 Tensor of shape (n_times,) or (batch..., n_times)
     context : Tensor of shape (copies * batch, k), callable or None
+    stops : float64 Tensor of shape (n,) or (copies * batch, n), or None
     n_paths, copies : int
         Numbers of paths that were requested, and that are solved: one for an equation that is not random.
     batch, state : torch.Size
@@ -43,6 +44,7 @@ class PathBatch:
     u0: Tensor
     times: Tensor
     context: Context
+    stops: Tensor | None
     n_paths: int
     copies: int
     batch: torch.Size
@@ -56,9 +58,7 @@ class PathBatch:
     @property
     def flat_times(self) -> Tensor:
         """Save times of the flat batch, (n_times,) or (copies * batch, n_times)."""
-        if self.times.ndim == 1:
-            return self.times
-        return self.times.reshape(math.prod(self.batch), -1).repeat(self.copies, 1)
+        return _flat_times(self.times, self.copies)
 
     def shaped(self, x: Tensor) -> Tensor:
         """From rows of the flat batch to (n_paths, batch..., ...)."""
@@ -99,6 +99,7 @@ def to_batch(
     context: Any,
     device: str | torch.device | None,
     dtype: torch.dtype | None,
+    stops: Any = None,
 ) -> PathBatch:
     """Check the equation, initial states, times and inputs that `solve` takes, and lay the paths out."""
     n_paths = _check_n_paths(n_paths)
@@ -112,6 +113,7 @@ def to_batch(
         u0=u0.reshape(math.prod(batch), math.prod(state)).repeat(copies, 1),
         times=_times(ts, batch, u0.device, may_decrease=not is_random),
         context=_context(context, copies, batch, u0),
+        stops=_stops({"stops": stops, "context.knots": getattr(context, "knots", None)}, copies, batch, u0.device),
         n_paths=n_paths,
         copies=copies,
         batch=batch,
@@ -206,6 +208,41 @@ def _times(ts: Any, batch: torch.Size, device: torch.device, *, may_decrease: bo
     if not may_decrease:
         _refuse(times[..., 1:], falling, "must not decrease in an equation with noise or jumps", shift=1)
     _refuse(times[..., 1:], backwards & (change > 0), "must be in order", shift=1)
+    return times
+
+
+def _flat_times(times: Tensor, copies: int) -> Tensor:
+    """From times (n,) or (batch..., n) to those of the flat batch, (n,) or (copies * batch, n)."""
+    return times if times.ndim == 1 else times.flatten(0, -2).repeat(copies, 1)
+
+
+def _stops(given: dict[str, Any], copies: int, batch: torch.Size, device: torch.device) -> Tensor | None:
+    """All stops of the flat batch, (n,) or (copies * batch, n), from those given by name; None without any."""
+    known = [_checked_stops(name, stops, batch) for name, stops in given.items() if stops is not None]
+    if not known:
+        return None
+    shape = batch if any(stops.ndim > 1 for stops in known) else ()
+    return _flat_times(torch.cat([stops.expand(*shape, -1) for stops in known], -1), copies).to(device)
+
+
+def _checked_stops(name: str, stops: Any, batch: torch.Size) -> Tensor:
+    """Stops as float64 times (n,) or (batch..., n), padded with NaN."""
+    array = stops.detach().cpu().numpy() if isinstance(stops, Tensor) else np.asarray(stops)
+    if array.dtype.kind not in "iuf" or array.ndim == 0:
+        raise ValueError(f"{name} must be an array of times, got {stops!r}")
+    times = torch.as_tensor(array.astype(np.float64))
+    if times.ndim > 1 and times.shape[:-1] != batch:
+        axes = ", ".join([*map(str, batch), "n"])
+        raise ValueError(
+            f"{name} must have shape (n,) or ({axes}), as y0 has the batch {tuple(batch)}, got {tuple(times.shape)}"
+        )
+    wrong = (times.isinf() | (times.isnan() & (times.ndim == 1))).nonzero()
+    if len(wrong):
+        index = tuple(wrong[0].tolist())
+        raise ValueError(
+            f"{name} must be finite, with NaN only to fill up shorter rows, got {times[index].item()} at index "
+            f"{index[0] if len(index) == 1 else index}"
+        )
     return times
 
 

@@ -30,6 +30,8 @@ def expect(
     rtol: float | None = 1e-3,
     atol: float = 1e-6,
     dt: float | None = None,
+    stops: Any = None,
+    max_step: float | None = None,
     random_state: int | np.random.RandomState | np.random.Generator | None = None,
     context: Any = None,
     device: str | torch.device | None = None,
@@ -50,7 +52,8 @@ def expect(
     ----------
     problem : Problem
         To learn a rate, give `Jump` a module and its bound; one that returns a parameter, ``(batch,)``, is a constant.
-    y0, ts, solver, controller, rtol, atol, dt, random_state, context, device, dtype, max_steps, gradient
+    y0, ts, solver, controller, rtol, atol, dt, stops, max_step, random_state, context, device, dtype, max_steps, \
+    gradient
         Like in `solve`.
     functional : callable
         From solutions (n_paths, batch..., n_times, state...) to one value per path, (n_paths, batch..., ...), which
@@ -94,7 +97,7 @@ def expect(
     >>> round(mean.item(), 4), round(-2 * rate.grad.item(), 4)
     (0.3713, 0.3713)
     """
-    batch = to_batch(problem, y0, ts, n_paths=n_paths, context=context, device=device, dtype=dtype)
+    batch = to_batch(problem, y0, ts, n_paths=n_paths, context=context, stops=stops, device=device, dtype=dtype)
     method = resolve_solver(solver, problem, batch.u0.shape[1])
     request = SolveRequest(
         batch.problem,
@@ -106,6 +109,8 @@ def expect(
         rtol=rtol,
         atol=atol,
         dt=dt,
+        stops=batch.stops,
+        max_step=max_step,
         max_steps=max_steps,
         gradient=gradient,
     )

@@ -14,9 +14,10 @@ from skneuralde.noise import Brownian, PoissonProcesses
 from skneuralde.problems import FieldProblem, Jump, Problem, in_calculus
 from skneuralde.solvers.core.controllers import Controller
 from skneuralde.solvers.core.errors import SolverError
-from skneuralde.solvers.core.inputs import InputsOverTime
+from skneuralde.solvers.core.inputs import InputsOverTime, KnottedContext
 from skneuralde.solvers.core.results import Status, Trajectory
 from skneuralde.solvers.core.right_hand_side import ProblemLike, RightHandSide
+from skneuralde.solvers.core.segments import Segments
 from skneuralde.solvers.core.stepper import SOLVERS, Solver, Stepper
 from skneuralde.solvers.core.switch import Switch
 from skneuralde.solvers.gradients.replay import GRADIENTS
@@ -66,6 +67,11 @@ class SolveRequest:
         Tolerance of the integrals of rates without a bound, to which ``atol`` does not apply; default: rtol.
     dt : float, optional
         Step of a fixed-step method; the first step of an adaptive one.
+    stops : float64 Tensor of shape (n,) or (batch, n), optional
+        Times at which the coefficients are not smooth; steps end there, and on the `knots` of the inputs. In any order,
+        NaN only fills up rows.
+    max_step : float, optional
+        Bound on the steps of adaptive methods.
     max_steps : int
     side_steps : bool
         Reach the save times by side steps from a mesh that does not depend on them, so that the solution at one time
@@ -93,6 +99,8 @@ class SolveRequest:
     atol: float | Tensor = 1e-6
     hazard_rtol: float | None = None
     dt: float | None = None
+    stops: Tensor | None = None
+    max_step: float | None = None
     max_steps: int = 100_000
     side_steps: bool = False
     gradient: str = "auto"
@@ -109,11 +117,13 @@ class SolveRequest:
             For the first such argument.
         """
         solver, rtol, dt = self.solver, self.rtol, self.dt
-        for name, value in (("dt", dt), ("rtol", rtol)):
-            if value is not None and not isinstance(value, numbers.Real):
+        for name, value in (("dt", dt), ("rtol", rtol), ("max_step", self.max_step)):
+            if value is not None and (isinstance(value, bool) or not isinstance(value, numbers.Real)):
                 raise ValueError(f"{name} must be a number or None, got {value!r}")
         if dt is not None and not (dt > 0 and math.isfinite(dt)):
             raise ValueError(f"dt must be a positive number, got {dt!r}")
+        if self.max_step is not None and not self.max_step > 0:
+            raise ValueError(f"max_step must be a positive number, got {self.max_step!r}")
         if dt is None and (rtol is None or not solver.adaptive):
             raise ValueError(f"solver {solver.name!r} takes steps of a fixed size: give dt, in units of time")
         if rtol is None and not isinstance(solver, Stepper):
@@ -165,6 +175,7 @@ def integrate(request: SolveRequest) -> Trajectory:
     if isinstance(problem, Problem):
         problem = in_calculus(problem, solver.calculus)
     task = _task(request, problem)
+    _check_fixed_steps(request, task)
     if problem.jumps:
         task = _with_jumps(task, request, problem.jumps)
     if isinstance(solver, Stepper):
@@ -206,14 +217,16 @@ def _task(request: SolveRequest, problem: ProblemLike) -> Task:
     if problem.diffusion is not None and bool((direction < 0).any()):
         raise ValueError("an equation with noise cannot be solved backwards in time: give increasing times")
     context = request.context
+    stops = _stops(request, start)
     if context is not None and not isinstance(context, Tensor):
         context = InputsOverTime(context, start[:, 0].expand(len(u0)))
+    segments = None if stops is None else Segments.make(start, last, direction, stops)
     gradient = request.gradient
     if gradient == "auto":
         large = isinstance(problem, FieldProblem) and "checkpoint" in request.solver.gradients
         gradient = "checkpoint" if large else "direct"
     return Task(
-        rhs=RightHandSide(problem, context, torch.minimum(start, last), torch.maximum(start, last)),
+        rhs=RightHandSide(problem, context, torch.minimum(start, last), torch.maximum(start, last), segments),
         u0=u0,
         start=start,
         direction=direction,
@@ -222,6 +235,8 @@ def _task(request: SolveRequest, problem: ProblemLike) -> Task:
         rtol=request.rtol,
         atol=torch.as_tensor(request.atol, dtype=u0.dtype, device=u0.device),
         dt=request.dt,
+        max_step=_longest_step(request, problem),
+        stops=None if segments is None else segments.elapsed(start),
         max_steps=request.max_steps,
         side_steps=request.side_steps,
         gradient=gradient,
@@ -229,6 +244,45 @@ def _task(request: SolveRequest, problem: ProblemLike) -> Task:
         increment_cache=request.increment_cache,
         extra_jump=request.extra_jump,
     )
+
+
+def _stops(request: SolveRequest, start: Tensor) -> Tensor | None:
+    """The stops of a request and the knots of its inputs, (batch, n) or (1, n); None for smooth coefficients.
+
+    Inputs over time count as not smooth, even without knots.
+    """
+    known, context = [], request.context
+    if request.stops is not None:
+        known.append(request.stops)
+    if isinstance(context, KnottedContext):
+        known.append(context.knots)
+    elif callable(context):
+        known.append(start.new_zeros(0))
+    if not known:
+        return None
+    rows = max(len(times) if times.ndim == 2 else 1 for times in known)
+    stops = torch.cat([times.to(start).expand(rows, -1) for times in known], 1)
+    return stops[:1] if torch.equal(stops[1:], stops[:-1]) else stops
+
+
+def _longest_step(request: SolveRequest, problem: ProblemLike) -> float | None:
+    """The bound on steps, also that of the channels of jumps whose rates are integrated."""
+    bounds = [jump.max_step for jump in problem.jumps if _is_integrated(jump) and jump.max_step is not None]
+    return min([*bounds, *([] if request.max_step is None else [request.max_step])], default=None)
+
+
+def _check_fixed_steps(request: SolveRequest, task: Task) -> None:
+    """Refuse steps of a fixed size that are longer than allowed."""
+    longest, adaptive = task.max_step, request.solver.adaptive and request.rtol is not None
+    if longest is not None and not adaptive and request.dt is not None and request.dt > longest:
+        raise ValueError(
+            f"steps of size dt={request.dt!r} are longer than max_step={longest!r} allows: give a smaller dt"
+        )
+
+
+def _is_integrated(jump: Jump) -> bool:
+    """Whether the rate of a channel is integrated along the path."""
+    return jump.leap or (not is_certain(jump) and jump.bound is None)
 
 
 def _with_jumps(task: Task, request: SolveRequest, jumps: Sequence[Jump]) -> Task:
@@ -262,7 +316,7 @@ def _hazards(task: Task, request: SolveRequest, jumps: Sequence[Jump]) -> Hazard
         raise ValueError(
             f"jumps[{leaping[0]}] leaps over steps of a fixed size: give rtol=None and dt, or leave leap=True out"
         )
-    channels = tuple(k for k, jump in enumerate(jumps) if jump.leap or (not is_certain(jump) and jump.bound is None))
+    channels = tuple(k for k, jump in enumerate(jumps) if _is_integrated(jump))
     if not channels:
         return None
     rtol = None

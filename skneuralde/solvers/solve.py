@@ -82,6 +82,8 @@ def solve(
     rtol: float | None = 1e-3,
     atol: float = 1e-6,
     dt: float | None = None,
+    stops: Any = None,
+    max_step: float | None = None,
     n_paths: int = 1,
     random_state: int | np.random.RandomState | np.random.Generator | None = None,
     context: Any = None,
@@ -120,6 +122,12 @@ def solve(
         takes steps of size dt.
     dt : float, optional
         Step of a fixed-step method, which needs it; first step of an adaptive one.
+    stops : array-like of shape (n,), or (batch..., n) padded with NaN, optional
+        Times, in any order, at which a coefficient jumps or has a kink: steps end there, and nothing is carried over
+        from before. A coefficient is not evaluated at a stop itself, but just before and just after it.
+    max_step : float, optional
+        Bound on the steps of adaptive methods. They do not see what happens within a step and is over at its stages:
+        give the length of the shortest feature whose times are not known.
     n_paths : int, default=1
         Number of independent solutions from each initial state. Without noise they are the same.
     random_state : int, RandomState, Generator or None
@@ -131,7 +139,8 @@ def solve(
         they are integrated.
     context : array-like of shape (batch..., k) or callable, optional
         What the coefficients see as ``c``. A callable gets float64 times of shape (n_paths, batch...) and returns
-        (n_paths, batch..., k), or something that broadcasts to it.
+        (n_paths, batch..., k), or something that broadcasts to it. If it has an attribute ``knots``, of the shape of
+        ``stops``, these are stops as well. At the end of a step it is read just before.
     device : optional
         Default: where y0 is.
     dtype : torch.float32 or torch.float64, optional
@@ -180,7 +189,7 @@ def solve(
     >>> crashes.jump_counts.double().mean().round(decimals=1)
     tensor(2., dtype=torch.float64)
     """
-    batch = to_batch(problem, y0, ts, n_paths=n_paths, context=context, device=device, dtype=dtype)
+    batch = to_batch(problem, y0, ts, n_paths=n_paths, context=context, stops=stops, device=device, dtype=dtype)
     method = resolve_solver(solver, problem, batch.u0.shape[1])
     request = SolveRequest(
         batch.problem,
@@ -192,6 +201,8 @@ def solve(
         rtol=rtol,
         atol=atol,
         dt=dt,
+        stops=batch.stops,
+        max_step=max_step,
         max_steps=max_steps,
         gradient=gradient,
         on_error=on_error,

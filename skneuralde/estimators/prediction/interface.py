@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from dataclasses import replace
 from numbers import Integral
 from typing import Any, Self
 
@@ -24,7 +25,7 @@ from skneuralde.data import (
     take_rows,
 )
 from skneuralde.data.coordinates import as_array
-from skneuralde.data.fill import Missing
+from skneuralde.data.fill import Missing, fill_controls
 from skneuralde.data.timeline import merge, truncate
 from skneuralde.estimators.config.seed_and_device import fresh_seed
 from skneuralde.estimators.config.setup import Setup
@@ -232,18 +233,25 @@ class FittedEquation(RegressorMixin, BaseEstimator):
         table = check_features(self, X, reset=False)
         read = self.roles_.read(table)
         values = read_targets(y, read, roles=self.roles_).values
-        asked = as_panel(read, values, clock=self.clock_, roles=self.roles_, fill=self._fill)
+        asked = as_panel(read, values, clock=self.clock_, roles=self.roles_, fill=None)
         if not self._setup.layout.has_series:
             return asked, asked.rows
-        return merge(truncate(self._kept, asked), asked)
+        return self._merged(truncate(self._kept, asked), asked)
 
     def _read_rows(self, X: Any, y: Any) -> tuple[Panel, np.ndarray]:
         """Rows merged with the kept rows of their series, and the position of each given row."""
         table = check_features(self, X, reset=False)
         rows = self.roles_.read(table)
         values = None if y is None else read_targets(y, rows, roles=self.roles_).values
-        asked = as_panel(rows, values, clock=self.clock_, roles=self.roles_, fill=self._fill)
-        return merge(self._kept, asked) if self._setup.layout.has_series else (asked, asked.rows)
+        asked = as_panel(rows, values, clock=self.clock_, roles=self.roles_, fill=None)
+        return self._merged(self._kept, asked) if self._setup.layout.has_series else (asked, asked.rows)
+
+    def _merged(self, kept: Panel, asked: Panel) -> tuple[Panel, np.ndarray]:
+        """Both panels as one, whose missing controls are filled from kept rows, too; and the rows that were asked."""
+        panel, rows = merge(kept, asked)
+        names = self.roles_.names_of(self.roles_.controls)
+        filled = fill_controls(panel.controls, panel.times, panel.offsets, names, panel.labels, self._fill)
+        return replace(panel, controls=filled), rows
 
     def _forecast(self, panel: Panel, rows: np.ndarray, *, of_states: bool = False) -> tuple[Forecast, np.ndarray]:
         asked, back = np.unique(rows, return_inverse=True)

@@ -88,14 +88,28 @@ def input_path(panel: Panel, series: np.ndarray, setup: Setup) -> InputPath:
     if panel.controls.shape[1] == 0:
         empty = np.zeros((len(series), 0))
         return InputPath(setup.tensor(context), setup.times(empty), setup.tensor(empty[..., None][..., :0]), "next")
-    counts = np.diff(panel.offsets)
-    column = np.arange(counts.max())
     of = series[:1] if (series == series[:1]).all() else series
-    position = np.minimum(panel.offsets[:-1][:, None] + column, panel.offsets[1:][:, None] - 1)[of]
-    knots = np.where(column < counts[of][:, None], panel.times[position], np.inf)
+    knots = _knots(panel, setup.interpolation)
+    before = np.concatenate([[0], np.cumsum(knots)])
+    begin, end = before[panel.offsets[:-1][of]], before[panel.offsets[1:][of]]
+    column = np.arange((end - begin).max())
+    position = np.flatnonzero(knots)[np.minimum(begin[:, None] + column, end[:, None] - 1)]
+    times = np.where(column < (end - begin)[:, None], panel.times[position], np.inf)
     return InputPath(
-        setup.tensor(context), setup.times(knots), setup.tensor(panel.controls[position]), setup.interpolation
+        setup.tensor(context), setup.times(times), setup.tensor(panel.controls[position]), setup.interpolation
     )
+
+
+def _knots(panel: Panel, interpolation: str) -> np.ndarray:
+    """Mask (n,) of the rows that the interpolated controls need: where they change, or their slope, and one more.
+
+    Solvers end a step on each of them.
+    """
+    first, last = np.zeros((2, len(panel.times)), dtype=bool)
+    first[panel.offsets[:-1]], last[panel.offsets[1:] - 1] = True, True
+    changes = (panel.controls[1:] != panel.controls[:-1]).any(axis=1)
+    since, ahead = np.concatenate([[False], changes]) & ~first, np.concatenate([changes, [False]]) & ~last
+    return {"next": ahead | last, "previous": since | first, "linear": since | ahead | last}[interpolation]
 
 
 def series_keys(panel: Panel, series: np.ndarray, origin: np.ndarray | None, setup: Setup) -> Tensor:

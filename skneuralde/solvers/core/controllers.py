@@ -46,7 +46,7 @@ class Controller(ABC):
         """
 
     def after_jump(self, controller_state: Tensor) -> Tensor:
-        """Controller state of a path that has jumped."""
+        """Controller state of a path whose state or inputs have jumped."""
         return controller_state
 
 

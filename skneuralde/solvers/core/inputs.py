@@ -17,6 +17,19 @@ class GridContext(Protocol):
         """``(batch, n)`` float64 times to ``(batch, n, k)``."""
 
 
+@runtime_checkable
+class KnottedContext(Protocol):
+    """Inputs that say where they are not smooth, so that steps end there.
+
+    Attributes
+    ----------
+    knots : float64 Tensor of shape (n,) or (batch, n)
+        Times at which the value or the slope of an input changes, in any order; NaN and infinity only fill up rows.
+    """
+
+    knots: Tensor
+
+
 class InputsOverTime:
     """Inputs ``(n, k)`` of some paths, from a function of times ``(batch,)`` that gives them for all paths at once.
 

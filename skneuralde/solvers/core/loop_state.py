@@ -110,7 +110,7 @@ class StepAttempt:
     ratio: Tensor  #: error over tolerance
     accepted: Tensor  #: whether the path is under way and the error within the tolerance
     reached: Tensor  #: elapsed time after the step
-    jumped: Tensor | None = None  #: whether the path stopped for a jump; None if none did
+    jumped: Tensor | None = None  #: whether the path stopped for a jump of its state or its inputs; None if none did
     limit: Tensor | None = None  #: elapsed time at which the next step must end at the latest; None for that of paths
     failed: Tensor | None = None  #: whether the path ends with an invalid rate; None if none did
 
@@ -121,6 +121,11 @@ class StepAttempt:
         failed = torch.zeros_like(self.accepted) if self.failed is None else self.failed
         return replace(self, failed=failed.index_fill(0, rows, True))
 
+    def interrupted(self, rows: Tensor, step: Step) -> StepAttempt:
+        """The attempt after jumps in these rows, which gave another ``step``."""
+        before = torch.zeros_like(self.accepted) if self.jumped is None else self.jumped
+        return replace(self, step=step, jumped=before.index_fill(0, rows, True))
+
 
 class AcceptanceTest(Protocol):
     """Decides whether a step is accepted."""
@@ -130,7 +135,7 @@ class AcceptanceTest(Protocol):
 
 
 class StepEndHandler(Protocol):
-    """Acts on paths at the ends of their steps, as jumps do."""
+    """Acts on paths at the ends of their steps, as jumps and restarts do."""
 
     def handle(self, rhs: RightHandSide, attempt: StepAttempt) -> StepAttempt:
         """The attempt after everything that happens at its end."""

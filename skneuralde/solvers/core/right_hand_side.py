@@ -13,6 +13,7 @@ from torch.autograd import forward_ad
 
 from skneuralde.problems import FieldDrift, Jump, Pattern, Problem, Sparsity, pattern_of
 from skneuralde.solvers.core.inputs import InputsOverTime
+from skneuralde.solvers.core.segments import Segments, inside
 from skneuralde.terms import Constant, Term
 from skneuralde.terms.base import value_and_jacobian
 
@@ -64,12 +65,23 @@ class RightHandSide:
     context : Tensor of shape (batch, k), InputsOverTime or None
     lower, upper : float64 Tensor of shape (batch, 1) or (1, 1)
         The interval of integration; coefficients are never called outside it.
+    segments : Segments, optional
+        The segments between stops. A stage at the start of a step is evaluated just after the stop there and one at its
+        end just before, and no stage beyond the next stop.
     """
 
-    def __init__(self, problem: ProblemLike, context: Tensor | InputsOverTime | None, lower: Tensor, upper: Tensor):
+    def __init__(
+        self,
+        problem: ProblemLike,
+        context: Tensor | InputsOverTime | None,
+        lower: Tensor,
+        upper: Tensor,
+        segments: Segments | None = None,
+    ):
         self.problem = problem
         self.context = context
         self.lower, self.upper = lower, upper
+        self.segments = segments
         self.counter = Counter()
         self._drift: Callable[..., Tensor] = problem.drift
 
@@ -80,6 +92,8 @@ class RightHandSide:
             part.context = self.context[rows] if isinstance(self.context, Tensor) else self.context.select(rows)
         if len(self.lower) > 1:
             part.lower, part.upper = self.lower[rows], self.upper[rows]
+        if self.segments is not None:
+            part.segments = self.segments.select(rows)
         return part
 
     def with_drift(self, drift: Callable[..., Tensor]) -> Self:
@@ -93,17 +107,40 @@ class RightHandSide:
         return u
 
     def at(self, t: Tensor, dtype: torch.dtype) -> TimePoint:
-        """The time point of each path's float64 time ``(batch, 1)``, for states of a dtype."""
-        return self._time_points(t[None], dtype)[0]
+        """The time point at which paths go on at float64 times ``(batch, 1)``, for states of a dtype."""
+        segment = None if self.segments is None else self.segments.ahead(t)
+        return self._time_points(t[None], dtype, segment)[0]
+
+    def at_start(self, t: Tensor, h: Tensor | float, dtype: torch.dtype) -> TimePoint:
+        """The time point at the start of a step, see `along`."""
+        segment = None if self.segments is None else self.segments.around(t, h)
+        return self._time_points(t[None], dtype, segment)[0]
+
+    def at_end(self, t: Tensor, h: Tensor | float, dtype: torch.dtype) -> TimePoint:
+        """The time point at the end of a step, see `along`."""
+        return self.along(t, h, (1.0,), dtype)[0]
 
     def along(self, t: Tensor, h: Tensor | float, nodes: tuple[float, ...], dtype: torch.dtype) -> list[TimePoint]:
         """The time points of all nodes of a step, as shares of its length ``h (batch, 1)`` from its start ``t``."""
-        return self._time_points(t + _column(nodes, t.device) * h, dtype)
+        return self.during(t, h, t + _column(nodes, t.device) * h, dtype)
 
-    def _time_points(self, t: Tensor, dtype: torch.dtype) -> list[TimePoint]:
-        """The time points of float64 times (n, batch, 1)."""
-        t = t.clamp(self.lower, self.upper)
-        times = t.to(dtype).unbind()
+    def during(self, t: Tensor, h: Tensor | float, times: Tensor, dtype: torch.dtype) -> list[TimePoint]:
+        """The time points of float64 times (n, batch, 1) that are read in a step from ``t (batch, 1)`` to ``t + h``."""
+        if self.segments is None:
+            return self._time_points(times, dtype, None)
+        if isinstance(self.context, InputsOverTime):
+            # Inputs may change at the end of the step.
+            end = t + h
+            times = torch.where(times == end, torch.nextafter(end, t), times)
+        return self._time_points(times, dtype, self.segments.around(t, h))
+
+    def _time_points(self, t: Tensor, dtype: torch.dtype, segment: tuple[Tensor, Tensor] | None) -> list[TimePoint]:
+        """The time points of float64 times (n, batch, 1), moved into their segment if that is given."""
+        t = t.clamp(self.lower, self.upper) if segment is None else inside(t, *segment)
+        now = t.to(dtype)
+        if segment is not None and dtype != t.dtype:
+            now = inside(now, *(edge.to(dtype) for edge in segment))
+        times = now.unbind()
         if self.context is None or isinstance(self.context, Tensor):
             return [TimePoint(time, self.context) for time in times]
         return list(map(TimePoint, times, self.context.along(t[..., 0].T)))
@@ -167,14 +204,14 @@ class RightHandSide:
         Inputs are differentiated over a thousandth of the step h.
         """
         self.counter.drift += u.shape[0]
-        now, drift = self.at(t, u.dtype), self._drift
+        gap = 1e-3 * h
+        now, later = self.during(t, h, torch.stack([t, t + gap]), u.dtype)
+        drift = self._drift
         unit = torch.ones_like(now.t)
         if now.context is None or isinstance(self.context, Tensor):
             return torch.func.jvp(lambda s: drift(s, u, now.context), (now.t,), (unit,))[1]
-        gap = 1e-3 * h
-        later = self.at(t + gap, u.dtype).context
-        assert later is not None
-        slope = (later - now.context) / (gap.to(u.dtype) if isinstance(gap, Tensor) else gap)
+        assert later.context is not None
+        slope = (later.context - now.context) / (gap.to(u.dtype) if isinstance(gap, Tensor) else gap)
         return torch.func.jvp(lambda s, c: drift(s, u, c), (now.t, now.context), (unit, slope))[1]
 
     def drift_without_diffusion(self, now: TimePoint, u: Tensor) -> Tensor:

@@ -181,6 +181,21 @@ class Stepper(Solver):
         """
         return None
 
+    def restarted(self, rhs: RightHandSide, t: Tensor, step: Step, rows: Tensor) -> Step:
+        """The step, which ends at times ``t (batch, 1)``, with solver states of these rows that start afresh.
+
+        Raises
+        ------
+        TypeError
+            For a method that keeps a solver state and does not implement `start_state`.
+        """
+        if step.solver_state is None or len(rows) == 0:
+            return step
+        fresh = self.start_state(rhs.select(rows), t.index_select(0, rows), step.u1.index_select(0, rows))
+        if fresh is None:
+            raise TypeError(f"solver {self.name!r} keeps a solver state, so it must implement start_state")
+        return step._replace(solver_state=step.solver_state.index_copy(0, rows, fresh))
+
     def prepare(self, rhs: RightHandSide, t: Tensor, u: Tensor, *, rtol: float | None, n_hazards: int) -> Stepper:
         """The stepper for one batch, which starts at times ``t (batch, 1)`` in states ``u``.
 

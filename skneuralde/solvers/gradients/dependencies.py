@@ -20,7 +20,8 @@ def dependencies_of(stepper: Stepper, rhs: RightHandSide, u: Tensor, mesh: Mesh)
         _, _, step = next(walk(stepper, rhs, u.detach(), mesh, 0, 1, None))
         found = leaf_tensors(step.u1)
         t, *_ = next(mesh.steps(0, 1))
-        for state in states_after_jumps(mesh.part(rhs, 1), t[:1], u[:1].detach()):
+        active = len(t)
+        for state in states_after_jumps(mesh.part(rhs, active), t, u[:active].detach()):
             found += leaf_tensors(state)
     if isinstance(rhs.problem, nn.Module):
         found += [p for p in rhs.problem.parameters() if p.requires_grad]

@@ -37,8 +37,8 @@ class JumpGroup(NamedTuple):
         were applied before at the same time. The state of a path whose rate is invalid becomes NaN.
         """
         channel, rows, path, number = self
-        part, t, u = rhs.select(rows), t.index_select(0, rows), step.u1.index_select(0, rows)
-        now = part.at(t, u.dtype)
+        part, u = rhs.select(rows), step.u1.index_select(0, rows)
+        now = part.at(t.index_select(0, rows), u.dtype)
         if decision is None:
             decision = schedule.decide(channel, part, now, u.detach(), path, number)
         if bool(decision.invalid.any()):
@@ -46,16 +46,12 @@ class JumpGroup(NamedTuple):
         if not bool(decision.accepted.all()):
             chosen = decision.accepted.nonzero()[:, 0]
             part, now = part.select(chosen), now.select(chosen)
-            rows, path, number, t, u = (x[chosen] for x in (rows, path, number, t, u))
+            rows, path, number, u = (x[chosen] for x in (rows, path, number, u))
         if len(rows) == 0:
             return step, decision
-        u, solver_state = schedule.apply(channel, part, now, u, path, number), step.solver_state
-        if solver_state is not None:
-            restarted = stepper.start_state(part, t, u)
-            if restarted is None:
-                raise TypeError(f"solver {stepper.name!r} keeps a solver state, so it must implement start_state")
-            solver_state = solver_state.index_copy(0, rows, restarted)
-        return step._replace(u1=step.u1.index_copy(0, rows, u), solver_state=solver_state), decision
+        u = schedule.apply(channel, part, now, u, path, number)
+        step = step._replace(u1=step.u1.index_copy(0, rows, u))
+        return stepper.restarted(rhs, t, step, rows), decision
 
 
 class MeshJumps:

@@ -74,7 +74,7 @@ class AugmentedRightHandSide(RightHandSide):
     """
 
     def __init__(self, rhs: RightHandSide, hazards: Hazards):
-        super().__init__(rhs.problem, rhs.context, rhs.lower, rhs.upper)
+        super().__init__(rhs.problem, rhs.context, rhs.lower, rhs.upper, rhs.segments)
         self.counter, self.hazards = rhs.counter, hazards
         self._drift = partial(_drift_and_rates, rhs.problem, hazards)
 

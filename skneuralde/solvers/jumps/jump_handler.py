@@ -120,5 +120,4 @@ class JumpHandler:
             self.met.append(candidates.where(accepted))
             self.steps.append(paths.steps[rows[accepted], 0])
             self.turns.append(torch.full_like(self.steps[-1], turn))
-        jumped = torch.zeros_like(attempt.accepted) if attempt.jumped is None else attempt.jumped
-        return replace(attempt, step=step, jumped=jumped.index_fill(0, slot, True))
+        return attempt.interrupted(slot, step)

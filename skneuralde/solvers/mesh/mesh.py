@@ -44,7 +44,7 @@ class Mesh:
     permutation: (
         Tensor | None
     )  #: int64 (batch,), order of the paths; None for the batch's own, then all make every step
-    step_ends: MeshStepEnds | None = None
+    step_ends: tuple[MeshStepEnds, ...] = ()  #: act in turn: jumps, then restarts
 
     @classmethod
     def shared(cls, t: Tensor, h: Tensor, batch: int, noise: MeshNoise | None) -> Mesh:
@@ -108,7 +108,8 @@ class StepRun:
 
     def time_point(self, s: Tensor) -> TimePoint:
         """Each path's own time at the count ``s`` of steps, a scalar in the dtype of the state."""
-        return self.rhs.at(self.t + s.double() * self.h, s.dtype)
+        t = self.t + s.double() * self.h
+        return self.rhs.during(self.t, self.n_steps * self.h, t[None], s.dtype)[0]
 
 
 class RunStepper(Stepper):
@@ -143,8 +144,8 @@ def walk(
             rows, u, part = active, u[:active], mesh.part(rhs, active)
             solver_state = None if solver_state is None else solver_state[:active]
         step = stepper.step(StepInput(part, t, h, u, noise, solver_state))
-        if mesh.step_ends is not None:
-            step = mesh.step_ends.after(k, stepper, part, t + h, step)
+        for ends in mesh.step_ends:
+            step = ends.after(k, stepper, part, t + h, step)
         yield k, u, step
         u, solver_state = step.u1, step.solver_state
 
@@ -160,8 +161,8 @@ def _walk_runs(
         for k, (state, (t, h, _)) in enumerate(zip(states, steps, strict=True), begin):
             # The solver state is that of the run's end.
             step = Step(state, solver_state=end_state if k == begin + len(steps) - 1 else None)
-            if mesh.step_ends is not None:
-                step = mesh.step_ends.after(k, stepper, run.rhs, t + h, step)
+            for ends in mesh.step_ends:
+                step = ends.after(k, stepper, run.rhs, t + h, step)
             yield k, u[:active], step
             u, solver_state = step.u1, step.solver_state
 
@@ -170,9 +171,9 @@ _Steps = list[tuple[Tensor, Tensor | float, Increments | None]]
 
 
 def _runs(mesh: Mesh, first: int, last: int) -> Iterator[tuple[int, _Steps]]:
-    """Steps of equal length of the same paths, without a jump in between, with the number of the first of them."""
+    """Steps of equal length of the same paths, without a jump or stop in between, and the number of the first."""
     begin, run = first, _Steps()
-    jumped = () if mesh.step_ends is None else mesh.step_ends.places
+    jumped = set().union(*(ends.places for ends in mesh.step_ends))
     for k, step in enumerate(mesh.steps(first, last), first):
         if run and (k - 1 in jumped or not _is_same(run[-1][1], step[1])):
             yield begin, run

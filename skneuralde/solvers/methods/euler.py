@@ -26,7 +26,7 @@ class Euler(Stepper):
 
     def step(self, inputs: StepInput) -> Step:
         rhs, t, h, u, noise, _ = inputs
-        f, g = rhs.coefficients(rhs.at(t, u.dtype), u)
+        f, g = rhs.coefficients(rhs.at_start(t, h, u.dtype), u)
         u1 = u + h * f
         if g is not None and noise is not None:
             u1 = u1 + rhs.apply_noise(g, noise.w)

@@ -31,7 +31,7 @@ class Milstein(Stepper):
     def step(self, inputs: StepInput) -> Step:
         rhs, t, h, u, noise, _ = inputs
         assert noise is not None
-        w, now = noise.w, rhs.at(t, u.dtype)
+        w, now = noise.w, rhs.at_start(t, h, u.dtype)
         if rhs.has_additive_noise:
             f, g = rhs.coefficients(now, u)
             assert g is not None

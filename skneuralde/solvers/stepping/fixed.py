@@ -19,6 +19,7 @@ from skneuralde.solvers.mesh.grid_steps import GridSteps
 from skneuralde.solvers.mesh.increments import IncrementSource
 from skneuralde.solvers.mesh.mesh import Mesh, walk
 from skneuralde.solvers.mesh.outputs import AllPathsAt, OneStatePerRow, RequestedStates
+from skneuralde.solvers.mesh.restarts import MeshRestarts
 from skneuralde.solvers.stepping.task import Task
 
 #: A step of this many times of decay is too long for explicit methods of first and second order.
@@ -59,8 +60,8 @@ class FixedDriver:
                 # A gradient through states that are not finite would not be finite.
                 mesh = self._mesh()
                 values = self._values(mesh)
-        trajectory, jumps = self._trajectory(values, counts, failed, smallest), mesh.step_ends
-        return replace(trajectory, jumps=jumps.jumps()) if isinstance(jumps, MeshJumps) else trajectory
+        trajectory, jumps = self._trajectory(values, counts, failed, smallest), _jumps_of(mesh)
+        return trajectory if jumps is None else replace(trajectory, jumps=jumps.jumps())
 
     def _start_at_extra_jump(self) -> None:
         """Start paths at their extra jump, if their states there and the noise of all steps are known."""
@@ -84,23 +85,28 @@ class FixedDriver:
         return task.jump_schedule.apply(extra.channel, part, now, u, rows, torch.full_like(rows, EXTRA))
 
     def _schedule(self) -> GridSchedule:
-        task, jumps = self.task, self.task.jump_schedule
-        stops = None if jumps is None else snapped(jumps.candidates.elapsed / self.dt)
-        return GridSchedule.make(
-            task.elapsed / self.dt, side_steps=task.side_steps, max_steps=task.max_steps, stops=stops
-        )
+        task, stops, position = self.task, None, self.task.elapsed / self.dt
+        if task.step_ends is not None:
+            stops = snapped(task.step_ends / self.dt)
+            known = stops == stops.floor()
+            if len(position) == 1 and not task.side_steps:
+                known |= torch.isin(stops, snapped(position))
+            # Paths whose stops are mesh points anyway can share their steps.
+            stops = None if bool(known.all()) else torch.where(known, torch.inf, stops)
+        return GridSchedule.make(position, side_steps=task.side_steps, max_steps=task.max_steps, stops=stops)
 
     def _mesh(self) -> Mesh:
-        """The steps of the schedule in units of time, with their noise and jumps."""
+        """The steps of the schedule in units of time, with their noise, jumps and restarts."""
         task, schedule, dtype, unit = self.task, self.schedule, self.task.u0.dtype, self.task.direction * self.dt
         source = self._source()
         if task.is_shared and task.jump_schedule is None and len(schedule.count) == 1:
             points = schedule.place(torch.arange(int(schedule.count) + 1, device=unit.device)[None])
             t, h = task.start + unit * points[:, :-1], unit * points.diff(dim=1)
-            return Mesh.shared(t[0], h[0], len(task.u0), None if source is None else source.shared(points[0]))
+            mesh = Mesh.shared(t[0], h[0], len(task.u0), None if source is None else source.shared(points[0]))
+            return replace(mesh, step_ends=self._restarts(torch.arange(len(task.u0), device=unit.device)))
         permutation, active = by_count(schedule.count)
         steps = GridSteps(schedule, permutation, active, task.start, unit, dtype, source, task.increment_cache)
-        return Mesh(steps.along, active, permutation, self._jumps(permutation))
+        return Mesh(steps.along, active, permutation, self._jumps(permutation) + self._restarts(permutation))
 
     def _source(self) -> IncrementSource | None:
         task = self.task
@@ -108,18 +114,36 @@ class FixedDriver:
             return None
         return IncrementSource.of_steps(task.noise, task.start, self.dt, self.stepper, task.u0.dtype)
 
-    def _jumps(self, permutation: Tensor) -> MeshJumps | None:
-        """The candidates for jumps that the steps reach."""
+    def _jumps(self, permutation: Tensor) -> tuple[MeshJumps, ...]:
+        """The candidates for jumps that the steps reach; empty for an equation without jumps."""
         jumps: JumpSchedule | None = self.task.jump_schedule
         if jumps is None:
-            return None
+            return ()
         candidates = jumps.candidates
-        step = self.schedule.step_to(snapped(candidates.elapsed / self.dt))
-        path, place = ((step >= 0) & (step < self.schedule.count[:, None])).nonzero(as_tuple=True)
-        step, channel, number, elapsed = (
-            column[path, place] for column in (step, candidates.channel, candidates.number, candidates.elapsed)
+        path, place, step = self._steps_to(candidates.elapsed)
+        channel, number, elapsed = (
+            column[path, place] for column in (candidates.channel, candidates.number, candidates.elapsed)
         )
-        return MeshJumps(jumps, path, step, channel, number, elapsed, permutation, certain=False)
+        return (MeshJumps(jumps, path, step, channel, number, elapsed, permutation, certain=False),)
+
+    def _restarts(self, permutation: Tensor) -> tuple[MeshRestarts, ...]:
+        """The restarts at stops; empty without stops."""
+        if self.task.stops is None:
+            return ()
+        path, _, step = self._steps_to(self.task.stops)
+        return (MeshRestarts(path, step, permutation),)
+
+    def _steps_to(self, elapsed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Paths, places in their row, and steps that end there, of those of the times (rows, n) that are reached."""
+        schedule, batch = self.schedule, len(self.task.u0)
+        position = snapped(elapsed / self.dt)
+        if len(schedule.count) == 1:
+            step = schedule.step_to(position.reshape(1, -1)).view_as(position)
+        else:
+            step = schedule.step_to(position.expand(batch, -1).contiguous())
+        reached = ((step >= 0) & (step < schedule.count[:, None])).expand(batch, -1)
+        path, place = reached.nonzero(as_tuple=True)
+        return path, place, step.expand(batch, -1)[path, place]
 
     def _values(self, mesh: Mesh) -> Tensor:
         """States at the save times, (batch, n_times, dim)."""
@@ -131,11 +155,12 @@ class FixedDriver:
         else:
             path = torch.arange(batch, device=state.device).repeat_interleave(n_times)
             outputs = OneStatePerRow(state.flatten(), path, mesh)
-        if isinstance(mesh.step_ends, MeshJumps) and task.gradient != "direct":
+        jumps = _jumps_of(mesh)
+        if jumps is not None and task.gradient != "direct":
             # Candidates are thinned before anything is differentiated.
             with torch.no_grad():
                 replay(self.stepper, task.rhs, task.u0, mesh, outputs)
-            mesh.step_ends.is_decided = True
+            jumps.is_decided = True
         values = replay(self.stepper, task.rhs, task.u0, mesh, outputs, gradient=task.gradient)
         if isinstance(mesh.step_ends, MeshJumps):
             mesh.step_ends.is_decided = True
@@ -202,3 +227,8 @@ class FixedDriver:
             broken = paths[: len(step.u1)][~step.u1.isfinite().all(-1)]
             finite[broken] = finite[broken].clamp_max(k)
         return finite
+
+
+def _jumps_of(mesh: Mesh) -> MeshJumps | None:
+    """The jumps of a mesh, if there are any."""
+    return next((ends for ends in mesh.step_ends if isinstance(ends, MeshJumps)), None)

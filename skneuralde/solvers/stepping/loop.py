@@ -40,8 +40,9 @@ class StepLoop:
     tolerance: AcceptanceTest
     max_steps: int  #: bound on the steps of one path, rejected ones included
     observers: list[StepObserver]
-    step_ends: StepEndHandler | None = None  #: applies jumps at the ends of steps
+    step_ends: tuple[StepEndHandler, ...] = ()  #: act in turn at the ends of steps: jumps, then restarts
     monitor: StepMonitor | None = None  #: stops paths before their end
+    max_step: float | None = None  #: bound on the length of steps, in units of time
 
     @torch.no_grad()
     def run(self, rhs: RightHandSide, paths: PathState, *, overshoot: bool = False) -> PathState:
@@ -63,7 +64,10 @@ class StepLoop:
                     paths, beyond = paths.select(running), beyond[running]
                     part = rhs.select(paths.rows)
             end = beyond if overshoot else paths.end
-            target = self.alignment.target(paths.rows, paths.elapsed, paths.proposal, end, paths.seen)
+            proposal = paths.proposal
+            if self.max_step is not None:
+                proposal = torch.minimum(proposal, torch.maximum(self.max_step / paths.unit.abs(), paths.min_step))
+            target = self.alignment.target(paths.rows, paths.elapsed, proposal, end, paths.seen)
             target = torch.minimum(target, paths.limit)
             if overshoot:
                 passes = paths.is_first_try & (target >= paths.end) & (paths.status == RUNNING)
@@ -71,8 +75,8 @@ class StepLoop:
             for observer in self.observers:
                 observer.proposed(paths, target)
             attempt = self._try(part, paths, target)
-            if self.step_ends is not None:
-                attempt = self.step_ends.handle(part, attempt)
+            for handler in self.step_ends:
+                attempt = handler.handle(part, attempt)
             for observer in self.observers:
                 observer.attempted(attempt)
             paths = self._advance(attempt)

@@ -20,9 +20,11 @@ from skneuralde.solvers.gradients.dependencies import states_after_jumps
 from skneuralde.solvers.gradients.replay import replay
 from skneuralde.solvers.jumps.hazards import AugmentedRightHandSide
 from skneuralde.solvers.jumps.jump_handler import JumpHandler
+from skneuralde.solvers.jumps.schedule import JumpSchedule
 from skneuralde.solvers.mesh.increments import IncrementSource
 from skneuralde.solvers.mesh.mesh import Mesh
 from skneuralde.solvers.mesh.outputs import OneStatePerRow
+from skneuralde.solvers.mesh.restarts import RestartHandler
 from skneuralde.solvers.mesh.step_states import StepStates
 from skneuralde.solvers.stepping.leg import Leg, assembled
 from skneuralde.solvers.stepping.loop import StepLoop
@@ -40,6 +42,9 @@ from skneuralde.solvers.stepping.task import Task
 
 #: Paths, statuses, path, save, states, ends and jumps of a `Leg`.
 _Outputs = tuple[PathState, Tensor, Tensor, Tensor, Tensor, Tensor, JumpRecord | None]
+
+#: Handlers that act at the ends of steps, in the loop and again on the mesh of its accepted steps.
+LoopStepEnds = JumpHandler | RestartHandler
 
 
 class LoopDriver(ABC):
@@ -106,27 +111,33 @@ class LoopDriver(ABC):
         return self.stepper.can_interpolate(self.task.rhs)
 
     def _alignment(self, save_times: Tensor, rows: Tensor | None) -> tuple[StepAlignment, StepNoise | None]:
-        candidates = self._candidates(rows)
+        """Alignment and noise of all paths, or of ``rows``: steps end on save times that are not interpolated."""
+        ends = self._counted(self.task.step_ends, rows)
         if self.has_dense_output:
-            return (FreeSteps() if candidates is None else StopTimes(candidates)), None
-        if candidates is not None:
-            save_times = torch.cat([save_times.expand(len(candidates), -1), candidates], 1).sort(1).values
+            return (FreeSteps() if ends is None else StopTimes(ends)), None
+        if ends is not None:
+            n = max(len(ends), len(save_times))
+            save_times = torch.cat([save_times.expand(n, -1), ends.expand(n, -1)], 1).sort(1).values
         return self.align(save_times, rows)
 
-    def _candidates(self, rows: Tensor | None) -> Tensor | None:
-        """Candidate times of jumps, padded with infinity; None for an equation without jumps."""
-        if self.task.jump_schedule is None:
+    def _counted(self, elapsed: Tensor | None, rows: Tensor | None) -> Tensor | None:
+        """Times (batch, n) or (1, n) in the unit of the loop, of all paths or of ``rows``."""
+        if elapsed is None:
             return None
-        elapsed = self.task.jump_schedule.candidates.elapsed
-        elapsed = self.counted(elapsed if rows is None else elapsed[rows], rows)
-        return torch.cat([elapsed, elapsed.new_full((len(elapsed), 1), torch.inf)], 1)
+        return self.counted(elapsed if rows is None or len(elapsed) == 1 else elapsed[rows], rows)
 
-    def _jump_handler(self, rows: Tensor | None) -> JumpHandler | None:
-        schedule, candidates = self.task.jump_schedule, self._candidates(rows)
-        if schedule is None or candidates is None:
-            return None
-        schedule = schedule if rows is None else schedule.select(rows)
-        return JumpHandler(self.stepper, schedule, candidates, self.task.hazards)
+    def _step_ends(self, rows: Tensor | None, schedule: JumpSchedule | None = None) -> tuple[LoopStepEnds, ...]:
+        """Jumps and restarts of all paths, or of ``rows`` with the ``schedule`` of their jumps."""
+        task, handlers = self.task, list[LoopStepEnds]()
+        schedule = task.jump_schedule if rows is None else schedule
+        if schedule is not None:
+            elapsed = schedule.candidates.elapsed
+            candidates = torch.cat([elapsed, elapsed.new_full((len(elapsed), 1), torch.inf)], 1)
+            handlers.append(JumpHandler(self.stepper, schedule, self.counted(candidates, rows), task.hazards))
+        stops = self._counted(task.stops, rows)
+        if stops is not None:
+            handlers.append(RestartHandler(self.stepper, stops))
+        return tuple(handlers)
 
     def solve(self) -> Trajectory:
         """Solve, with values at the save times."""
@@ -151,23 +162,23 @@ class LoopDriver(ABC):
 
     def _along_steps(self, monitor: StiffnessMonitor | None) -> _Outputs:
         """Save times by dense output, or else by steps that end on them."""
-        task, handler = self.task, self._jump_handler(None)
+        task, handlers = self.task, self._step_ends(None)
         if not self.needs_gradient:
             saver = self._saver()
-            paths = self._main_loop([saver], handler, monitor)
+            paths = self._main_loop([saver], handlers, monitor)
             path, save, (states,) = saver.result()
             dim = task.u0.shape[1]
             ends = paths.u[paths.status[:, 0] == STOPPED, :dim]
-            return paths, paths.status[:, 0], path, save, states[:, :dim], ends, _record(handler)
+            return paths, paths.status[:, 0], path, save, states[:, :dim], ends, _record(handlers)
         accepted, index = AcceptedSteps(), StepIndexSaver(self.elapsed, self.begun)
         observers: list[StepObserver] = [accepted, index]
-        keeps_states = task.gradient == "checkpoint" and task.noise is None and handler is None
+        keeps_states = task.gradient == "checkpoint" and task.noise is None and task.jump_schedule is None
         if keeps_states:
             saver, step_states = self._saver(), StepStates()
             observers += [saver, step_states]
-        paths = self._main_loop(observers, handler, monitor)
+        paths = self._main_loop(observers, handlers, monitor)
         path, save, (step, theta) = index.result()
-        mesh = self._mesh(accepted, self.paths, paths.steps[:, 0], None, handler)
+        mesh = self._mesh(accepted, self.paths, paths.steps[:, 0], None, handlers)
         stopped = (paths.status[:, 0] == STOPPED).nonzero()[:, 0]
         points = torch.cat([step + 1, paths.steps[stopped, 0]])
         theta = torch.cat([theta, torch.ones_like(paths.elapsed[stopped])])
@@ -180,7 +191,7 @@ class LoopDriver(ABC):
             stored = checkpoint_every_step(mesh, *step_states.along(mesh)), outputs.split(values)
         states = replay(self.stepper, task.rhs, task.u0, mesh, outputs, gradient=task.gradient, stored=stored)
         states, ends = states.split([len(path), len(stopped)])
-        return paths, paths.status[:, 0], path, save, states, ends, _record(handler)
+        return paths, paths.status[:, 0], path, save, states, ends, _record(handlers)
 
     def _saver(self) -> StepEndSaver | DenseOutputSaver:
         if not self.has_dense_output:
@@ -196,12 +207,13 @@ class LoopDriver(ABC):
         evaluated beyond the save time.
         """
         task = self.task
-        handler = self._jump_handler(None)
-        largest = None if handler is None else handler.schedule.rates.largest
+        handlers = self._step_ends(None)
+        schedule = task.jump_schedule
+        largest = None if schedule is None else schedule.rates.largest
         accepted, starts = AcceptedSteps(), SideStepStarts(self.elapsed, self.begun, largest)
         observers: list[StepObserver] = [starts, accepted] if self.needs_gradient else [starts]
         self.alignment, self.noise = self._alignment(torch.full_like(self.elapsed[:1, :1], torch.inf), None)
-        main = self._main_loop(observers, handler, monitor, overshoot=True)
+        main = self._main_loop(observers, handlers, monitor, overshoot=True)
         stopped = (main.status[:, 0] == STOPPED).nonzero()[:, 0]
         path, save, (step, elapsed, u, *more) = starts.result()
         size = None if self.paths.size is None else more.pop(0)
@@ -222,46 +234,47 @@ class LoopDriver(ABC):
             solver_state=solver_state,
             size=size,
         )
-        side_accepted, side_handler = AcceptedSteps(), self._jump_handler(path)
-        if side_handler is not None:
-            (side_handler.schedule.rates.largest,) = more
+        side_schedule = None if schedule is None else schedule.select(path)
+        if side_schedule is not None:
+            (side_schedule.rates.largest,) = more
+        side_accepted, side_handlers = AcceptedSteps(), self._step_ends(path, side_schedule)
         alignment, noise = self._alignment(end, path)
         observers = [side_accepted] if self.needs_gradient else []
-        loop = replace(self._loop(observers, side_handler), alignment=alignment, noise=noise)
+        loop = replace(self._loop(observers, side_handlers), alignment=alignment, noise=noise)
         side = loop.run(rhs, paths)
         states, ends = (u[:, : task.u0.shape[1]] for u in (side.u, main.u[stopped]))
         if self.needs_gradient:
-            mesh = self._mesh(accepted, self.paths, main.steps[:, 0], None, handler)
+            mesh = self._mesh(accepted, self.paths, main.steps[:, 0], None, handlers)
             outputs = OneStatePerRow(torch.cat([step, main.steps[stopped, 0]]), torch.cat([path, stopped]), mesh)
             states = replay(self.stepper, task.rhs, task.u0, mesh, outputs, gradient=task.gradient)
             states, ends = states.split([len(path), len(stopped)])
             count = side.steps[:, 0]
-            mesh = self._mesh(side_accepted, paths, count, path, side_handler)
+            mesh = self._mesh(side_accepted, paths, count, path, side_handlers)
             outputs = OneStatePerRow(count, torch.arange(len(path), device=u.device), mesh)
             states = replay(self.stepper, task.rhs.select(path), states, mesh, outputs, gradient=task.gradient)
         states = torch.where(side.status == Status.SUCCESS, states, torch.nan)
         status = main.status[:, 0].scatter_reduce(0, path, side.status[:, 0], "amax")
-        jumps = None
-        if handler is not None and side_handler is not None:
-            is_last = (end == before.end)[:, 0]
-            jumps = handler.record().followed_by(side_handler.record().of_side_steps(path, is_last))
-            handler.schedule.rates.adopt(side_handler.schedule.rates, path)
+        jumps, side_jumps = _record(handlers), _record(side_handlers)
+        if jumps is not None and side_jumps is not None:
+            jumps = jumps.followed_by(side_jumps.of_side_steps(path, (end == before.end)[:, 0]))
+        if schedule is not None and side_schedule is not None:
+            schedule.rates.adopt(side_schedule.rates, path)
         return main, status, path, save, states, ends, jumps
 
     def _main_loop(
         self,
         observers: list[StepObserver],
-        handler: JumpHandler | None,
+        handlers: tuple[LoopStepEnds, ...],
         monitor: StiffnessMonitor | None,
         *,
         overshoot: bool = False,
     ) -> PathState:
         """All paths at their ends, or where the monitor has stopped them."""
-        loop = replace(self._loop(observers, handler), monitor=monitor)
+        loop = replace(self._loop(observers, handlers), monitor=monitor)
         paths = loop.run(self.rhs, self.paths, overshoot=overshoot)
         return paths if monitor is None else monitor.finish(self.rhs, paths)
 
-    def _loop(self, observers: list[StepObserver], handler: JumpHandler | None) -> StepLoop:
+    def _loop(self, observers: list[StepObserver], handlers: tuple[LoopStepEnds, ...]) -> StepLoop:
         return StepLoop(
             self.stepper,
             self.controller,
@@ -271,18 +284,22 @@ class LoopDriver(ABC):
             self.tolerance,
             self.task.max_steps,
             observers,
-            handler,
+            handlers,
+            max_step=self.task.max_step,
         )
 
     def _mesh(
-        self, accepted: AcceptedSteps, paths: PathState, count: Tensor, rows: Tensor | None, handler: JumpHandler | None
+        self,
+        accepted: AcceptedSteps,
+        paths: PathState,
+        count: Tensor,
+        rows: Tensor | None,
+        handlers: tuple[LoopStepEnds, ...],
     ) -> Mesh:
-        """The accepted steps, with their noise and jumps; of all paths, or of ``rows``."""
+        """The accepted steps, with their noise, jumps and restarts; of all paths, or of ``rows``."""
         mesh = self.mesh(accepted.points(paths.elapsed, count), paths, count, rows)
-        if handler is None:
-            return mesh
-        assert mesh.permutation is not None  # paths that jump have steps of their own
-        return replace(mesh, step_ends=handler.on_mesh(mesh.permutation))
+        assert mesh.permutation is not None  # paths of the loop have steps of their own
+        return replace(mesh, step_ends=tuple(handler.on_mesh(mesh.permutation) for handler in handlers))
 
     def mesh(self, points: Tensor, paths: PathState, count: Tensor, rows: Tensor | None) -> Mesh:
         """The steps between the points (batch, n_points) of these paths, with their noise."""
@@ -293,8 +310,9 @@ class LoopDriver(ABC):
         return Mesh.ragged(t, h, permutation, active, noise)
 
 
-def _record(handler: JumpHandler | None) -> JumpRecord | None:
-    return None if handler is None else handler.record()
+def _record(handlers: tuple[LoopStepEnds, ...]) -> JumpRecord | None:
+    """The jumps so far; None for an equation without jumps."""
+    return next((handler.record() for handler in handlers if isinstance(handler, JumpHandler)), None)
 
 
 def _by_path_and_save(path: Tensor, save: Tensor) -> Tensor:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass, replace
+from functools import cached_property
 
+import torch
 from torch import Tensor
 
 from skneuralde.noise import Brownian
@@ -42,6 +44,8 @@ class Task:
     rtol: float | None  #: None makes adaptive methods, too, take steps of length dt
     atol: Tensor  #: () or (dim,)
     dt: float | None  #: step of a fixed-step method, first step of an adaptive one
+    max_step: float | None  #: bound on the steps of adaptive methods
+    stops: Tensor | None  #: float64 (batch or 1, n), times since the start on which steps end, padded with infinity
     max_steps: int  #: bound on the steps of one path, rejected ones included
     side_steps: bool  #: whether save times are reached by side steps from a mesh that does not depend on them
     gradient: str  #: gradient mode, see `skneuralde.solvers.gradients.replay`
@@ -68,8 +72,24 @@ class Task:
             direction=_rows(self.direction, rows),
             elapsed=_rows(self.elapsed, rows),
             jump_schedule=None if schedule is None else schedule.select(rows),
+            stops=None if self.stops is None else _rows(self.stops, rows),
             resumption=resumption,
         )
+
+    @cached_property
+    def step_ends(self) -> Tensor | None:
+        """Times since the start on which steps end besides save times: stops and candidates of jumps; or None.
+
+        (batch, n) or (1, n), in order and padded with infinity.
+        """
+        known = [] if self.stops is None else [self.stops]
+        if self.jump_schedule is not None:
+            known.append(self.jump_schedule.candidates.elapsed)
+        if not known:
+            return None
+        rows = max(map(len, known))
+        every = torch.cat([times.expand(rows, -1) for times in known], 1).sort(1).values
+        return torch.cat([every, every.new_full((rows, 1), torch.inf)], 1)
 
 
 class BatchSolver(Solver):

@@ -78,7 +78,7 @@ class Rosenbrock(Stepper, DenseOutput):
     def step(self, inputs: StepInput) -> Step:
         rhs, t, h, u, _, _ = inputs
         length = h if isinstance(h, Tensor) else torch.full_like(u[:, :1], h)
-        now, end = rhs.at(t, u.dtype), rhs.at(t + h, u.dtype)
+        now, end = rhs.along(t, h, (0.0, 1.0), u.dtype)
         f, stages = linearized(rhs, now, u, 1.0 / (_GAMMA * length), self.residual)
         forced = torch.zeros_like(u) if self.is_autonomous else length * rhs.time_derivative(t, h, u)
         k1 = stages.solve(f + 0.5 * forced)

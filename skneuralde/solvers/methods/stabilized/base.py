@@ -57,7 +57,7 @@ class Stabilized(Stepper):
         length = h if isinstance(h, Tensor) else torch.full_like(u[:, :1], h)
         needed = [self._stages(x.item()) for x in (length.detach().abs() * spectrum.radius)[:, 0]]
         u1, error = self._by_stages(rhs, t, length, u, f, needed)
-        f1 = rhs.drift(rhs.at(t + h, u.dtype), u1)
+        f1 = rhs.drift(rhs.at_end(t, h, u.dtype), u1)
         if error is None:
             error = self.compare(length, u, f, u1, f1)
         rejected = torch.tensor([s > MOST_STAGES for s in needed], device=u.device)[:, None]
