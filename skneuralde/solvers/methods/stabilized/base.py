@@ -63,9 +63,7 @@ class Stabilized(Stepper):
         # A spectral radius that is not finite leads to a rejection, too.
         return self.stages(z) if z < MOST_STAGES**2 else MOST_STAGES + 1
 
-    def _by_stages(
-        self, rhs: RightHandSide, t: Tensor, h: Tensor, u: Tensor, f: Tensor, needed: list[int]
-    ) -> Advance:
+    def _by_stages(self, rhs: RightHandSide, t: Tensor, h: Tensor, u: Tensor, f: Tensor, needed: list[int]) -> Advance:
         """Advance all paths that need the same number of stages together."""
         if len(set(needed)) == 1:
             return self.advance(rhs, t, h, u, f, self._allowed(needed[0]))
