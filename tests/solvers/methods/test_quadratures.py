@@ -43,7 +43,9 @@ def test_powers_of_time(name):
 @pytest.mark.parametrize("name", ADAPTIVE)
 def test_cosines_of_time(name):
     c = torch.tensor([[1.0], [13.0], [40.0]], dtype=torch.float64)
-    assert float(errors(name, "cosine", c, 1e-3 if name in ("rock2", "rkc2", "rosenbrock") else 1e-4)[:, -1].max()) < 50.0
+    assert (
+        float(errors(name, "cosine", c, 1e-3 if name in ("rock2", "rkc2", "rosenbrock") else 1e-4)[:, -1].max()) < 50.0
+    )
 
 
 @pytest.mark.parametrize("name", ADAPTIVE)
