@@ -29,7 +29,7 @@ class ETDRK4(Stepper):
     begins. These two differ in their states only, so that a slope that depends on time alone would go unnoticed.
     Therefore the second difference of the slopes at the start, in the middle and at the end is also compared with that
     of the start, the middle and the start of the step before. They agree up to the order of the method, and not where
-    the slope changes suddenly. In a first step, the second difference itself counts. The larger estimate is taken, mode
+    the slope changes suddenly. A first step has only its own second difference. The larger estimate is taken, mode
     by mode.
 
     References
@@ -80,10 +80,15 @@ class ETDRK4(Stepper):
 
 
 def _third_difference(before: Tensor, start: Tensor, middle: Tensor, end: Tensor, gap: Tensor) -> Tensor:
-    """Difference of two second differences: at 0, 1/2 and 1, and at -gap, 0 and 1/2, scaled to the same points."""
-    gap = gap.masked_fill(gap < _SHORTEST, torch.inf)
+    """Difference of two second differences: at 0, 1/2 and 1, and at -gap, 0 and 1/2, scaled to the same points.
+
+    Without a step before, the ratio of the second difference to the first one estimates how much smaller it is.
+    """
     rise = middle - start
-    return (end - middle) - rise - (2.0 * rise - (start - before) / gap) / (1.0 + 2.0 * gap)
+    second = (end - middle) - rise
+    alone = second * (second / (end - start)).abs().nan_to_num_(0.0).clamp_max_(1.0)
+    other = (2.0 * rise - (start - before) / gap) / (1.0 + 2.0 * gap)
+    return torch.where((gap >= _SHORTEST) & gap.isfinite(), second - other, alone)
 
 
 def _pack(start: Tensor, before: Tensor, gap: Tensor) -> Tensor:
