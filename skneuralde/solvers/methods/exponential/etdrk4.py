@@ -73,9 +73,10 @@ class ETDRK4(Stepper):
         u1 = modes.from_modes(x1)
         ahead = modes.to_modes(rhs.drift_without_diffusion(end, u1))
         n1 = length * ahead
-        by_states = n1 - nc
-        by_times = _SHARE * _third_difference(length * before, n0, 0.5 * (na + nb), n1, gap / length)
-        error = last * torch.where(by_times.abs() > by_states.abs(), by_times, by_states)
+        with torch.no_grad():
+            by_states = n1 - nc
+            by_times = _SHARE * _third_difference(length * before, n0, 0.5 * (na + nb), n1, gap / length)
+            error = last * torch.where(by_times.abs() > by_states.abs(), by_times, by_states)
         return Step(u1, modes.from_modes(error), _pack(ahead, start, h + torch.zeros_like(u[:, :1])))
 
 

@@ -92,7 +92,7 @@ class Rosenbrock(Stepper, DenseOutput):
         k2 = stages.solve(f + (4.0 / length) * k1 + 1.5 * forced)
         k3 = stages.solve(rhs.drift(end, u + 2.0 * k1) + (k1 - k2) / length)
         k4 = stages.solve(rhs.drift(end, u + 2.0 * k1 + k3) + (k1 - k2 - (8.0 / 3.0) * k3) / length)
-        error = torch.hypot(k4, _INSIDE * _third_difference(stages, length, k1, k2)) if self.is_autonomous else k4
+        error = _error(stages, length, k1, k2, k4) if self.is_autonomous else k4
         if stages.failed is not None:
             error = torch.where(stages.failed, torch.inf, error)
         return Step(u + 2.0 * k1 + k3 + k4, error, None, (k1, k2, k3, k4))
@@ -109,13 +109,16 @@ class Rosenbrock(Stepper, DenseOutput):
         return u0 + start + x * (1.0 + x * (1.0 - x)) * k3 + x * (3.0 + x * (3.0 - 5.0 * x)) * k4
 
 
-def _third_difference(stages: StageSystem, length: Tensor, k1: Tensor, k2: Tensor) -> Tensor:
-    """``(1 - W)^2 k1``, where ``W = (1 - h gamma J)^-1``: what a step may miss between its ends.
+@torch.no_grad()
+def _error(stages: StageSystem, length: Tensor, k1: Tensor, k2: Tensor, k4: Tensor) -> Tensor:
+    """Error estimate of a step and of its dense output.
 
-    W damps stiff components. If equations are solved by iterations, the ratio of the first two differences, component
-    by component, replaces W.
+    The latter is a share of ``(1 - W)^2 k1`` with ``W = (1 - h gamma J)^-1``, which damps stiff components. If
+    equations are solved by iterations, the ratio of the first two differences, component by component, replaces W.
     """
     second = 1.5 * k1 - 0.5 * k2  # (1 - W) k1
     if stages.is_direct:
-        return second - stages.solve(second / (_GAMMA * length))
-    return second * (second / k1).nan_to_num_(0.0).clamp_(-1.0, 1.0)
+        third = second - stages.solve(second / (_GAMMA * length))
+    else:
+        third = second * (second / k1).nan_to_num_(0.0).clamp_(-1.0, 1.0)
+    return torch.hypot(k4, _INSIDE * third)

@@ -58,9 +58,11 @@ class RKC2(Stabilized, DenseOutput):
             middle = now if j + 2 == c.middle else middle
         f1 = rhs.drift(rhs.at(t + h, u.dtype), now)
         hf1, change = h * f1, now - u
-        at_ends = 0.4 * (hf + hf1) - 0.8 * change
-        inside = middle - _hermite(c.nodes[c.middle], u, hf, hf1, change)
-        return Advance(now, f1, torch.hypot(at_ends, inside))
+        with torch.no_grad():
+            at_ends = 0.4 * (hf + hf1) - 0.8 * change
+            inside = middle - _hermite(c.nodes[c.middle], u, hf, hf1, change)
+            error = torch.hypot(at_ends, inside)
+        return Advance(now, f1, error)
 
     def interpolate(self, theta: Tensor, u0: Tensor, stages: tuple[Tensor, ...]) -> Tensor:
         begin, end, change = stages
