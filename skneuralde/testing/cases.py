@@ -114,7 +114,8 @@ def brownian(n: int, *, dim: int = 1, start: Tensor | float = 0.0, cell: float =
 
 def solution(solver: Solver, problem: Problem, u0: Tensor, times: Tensor, **arguments: Any) -> Tensor:
     """States at the save times, (batch, n_times, dim)."""
-    problem.check(times.reshape(-1)[:1, None].to(u0.dtype), u0[:1])
+    context = arguments.get("context")
+    problem.check(times.reshape(-1)[:1, None].to(u0.dtype), u0[:1], None if context is None else context[:1])
     return integrate(SolveRequest(problem, u0, times, solver=solver, **arguments)).values
 
 

@@ -75,6 +75,7 @@ CHECKS: tuple[Check, ...] = (
     Check("max_steps", robustness.check_max_steps),
     Check("failure status", robustness.check_failure),
     Check("tolerance", convergence.check_tolerance, lambda solver: _without_noise(solver) and solver.adaptive),
+    Check("changes in time", convergence.check_changes_in_time, lambda solver: _steps_adapt(solver, noise=False)),
     Check("backwards in time", convergence.check_backwards, _without_noise),
     Check("strong order", noise.check_strong_order, lambda solver: solver.strong_order is not None),
     Check("tolerance with noise", noise.check_tolerance, lambda solver: _steps_adapt(solver, noise=True)),

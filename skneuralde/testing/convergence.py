@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
+from skneuralde.problems import Problem
 from skneuralde.solvers import Solver
 from skneuralde.testing.cases import StuartLandau, finest_slope, require, rms, settings, solution, tensor, tight
 
@@ -39,6 +41,22 @@ def check_tolerance(solver: Solver) -> None:
     require(loose < 1.0, f"expected an error below 1 at rtol=1e-3, measured {loose:.1e}")
     most = loose * (rtol / 1e-3) ** 0.55
     require(small < most, f"expected an error below {most:.1e} at rtol={rtol:.0e}, measured {small:.1e}")
+
+
+def check_changes_in_time(solver: Solver) -> None:
+    """A right-hand side that depends on time alone is integrated to tolerance, also where it changes suddenly."""
+    at = tensor([[1.3], [4.7], [6.1], [8.9]])
+
+    def drift(t: Tensor, u: Tensor, c: Tensor) -> Tensor:
+        return torch.where(c < 0.0, torch.cos(5.0 * t), (t > c).to(u.dtype)) + torch.zeros_like(u)
+
+    times, accuracy = tensor([0.0, 10.0]), 1e-3
+    context = torch.cat([-torch.ones_like(at[:1]), at])
+    exact = torch.cat([torch.sin(50.0 * torch.ones_like(at[:1])) / 5.0, 10.0 - at])
+    u0 = torch.zeros_like(context)
+    values = solution(solver, Problem(drift), u0, times, context=context, rtol=accuracy, atol=accuracy)
+    worst = float(((values[:, -1] - exact).abs() / (accuracy * (1.0 + exact.abs()))).max())
+    require(worst < 1000.0, f"expected an error below 1000 times the tolerance, measured {worst:.0f} times")
 
 
 def check_backwards(solver: Solver) -> None:

@@ -9,11 +9,11 @@ from typing import NamedTuple, Protocol, Self, cast
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
 from skneuralde.problems import FieldDrift, Jump, Pattern, Problem, Sparsity, pattern_of
 from skneuralde.solvers.core.inputs import InputsOverTime
 from skneuralde.solvers.core.segments import Segments, inside
+from skneuralde.solvers.core.time_dependence import depends_on
 from skneuralde.terms import Constant, Term
 from skneuralde.terms.base import value_and_jacobian
 
@@ -185,18 +185,12 @@ class RightHandSide:
         return value, pattern.entries(told)
 
     def is_autonomous(self, t: Tensor, u: Tensor) -> bool:
-        """Whether f does not depend on time, directly or through inputs.
-
-        Forward mode at ``t``, ``u`` finds out; it counts as an evaluation.
-        """
+        """Whether f does not depend on time, directly or through inputs; counts as an evaluation at ``t``, ``u``."""
         if isinstance(self.context, InputsOverTime):
             return False
         self.counter.drift += u.shape[0]
-        now = self.at(t, u.dtype)
-        with torch.no_grad(), forward_ad.dual_level():
-            time = forward_ad.make_dual(now.t, torch.ones_like(now.t))
-            change = forward_ad.unpack_dual(self._drift(time, u.detach(), now.context)).tangent
-        return change is None
+        now, u = self.at(t, u.dtype), u.detach()
+        return not depends_on(lambda time: self._drift(time, u, now.context), now.t)
 
     def time_derivative(self, t: Tensor, h: Tensor | float, u: Tensor) -> Tensor:
         """Derivative of f with respect to t, also through the inputs; counts as an evaluation.

@@ -17,10 +17,11 @@ MOST_STAGES = 20_000
 
 
 class Advance(NamedTuple):
-    """The stages' part of a step: the new state, and the error estimate if it comes from the stages."""
+    """A step of given stages: the new state, the drift there, and the error estimate."""
 
     u1: Tensor
-    error: Tensor | None
+    f1: Tensor
+    error: Tensor
 
 
 class Stabilized(Stepper):
@@ -40,10 +41,6 @@ class Stabilized(Stepper):
     def advance(self, rhs: RightHandSide, t: Tensor, h: Tensor, u: Tensor, f: Tensor, s: int) -> Advance:
         """A step of s stages from states u with drift f; ``h (batch, 1)``."""
 
-    @abstractmethod
-    def compare(self, h: Tensor, u: Tensor, f: Tensor, u1: Tensor, f1: Tensor) -> Tensor:
-        """Error estimate from both ends of a step, for methods whose stages give none."""
-
     def start_state(self, rhs: RightHandSide, t: Tensor, u: Tensor, f: Tensor | None = None) -> Tensor:
         now = rhs.at(t, u.dtype)
         return _pack(rhs.drift(now, u) if f is None else f, Spectrum.estimate(rhs, now, u))
@@ -56,10 +53,7 @@ class Stabilized(Stepper):
         spectrum = spectrum.renewed(rhs, t, u)
         length = h if isinstance(h, Tensor) else torch.full_like(u[:, :1], h)
         needed = [self._stages(x.item()) for x in (length.detach().abs() * spectrum.radius)[:, 0]]
-        u1, error = self._by_stages(rhs, t, length, u, f, needed)
-        f1 = rhs.drift(rhs.at_end(t, h, u.dtype), u1)
-        if error is None:
-            error = self.compare(length, u, f, u1, f1)
+        u1, f1, error = self._by_stages(rhs, t, length, u, f, needed)
         rejected = torch.tensor([s > MOST_STAGES for s in needed], device=u.device)[:, None]
         error = torch.where(rejected, torch.inf, error)
         older = Spectrum(spectrum.radius, spectrum.vector, spectrum.age + 1.0)
@@ -71,21 +65,16 @@ class Stabilized(Stepper):
         # A spectral radius that is not finite leads to a rejection, too.
         return self.stages(z) if z < MOST_STAGES**2 else MOST_STAGES + 1
 
-    def _by_stages(
-        self, rhs: RightHandSide, t: Tensor, h: Tensor, u: Tensor, f: Tensor, needed: list[int]
-    ) -> tuple[Tensor, Tensor | None]:
+    def _by_stages(self, rhs: RightHandSide, t: Tensor, h: Tensor, u: Tensor, f: Tensor, needed: list[int]) -> Advance:
         """Advance all paths that need the same number of stages together."""
         if len(set(needed)) == 1:
             return self.advance(rhs, t, h, u, f, self._allowed(needed[0]))
-        u1, error = u, None
+        whole = Advance(u, u, u)
         for s in sorted(set(needed)):
             rows = torch.tensor([i for i, other in enumerate(needed) if other == s], device=u.device)
             part = self.advance(rhs.select(rows), t[rows], h[rows], u[rows], f[rows], self._allowed(s))
-            u1 = u1.index_copy(0, rows, part.u1)
-            if part.error is not None:
-                error = torch.zeros_like(u) if error is None else error
-                error = error.index_copy(0, rows, part.error)
-        return u1, error
+            whole = Advance(*(old.index_copy(0, rows, new) for old, new in zip(whole, part, strict=True)))
+        return whole
 
     def _allowed(self, s: int) -> int:
         """The number of stages to make; few for a step that will be rejected."""

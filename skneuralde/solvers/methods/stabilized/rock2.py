@@ -42,7 +42,9 @@ class ROCK2(ROCK):
         middle = torch.addcmul(now, step, slope)
         final = rhs.drift(end, middle)
         error = (1.0 - c.tau / c.sigma**2) * step * (final - slope)
-        return Advance(torch.addcmul(middle, step, final) - error, error)
+        u1 = torch.addcmul(middle, step, final) - error
+        error = torch.hypot(error, self.change_in_time(rhs, t, h, u, f))
+        return Advance(u1, rhs.drift(rhs.at_end(t, h, u.dtype), u1), error)
 
 
 @dataclass(frozen=True)

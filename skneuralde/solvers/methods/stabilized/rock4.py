@@ -52,8 +52,10 @@ class ROCK4(ROCK):
         stages = [h * rhs.drift(first, start)]
         for time_point, row in zip((second, third, last), c.matrix, strict=True):
             stages.append(h * rhs.drift(time_point, combine(start, row, stages)))
+        u1 = combine(start, c.weights, stages)
         error = combine(torch.zeros_like(u), c.error, [h * slope, *stages])
-        return Advance(combine(start, c.weights, stages), error)
+        error = torch.hypot(error, self.change_in_time(rhs, t, h, u, f))
+        return Advance(u1, rhs.drift(rhs.at_end(t, h, u.dtype), u1), error)
 
 
 @dataclass(frozen=True)

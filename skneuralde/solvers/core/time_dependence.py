@@ -1,0 +1,82 @@
+"""Detection of functions that do not depend on time, by following a tensor through all operations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+_ATEN = torch.ops.aten
+#: Operations whose result has nothing of their argument but shape, dtype and device.
+_SHAPES = {
+    *(_ATEN.zeros_like, _ATEN.ones_like, _ATEN.empty_like, _ATEN.full_like),
+    *(_ATEN.new_zeros, _ATEN.new_ones, _ATEN.new_empty, _ATEN.new_full, _ATEN.new_empty_strided),
+}
+#: Methods that hand a tensor's values to other libraries.
+_EXPORTS = {Tensor.numpy, Tensor.tolist, Tensor.__array__}
+
+
+def depends_on(function: Callable[[Tensor], Tensor], argument: Tensor) -> bool:
+    """Whether the value of a function may depend on its argument, in any way.
+
+    A derivative of zero does not tell: comparisons have none. Every result of an operation on the argument counts as
+    dependent, and so does every tensor into which such a result is written, and a function that reads values into
+    Python or numpy.
+    """
+    follower = _Follower()
+    with torch.no_grad():
+        argument = argument.clone()
+        follower.follow(argument)
+        with _Exports(follower), follower:
+            value = function(argument)
+    return follower.exported or follower.follows(value)
+
+
+class _Follower(TorchDispatchMode):
+    """Follows tensors by their storage, since views and writes in place share it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.exported = False
+        self._followed: dict[int, Tensor] = {}  # the tensors keep their storage from being used again
+
+    def follow(self, x: Any) -> None:
+        if isinstance(x, Tensor):
+            self._followed[x.untyped_storage()._cdata] = x
+        elif x is not None:
+            self.exported = True  # a value that Python has read
+
+    def follows(self, x: Any) -> bool:
+        return isinstance(x, Tensor) and x.untyped_storage()._cdata in self._followed
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if func.overloadpacket not in _SHAPES and any(map(self.follows, tree_leaves((args, kwargs)))):
+            for x in tree_leaves((result, list(_written(func, args, kwargs or {})))):
+                self.follow(x)
+        return result
+
+
+def _written(func: Any, args: Any, kwargs: dict[str, Any]) -> Iterator[Any]:
+    """The arguments that an operation changes in place."""
+    for i, argument in enumerate(func._schema.arguments):
+        if argument.alias_info is not None and argument.alias_info.is_write:
+            yield args[i] if i < len(args) else kwargs.get(argument.name)
+
+
+class _Exports(TorchFunctionMode):
+    """Notes that values of followed tensors leave torch."""
+
+    def __init__(self, follower: _Follower):
+        super().__init__()
+        self.follower = follower
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in _EXPORTS and self.follower.follows(args[0]):
+            self.follower.exported = True
+        return func(*args, **(kwargs or {}))
