@@ -203,10 +203,7 @@ def test_decreasing_times_run_backwards():
     [
         ({"ts": []}, "ts must hold at least one time"),
         ({"ts": 1.0}, "ts must hold at least one time"),
-        (
-            {"ts": [0.0, 2.0, 1.0, 3.0]},
-            "ts must be in order, got 3.0 at index 3|ts must be in order, got 2.0 at index 1",
-        ),
+        ({"ts": [0.0, 2.0, 1.0, 3.0]}, "ts must be in order, got (3.0 at index 3|2.0 at index 1)"),
         ({"ts": [0.0, math.nan]}, "ts must be finite.* got nan at index 1"),
         ({"ts": [0.0, math.inf]}, "ts must be finite.* got inf at index 1"),
         ({"ts": [[0.0, 1.0], [0.0, 1.0]]}, r"ts must have shape \(n_times,\)"),
@@ -224,10 +221,7 @@ def test_decreasing_times_run_backwards():
         ({"rtol": None}, "give dt"),
         ({"rtol": None, "dt": 0.1, "solver": "torchdiffeq:dopri5"}, "no steps of a fixed size: give rtol"),
         ({"gradient": "adjoint"}, "gradient must be one of 'auto', 'direct', 'checkpoint', 'reversible', 'forward'"),
-        (
-            {"gradient": "reversible"},
-            r"solver 'auto\(tsit5, rosenbrock\)' has no gradient='reversible'; these have: 'ees25'",
-        ),
+        ({"gradient": "reversible"}, r"solver 'auto\(tsit5, rosenbrock\)' has no gradient='reversible'.* 'ees25'"),
         ({"problem": Problem(0.0, 1.0), "dt": 0.1, "ts": [1.0, 0.0]}, "must not decrease .* got 0.0 at index 1"),
         ({"problem": Problem(0.0, 1.0), "dt": 0.1, "random_state": "x"}, "random_state must be None, an int"),
         ({"context": np.ones((2, 3, 1))}, "context must have shape"),

@@ -47,7 +47,7 @@ class ROCK(Stabilized):
 
     @torch.no_grad()
     def change_in_time(self, rhs: RightHandSide, t: Tensor, h: Tensor, u: Tensor, f: Tensor) -> Tensor:
-        """What the drift's dependence on time may contribute to the error, of the method's order.
+        """The contribution of the drift's dependence on time to the error, of the method's order.
 
         It is a share of the step times a difference of the drift f at the start's state over the whole step. The stages
         cannot see all of the step: the last one is well before its end, and stiff components forbid to compare slopes
