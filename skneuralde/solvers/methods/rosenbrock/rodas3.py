@@ -13,7 +13,6 @@ from skneuralde.solvers.core.right_hand_side import RightHandSide
 from skneuralde.solvers.core.stepper import Step, StepInput, Stepper
 from skneuralde.solvers.core.stiffness import MOST_STATES
 from skneuralde.solvers.methods.rosenbrock.linearization import linearized
-from skneuralde.solvers.methods.rosenbrock.stage_systems import StageSystem
 
 _GAMMA = 0.5
 #: Share of the third difference in the error estimate; the error of the dense output is at most five times as large.
@@ -93,7 +92,7 @@ class Rosenbrock(Stepper, DenseOutput):
         k2 = stages.solve(f + (4.0 / length) * k1 + 1.5 * forced)
         k3 = stages.solve(rhs.drift(end, u + 2.0 * k1) + (k1 - k2) / length)
         k4 = stages.solve(rhs.drift(end, u + 2.0 * k1 + k3) + (k1 - k2 - (8.0 / 3.0) * k3) / length)
-        error = _error(stages, length, k1, k2, k4) if self.is_autonomous else k4
+        error = _error(k1, k2, k4) if self.is_autonomous else k4
         if stages.failed is not None:
             error = torch.where(stages.failed, torch.inf, error)
         u1, stiffness = u + 2.0 * k1 + k3 + k4, stages.stiffness(length)
@@ -112,15 +111,12 @@ class Rosenbrock(Stepper, DenseOutput):
 
 
 @torch.no_grad()
-def _error(stages: StageSystem, length: Tensor, k1: Tensor, k2: Tensor, k4: Tensor) -> Tensor:
+def _error(k1: Tensor, k2: Tensor, k4: Tensor) -> Tensor:
     """Error estimate of a step and of its dense output.
 
-    The latter is a share of ``(1 - W)^2 k1`` with ``W = (1 - h gamma J)^-1``, which damps stiff components. If
-    equations are solved by iterations, the ratio of the first two differences, component by component, replaces W.
+    The latter is a share of ``(1 - W)^2 k1`` with ``W = (1 - h gamma J)^-1``, which damps stiff components. The ratio
+    of the first two differences, component by component, stands for the second factor, which would take a solve.
     """
     second = 1.5 * k1 - 0.5 * k2  # (1 - W) k1
-    if stages.is_direct:
-        third = second - stages.solve(second / (_GAMMA * length))
-    else:
-        third = second * (second / k1).nan_to_num_(0.0).clamp_(-1.0, 1.0)
+    third = second * (second / k1).nan_to_num_(0.0).clamp_(-1.0, 1.0)
     return torch.hypot(k4, _INSIDE * third)

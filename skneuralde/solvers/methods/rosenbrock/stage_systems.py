@@ -31,12 +31,9 @@ class StageSystem(ABC):
     ----------
     failed : bool Tensor of shape (batch, 1), or None
         Paths whose equations were not solved.
-    is_direct : bool
-        Whether a solution costs little compared with the matrix.
     """
 
     failed: Tensor | None = None
-    is_direct = True
 
     @abstractmethod
     def solve(self, r: Tensor) -> Tensor:
@@ -69,8 +66,6 @@ class FieldSystem(StageSystem):
     Internally the axis of the fields comes first, ``(fields, batch, points)``, and so do the rows and columns of the
     matrices at the points.
     """
-
-    is_direct = False
 
     def __init__(self, drift: FieldDrift, u: Tensor, slope: Tensor, shift: Tensor, tolerance: float, counter: Counter):
         fields = drift.state[-1]
