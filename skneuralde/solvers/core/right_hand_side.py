@@ -248,10 +248,14 @@ class RightHandSide:
         """Whether g does not depend on the state."""
         return not self._diffusion.state_dependent
 
-    @property
-    def has_constant_noise(self) -> bool:
-        """Whether g is a known number or array, or a learned one."""
-        return isinstance(self._diffusion, Constant)
+    def has_steady_noise(self, t: Tensor, u: Tensor) -> bool:
+        """Whether g does not depend on time, directly or through inputs; found out at ``t``, ``u``."""
+        if isinstance(self._diffusion, Constant):
+            return True
+        if isinstance(self.context, InputsOverTime):
+            return False
+        now, u = self.at(t, u.dtype), u.detach()
+        return not depends_on(lambda time: self._diffusion(time, u, now.context), now.t)
 
     @property
     def _diffusion(self) -> Term:

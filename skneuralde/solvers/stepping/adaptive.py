@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import torch
 from torch import Tensor
 
@@ -17,7 +19,7 @@ from skneuralde.solvers.stepping.task import Task
 
 #: The first step without noise of a path whose state does not move at first, in units of time.
 _FIRST = 1e-6
-#: The longest step, in cells of the noise, if the noise varies: it may be zero for a while.
+#: The longest step, in cells of the noise, if the noise changes in time: it may be zero for a while.
 _LONGEST = 1.0 / 16.0
 
 
@@ -47,13 +49,17 @@ class AdaptiveDriver(LoopDriver):
             return (cell if rows is None else cell[rows])[:, None]
         return cell
 
+    @cached_property
+    def _longest(self) -> float:
+        """The longest step with noise, in cells."""
+        return 1.0 if self.task.rhs.has_steady_noise(self.start, self.task.u0) else _LONGEST
+
     def align(self, stops: Tensor, rows: Tensor | None) -> tuple[StepAlignment, StepNoise | None]:
         noise = self.task.noise
         if noise is None:
             return StopTimes(stops), None
         has_limits = self.task.hazards is not None
-        longest = 1.0 if self.rhs.has_constant_noise else _LONGEST
-        alignment = DyadicAlignment(stops, furthest=self.furthest, has_limits=has_limits, longest=longest)
+        alignment = DyadicAlignment(stops, furthest=self.furthest, has_limits=has_limits, longest=self._longest)
         return alignment, DyadicNoise(
             noise if rows is None else noise.select(rows),
             furthest=self.furthest,

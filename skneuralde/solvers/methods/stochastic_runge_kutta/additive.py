@@ -159,7 +159,7 @@ class SRA(Stepper):
     probe: float | None = None
 
     def prepare(self, rhs: RightHandSide, t: Tensor, u: Tensor, *, rtol: float | None, n_hazards: int) -> SRA:
-        if rtol is None or rhs.has_constant_noise:
+        if rtol is None or rhs.has_steady_noise(t, u):
             return self
         tuned = copy(self)
         tuned.probe = _PROBE
