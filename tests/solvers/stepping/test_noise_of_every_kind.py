@@ -89,6 +89,17 @@ def test_noise_that_does_not_commute_converges(name):
     assert abs((ys[:, 1] ** 2).mean() - 0.5) < 4 * (1.5 / N) ** 0.5
 
 
+def test_a_path_far_down_the_batch_that_mixes_is_found():
+    """The second component reads the first one only above zero."""
+    problem = Problem(0.0, lambda t, u: torch.stack([torch.ones_like(u[:, 0]), u[:, 0].clamp_min(0.3)], 1))
+    below, above = [[-50.0, 0.0]], [[50.0, 0.0]]
+    last = [
+        solve(problem, start, [0.0, 1.0], random_state=0, rtol=1e-2, atol=1e-2).ys[0, -1]
+        for start in (below * 40 + above, above + below * 39 + above)
+    ]
+    assert torch.equal(*last)
+
+
 def test_a_tolerance_out_of_reach_says_that_the_noise_does_not_commute():
     problem = Problem(None, lambda t, u: in_second(u))
     with pytest.raises(SolverError, match="does not commute"):

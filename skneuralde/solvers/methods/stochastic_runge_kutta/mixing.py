@@ -14,8 +14,8 @@ from torch import Tensor
 from skneuralde.noise import Increments
 from skneuralde.solvers.core.right_hand_side import RightHandSide, TimePoint
 
-#: States at which the dependencies of g are looked for, and the change of each component, relative to its size.
-_MOST_STATES, _CHANGE = 16, 0.1
+#: Change of each component by which the dependencies of g are found, relative to its size.
+_CHANGE = 0.1
 #: Error of the whole solution, in tolerances of a step.
 _GLOBAL_ERRORS = 90.0
 
@@ -28,22 +28,20 @@ ADVICE = (
 
 @torch.no_grad()
 def mixing_components(rhs: RightHandSide, t: Tensor, u: Tensor) -> tuple[int, ...]:
-    """The components of the state that other components of a diagonal diffusion read."""
+    """The components of the state that other components of a diagonal diffusion read, on any path, at the start."""
     if rhs.problem.noise != "diagonal" or rhs.has_additive_noise or u.shape[1] == 1 or len(u) == 0:
         return ()
-    rows = torch.arange(min(len(u), _MOST_STATES), device=u.device)
-    part, u, t = rhs.select(rows), u[rows], t[rows]
-    now = part.at(t, u.dtype)
+    now = rhs.at(t, u.dtype)
     # Beside the start, where a derivative may vanish.
     size = u.abs() + (u == 0.0).to(u.dtype)
     u = u + 0.5 * _CHANGE * size
-    base = part.diffusion(now, u)
+    base = rhs.diffusion(now, u)
     smallest = torch.finfo(u.dtype).eps ** 0.75
     found = []
     for j in range(u.shape[1]):
         moved = u.clone()
         moved[:, j] += _CHANGE * size[:, j]
-        change = (part.diffusion(now, moved) - base).abs() > smallest * base.abs()
+        change = (rhs.diffusion(now, moved) - base).abs() > smallest * base.abs()
         change[:, j] = False
         if bool(change.any()):
             found.append(j)
