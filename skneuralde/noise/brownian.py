@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from copy import copy
 from functools import reduce
+from itertools import repeat
 
 import torch
 from torch import Tensor
@@ -85,26 +86,37 @@ class Brownian:
 
         At a ``level`` above zero, the noise of dyadic parts of length ``cell / 2**level``, counted in the same way.
         """
-        start, stop = first >> level, -(-last >> level)
-        index = torch.arange(start, stop, device=self.path.device)
+        # Only the parts that cover the request are refined.
+        begins, ends = zip(*((first >> shift, -(-last >> shift)) for shift in range(level, -1, -1)), strict=True)
+        index = torch.arange(begins[0], ends[0], device=self.path.device)
         w, *others = self._normals(self._cell_key(index), 2 if area or level else 1)
         w, areas = w.mul_(self._std(0)), others[0].mul_(self._std(0, AREA_STD)) if others else None
-        for depth in range(level):
-            index = torch.arange(start, stop, device=self.path.device)
-            node = (1 << depth) + (index & ((1 << depth) - 1))
-            keys = absorb(self._cell_key(index >> depth), node[:, None])
-            count = 2 if area or depth < level - 1 else 1
-            z, *others = self._normals(keys, count)
+        for depth, (z, n) in enumerate(self._halvings(begins[:-1], ends[:-1], area)):
             assert areas is not None  # only the last halving draws no areas
-            n = others[0].mul_(self._std(depth, AREA_STD)) if others else None
+            n = None if n is None else n.mul_(self._std(depth, AREA_STD))
             w, areas = split(w, areas, z.mul_(self._std(depth, MIDDLE_STD)), n)
-            # Only the part that covers the request is refined further.
-            shift = level - depth - 1
-            new_start, new_stop = first >> shift, -(-last >> shift)
-            part = slice(new_start - 2 * start, new_stop - 2 * start)
+            part = slice(begins[depth + 1] - 2 * begins[depth], ends[depth + 1] - 2 * begins[depth])
             w, areas = w[:, part], None if areas is None else areas[:, part]
-            start, stop = new_start, new_stop
         return Increments(w, areas if area else None)
+
+    def _halvings(
+        self, begins: tuple[int, ...], ends: tuple[int, ...], area: bool
+    ) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Normal numbers of the nodes ``begins[k]`` to ``ends[k] - 1`` at every depth k, (batch, n, dim).
+
+        All depths but the last are hashed together, since small tensors cost as much as larger ones. The last one has
+        half of all nodes, and a second number only for areas.
+        """
+        index = [torch.arange(*both, device=self.path.device) for both in zip(begins, ends, strict=True)]
+        cell = [i >> depth for depth, i in enumerate(index)]
+        node = [(1 << depth) + (i & ((1 << depth) - 1)) for depth, i in enumerate(index)]
+        for some, count in ((slice(-1), 2), (slice(-1, None), 2 if area else 1)):
+            if index[some]:
+                keys = absorb(self._cell_key(torch.cat(cell[some])), torch.cat(node[some])[:, None])
+                z, *others = self._normals(keys, count)
+                sizes = [len(i) for i in index[some]]
+                n = others[0].split(sizes, 1) if others else repeat(None)
+                yield from zip(z.split(sizes, 1), n, strict=False)
 
     def over(self, begin: Tensor, end: Tensor, part: Part | None = None) -> tuple[Tensor, Tensor]:
         """Increment and area over one interval per row, each within one cell, (batch,) to (batch, dim) each.
