@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from skneuralde._caches import cached_tensors
 
 
 class Boundary(ABC):
@@ -174,7 +175,7 @@ def as_boundary(value: Any) -> Boundary:
     raise ValueError(f"boundary must be one of {', '.join(map(repr, _NAMED))} or Dirichlet(low, high), got {value!r}")
 
 
-@lru_cache(maxsize=64)
+@cached_tensors(maxsize=64)
 def basis_of(boundary: Boundary, n: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Eigenbasis of an axis, on a device."""
     return boundary.basis(n).to(device, dtype)

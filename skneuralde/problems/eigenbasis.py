@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 from torch import Tensor
 
+from skneuralde._caches import cached_tensors
 from skneuralde.problems.axes import Axes, along
 from skneuralde.problems.boundaries import basis_of
 
@@ -41,7 +41,7 @@ class Eigenbasis:
         return x
 
 
-@lru_cache(maxsize=16)
+@cached_tensors(maxsize=16)
 def eigenbasis(axes: Axes, grid: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Eigenbasis:
     """Return the basis of a grid; the latest ones are cached."""
     factors = []

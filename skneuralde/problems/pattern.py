@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import torch
 from scipy.sparse import csc_matrix, identity, kron
 from torch import Tensor
 
+from skneuralde._caches import cached_tensors
 from skneuralde.problems.colouring import colour_columns
 
 #: Most numbers in the copies of the states that are differentiated at once.
@@ -184,7 +184,6 @@ class Pattern:
         return f"field {field} at point {tuple(point)}"
 
 
-@lru_cache(maxsize=16)
+@cached_tensors(maxsize=16)
 def _moved(pattern: Pattern, device: torch.device) -> EntryIndices:
-    with torch.inference_mode(False):
-        return EntryIndices(**{name: x.to(device) for name, x in vars(pattern.on(torch.device("cpu"))).items()})
+    return EntryIndices(**{name: x.to(device) for name, x in vars(pattern.on(torch.device("cpu"))).items()})

@@ -7,7 +7,6 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from numbers import Integral
 from typing import Any
 
@@ -16,6 +15,7 @@ import torch
 from scipy.sparse import coo_matrix, csc_matrix, identity, issparse, kron
 from torch import Tensor
 
+from skneuralde._caches import cached_tensors
 from skneuralde.problems.pattern import Pattern
 
 
@@ -161,11 +161,10 @@ def resolve_sparsity(spec: Any) -> Sparsity | None:
     return Matrix(_as_csc(spec))
 
 
-@lru_cache(maxsize=16)
+@cached_tensors(maxsize=16)
 def pattern_of(sparsity: Sparsity, state: tuple[int, ...]) -> Pattern:
     """Return the coloured pattern for states of a shape; the latest ones are cached."""
-    with torch.inference_mode(False):  # the cached tensors may be needed for gradients
-        return Pattern(sparsity.matrix(state), state)
+    return Pattern(sparsity.matrix(state), state)
 
 
 def _shape(rows: Sequence[Any]) -> tuple[int, ...]:

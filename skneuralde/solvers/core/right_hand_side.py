@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from functools import cache
 from typing import NamedTuple, Protocol, Self, cast
 
 import torch
 from torch import Tensor
 
+from skneuralde._caches import cached_tensors
 from skneuralde.problems import FieldDrift, Jump, Pattern, Problem, Sparsity, pattern_of
 from skneuralde.solvers.core.inputs import InputsOverTime
 from skneuralde.solvers.core.segments import Segments, inside
@@ -268,7 +268,7 @@ class RightHandSide:
         return cast(Problem, self.problem).apply_noise(g, dw)
 
 
-@cache
+@cached_tensors(maxsize=64)
 def _column(nodes: tuple[float, ...], device: torch.device) -> Tensor:
     """Nodes as a float64 Tensor of shape (n, 1, 1)."""
     return torch.tensor(nodes, dtype=torch.float64, device=device)[:, None, None]

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from skneuralde.solvers.core.right_hand_side import RightHandSide
-from skneuralde.solvers.core.stepper import Stepper
 from skneuralde.solvers.gradients.dependencies import dependencies_of
+from skneuralde.solvers.gradients.second_order import differentiable_gradient
 from skneuralde.solvers.mesh.mesh import Mesh
-from skneuralde.solvers.mesh.outputs import RequestedStates, run
+from skneuralde.solvers.mesh.replay import Replay
 
 
 class Checkpoint(NamedTuple):
@@ -25,13 +25,7 @@ class Checkpoint(NamedTuple):
 
 
 def checkpointed(
-    stepper: Stepper,
-    rhs: RightHandSide,
-    u: Tensor,
-    mesh: Mesh,
-    outputs: RequestedStates,
-    *,
-    stored: tuple[list[Checkpoint], list[Tensor]] | None = None,
+    replay: Replay, u: Tensor, *, stored: tuple[list[Checkpoint], list[Tensor]] | None = None
 ) -> list[Tensor]:
     """Reverse mode through the steps after one checkpoint at a time; these are made again, with their noise.
 
@@ -39,12 +33,10 @@ def checkpointed(
     ``sqrt(n_steps)`` is a checkpoint. torch's own checkpoint keeps the nodes of the graph, whose memory grows with the
     steps, or has no gradient with respect to chosen tensors.
     """
-    if len(mesh) == 0:
-        return []
-    dependencies = dependencies_of(stepper, rhs, u, mesh)
+    dependencies = dependencies_of(replay, u)
     with torch.no_grad():
-        checkpoints, values = _store(stepper, rhs, u, mesh, outputs) if stored is None else stored
-    return list(_Checkpointed.apply((stepper, rhs, mesh, outputs), checkpoints, values, u, *dependencies))
+        checkpoints, values = _store(replay, u) if stored is None else stored
+    return list(_Checkpointed.apply(replay, checkpoints, values, u, *dependencies))
 
 
 def checkpoint_every_step(mesh: Mesh, states: Tensor, solver_states: Tensor | None) -> list[Checkpoint]:
@@ -59,15 +51,14 @@ def checkpoint_every_step(mesh: Mesh, states: Tensor, solver_states: Tensor | No
     return checkpoints
 
 
-def _store(
-    stepper: Stepper, rhs: RightHandSide, u: Tensor, mesh: Mesh, outputs: RequestedStates
-) -> tuple[list[Checkpoint], list[Tensor]]:
-    size = math.ceil(math.sqrt(len(mesh)))
+def _store(replay: Replay, u: Tensor) -> tuple[list[Checkpoint], list[Tensor]]:
+    n_steps = len(replay.mesh)
+    size = math.ceil(math.sqrt(n_steps))
     checkpoints, values, u, solver_state = [], [], u.detach(), None
-    for first in range(0, len(mesh), size):
-        last = min(first + size, len(mesh))
+    for first in range(0, n_steps, size):
+        last = min(first + size, n_steps)
         checkpoints.append(Checkpoint(first, last, u, solver_state))
-        kept, u, solver_state = run(stepper, rhs, u, mesh, outputs, first=first, last=last, solver_state=solver_state)
+        kept, u, solver_state = replay.run(u, solver_state, first=first, last=last)
         values += kept
     return checkpoints, values
 
@@ -76,32 +67,34 @@ class _Checkpointed(torch.autograd.Function):
     """The requested states as they are; going back, the graph after one checkpoint at a time is held."""
 
     @staticmethod
-    def forward(ctx, work, checkpoints, values, u, *dependencies):
-        ctx.work, ctx.checkpoints, ctx.dependencies, ctx.n_paths = work, checkpoints, dependencies, len(u)
+    def forward(ctx, replay, checkpoints, values, u, *dependencies):
+        ctx.replay, ctx.checkpoints = replay, checkpoints
+        ctx.save_for_backward(u, *dependencies)
         # A requested state may be the very tensor that a checkpoint holds.
         return tuple(value.clone() for value in values)
 
     @staticmethod
     def backward(ctx, *slopes):
-        by_step = dict(zip(ctx.work[3].places, slopes, strict=True))
-        totals: list[Tensor | None] = [None] * len(ctx.dependencies)
+        u, *dependencies = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return None, None, None, *differentiable_gradient(ctx.replay, u, dependencies, slopes)
+        by_step = dict(zip(ctx.replay.outputs.places, slopes, strict=True))
+        totals: list[Tensor | None] = [None] * len(dependencies)
         u_slope = state_slope = None
         for checkpoint in reversed(ctx.checkpoints):
             requested = [by_step[k] for k in range(checkpoint.first, checkpoint.last) if k in by_step]
-            u_slope, state_slope, *found = _back(
-                ctx.work, checkpoint, ctx.dependencies, u_slope, state_slope, requested
-            )
+            u_slope, state_slope, *found = _back(ctx.replay, checkpoint, dependencies, u_slope, state_slope, requested)
             totals = [_sum(*pair) for pair in zip(totals, found, strict=True)]
-        if u_slope is not None and len(u_slope) < ctx.n_paths:
+        if u_slope is not None and len(u_slope) < len(u):
             # The last paths take no step at all.
-            u_slope = torch.cat([u_slope, u_slope.new_zeros(ctx.n_paths - len(u_slope), *u_slope.shape[1:])])
+            u_slope = torch.cat([u_slope, u_slope.new_zeros(len(u) - len(u_slope), *u_slope.shape[1:])])
         return None, None, None, u_slope, *totals
 
 
 def _back(
-    work: tuple[Stepper, RightHandSide, Mesh, RequestedStates],
+    replay: Replay,
     checkpoint: Checkpoint,
-    dependencies: tuple[Tensor, ...],
+    dependencies: Sequence[Tensor],
     u_slope: Tensor | None,
     state_slope: Tensor | None,
     requested: list[Tensor],
@@ -110,12 +103,11 @@ def _back(
 
     Slopes at the end may lack the last paths, which have ended before. The graph does not outlive the call.
     """
-    stepper, rhs, mesh, outputs = work
     first, last, u, solver_state = checkpoint
     u = u.detach().requires_grad_()
     solver_state = None if solver_state is None else solver_state.detach().requires_grad_()
     with torch.enable_grad():
-        kept, u_end, state_end = run(stepper, rhs, u, mesh, outputs, first=first, last=last, solver_state=solver_state)
+        kept, u_end, state_end = replay.run(u, solver_state, first=first, last=last)
         pairs = [
             (end[: len(slope)], slope)
             for end, slope in zip([u_end, state_end, *kept], [u_slope, state_slope, *requested], strict=True)

@@ -6,16 +6,17 @@ import torch
 from torch import Tensor, nn
 
 from skneuralde.solvers.core.right_hand_side import RightHandSide
-from skneuralde.solvers.core.stepper import Stepper
-from skneuralde.solvers.mesh.mesh import Mesh, walk
+from skneuralde.solvers.mesh.mesh import walk
+from skneuralde.solvers.mesh.replay import Replay
 
 
-def dependencies_of(stepper: Stepper, rhs: RightHandSide, u: Tensor, mesh: Mesh) -> list[Tensor]:
+def dependencies_of(replay: Replay, u: Tensor) -> list[Tensor]:
     """The leaf tensors that steps depend on and that require a gradient.
 
     These are the parameters of the problem and the tensors that callables have captured, which are found in the graphs
     of a first step and of a jump.
     """
+    stepper, rhs, mesh, _ = replay
     with torch.enable_grad():
         _, _, step = next(walk(stepper, rhs, u.detach(), mesh, 0, 1, None))
         found = leaf_tensors(step.u1)

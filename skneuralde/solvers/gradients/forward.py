@@ -2,120 +2,118 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import cast
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from skneuralde.solvers.core.right_hand_side import RightHandSide
-from skneuralde.solvers.core.stepper import Stepper
 from skneuralde.solvers.gradients.dependencies import dependencies_of
-from skneuralde.solvers.mesh.mesh import Mesh
-from skneuralde.solvers.mesh.outputs import RequestedStates, run
+from skneuralde.solvers.gradients.second_order import differentiable_gradient
+from skneuralde.solvers.mesh.replay import Replay
+
+#: Steps whose graph is held at once.
+_BLOCK = 16
 
 
-def forward(stepper: Stepper, rhs: RightHandSide, u: Tensor, mesh: Mesh, outputs: RequestedStates) -> list[Tensor]:
-    """Forward mode with respect to the problem's parameters and the initial states; memory does not grow with steps.
+def forward(replay: Replay, u: Tensor) -> list[Tensor]:
+    """Forward mode with respect to the initial states and all tensors that the steps depend on.
 
-    If the steps depend on another tensor that requires a gradient, it raises ValueError.
+    Each element of these tensors, and each component of the state, is a direction. Memory does not grow with steps.
     """
-    if len(mesh) == 0:
-        return []
-    problem = cast(nn.Module, rhs.problem)
-    parameters = {name: p for name, p in problem.named_parameters() if p.requires_grad}
-    for leaf in dependencies_of(stepper, rhs, u, mesh):
-        if not any(leaf is parameter for parameter in parameters.values()):
-            raise ValueError(
-                "gradient='forward' differentiates with respect to y0 and the parameters of the problem, but a "
-                f"coefficient also depends on a tensor of shape {tuple(leaf.shape)} that requires a gradient: make it "
-                "a parameter of a torch.nn.Module, or use another gradient"
-            )
-    names = {id(p): name for name, p in parameters.items()}
-    owners: dict[str, dict[tuple[int, str], nn.Module]] = {name: {} for name in parameters}
-    for module in problem.modules():
-        for attribute, p in module.named_parameters(recurse=False):
-            if id(p) in names:
-                owners[names[id(p)]][id(module), attribute] = module
-    states = _StatesOfParameters((stepper, rhs, mesh, outputs), owners)
-    return list(_Forward.apply(states, u, tuple(parameters), *parameters.values()))
+    return list(_Forward.apply(replay, u, *dependencies_of(replay, u)))
 
 
-class _StatesOfParameters:
-    """The requested states as a function of the initial ones and of the parameters.
+@dataclass(frozen=True)
+class _Directions:
+    """Directions in which a solution is differentiated: the components of the state, then the elements of tensors."""
 
-    ``owners`` are the modules that hold each parameter, by identity and attribute. `torch.func.functional_call` is no
-    alternative: it does not restore a module that the problem holds under two names.
-    """
+    dim: int  #: number of components; 0 if the initial states need no gradient
+    tensors: Sequence[Tensor]
 
-    def __init__(
-        self,
-        work: tuple[Stepper, RightHandSide, Mesh, RequestedStates],
-        owners: dict[str, dict[tuple[int, str], nn.Module]],
-    ):
-        self.work, self.owners = work, owners
+    def at_start(self, u: Tensor) -> list[Tensor | None]:
+        """Change of the initial states along each direction."""
+        units = torch.eye(u.shape[1], dtype=u.dtype, device=u.device)[: self.dim]
+        return [*(unit.expand_as(u) for unit in units), *[None] * sum(x.numel() for x in self.tensors)]
 
-    def __call__(self, u: Tensor) -> tuple[Tensor, ...]:
-        stepper, rhs, mesh, outputs = self.work
-        return tuple(run(stepper, rhs, u, mesh, outputs)[0])
-
-    def along(self, u: Tensor, du: Tensor, parameters: dict[str, Tensor], name: str, change: Tensor) -> list[Tensor]:
-        """Derivatives of the requested states in one direction."""
-
-        def states(u: Tensor, value: Tensor) -> tuple[Tensor, ...]:
-            with self._replaced(name, value):
-                return self(u)
-
-        value = parameters[name] if name else u.new_zeros(())
-        return list(torch.func.jvp(states, (u, value), (du, change))[1])
-
-    @contextmanager
-    def _replaced(self, name: str, value: Tensor) -> Iterator[None]:
-        """A parameter has another value for a while; none has for the name ""."""
-        held = [(module, attribute) for (_, attribute), module in self.owners.get(name, {}).items()]
-        before = [module._parameters[attribute] for module, attribute in held]
-        try:
-            for module, attribute in held:
-                module._parameters[attribute] = value  # type: ignore[assignment]
-            yield
-        finally:
-            for (module, attribute), parameter in zip(held, before, strict=True):
-                module._parameters[attribute] = parameter
+    def of_tensors(self) -> list[list[Tensor | None]]:
+        """Change of each tensor along each direction."""
+        changes: list[list[Tensor | None]] = [[None] * len(self.tensors) for _ in range(self.dim)]
+        for k, x in enumerate(self.tensors):
+            for unit in torch.eye(x.numel(), dtype=x.dtype, device=x.device):
+                changes.append([unit.view_as(x) if i == k else None for i in range(len(self.tensors))])
+        return changes
 
 
 class _Forward(torch.autograd.Function):
     """Propagates the derivatives in all directions, and contracts them in the backward pass."""
 
     @staticmethod
-    def forward(ctx, states, u, names, *values):
-        ctx.places = states.work[3].places
-        ctx.batch, ctx.shapes = len(u), [value.shape for value in values]
-        parameters = dict(zip(names, (value.detach() for value in values), strict=True))
-        ctx.by_parameter = [
-            [states.along(u, torch.zeros_like(u), parameters, name, unit.view_as(parameters[name])) for unit in
-             torch.eye(parameters[name].numel(), dtype=parameters[name].dtype, device=u.device)]
-            for name in names
-        ]  # fmt: skip
-        ctx.by_state = []
-        if ctx.needs_input_grad[1]:
-            units = torch.eye(u.shape[1], dtype=u.dtype, device=u.device)
-            nothing = u.new_zeros(())
-            ctx.by_state = [states.along(u, unit.expand_as(u), parameters, "", nothing) for unit in units]
-        return states(u)
+    def forward(ctx, replay, u, *dependencies):
+        ctx.replay = replay
+        ctx.save_for_backward(u, *dependencies)
+        directions = _Directions(u.shape[1] if ctx.needs_input_grad[1] else 0, dependencies)
+        of_tensors = directions.of_tensors()
+        changes: list[list[Tensor | None]] = [[du, None] for du in directions.at_start(u)]
+        kept, along = [], [list[Tensor]() for _ in changes]
+        state, n_steps = None, len(replay.mesh)
+        for first in range(0, n_steps, _BLOCK):
+            start, begin = (None if x is None else x.detach().requires_grad_() for x in (u, state))
+            with torch.enable_grad():
+                values, u, state = replay.run(start, begin, first=first, last=min(first + _BLOCK, n_steps))
+            push = _Push([u, state, *values], [start, begin, *dependencies])
+            for k, (change, others) in enumerate(zip(changes, of_tensors, strict=True)):
+                du, dstate, *new = push.along([*change, *others])
+                changes[k] = [du, dstate]
+                along[k] += [torch.zeros_like(x) if dx is None else dx for x, dx in zip(values, new, strict=True)]
+            kept += [value.detach() for value in values]
+        ctx.along_state, ctx.along = along[: directions.dim], along[directions.dim :]
+        return tuple(kept)
 
     @staticmethod
     def backward(ctx, *slopes):
-        gradients = [
-            torch.stack([sum((s * d).sum() for s, d in zip(slopes, change, strict=True)) for change in changes])
-            .view(shape)
-            for changes, shape in zip(ctx.by_parameter, ctx.shapes, strict=True)
+        u, *dependencies = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return None, *differentiable_gradient(ctx.replay, u, dependencies, slopes)
+        products = iter([sum((s * d).sum() for s, d in zip(slopes, along, strict=True)) for along in ctx.along])
+        gradients = [torch.stack([next(products) for _ in range(x.numel())]).view_as(x) for x in dependencies]
+        start = torch.zeros_like(u) if ctx.along_state else None
+        for component, along in enumerate(ctx.along_state):
+            for place, s, d in zip(ctx.replay.outputs.places.values(), slopes, along, strict=True):
+                rows = torch.arange(len(s), device=s.device) if place.rows is None else place.rows
+                start[:, component].index_add_(0, rows, (s * d).sum(-1))
+        return None, start, *gradients
+
+
+class _Push:
+    """Pushes changes of sources forward to the ends of a graph, by differentiating reverse mode in its weights.
+
+    Torch's own forward mode has levels that all threads share, and cannot be nested in every transform.
+    """
+
+    def __init__(self, ends: list[Tensor | None], sources: list[Tensor | None]):
+        self.at = [k for k, end in enumerate(ends) if end is not None and end.requires_grad]
+        self.n_ends = len(ends)
+        some = [x for x in sources if x is not None]
+        pulled: list[Tensor | None] = [None] * len(some)
+        self.weights: list[Tensor] = []
+        if self.at:
+            differentiable = [ends[k] for k in self.at]
+            self.weights = [torch.zeros_like(end, requires_grad=True) for end in differentiable]
+            pulled = list(torch.autograd.grad(differentiable, some, self.weights, create_graph=True, allow_unused=True))
+        remaining = iter(pulled)
+        self.pulled = [None if x is None else next(remaining) for x in sources]
+
+    def along(self, changes: list[Tensor | None]) -> list[Tensor | None]:
+        """Changes of the ends; None is zero."""
+        pairs = [
+            (pull, change) for pull, change in zip(self.pulled, changes, strict=True)
+            if pull is not None and change is not None and pull.requires_grad
         ]  # fmt: skip
-        start = None
-        if ctx.by_state:
-            start = slopes[0].new_zeros(ctx.batch, len(ctx.by_state))
-            for component, change in enumerate(ctx.by_state):
-                for place, s, d in zip(ctx.places.values(), slopes, change, strict=True):
-                    rows = torch.arange(len(s), device=s.device) if place.rows is None else place.rows
-                    start[:, component].index_add_(0, rows, (s * d).sum(-1))
-        return None, start, None, *gradients
+        pushed: list[Tensor | None] = [None] * self.n_ends
+        if pairs:
+            pulls, along = zip(*pairs, strict=True)
+            found = torch.autograd.grad(pulls, self.weights, along, retain_graph=True, allow_unused=True)
+            for k, change in zip(self.at, found, strict=True):
+                pushed[k] = change
+        return pushed

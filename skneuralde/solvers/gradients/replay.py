@@ -4,21 +4,15 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from skneuralde.solvers.core.right_hand_side import RightHandSide
-from skneuralde.solvers.core.stepper import Stepper
 from skneuralde.solvers.gradients.checkpoint import Checkpoint, checkpointed
 from skneuralde.solvers.gradients.forward import forward
 from skneuralde.solvers.gradients.reversible import reversible
-from skneuralde.solvers.mesh.mesh import Mesh
-from skneuralde.solvers.mesh.outputs import RequestedStates, run
+from skneuralde.solvers.mesh.replay import Replay
 
 
 def replay(
-    stepper: Stepper,
-    rhs: RightHandSide,
+    steps: Replay,
     u0: Tensor,
-    mesh: Mesh,
-    outputs: RequestedStates,
     *,
     gradient: str = "direct",
     stored: tuple[list[Checkpoint], list[Tensor]] | None = None,
@@ -27,18 +21,20 @@ def replay(
 
     The gradient "direct" stores the whole graph. "checkpoint" stores one state in ``sqrt(n_steps)`` and repeats the
     steps in between; ``stored`` are the checkpoints and requested states, if the step loop has kept them. "reversible"
-    stores the last states and steps back from them. "forward" propagates the derivatives with respect to all parameters
-    along with the states.
+    stores the last states and steps back from them. "forward" propagates the derivatives in all directions along with
+    the states.
     """
-    u = mesh.sorted(u0)
+    u, kept = steps.mesh.sorted(u0), list[Tensor]()
     if stored is not None:
-        return outputs.pick(u0, checkpointed(stepper, rhs, u, mesh, outputs, stored=stored))
-    return outputs.pick(u0, GRADIENTS[gradient](stepper, rhs, u, mesh, outputs))
+        kept = checkpointed(steps, u, stored=stored)
+    elif len(steps.mesh):
+        kept = GRADIENTS[gradient](steps, u)
+    return steps.outputs.pick(u0, kept)
 
 
-def direct(stepper: Stepper, rhs: RightHandSide, u: Tensor, mesh: Mesh, outputs: RequestedStates) -> list[Tensor]:
+def direct(steps: Replay, u: Tensor) -> list[Tensor]:
     """Reverse mode through all steps."""
-    return run(stepper, rhs, u, mesh, outputs)[0]
+    return steps.run(u)[0]
 
 
 #: Gradient modes by name.

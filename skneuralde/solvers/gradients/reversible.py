@@ -8,30 +8,29 @@ import torch
 from torch import Tensor
 
 from skneuralde.noise import Increments
-from skneuralde.solvers.core.right_hand_side import RightHandSide
-from skneuralde.solvers.core.stepper import StepInput, Stepper
+from skneuralde.solvers.core.stepper import StepInput
 from skneuralde.solvers.gradients.dependencies import dependencies_of
+from skneuralde.solvers.gradients.second_order import differentiable_gradient
 from skneuralde.solvers.mesh.mesh import Mesh, walk
-from skneuralde.solvers.mesh.outputs import RequestedStates
+from skneuralde.solvers.mesh.replay import Replay
 
 #: Steps whose noise is drawn at once.
 _BLOCK = 64
 
 
-def reversible(stepper: Stepper, rhs: RightHandSide, u: Tensor, mesh: Mesh, outputs: RequestedStates) -> list[Tensor]:
+def reversible(replay: Replay, u: Tensor) -> list[Tensor]:
     """Reverse mode that steps back from the last states, by steps of negative length and noise."""
-    if len(mesh) == 0:
-        return []
-    return list(_Reversed.apply(stepper, rhs, mesh, outputs, u, *dependencies_of(stepper, rhs, u, mesh)))
+    return list(_Reversed.apply(replay, u, *dependencies_of(replay, u)))
 
 
 class _Reversed(torch.autograd.Function):
     """Makes the steps without a graph; on the way back the graph of one step at a time is made."""
 
     @staticmethod
-    def forward(ctx, stepper, rhs, mesh, outputs, u, *dependencies):
-        ctx.work = stepper, rhs, mesh, outputs, dependencies
-        ctx.batch = len(u)
+    def forward(ctx, replay, u, *dependencies):
+        ctx.replay = replay
+        ctx.save_for_backward(u, *dependencies)
+        stepper, rhs, mesh, outputs = replay
         ctx.ends = {}
         kept = []
         for k, before, step in walk(stepper, rhs, u, mesh, 0, len(mesh), None):
@@ -40,11 +39,15 @@ class _Reversed(torch.autograd.Function):
             staying = mesh.active[k + 1] if k + 1 < len(mesh) else 0
             if staying < mesh.active[k]:
                 ctx.ends[k] = step.u1[staying:]
-        return tuple(kept)
+        # A requested state may be the very tensor of an end, which would keep its own node alive.
+        return tuple(state.clone() for state in kept)
 
     @staticmethod
     def backward(ctx, *slopes):
-        stepper, rhs, mesh, outputs, dependencies = ctx.work
+        initial, *dependencies = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return None, *differentiable_gradient(ctx.replay, initial, dependencies, slopes)
+        stepper, rhs, mesh, outputs = ctx.replay
         slope_of = dict(zip(outputs.places, slopes, strict=True))
         u = slope = next(iter(ctx.ends.values()))[:0]
         totals: list[Tensor | None] = [None] * len(dependencies)
@@ -66,8 +69,8 @@ class _Reversed(torch.autograd.Function):
                 )
             totals = [total if new is None else new if total is None else total + new
                       for total, new in zip(totals, others, strict=True)]  # fmt: skip
-        rest = slope.new_zeros(ctx.batch - len(slope), slope.shape[1])
-        return None, None, None, None, torch.cat([slope, rest]), *totals
+        rest = slope.new_zeros(len(initial) - len(slope), slope.shape[1])
+        return None, torch.cat([slope, rest]), *totals
 
 
 def _backwards(mesh: Mesh) -> Iterator[tuple[int, Tensor, Tensor | float, Increments | None]]:

@@ -10,9 +10,8 @@ from torch import Tensor
 
 from skneuralde.solvers.core.batch_order import rank
 from skneuralde.solvers.core.dense_output import DenseOutput
-from skneuralde.solvers.core.right_hand_side import RightHandSide
 from skneuralde.solvers.core.stepper import Step, Stepper
-from skneuralde.solvers.mesh.mesh import Mesh, walk
+from skneuralde.solvers.mesh.mesh import Mesh
 
 
 class OutputRows(NamedTuple):
@@ -86,24 +85,3 @@ class OneStatePerRow(RequestedStates):
         """Rows ``(n, ...)`` in the order of the request, split by `places`."""
         parts = rows[self.permutation].split(self.counts)
         return [parts[k + 1] for k in self.places]
-
-
-def run(
-    stepper: Stepper,
-    rhs: RightHandSide,
-    u: Tensor,
-    mesh: Mesh,
-    outputs: RequestedStates,
-    *,
-    first: int = 0,
-    last: int | None = None,
-    solver_state: Tensor | None = None,
-) -> tuple[list[Tensor], Tensor, Tensor | None]:
-    """Make steps of a mesh: the requested states of each, and the state and solver state after the last one."""
-    kept = []
-    last = len(mesh) if last is None else last
-    for k, before, step in walk(stepper, rhs, u, mesh, first, last, solver_state):
-        if k in outputs.places:
-            kept.append(outputs.keep(stepper, k, before, step))
-        u, solver_state = step.u1, step.solver_state
-    return kept, u, solver_state

@@ -19,6 +19,7 @@ from skneuralde.solvers.mesh.grid_steps import GridSteps
 from skneuralde.solvers.mesh.increments import IncrementSource
 from skneuralde.solvers.mesh.mesh import Mesh, walk
 from skneuralde.solvers.mesh.outputs import AllPathsAt, OneStatePerRow, RequestedStates
+from skneuralde.solvers.mesh.replay import Replay
 from skneuralde.solvers.mesh.restarts import MeshRestarts
 from skneuralde.solvers.stepping.task import Task
 
@@ -159,9 +160,9 @@ class FixedDriver:
         if jumps is not None and task.gradient != "direct":
             # Candidates are thinned before anything is differentiated.
             with torch.no_grad():
-                replay(self.stepper, task.rhs, task.u0, mesh, outputs)
+                replay(Replay(self.stepper, task.rhs, mesh, outputs), task.u0)
             jumps.is_decided = True
-        values = replay(self.stepper, task.rhs, task.u0, mesh, outputs, gradient=task.gradient)
+        values = replay(Replay(self.stepper, task.rhs, mesh, outputs), task.u0, gradient=task.gradient)
         if isinstance(mesh.step_ends, MeshJumps):
             mesh.step_ends.is_decided = True
         values = values.view(batch, n_times, -1)

@@ -24,6 +24,7 @@ from skneuralde.solvers.jumps.schedule import JumpSchedule
 from skneuralde.solvers.mesh.increments import IncrementSource
 from skneuralde.solvers.mesh.mesh import Mesh
 from skneuralde.solvers.mesh.outputs import OneStatePerRow
+from skneuralde.solvers.mesh.replay import Replay
 from skneuralde.solvers.mesh.restarts import RestartHandler
 from skneuralde.solvers.mesh.step_states import StepStates
 from skneuralde.solvers.stepping.leg import Leg, assembled
@@ -189,7 +190,7 @@ class LoopDriver(ABC):
             permutation = _by_path_and_save(same_path, same_save)[_by_path_and_save(path, save).argsort()]
             values = torch.cat([values[permutation], paths.u[stopped]])
             stored = checkpoint_every_step(mesh, *step_states.along(mesh)), outputs.split(values)
-        states = replay(self.stepper, task.rhs, task.u0, mesh, outputs, gradient=task.gradient, stored=stored)
+        states = replay(Replay(self.stepper, task.rhs, mesh, outputs), task.u0, gradient=task.gradient, stored=stored)
         states, ends = states.split([len(path), len(stopped)])
         return paths, paths.status[:, 0], path, save, states, ends, _record(handlers)
 
@@ -246,12 +247,12 @@ class LoopDriver(ABC):
         if self.needs_gradient:
             mesh = self._mesh(accepted, self.paths, main.steps[:, 0], None, handlers)
             outputs = OneStatePerRow(torch.cat([step, main.steps[stopped, 0]]), torch.cat([path, stopped]), mesh)
-            states = replay(self.stepper, task.rhs, task.u0, mesh, outputs, gradient=task.gradient)
+            states = replay(Replay(self.stepper, task.rhs, mesh, outputs), task.u0, gradient=task.gradient)
             states, ends = states.split([len(path), len(stopped)])
             count = side.steps[:, 0]
             mesh = self._mesh(side_accepted, paths, count, path, side_handlers)
             outputs = OneStatePerRow(count, torch.arange(len(path), device=u.device), mesh)
-            states = replay(self.stepper, task.rhs.select(path), states, mesh, outputs, gradient=task.gradient)
+            states = replay(Replay(self.stepper, task.rhs.select(path), mesh, outputs), states, gradient=task.gradient)
         states = torch.where(side.status == Status.SUCCESS, states, torch.nan)
         status = main.status[:, 0].scatter_reduce(0, path, side.status[:, 0], "amax")
         jumps, side_jumps = _record(handlers), _record(side_handlers)

@@ -4,6 +4,7 @@ import functools
 import math
 import multiprocessing
 import resource
+import weakref
 
 import pytest
 import torch
@@ -175,20 +176,22 @@ def held_in_backward(mode, n_steps):
     """Tensor memory that a graph holds between the solution and its gradient, in states of one path."""
     problem = make_problem("ees25")
     y0 = torch.ones(2, dtype=torch.float64)
-    saved = []
+    saved = weakref.WeakSet()
 
-    def pack(tensor):
-        saved.append(tensor.numel())
-        return tensor
+    class Saved:
+        def __init__(self, tensor):
+            self.tensor = tensor
+            saved.add(self)
 
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+    with torch.autograd.graph.saved_tensors_hooks(Saved, lambda held: held.tensor):
         ys = solve(
             problem, y0, [0.0, 1.0], solver="ees25", rtol=None, dt=1.0 / n_steps, random_state=0, gradient=mode,
             max_steps=n_steps,
         ).ys  # fmt: skip
+    held = sum(one.tensor.numel() for one in saved)
     ys.sum().backward()
     assert all(p.grad.isfinite().all() for p in problem.parameters())
-    return sum(saved)
+    return held
 
 
 def test_memory_of_the_graph_grows_as_promised():
