@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from skneuralde.terms.base import value_and_jacobian
+from skneuralde.terms.derivatives import value_and_jacobian
 
 
 class Observation(nn.Module, ABC):

@@ -61,11 +61,11 @@ class GaussianUncertainty(Uncertainty):
         return self.factor @ self.factor.mT
 
     def std(self, function: Callable[[Parameters], Tensor], model: nn.Module) -> Tensor:
-        """Standard deviation by the delta method: one forward-mode derivative per column of the factor."""
+        """Standard deviation by the delta method: one directional derivative per column of the factor."""
         here = {name: p.detach() for name, p in trainable_parameters(model).items()}
         variance = torch.zeros_like(function(here))
         for column in self.factor.mT:
-            _, change, *_ = torch.func.jvp(function, (here,), (split(column, here),))
+            _, change = along(function, (here,), (split(column, here),))
             variance = variance + change.square()
         return variance.sqrt()
 

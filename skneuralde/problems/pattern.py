@@ -13,6 +13,7 @@ from torch import Tensor
 
 from skneuralde._caches import cached_tensors
 from skneuralde.problems.colouring import colour_columns
+from skneuralde.terms.derivatives import along
 
 #: Most numbers in the copies of the states that are differentiated at once.
 _BLOCK = 2**20
@@ -86,15 +87,15 @@ class Pattern:
         differentiated again.
         """
         indices, batch = self.on(u.device), len(u)
-        value, along = None, []
+        value, parts = None, []
         for seeds in indices.seeds.to(u.dtype).split(max(1, _BLOCK // max(1, u.numel()))):
             copies = [x if x is None else x.repeat(len(seeds), 1) for x in (u, *others)]
             directions = seeds.repeat_interleave(batch, 0)
-            values, slopes, *_ = torch.func.jvp(lambda v, c=copies: function(v, *c[1:]), (copies[0],), (directions,))
+            values, slopes = along(lambda v, c=copies: function(v, *c[1:]), (copies[0],), (directions,))
             value = values[:batch] if value is None else value
-            along.append(slopes.view(len(seeds), *u.shape))
+            parts.append(slopes.view(len(seeds), *u.shape))
         assert value is not None
-        return value, torch.cat(along).transpose(0, 1).flatten(1).index_select(1, indices.compressed)
+        return value, torch.cat(parts).transpose(0, 1).flatten(1).index_select(1, indices.compressed)
 
     def entries(self, given: Tensor, reaction: Tensor | None = None) -> Tensor:
         """All entries ``(batch, entries)``: the given ones plus the reaction's ``(batch, ..., fields, fields)``."""
@@ -125,7 +126,7 @@ class Pattern:
     def check(self, function: Callable[..., Tensor], u: Tensor, *others: Tensor | None) -> None:
         """Check that the function's Jacobian has this pattern, by a derivative in a random direction.
 
-        A ValueError names a nonzero entry outside the pattern, or says that there is no forward-mode derivative.
+        A ValueError names a nonzero entry outside the pattern, or says that there is no derivative.
         """
         some = torch.linspace(0, len(u) - 1, min(len(u), _CHECKED), device=u.device).long()
         u, others = u.detach()[some], tuple(x if x is None else x[some] for x in others)
@@ -138,7 +139,7 @@ class Pattern:
             # A perturbed state shows dependencies that vanish at u, but the function may be undefined there.
             for state in (perturbed, u):
                 _, given = self.linearize(function, state, *others)
-                change = torch.func.jvp(lambda x: function(x, *others), (state,), (v,))[1]
+                change = along(lambda x: function(x, *others), (state,), (v,))[1]
                 if bool(change.isfinite().all() & given.isfinite().all()):
                     break
             entries = self.entries(given)
@@ -156,10 +157,10 @@ class Pattern:
         with torch.no_grad():
             function(u, *others)  # errors of the function itself are raised unchanged
             try:
-                torch.func.jvp(lambda x: function(x, *others), (u,), (u,))
+                along(lambda x: function(x, *others), (u,), (u,))
             except RuntimeError as error:
                 raise ValueError(
-                    "sparsity takes derivatives by torch.func.jvp, which failed; write the function in torch, or leave "
+                    "sparsity takes derivatives by torch.func.vjp, which failed; write the function in torch, or leave "
                     f"sparsity out and give solver='rock2': {error}"
                 ) from error
 

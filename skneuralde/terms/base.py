@@ -4,63 +4,18 @@ from __future__ import annotations
 
 import functools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from skneuralde._typing import Coefficient, Context, Jacobian, State, Time
+from skneuralde.terms.derivatives import value_and_jacobian, value_and_two_derivatives
 
 #: Step of the central differences, relative to the directions.
 _STEP = 0.1
-
-
-def value_and_jacobian(function: Callable[..., Tensor], u: Tensor, *others: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Return value ``(batch, *shape)`` and Jacobian ``(batch, *shape, dim)`` in u of ``function(u, *others)``.
-
-    Forward mode takes one evaluation, on the batch repeated once per direction. Reverse mode can differentiate both.
-    """
-    batch, dim = u.shape
-    directions = torch.eye(dim, dtype=u.dtype, device=u.device).repeat_interleave(batch, 0)
-    copies = [x if x is None or dim == 1 else x.repeat(dim, 1) for x in (u, *others)]
-    value, slope, *_ = torch.func.jvp(lambda v: function(v, *copies[1:]), (copies[0],), (directions,))
-    return value[:batch], slope.view(dim, batch, *value.shape[1:]).movedim(0, -1)
-
-
-def value_and_two_derivatives(
-    function: Callable[..., Tensor], u: Tensor, cov: Tensor, *others: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return value, Jacobian, and the second derivatives summed with weights ``cov (batch, dim, dim)``.
-
-    The function is differentiated along each direction, and then along the direction's column of ``cov``.
-    """
-    batch, dim = u.shape
-    directions = torch.eye(dim, dtype=u.dtype, device=u.device).repeat_interleave(batch, 0)
-    start, *copies = (x if x is None or dim == 1 else x.repeat(dim, 1) for x in (u, *others))
-    assert start is not None
-
-    def along(v: Tensor) -> tuple[Tensor, Tensor]:
-        value, slope, _ = _directional(lambda w: (function(w, *copies), w), v, directions)
-        return slope, value
-
-    slope, second, value = _directional(along, start, cov.movedim(-1, 0).flatten(0, 1))
-    shape = dim, batch, *value.shape[1:]
-    return value[:batch], slope.view(shape).movedim(0, -1), second.view(shape).sum(0)
-
-
-def _directional(
-    function: Callable[[Tensor], tuple[Tensor, Tensor]], u: Tensor, direction: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Value of a function, its derivative along a direction, and the second tensor that the function returns.
-
-    Reverse mode is linear in the derivative of the output; differentiating it with respect to that gives forward mode.
-    Nested, this is several times faster than `torch.func.jvp`, which spends most of its time on zeros.
-    """
-    value, pull_back, more = cast(Any, torch.func.vjp(function, u, has_aux=True))
-    _, push_forward = cast(Any, torch.func.vjp(lambda weights: pull_back(weights)[0], torch.zeros_like(value)))
-    return value, push_forward(direction)[0], more
 
 
 def sum_of_squares(x: Tensor, dim: int) -> Tensor:

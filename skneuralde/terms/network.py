@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from skneuralde._typing import Coefficient, Context, State, Time
 from skneuralde.terms.activations import ACTIVATIONS
-from skneuralde.terms.base import Expansion, Term, sum_of_squares, value_and_jacobian, value_and_two_derivatives
+from skneuralde.terms.base import Expansion, Term, sum_of_squares
 from skneuralde.terms.columns import Columns
+from skneuralde.terms.derivatives import value_and_jacobian, value_and_two_derivatives
 from skneuralde.terms.inputs import Inputs
 from skneuralde.terms.mlp import MLP
 from skneuralde.terms.outputs import OUTPUTS, squares, weighted_sum

@@ -17,7 +17,7 @@ from skneuralde.terms import (
     resolve_affect,
     resolve_rate,
 )
-from skneuralde.terms.base import value_and_jacobian
+from skneuralde.terms.derivatives import value_and_jacobian
 
 T = torch.zeros(5, 1, dtype=torch.float64)
 U = torch.linspace(-2, 2, 10, dtype=torch.float64).view(5, 2)

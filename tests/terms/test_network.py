@@ -9,7 +9,8 @@ import torch
 
 from skneuralde.terms import MLP, Inputs, Network
 from skneuralde.terms.activations import ACTIVATIONS
-from skneuralde.terms.base import CentralDifferences, Term, value_and_jacobian
+from skneuralde.terms.base import CentralDifferences, Term
+from skneuralde.terms.derivatives import value_and_jacobian
 
 BATCH = 7
 POSITIVE = [(None, (2,)), ("softplus", (2,)), ("cholesky", (2, 2)), (None, ()), (None, (3,))]

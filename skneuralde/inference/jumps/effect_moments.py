@@ -9,7 +9,7 @@ from skneuralde.inference.jumps.quadrature import normal_rule
 from skneuralde.inference.moments.linear_flow import sandwich
 from skneuralde.problems import Jump
 from skneuralde.terms import GaussianAffect
-from skneuralde.terms.base import value_and_jacobian
+from skneuralde.terms.derivatives import value_and_jacobian
 
 
 def after_jump(jump: Jump, t: Tensor, mean: Tensor, cov: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,7 @@ from skneuralde.solvers.core.inputs import InputsOverTime
 from skneuralde.solvers.core.segments import Segments, inside
 from skneuralde.solvers.core.time_dependence import depends_on
 from skneuralde.terms import Constant, Term
-from skneuralde.terms.base import value_and_jacobian
+from skneuralde.terms.derivatives import along, value_and_jacobian
 
 
 class ProblemLike(Protocol):
@@ -153,7 +153,7 @@ class RightHandSide:
     def derivative(self, now: TimePoint, u: Tensor, v: Tensor) -> Tensor:
         """Derivative of f with respect to u in the direction v, ``(batch, dim)``; counts as an evaluation."""
         self.counter.drift += u.shape[0]
-        return torch.func.jvp(lambda x: self._drift(now.t, x, now.context), (u,), (v,))[1]
+        return along(lambda x: self._drift(now.t, x, now.context), (u,), (v,))[1]
 
     def linearized_drift(self, now: TimePoint, u: Tensor) -> tuple[Tensor, Tensor]:
         """f(t, u) and its Jacobian with respect to u, ``(batch, dim, dim)``; counts as two evaluations.
@@ -203,10 +203,10 @@ class RightHandSide:
         drift = self._drift
         unit = torch.ones_like(now.t)
         if now.context is None or isinstance(self.context, Tensor):
-            return torch.func.jvp(lambda s: drift(s, u, now.context), (now.t,), (unit,))[1]
+            return along(lambda s: drift(s, u, now.context), (now.t,), (unit,))[1]
         assert later.context is not None
         slope = (later.context - now.context) / (gap.to(u.dtype) if isinstance(gap, Tensor) else gap)
-        return torch.func.jvp(lambda s, c: drift(s, u, c), (now.t, now.context), (unit, slope))[1]
+        return along(lambda s, c: drift(s, u, c), (now.t, now.context), (unit, slope))[1]
 
     def drift_without_diffusion(self, now: TimePoint, u: Tensor) -> Tensor:
         """f(t, u) without the linear part of a field's Laplacian."""

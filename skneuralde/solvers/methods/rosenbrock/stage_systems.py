@@ -17,6 +17,7 @@ from skneuralde.problems import Advection, FieldDrift, Laplacian
 from skneuralde.solvers.core.right_hand_side import Counter
 from skneuralde.solvers.core.stiffness import spectral_radius
 from skneuralde.solvers.methods.rosenbrock.krylov import Directions, minimal_residual
+from skneuralde.terms.derivatives import along
 
 #: Smallest relative residual that iterations can reach in each precision.
 _FINEST = {torch.float64: 1e-12, torch.float32: 1e-5}
@@ -177,7 +178,7 @@ class Core:
             direction = planes.permute(1, 2, 0).reshape(self.field.shape)
             for operator, at_zero in zip(self.operators, self.at_zero, strict=True):
                 if at_zero is None:
-                    change = torch.func.jvp(operator, (self.field,), (direction,))[1]
+                    change = along(operator, (self.field,), (direction,))[1]
                 else:
                     change = operator(direction) - at_zero
                 value = value - change.view(len(change), -1, change.shape[-1]).permute(2, 0, 1)
