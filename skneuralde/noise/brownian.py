@@ -64,11 +64,12 @@ class Brownian:
         cell: float | Tensor,
         sign: Tensor | None = None,
     ):
-        if not bool((torch.as_tensor(cell) > 0).all() and torch.as_tensor(cell).isfinite().all()):
+        lengths = torch.as_tensor(cell, dtype=torch.float64, device=path.device)
+        if not bool((lengths > 0).all() and lengths.isfinite().all()):
             raise ValueError(f"cell must be a positive number, got {cell!r}")
         self._key = absorb(row_keys(seed, path, series)[:, None], torch.arange(dim, device=path.device))
         self.seed, self.path, self.series, self.dim = seed, path, series, dim
-        self.cell = cell.double().to(path.device) if isinstance(cell, Tensor) else float(cell)
+        self.cell = lengths if isinstance(cell, Tensor) else float(cell)
         self.sign = sign
         self.start = torch.as_tensor(start, dtype=torch.float64, device=path.device).expand(path.shape)
 
