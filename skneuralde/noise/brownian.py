@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from copy import copy
-from functools import reduce
+from functools import lru_cache, reduce
 from itertools import repeat
 
 import torch
@@ -64,11 +63,12 @@ class Brownian:
         cell: float | Tensor,
         sign: Tensor | None = None,
     ):
-        if not bool((torch.as_tensor(cell) > 0).all() and torch.as_tensor(cell).isfinite().all()):
+        lengths = torch.as_tensor(cell, dtype=torch.float64, device=path.device)
+        if not bool((lengths > 0).all() and lengths.isfinite().all()):
             raise ValueError(f"cell must be a positive number, got {cell!r}")
         self._key = absorb(row_keys(seed, path, series)[:, None], torch.arange(dim, device=path.device))
         self.seed, self.path, self.series, self.dim = seed, path, series, dim
-        self.cell = cell.double().to(path.device) if isinstance(cell, Tensor) else float(cell)
+        self.cell = lengths if isinstance(cell, Tensor) else float(cell)
         self.sign = sign
         self.start = torch.as_tensor(start, dtype=torch.float64, device=path.device).expand(path.shape)
 
@@ -312,7 +312,7 @@ class Brownian:
         """Standard deviation over a node at a depth of the tree, ``of_unit`` being that over a node of length 1."""
         if isinstance(self.cell, Tensor):
             return of_unit * (self.cell * 2.0**-depth).sqrt()[:, None, None]
-        return of_unit * math.sqrt(self.cell / 2**depth)
+        return of_unit * _square_root(self.cell / 2**depth)
 
     def _normals(self, keys: Tensor, count: int = 2) -> Tensor:
         """Pairs of standard normal numbers (count, batch, n, dim) of keys (batch, n, dim), or the first ones."""
@@ -362,3 +362,9 @@ def _join(first: tuple[Tensor, Tensor, Tensor], second: tuple[Tensor, Tensor, Te
     w = w_a + w_b
     area = before * (0.5 * w_a + area_a) + after * (w_a + 0.5 * w_b + area_b) - 0.5 * w
     return w, area, length
+
+
+@lru_cache(maxsize=1024)
+def _square_root(x: float) -> float:
+    """The square root as torch rounds it, which is not always the nearest number, so that one cell is as many."""
+    return torch.tensor(x, dtype=torch.float64).sqrt().item()

@@ -99,7 +99,7 @@ class FieldProblem(nn.Module):
         """The `Problem` that it was made from."""
         return self._original[0]
 
-    def check(self, t: Tensor, u: Tensor, c: Tensor | None = None) -> None:
+    def check(self, t: Tensor, u: Tensor, c: Tensor | None = None, *, range_of_rates: bool = True) -> None:
         """Call every coefficient once on states ``(batch, n)`` and check its value, as `Problem.check` does."""
         field = self.drift.field(u)
         self.drift.reaction.check(t, field, c)

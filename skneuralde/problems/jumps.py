@@ -112,19 +112,19 @@ class Jump(nn.Module):
         """Return marks from independent standard normal numbers ``(batch, dim)``."""
         return normals if self.marks is None else self.marks(normals)
 
-    def check(self, t: Time, u: State, c: Context | None = None, *, name: str) -> None:
+    def check(self, t: Time, u: State, c: Context | None = None, *, name: str, range_of_rates: bool = True) -> None:
         """Call rate and affect once and check their values.
 
         Raises
         ------
         ValueError
             If a value has the wrong shape, dtype or device or is not finite, or if the rate is negative or above its
-            bound.
+            bound; the values of rates count only with ``range_of_rates``.
         """
-        rate = check_term(self.rate, name=f"{name}.rate", shape=(), t=t, u=u, c=c)
+        rate = check_term(self.rate, name=f"{name}.rate", shape=(), t=t, u=u, c=c, finite=range_of_rates)
         limit = math.inf if self.bound is None else self.bound * (1.0 + 1e-6)
         wrong = ~((rate >= -_ROUNDING) & (rate <= limit) & rate.isfinite())
-        if bool(wrong.any()):
+        if range_of_rates and bool(wrong.any()):
             row = int(wrong.nonzero()[0])
             what = self.describe_rate(float(rate[row]), name=name)
             raise ValueError(f"{what} at t = {float(t[row]):g} and u = {u[row].tolist()}")
@@ -161,8 +161,11 @@ def _resolve_lower(lower: Any, leap: bool) -> float | tuple[float, ...] | None:
     """The lower end of the range of a channel that leaps, one for all components or one for each."""
     if lower is None:
         return None
-    values = torch.as_tensor(lower, dtype=torch.float64)
-    if values.ndim > 1 or bool((values.isnan() | (values == math.inf)).any()):
+    try:
+        values = torch.tensor(math.nan) if isinstance(lower, bool) else torch.as_tensor(lower, dtype=torch.float64)
+    except (TypeError, ValueError, RuntimeError):
+        values = torch.tensor(math.nan)
+    if values.ndim > 1 or not bool((values < math.inf).all()):
         raise ValueError(f"lower must be a number, or one per component of the state, and below inf, got {lower!r}")
     if not leap:
         raise ValueError(

@@ -159,7 +159,7 @@ class Problem(nn.Module):
         """Multiply a value g of the diffusion by an increment ``dw (batch, m)``."""
         return g * dw if g.ndim == dw.ndim else (g @ dw[..., None])[..., 0]
 
-    def check(self, t: Time, u: State, c: Context | None = None) -> None:
+    def check(self, t: Time, u: State, c: Context | None = None, *, range_of_rates: bool = True) -> None:
         """Call every coefficient once and check its value.
 
         Raises
@@ -167,17 +167,17 @@ class Problem(nn.Module):
         ValueError
             If a coefficient does not return a finite tensor of the state's dtype and device and of the shape that
             ``noise`` asks for, if the drift has dependencies that ``sparsity`` leaves out, or if additive noise changes
-            with the state.
+            with the state; with ``range_of_rates`` also if a rate of jumps is negative or above its bound.
         """
         if self.operator is not None:
-            self.flattened(u.shape[1:]).check(t, u.flatten(1), c)
+            self.flattened(u.shape[1:]).check(t, u.flatten(1), c, range_of_rates=range_of_rates)
             return
         dim = u.shape[-1]
         check_term(self.drift, name="drift", shape=(dim,), t=t, u=u, c=c)
         if self.sparsity is not None:
             pattern_of(self.sparsity, (dim,)).check(lambda v, t, c: self.drift(t, v, c), u, t, c)
         for i, jump in enumerate(self.jumps):
-            jump.check(t, u, c, name=f"jumps[{i}]")
+            jump.check(t, u, c, name=f"jumps[{i}]", range_of_rates=range_of_rates)
         if self.diffusion is None:
             return
         shape = (dim, None) if self._is_matrix_noise(self.diffusion, t, u, c) else (dim,)

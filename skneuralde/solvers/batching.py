@@ -100,8 +100,12 @@ def to_batch(
     device: str | torch.device | None,
     dtype: torch.dtype | None,
     stops: Any = None,
+    range_of_rates: bool = True,
 ) -> PathBatch:
-    """Check the equation, initial states, times and inputs that `solve` takes, and lay the paths out."""
+    """Check the equation, initial states, times and inputs that `solve` takes, and lay the paths out.
+
+    Rates of jumps that are out of their range at the start are refused only with ``range_of_rates``.
+    """
     n_paths = _check_n_paths(n_paths)
     u0 = _state(y0, problem, device, dtype)
     state_ndim = u0.ndim if problem.state_ndim is None else problem.state_ndim
@@ -121,21 +125,22 @@ def to_batch(
     )
     start = paths.flat_times[..., 0].expand(len(paths.u0))
     c = paths.context(start) if callable(paths.context) else paths.context
-    paths.problem.check(start[:, None].to(u0.dtype), paths.u0, c)
+    paths.problem.check(start[:, None].to(u0.dtype), paths.u0, c, range_of_rates=range_of_rates)
     return paths
 
 
 def _cells(times: Tensor, dt: float | None) -> tuple[float | Tensor, Tensor]:
     """Length of the cells of each path's noise, one number if they are the same, and the power of two in it.
 
-    A cell is the power of two not below the span of a path's own times, with fixed steps the power of two times dt. So
-    a path depends neither on the times in between nor on other rows, and half the dt refines it.
+    A cell is the power of two not below the span of a path's own times. With fixed steps it is shorter, by less than a
+    half, so that a power of two of steps fills it. So a path depends neither on the times in between nor on other rows,
+    and half the dt refines it.
     """
-    unit = 1.0 if dt is None else dt
     span = (times.nan_to_num(nan=-torch.inf).amax(-1) - times[..., 0]).reshape(-1)
-    mantissa, exponent = torch.frexp(torch.where(span > 0.0, span, unit) * (1.0 - _ROUNDING) / unit)
-    exponent = torch.where(mantissa == 0.5, exponent - 1, exponent)  # mantissas are from a half on
-    cell = torch.ldexp(torch.full_like(span, unit), exponent)
+    _, exponent = torch.frexp(torch.where(span > 0.0, span, 1.0) * (1.0 - _ROUNDING))
+    mantissa = 0.5 if dt is None else math.frexp(dt)[0]
+    # The mantissa of a power of two is a half.
+    cell = torch.ldexp(torch.full_like(span, 1.0 if mantissa == 0.5 else mantissa), exponent)
     power = torch.frexp(cell).exponent.long()
     return (float(cell[0]) if bool((cell == cell[0]).all()) else cell), power
 

@@ -170,7 +170,7 @@ def integrate(request: SolveRequest) -> Trajectory:
         If a path fails and ``on_error`` is "raise".
     """
     request.check()
-    solver, problem = request.solver, request.problem
+    solver, problem = request.solver.for_tolerance(request.rtol), request.problem
     solver.check(problem)
     if isinstance(problem, Problem):
         problem = in_calculus(problem, solver.calculus)

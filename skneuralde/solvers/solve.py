@@ -136,7 +136,7 @@ def solve(
         tolerance, the method nor other rows change it. With fixed steps it is also a function of dt, up to powers of
         two: half the dt gives the same path on a finer mesh, and a dt that is a power of two gives that of adaptive
         steps. The jumps are the same, too: exactly if rates are constant or have a bound, and within the tolerance if
-        they are integrated.
+        they are integrated. The three-valued increments of "platen" belong to its steps, and have no path.
     context : array-like of shape (batch..., k) or callable, optional
         What the coefficients see as ``c``. A callable gets float64 times of shape (n_paths, batch...) and returns
         (n_paths, batch..., k), or something that broadcasts to it. If it has an attribute ``knots``, of the shape of
@@ -189,7 +189,17 @@ def solve(
     >>> crashes.jump_counts.double().mean().round(decimals=1)
     tensor(2., dtype=torch.float64)
     """
-    batch = to_batch(problem, y0, ts, n_paths=n_paths, context=context, stops=stops, device=device, dtype=dtype)
+    batch = to_batch(
+        problem,
+        y0,
+        ts,
+        n_paths=n_paths,
+        context=context,
+        stops=stops,
+        device=device,
+        dtype=dtype,
+        range_of_rates=on_error != "mask",
+    )
     method = resolve_solver(solver, problem, batch.u0.shape[1])
     request = SolveRequest(
         batch.problem,
@@ -226,7 +236,7 @@ def solve(
             smallest_step=shaped(stats.smallest_step),
             steps_by_method={name: shaped(steps) for name, steps in stats.steps_by_method.items()},
         ),
-        solver=method.name,
+        solver=method.for_tolerance(rtol).name,
         state_ndim=batch.state_ndim,
         jump_times=tuple(map(shaped, jumps.times)),
         jump_marks=tuple(map(shaped, jumps.marks)),

@@ -12,7 +12,14 @@ from skneuralde.terms.known import Constant, UserModule
 
 
 def check_term(
-    term: nn.Module, *, name: str, shape: tuple[int | None, ...], t: Tensor, u: Tensor, c: Tensor | None = None
+    term: nn.Module,
+    *,
+    name: str,
+    shape: tuple[int | None, ...],
+    t: Tensor,
+    u: Tensor,
+    c: Tensor | None = None,
+    finite: bool = True,
 ) -> Tensor:
     """Call a coefficient once, check its value ``(batch, *shape)`` and return it.
 
@@ -22,10 +29,14 @@ def check_term(
     Raises
     ------
     ValueError
-        If the value is not a finite tensor of the expected shape and of the state's dtype and device.
+        If the value is not a tensor of the expected shape and of the state's dtype and device, and finite unless
+        ``finite`` is False.
     """
     if isinstance(term, Sum):
-        parts = [check_term(part, name=f"{name}[{i}]", shape=shape, t=t, u=u, c=c) for i, part in enumerate(term.terms)]
+        parts = [
+            check_term(part, name=f"{name}[{i}]", shape=shape, t=t, u=u, c=c, finite=finite)
+            for i, part in enumerate(term.terms)
+        ]
         if len({part.shape for part in parts}) > 1:
             shapes = ", ".join(str(tuple(part.shape)) for part in parts)
             raise ValueError(f"the terms of {name} must have one shape, got {shapes}")
@@ -41,7 +52,9 @@ def check_term(
             f"{tuple(term.value.shape)}"
         )
     value = _call(term, name, t, u, c)
-    _check_value(value, name, shape, t, u)
+    _check_form(value, name, shape, u)
+    if finite:
+        _check_finite(value, name, t, u)
     return value
 
 
@@ -59,7 +72,7 @@ def _call(term: nn.Module, name: str, t: Tensor, u: Tensor, c: Tensor | None) ->
     return value
 
 
-def _check_value(value: object, name: str, shape: tuple[int | None, ...], t: Tensor, u: Tensor) -> None:
+def _check_form(value: object, name: str, shape: tuple[int | None, ...], u: Tensor) -> None:
     expected = (len(u), *shape)
     sizes = ", ".join("m" if size is None else str(size) for size in expected)
     form = f"({sizes})" if shape else f"({sizes},)"
@@ -78,6 +91,9 @@ def _check_value(value: object, name: str, shape: tuple[int | None, ...], t: Ten
         raise ValueError(f"{name} must keep the dtype of u, {u.dtype}, got {value.dtype}")
     if value.device != u.device:
         raise ValueError(f"{name} must stay on the device of u, {u.device}, got {value.device}")
+
+
+def _check_finite(value: Tensor, name: str, t: Tensor, u: Tensor) -> None:
     finite = value.isfinite()
     if not bool(finite.all()):
         index = tuple((~finite).nonzero()[0].tolist())

@@ -99,7 +99,7 @@ def test_a_path_does_not_depend_on_the_times_of_other_rows(arguments):
 
     alone = w([0.0, 0.7, 2.0])
     for other in ([0.0, 0.2, 0.5], [0.0, 0.2, 100.0], [0.0, 0.0, torch.nan]):
-        torch.testing.assert_close(w([0.0, 0.7, 2.0], other), alone, rtol=0, atol=1e-14)
+        torch.testing.assert_close(w([0.0, 0.7, 2.0], other), alone, rtol=0, atol=0)
 
 
 def test_halved_steps_share_a_path_of_rows_of_any_length():
@@ -261,3 +261,28 @@ def test_frames_have_one_row_per_path_series_and_time():
         "series_1",
         "time",
     ]
+
+
+@pytest.mark.parametrize("arguments", [{}, {"solver": "euler", "dt": 0.1}, {"solver": "euler", "dt": 0.05}])
+def test_the_path_belongs_to_the_power_of_two_above_the_span(arguments):
+    """Spans up to 2 share a path, longer ones have another."""
+    problem = Problem(None, 1.0)
+    ends = [
+        solve(problem, [0.0], [0.0, 1.0, end], random_state=3, **arguments).ys[0, 1] for end in (1.5, 1.7, 2.0, 2.5)
+    ]
+    torch.testing.assert_close(ends[1:3], [ends[0]] * 2, rtol=1e-12, atol=1e-12)
+    assert abs(ends[3] - ends[0]) > 1e-3
+
+
+@pytest.mark.parametrize("span", [1e-300, 1e-46, 1e39, 1e150])
+@pytest.mark.parametrize("fixed", [False, True])
+def test_spans_of_any_size(span, fixed):
+    arguments = {"solver": "euler", "dt": span / 8} if fixed else {}
+    run = solve(Problem(None, 1.0), [0.0], [0.0, span], n_paths=400, random_state=0, **arguments)
+    assert abs((run.ys[:, -1, 0] / math.sqrt(span)).square().mean() - 1.0) < 4 * math.sqrt(2.0 / 400)
+
+
+def test_fixed_steps_of_the_default_solver_are_named():
+    problem = Problem(lambda t, u: -u)
+    assert solve(problem, [1.0], [0.0, 1.0], rtol=None, dt=0.1).solver == "tsit5"
+    assert solve(problem, [1.0], [0.0, 1.0]).solver == "auto(tsit5, rosenbrock)"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from skneuralde import Jump, Problem, expect, solve
 from skneuralde.noise import Brownian
-from skneuralde.solvers import SolveRequest, get_solver, integrate, solver_names
+from skneuralde.solvers import SolveRequest, Status, get_solver, integrate, solver_names
 
 ALL = [get_solver(name) for name in solver_names()]
 ADAPTIVE = [solver.name for solver in ALL if solver.adaptive and solver.handles(None)]
@@ -235,3 +235,13 @@ def test_what_is_refused(bad, message):
         solve(Problem(lambda t, u: -u), torch.ones(2, 1), [0.0, 1.0], **bad)
     with pytest.raises(ValueError, match="max_step must be a positive number"):
         Jump(lambda t, u: u[:, 0], 0.0, max_step=-1.0)
+
+
+@pytest.mark.parametrize("solver", ADAPTIVE)
+def test_any_longest_step(solver):
+    """One without effect, and one that takes too many steps."""
+    decay = Problem(lambda t, u: -u)
+    free, bounded = (solve(decay, [1.0], [0.0, 1.0], solver=solver, **o).ys for o in ({}, {"max_step": math.inf}))
+    torch.testing.assert_close(free, bounded, rtol=0, atol=0)
+    options = {"max_step": 1e-3, "max_steps": 10, "on_error": "mask"}
+    assert solve(decay, [1.0], [0.0, 1e9], solver=solver, **options).status.item() == Status.MAX_STEPS

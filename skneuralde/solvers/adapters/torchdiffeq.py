@@ -98,8 +98,10 @@ class TorchDiffEqAdaptive(BatchSolver):
         """States at the saves, (n_saves, batch, dim); the first alone if that failed."""
         others = saves[1:]
         if task.max_step is not None:
-            n = math.ceil(longest / task.max_step)
-            others = torch.cat([others, torch.arange(1, n, device=saves.device) / n]).unique()
+            n = max(1, math.ceil(longest / task.max_step))
+            # Steps beyond the allowed number are not made.
+            points = torch.arange(1, min(n, task.max_steps + 2), dtype=saves.dtype, device=saves.device)
+            others = torch.cat([others, points / n]).unique()
         others = others[~torch.isin(others, stops)]
         run.ends = torch.cat([others, stops]).sort().values.tolist()
         run.trying = 0.0, run.ends[0]

@@ -15,8 +15,8 @@ _ADVICE = {
 
 #: The advice where stiffness is the cause, without and with noise.
 _STIFF = {
-    False: "the equation is stiff here, and stability limits the steps: use solver='auto' or 'rosenbrock', for more "
-    "than 64 states with Problem(..., sparsity=)",
+    False: "the equation is stiff here, and stability limits the steps: use solver='rosenbrock', for more than 64 "
+    "states with Problem(..., sparsity=)",
     True: "the drift is stiff here, and stability limits the steps of all methods for noise: take a smaller dt or "
     "raise max_steps, or replace components that decay fast by the values to which they decay",
 }

@@ -13,7 +13,7 @@ from skneuralde._caches import cached_tensors
 from skneuralde.problems import FieldDrift, Jump, Pattern, Problem, Sparsity, pattern_of
 from skneuralde.solvers.core.inputs import InputsOverTime
 from skneuralde.solvers.core.segments import Segments, inside
-from skneuralde.solvers.core.time_dependence import depends_on
+from skneuralde.solvers.core.time_dependence import depends_on_first
 from skneuralde.terms import Constant, Term
 from skneuralde.terms.derivatives import along, value_and_jacobian
 
@@ -190,7 +190,7 @@ class RightHandSide:
             return False
         self.counter.drift += u.shape[0]
         now, u = self.at(t, u.dtype), u.detach()
-        return not depends_on(lambda time: self._drift(time, u, now.context), now.t)
+        return not depends_on_first(lambda time, state: self._drift(time, state, now.context), now.t, u)
 
     def time_derivative(self, t: Tensor, h: Tensor | float, u: Tensor) -> Tensor:
         """Derivative of f with respect to t, also through the inputs; counts as an evaluation.
@@ -255,7 +255,7 @@ class RightHandSide:
         if isinstance(self.context, InputsOverTime):
             return False
         now, u = self.at(t, u.dtype), u.detach()
-        return not depends_on(lambda time: self._diffusion(time, u, now.context), now.t)
+        return not depends_on_first(lambda time, state: self._diffusion(time, state, now.context), now.t, u)
 
     @property
     def _diffusion(self) -> Term:

@@ -66,6 +66,10 @@ class Solver(ABC):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {getattr(self, 'name', '')!r}>"
 
+    def for_tolerance(self, rtol: float | None) -> Solver:
+        """The method that makes the steps; ``rtol`` is None for steps of a fixed size."""
+        return self
+
     def handles(self, noise: str | None) -> bool:
         """Whether the method treats this kind of noise (None: no noise)."""
         return ("none" if noise is None else noise) in self.noise_kinds

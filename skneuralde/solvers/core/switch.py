@@ -36,9 +36,9 @@ class Switch(Stepper):
         self.gradients = tuple(mode for mode in explicit.gradients if mode in stiff.gradients)
         self.error_order, self.controller = explicit.error_order, explicit.controller
 
-    def prepare(self, rhs: RightHandSide, t: Tensor, u: Tensor, *, rtol: float | None, n_hazards: int) -> Stepper:
-        """The explicit method for steps of a fixed size; for adaptive ones each method is prepared where it begins."""
-        return self.explicit.prepare(rhs, t, u, rtol=rtol, n_hazards=n_hazards) if rtol is None else self
+    def for_tolerance(self, rtol: float | None) -> Stepper:
+        """The explicit method for steps of a fixed size."""
+        return self.explicit if rtol is None else self
 
     def step(self, inputs: StepInput) -> Step:
         """A step of the explicit method."""

@@ -18,23 +18,25 @@ _SHAPES = {
     *(_ATEN.new_zeros, _ATEN.new_ones, _ATEN.new_empty, _ATEN.new_full, _ATEN.new_empty_strided),
 }
 #: Methods that hand a tensor's values to other libraries.
-_EXPORTS = {Tensor.numpy, Tensor.tolist, Tensor.__array__}
+_EXPORTS = {Tensor.numpy, Tensor.tolist, Tensor.__array__, Tensor.__dlpack__, Tensor.data_ptr}
 
 
-def depends_on(function: Callable[[Tensor], Tensor], argument: Tensor) -> bool:
-    """Whether the value of a function may depend on its argument, in any way.
+def depends_on_first(function: Callable[..., Tensor], first: Tensor, *others: Tensor) -> bool:
+    """Whether the value of a function may depend on its first argument, in any way, also where the others differ.
 
     A derivative of zero does not tell: comparisons have none. Every result of an operation on the argument counts as
-    dependent, and so does every tensor into which such a result is written, and a function that reads values into
-    Python or numpy.
+    dependent, and so does every tensor into which such a result is written. A function that reads values of any
+    argument into Python or numpy counts as well, since it may go another way for other values.
     """
-    follower = _Follower()
+    follower, other = _Follower(), _Follower()
     with torch.no_grad():
-        argument = argument.clone()
-        follower.follow(argument)
-        with _Exports(follower), follower:
-            value = function(argument)
-    return follower.exported or follower.follows(value)
+        first, *others = arguments = [x.clone() for x in (first, *others)]
+        follower.follow(first)
+        for x in others:
+            other.follow(x)
+        with _Exports(follower, other), follower, other:
+            value = function(*arguments)
+    return follower.exported or other.exported or follower.follows(value)
 
 
 class _Follower(TorchDispatchMode):
@@ -52,12 +54,12 @@ class _Follower(TorchDispatchMode):
 
     def follow(self, x: Any) -> None:
         if isinstance(x, Tensor):
-            self._followed[x.untyped_storage()._cdata] = x
+            self._followed[_identity(x)] = x
         elif x is not None:
             self.exported = True  # a value that Python has read
 
     def follows(self, x: Any) -> bool:
-        return isinstance(x, Tensor) and x.untyped_storage()._cdata in self._followed
+        return isinstance(x, Tensor) and _identity(x) in self._followed
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
@@ -65,6 +67,11 @@ class _Follower(TorchDispatchMode):
             for x in tree_leaves((result, list(_written(func, args, kwargs or {})))):
                 self.follow(x)
         return result
+
+
+def _identity(x: Tensor) -> int:
+    """The storage of a tensor; sparse ones have none, and no views."""
+    return x.untyped_storage()._cdata if x.layout == torch.strided else id(x)
 
 
 def _written(func: Any, args: Any, kwargs: dict[str, Any]) -> Iterator[Any]:
@@ -77,11 +84,12 @@ def _written(func: Any, args: Any, kwargs: dict[str, Any]) -> Iterator[Any]:
 class _Exports(TorchFunctionMode):
     """Notes that values of followed tensors leave torch."""
 
-    def __init__(self, follower: _Follower):
+    def __init__(self, *followers: _Follower):
         super().__init__()
-        self.follower = follower
+        self.followers = followers
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func in _EXPORTS and self.follower.follows(args[0]):
-            self.follower.exported = True
+        if func in _EXPORTS:
+            for follower in self.followers:
+                follower.exported |= follower.follows(args[0])
         return func(*args, **(kwargs or {}))

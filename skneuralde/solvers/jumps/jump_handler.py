@@ -83,25 +83,38 @@ class JumpHandler:
         return slot, JumpRecord(paths.rows[slot], (paths.unit.abs() * attempt.target)[slot, 0], channel, number)
 
     def _leap(self, rhs: RightHandSide, attempt: StepAttempt, hazards: Hazards) -> StepAttempt:
-        """The attempt after all jumps of channels that leap, one after the other; ValueError if there are too many."""
+        """The attempt after all jumps of channels that leap, one after the other; ValueError if there are too many.
+
+        Channels with an end of their range compete for what is there, so that jumps happen in the order in which the
+        hazards, growing evenly over the step, reach their thresholds.
+        """
         paths, poisson, turn = attempt.paths, self.schedule.poisson, 0
-        leaping = torch.tensor(hazards.leaping, device=paths.u.device)
+        leaps = attempt.accepted & torch.tensor(hazards.leaping, device=paths.u.device)
+        end = hazards.hazard(attempt.step.u1)
+        self._check_leaps(torch.where(leaps, end, 0.0), hazards)
+        growth = end - hazards.hazard(paths.u)
+        compete = any(self.schedule.rates.jumps[k].lower is not None for k in hazards.channels)
         while True:
             u, turn = attempt.step.u1, turn + 1
             threshold = hazards.threshold(poisson, paths.rows, u)
-            ahead = (hazards.hazard(u) - threshold).masked_fill(~(attempt.accepted & leaping), -torch.inf)
-            slot, arrived = self._crossed(attempt, ahead >= 0.0, hazards)
+            ahead = hazards.hazard(u) - threshold
+            due = leaps & (ahead >= 0.0)
+            if compete:
+                remaining = torch.where(due, ahead / growth, -torch.inf)
+                due &= remaining == remaining.amax(1, keepdim=True)
+            slot, arrived = self._crossed(attempt, due, hazards)
             if len(slot) == 0:
                 return attempt
-            if float(ahead.max()) > _MOST_LEAPT:
-                channel = hazards.channels[int(ahead.amax(0).argmax())]
-                raise ValueError(
-                    f"jumps[{channel}] happens more than {_MOST_LEAPT} times in one step: give a smaller dt, or "
-                    "describe so many jumps by a drift and a diffusion"
-                )
-            u = hazards.passed(u, threshold, ahead >= 0.0)
-            attempt = replace(attempt, step=attempt.step._replace(u1=u))
+            attempt = replace(attempt, step=attempt.step._replace(u1=hazards.passed(u, threshold, due)))
             attempt = self._jump(rhs, attempt, slot, arrived, turn)
+
+    def _check_leaps(self, ahead: Tensor, hazards: Hazards) -> None:
+        if ahead.numel() and float(ahead.max()) > _MOST_LEAPT:
+            channel = hazards.channels[int(ahead.amax(0).argmax())]
+            raise ValueError(
+                f"jumps[{channel}] happens more than {_MOST_LEAPT} times in one step: give a smaller dt, or describe "
+                "so many jumps by a drift and a diffusion"
+            )
 
     def _jump(
         self, rhs: RightHandSide, attempt: StepAttempt, slot: Tensor, arrived: JumpRecord, turn: int = 0

@@ -241,10 +241,22 @@ def test_gradients_and_side_steps_make_the_same_limited_leaps(gradient, side_ste
 
 
 def test_lower_is_checked():
-    for lower in (math.nan, math.inf, [[0.0]]):
+    for lower in (math.nan, math.inf, [[0.0]], "x", True, 1j, object()):
         with pytest.raises(ValueError, match="lower must be a number, or one per component"):
             deaths(lower)
     with pytest.raises(ValueError, match="give leap=True, or no lower"):
         Jump(1.0, lambda t, u: u - 1.0, lower=0.0)
     with pytest.raises(ValueError, match=r"jumps\[0\].lower has 2 values, but a state has 1 components"):
         solve(Problem(None, jumps=(deaths([0.0, 0.0]),)), [1.0], [0.0, 1.0], solver="euler", dt=0.5)
+
+
+@pytest.mark.parametrize("dt", [0.5, 0.1])
+@pytest.mark.parametrize("rates", [(300.0, 100.0), (3.0, 1.0)])
+def test_competing_leaps_share_what_is_there_by_their_rates(rates, dt):
+    """Ten individuals die of two causes, three times as often of the first."""
+    n, causes = 4_000, tuple(deaths(0.0, rate) for rate in rates)
+    run = solve(Problem(None, jumps=causes), [10.0], [0.0, 5.0], solver="euler", dt=dt, n_paths=n, random_state=0)
+    counts = run.jump_counts.double()
+    assert run.ys.min() == 0.0
+    share = counts[:, 0] / counts.sum(1)
+    assert abs(share.mean() - 0.75) < 4 * math.sqrt(0.75 * 0.25 / 10 / n)

@@ -113,6 +113,10 @@ def test_rates_at_the_start():
     assert solve(Problem(None, jumps=(tiny,)), [1.0 + 1e-12], [0.0, 1.0], random_state=0).status.item() == 0
     with pytest.raises(ValueError, match=r"jumps\[0\].rate must be finite and not negative: it is -1 at t = 0"):
         solve(Problem(None, jumps=(tiny,)), [2.0], [0.0, 1.0], random_state=0)
+    for rate in (lambda t, u: 1.0 - u[:, 0], lambda t, u: (1.0 - u[:, 0]).sqrt()):
+        problem = Problem(None, jumps=(Jump(rate, lambda t, u: u),))
+        masked = solve(problem, [[0.0], [2.0], [0.5]], [0.0, 1.0], random_state=0, on_error="mask")
+        assert masked.status.flatten().tolist() == [0, Status.INVALID_RATE, 0]
     for name, steps, bound in WAYS:
         jump = Jump(lambda t, u: 1.0 - u[:, 0], lambda t, u: u, bound=bound)
         result = run(Problem(None, jumps=(jump,)), column(0.0, 2.0, 0.5), [0.0, 1.0], name, steps)
