@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
+from skneuralde.terms.derivatives import along
+
 #: Trainable parameters by name, as `torch.func.functional_call` takes them.
 Parameters = dict[str, Tensor]
 
@@ -63,9 +65,11 @@ class GaussianUncertainty(Uncertainty):
     def std(self, function: Callable[[Parameters], Tensor], model: nn.Module) -> Tensor:
         """Standard deviation by the delta method: one directional derivative per column of the factor."""
         here = {name: p.detach() for name, p in trainable_parameters(model).items()}
+        values = list(here.values())
         variance = torch.zeros_like(function(here))
         for column in self.factor.mT:
-            _, change = along(function, (here,), (split(column, here),))
+            directions = list(split(column, here).values())
+            _, change = along(lambda *values: function(dict(zip(here, values, strict=True))), values, directions)
             variance = variance + change.square()
         return variance.sqrt()
 

@@ -160,7 +160,8 @@ class Pattern:
                 along(lambda x: function(x, *others), (u,), (u,))
             except RuntimeError as error:
                 raise ValueError(
-                    "sparsity takes derivatives by torch.func.vjp, which failed; write the function in torch, or leave "
+                    "sparsity takes derivatives by torch's automatic differentiation, which failed; write the "
+                    "function in torch, or leave "
                     f"sparsity out and give solver='rock2': {error}"
                 ) from error
 

@@ -13,12 +13,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from skneuralde._transforms import in_transform, is_batched
 from skneuralde.noise import Brownian, PoissonProcesses, absorb
 from skneuralde.problems import FieldProblem, Problem
+from skneuralde.solvers.core.right_hand_side import ProblemLike
 from skneuralde.solvers.integrate import Context, SolveRequest
 
 #: A span that is longer than a power of two by this share, which may be rounding, is not longer.
 _ROUNDING = 1e-12
+_NO_VMAP = (
+    "torch.vmap cannot map a solver, whose steps depend on values: give a batch of initial states, y0 of shape "
+    "(batch, dim), and what differs between them as context"
+)
 
 
 @dataclass(frozen=True)
@@ -125,8 +131,15 @@ def to_batch(
     )
     start = paths.flat_times[..., 0].expand(len(paths.u0))
     c = paths.context(start) if callable(paths.context) else paths.context
+    _refuse_vmap(paths.problem, start[:, None].to(u0.dtype), paths.u0, c)
     paths.problem.check(start[:, None].to(u0.dtype), paths.u0, c, range_of_rates=range_of_rates)
     return paths
+
+
+def _refuse_vmap(problem: ProblemLike, t: Tensor, u: Tensor, c: Tensor | None) -> None:
+    """Refuse coefficients with an axis that torch.vmap hides: steps depend on their values."""
+    if in_transform() and any(is_batched(term(t, u, c)) for term in (problem.drift, problem.diffusion) if term):
+        raise ValueError(_NO_VMAP)
 
 
 def _cells(times: Tensor, dt: float | None) -> tuple[float | Tensor, Tensor]:
@@ -183,6 +196,8 @@ def _state(y0: Any, problem: Problem, device: str | torch.device | None, dtype: 
         shape = "(*batch, dim)" if problem.operator is None else f"(*batch, *grid, fields), of {fewest} axes or more,"
         raise ValueError(f"y0 must have shape {shape} with at least one state, got {tuple(values.shape)}")
     u0 = values.to(device=device, dtype=dtype)
+    if is_batched(u0):
+        raise ValueError(_NO_VMAP)
     wrong = (~u0.detach().isfinite()).nonzero()
     if len(wrong):
         index = tuple(wrong[0].tolist())

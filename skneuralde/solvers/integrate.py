@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from skneuralde._transforms import in_transform
 from skneuralde.noise import Brownian, PoissonProcesses
 from skneuralde.problems import FieldProblem, Jump, Problem, in_calculus
 from skneuralde.solvers.core.controllers import Controller
@@ -77,8 +78,8 @@ class SolveRequest:
         Reach the save times by side steps from a mesh that does not depend on them, so that the solution at one time
         does not depend on the other times.
     gradient : {"auto", "direct", "checkpoint", "reversible", "forward"}
-        "auto" is "checkpoint" for fields, where one step is large, and else "direct". See
-        `skneuralde.solvers.gradients.replay`.
+        "auto" is "checkpoint" for fields, where one step is large, and else "direct". Inside a transform of torch.func,
+        and in torch's forward mode, it is always "direct". See `skneuralde.solvers.gradients.replay`.
     on_error : {"raise", "mask"}
         "mask" leaves NaN after a failure.
     extra_jump : ExtraJump, optional
@@ -221,7 +222,7 @@ def _task(request: SolveRequest, problem: ProblemLike) -> Task:
     if context is not None and not isinstance(context, Tensor):
         context = InputsOverTime(context, start[:, 0].expand(len(u0)))
     segments = None if stops is None else Segments.make(start, last, direction, stops)
-    gradient = request.gradient
+    gradient = "direct" if in_transform() else request.gradient
     if gradient == "auto":
         large = isinstance(problem, FieldProblem) and "checkpoint" in request.solver.gradients
         gradient = "checkpoint" if large else "direct"

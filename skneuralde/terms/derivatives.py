@@ -1,38 +1,113 @@
 """Derivatives of functions along directions, for all rows of a batch at once.
 
 Reverse mode is linear in the derivative of the output; differentiating it with respect to that gives forward mode. It
-takes half the time of `torch.func.jvp`, which spends most of it on zeros, and nests in every transform. Its levels are
-those of a thread; the levels of torch's forward mode are shared by all threads.
+takes half the time of `torch.func.jvp` or less, which spends most of it on zeros, and its graphs belong to a thread;
+the levels of torch's forward mode are shared by all threads.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
+from skneuralde._transforms import in_transform
 
-def along(function: Callable[..., Tensor], at: Any, directions: Any) -> tuple[Tensor, Tensor]:
+
+class Pushforward:
+    """Pushes changes of ``sources`` forward to the ``ends`` of a graph."""
+
+    def __init__(self, ends: Sequence[Tensor], sources: Sequence[Tensor]):
+        self.ends = ends
+        self.at = [k for k, end in enumerate(ends) if end.requires_grad]
+        self.weights = [torch.zeros_like(ends[k], requires_grad=True) for k in self.at]
+        self.pulled: Sequence[Tensor | None] = [None] * len(sources)
+        if self.at:
+            differentiable = [ends[k] for k in self.at]
+            self.pulled = torch.autograd.grad(
+                differentiable, sources, self.weights, create_graph=True, allow_unused=True
+            )
+
+    def along(self, changes: Sequence[Tensor | None], *, create_graph: bool = False) -> list[Tensor]:
+        """Changes of the ends; None stands for zero."""
+        pushed = [torch.zeros_like(end) for end in self.ends]
+        pairs = [
+            (pull, change) for pull, change in zip(self.pulled, changes, strict=True)
+            if pull is not None and change is not None and pull.requires_grad
+        ]  # fmt: skip
+        if pairs:
+            pulls, directions = zip(*pairs, strict=True)
+            found = torch.autograd.grad(
+                pulls, self.weights, directions, retain_graph=True, create_graph=create_graph, allow_unused=True
+            )
+            for k, change in zip(self.at, found, strict=True):
+                pushed[k] = pushed[k] if change is None else change
+        return pushed
+
+
+def along(function: Callable[..., Tensor], at: Sequence[Tensor], directions: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """Value of ``function(*at)`` and its derivative along the directions, both of which can be differentiated again."""
-    value, pull_back = cast(Any, torch.func.vjp(function, *at))
-    return value, _pushed(pull_back, value, directions)
-
-
-def _pushed(pull_back: Callable[[Tensor], Any], value: Tensor, directions: Any) -> Tensor:
-    _, push_forward = cast(Any, torch.func.vjp(pull_back, torch.zeros_like(value)))
-    return push_forward(directions)[0]
+    value, _, push = _linearized(function, at)
+    return value, push(directions)
 
 
 def value_and_jacobian(function: Callable[..., Tensor], u: Tensor, *others: Tensor | None) -> tuple[Tensor, Tensor]:
     """Return value ``(batch, *shape)`` and Jacobian ``(batch, *shape, dim)`` in u of ``function(u, *others)``.
 
-    The function is evaluated once, on the batch repeated once per direction.
+    The function is evaluated once, on the batch repeated once per component of the state. If its value is no larger
+    than the state, each copy has a row of the Jacobian by reverse mode, else a column by forward mode.
     """
     (batch, dim), (start, copies, directions) = u.shape, _repeated(u, others)
-    value, slope = along(lambda v: function(v, *copies), (start,), (directions,))
-    return value[:batch], slope.view(dim, batch, *value.shape[1:]).movedim(0, -1)
+    value, pull, push = _linearized(lambda v: function(v, *copies), [start])
+    shape = batch, *value.shape[1:]
+    rows = math.prod(value.shape[1:])
+    if rows > dim:
+        return value[:batch], push([directions]).view(dim, *shape).movedim(0, -1)
+    units = torch.eye(dim, rows, dtype=u.dtype, device=u.device).repeat_interleave(batch, 0)
+    slope = pull(units.view(value.shape)).view(dim, batch, dim)[:rows]
+    return value[:batch], slope.movedim(0, 1).reshape(*shape, dim)
+
+
+#: Value of a function; the derivative in its first argument, summed with weights of the value; the derivative along
+#: directions.
+_Linearized = tuple[Tensor, Callable[[Tensor], Tensor], Callable[[Sequence[Tensor]], Tensor]]
+
+
+def _linearized(function: Callable[..., Tensor], at: Sequence[Tensor]) -> _Linearized:
+    """The function around its arguments, by the levels of torch.func or by a graph of its own.
+
+    A graph of its own is invisible to the transforms of torch.func, and where operations are recorded, all that comes
+    from it requires a gradient. But torch.func allows no hooks on what is saved for a gradient.
+    """
+    records = torch.is_grad_enabled()
+    has_hooks = torch._C._autograd._top_saved_tensors_default_hooks(False) is not None
+    if in_transform() or torch.is_inference_mode_enabled() or (records and not has_hooks):
+        value, pull_back = cast(Any, torch.func.vjp(function, *at))
+
+        def push_by_levels(directions: Sequence[Tensor]) -> Tensor:
+            _, push_forward = cast(Any, torch.func.vjp(pull_back, torch.zeros_like(value)))
+            return push_forward(tuple(directions))[0]
+
+        return value, lambda weights: pull_back(weights)[0], push_by_levels
+    with torch.enable_grad():
+        start = [x.view_as(x) if records and x.requires_grad else x.detach().requires_grad_() for x in at]
+        value = function(*start)
+
+    def pull(weights: Tensor) -> Tensor:
+        if not value.requires_grad:
+            return torch.zeros_like(start[0])
+        options = {"create_graph": records, "allow_unused": True, "materialize_grads": True}
+        return torch.autograd.grad(value, start[0], weights, **options)[0]
+
+    def push(directions: Sequence[Tensor]) -> Tensor:
+        with torch.enable_grad():
+            (slope,) = Pushforward([value], start).along(directions, create_graph=records)
+        return slope
+
+    return value if records else value.detach(), pull, push
 
 
 def value_and_two_derivatives(
@@ -44,12 +119,10 @@ def value_and_two_derivatives(
     """
     (batch, dim), (start, copies, directions) = u.shape, _repeated(u, others)
 
-    def slope_and_value(v: Tensor) -> tuple[Tensor, Tensor]:
-        value, slope = along(lambda w: function(w, *copies), (v,), (directions,))
-        return slope, value
+    def value_and_slope(v: Tensor) -> Tensor:
+        return torch.stack(along(lambda w: function(w, *copies), [v], [directions]))
 
-    slope, pull_back, value = cast(Any, torch.func.vjp(slope_and_value, start, has_aux=True))
-    second = _pushed(pull_back, slope, (cov.movedim(-1, 0).flatten(0, 1),))
+    (value, slope), (_, second) = along(value_and_slope, [start], [cov.movedim(-1, 0).flatten(0, 1)])
     shape = dim, batch, *value.shape[1:]
     return value[:batch], slope.view(shape).movedim(0, -1), second.view(shape).sum(0)
 

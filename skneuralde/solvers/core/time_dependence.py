@@ -11,6 +11,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from skneuralde._transforms import plain
+
 _ATEN = torch.ops.aten
 #: Operations whose result has nothing of their argument but shape, dtype and device.
 _SHAPES = {
@@ -71,6 +73,7 @@ class _Follower(TorchDispatchMode):
 
 def _identity(x: Tensor) -> int:
     """The storage of a tensor; sparse ones have none, and no views."""
+    x = plain(x)
     return x.untyped_storage()._cdata if x.layout == torch.strided else id(x)
 
 

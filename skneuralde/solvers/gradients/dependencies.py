@@ -2,31 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
 
+from skneuralde._transforms import plain
 from skneuralde.solvers.core.right_hand_side import RightHandSide
 from skneuralde.solvers.mesh.mesh import walk
 from skneuralde.solvers.mesh.replay import Replay
 
 
 def dependencies_of(replay: Replay, u: Tensor) -> list[Tensor]:
-    """The leaf tensors that steps depend on and that require a gradient.
+    """The tensors that steps depend on and that require a gradient.
 
-    These are the parameters of the problem and the tensors that callables have captured, which are found in the graphs
-    of a first step and of a jump.
+    These are the parameters of the problem and the tensors that callables have captured, which are seen in a first step
+    and in a jump. Where one of them is computed from another, it is their leaves.
     """
     stepper, rhs, mesh, _ = replay
-    with torch.enable_grad():
-        _, _, step = next(walk(stepper, rhs, u.detach(), mesh, 0, 1, None))
-        found = leaf_tensors(step.u1)
+    with torch.no_grad(), _Captured() as captured:
+        next(walk(stepper, rhs, u, mesh, 0, 1, None))
         t, *_ = next(mesh.steps(0, 1))
-        active = len(t)
-        for state in states_after_jumps(mesh.part(rhs, active), t, u[:active].detach()):
-            found += leaf_tensors(state)
+        states_after_jumps(mesh.part(rhs, len(t)), t, u[: len(t)])
+    found = captured.found
     if isinstance(rhs.problem, nn.Module):
         found += [p for p in rhs.problem.parameters() if p.requires_grad]
-    return list({id(leaf): leaf for leaf in found}.values())
+    found = _unique(x for x in found if x is not u)
+    if any(_reaches(x, found) for x in found if not x.is_leaf):
+        found = _unique(leaf for x in found for leaf in ([x] if x.is_leaf else leaf_tensors(x)))
+    return found
+
+
+class _Captured(TorchFunctionMode):
+    """Notes the arguments of operations that require a gradient: where none is recorded, none of them is a result."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[Tensor] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        for x in tree_leaves((args, kwargs)):
+            if isinstance(x, Tensor) and plain(x) is x and x.requires_grad:
+                self.found.append(x)
+        return func(*args, **(kwargs or {}))
 
 
 def states_after_jumps(rhs: RightHandSide, t: Tensor, u: Tensor) -> list[Tensor]:
@@ -37,13 +58,26 @@ def states_after_jumps(rhs: RightHandSide, t: Tensor, u: Tensor) -> list[Tensor]
 
 def leaf_tensors(tensor: Tensor) -> list[Tensor]:
     """The leaf tensors in the graph of a tensor."""
-    dependencies, seen, todo = [], set(), [tensor.grad_fn]
+    return [node.variable for node in _ancestors(tensor) if hasattr(node, "variable")]
+
+
+def _reaches(tensor: Tensor, others: list[Tensor]) -> bool:
+    """Whether a tensor was computed from one of the others."""
+    nodes = _ancestors(tensor) - {tensor.grad_fn}
+    known = {id(node.variable) if hasattr(node, "variable") else id(node) for node in nodes}
+    return any(id(x if x.is_leaf else x.grad_fn) in known for x in others)
+
+
+def _ancestors(tensor: Tensor) -> set[Any]:
+    """The nodes of the graph of a tensor."""
+    seen, todo = set[Any](), [tensor.grad_fn]
     while todo:
         node = todo.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        if hasattr(node, "variable"):
-            dependencies.append(node.variable)
-        todo += [parent for parent, _ in node.next_functions]
-    return dependencies
+        if node is not None and node not in seen:
+            seen.add(node)
+            todo += [parent for parent, _ in node.next_functions]
+    return seen
+
+
+def _unique(tensors: Iterable[Tensor]) -> list[Tensor]:
+    return list({id(x): x for x in tensors}.values())

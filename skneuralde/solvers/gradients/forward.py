@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from skneuralde._transforms import twice_differentiated
 from skneuralde.solvers.gradients.dependencies import dependencies_of
 from skneuralde.solvers.gradients.second_order import differentiable_gradient
 from skneuralde.solvers.mesh.replay import Replay
+from skneuralde.terms.derivatives import Pushforward
 
 #: Steps whose graph is held at once.
 _BLOCK = 16
@@ -54,18 +56,18 @@ class _Forward(torch.autograd.Function):
         ctx.save_for_backward(u, *dependencies)
         directions = _Directions(u.shape[1] if ctx.needs_input_grad[1] else 0, dependencies)
         of_tensors = directions.of_tensors()
-        changes: list[list[Tensor | None]] = [[du, None] for du in directions.at_start(u)]
+        changes: list[list[Tensor | None]] = [[du] for du in directions.at_start(u)]
         kept, along = [], [list[Tensor]() for _ in changes]
         state, n_steps = None, len(replay.mesh)
         for first in range(0, n_steps, _BLOCK):
             start, begin = (None if x is None else x.detach().requires_grad_() for x in (u, state))
-            with torch.enable_grad():
+            with torch.enable_grad(), twice_differentiated():
                 values, u, state = replay.run(start, begin, first=first, last=min(first + _BLOCK, n_steps))
-            push = _Push([u, state, *values], [start, begin, *dependencies])
+            ends, sources = [*_known(u, state), *values], [*_known(start, begin), *dependencies]
+            push, n = Pushforward(ends, sources), len(ends) - len(values)
             for k, (change, others) in enumerate(zip(changes, of_tensors, strict=True)):
-                du, dstate, *new = push.along([*change, *others])
-                changes[k] = [du, dstate]
-                along[k] += [torch.zeros_like(x) if dx is None else dx for x, dx in zip(values, new, strict=True)]
+                pushed = push.along([*change, *others])
+                changes[k], along[k] = pushed[:n], along[k] + pushed[n:]
             kept += [value.detach() for value in values]
         ctx.along_state, ctx.along = along[: directions.dim], along[directions.dim :]
         return tuple(kept)
@@ -85,35 +87,5 @@ class _Forward(torch.autograd.Function):
         return None, start, *gradients
 
 
-class _Push:
-    """Pushes changes of sources forward to the ends of a graph, by differentiating reverse mode in its weights.
-
-    Torch's own forward mode has levels that all threads share, and cannot be nested in every transform.
-    """
-
-    def __init__(self, ends: list[Tensor | None], sources: list[Tensor | None]):
-        self.at = [k for k, end in enumerate(ends) if end is not None and end.requires_grad]
-        self.n_ends = len(ends)
-        some = [x for x in sources if x is not None]
-        pulled: list[Tensor | None] = [None] * len(some)
-        self.weights: list[Tensor] = []
-        if self.at:
-            differentiable = [ends[k] for k in self.at]
-            self.weights = [torch.zeros_like(end, requires_grad=True) for end in differentiable]
-            pulled = list(torch.autograd.grad(differentiable, some, self.weights, create_graph=True, allow_unused=True))
-        remaining = iter(pulled)
-        self.pulled = [None if x is None else next(remaining) for x in sources]
-
-    def along(self, changes: list[Tensor | None]) -> list[Tensor | None]:
-        """Changes of the ends; None is zero."""
-        pairs = [
-            (pull, change) for pull, change in zip(self.pulled, changes, strict=True)
-            if pull is not None and change is not None and pull.requires_grad
-        ]  # fmt: skip
-        pushed: list[Tensor | None] = [None] * self.n_ends
-        if pairs:
-            pulls, along = zip(*pairs, strict=True)
-            found = torch.autograd.grad(pulls, self.weights, along, retain_graph=True, allow_unused=True)
-            for k, change in zip(self.at, found, strict=True):
-                pushed[k] = change
-        return pushed
+def _known(*tensors: Tensor | None) -> list[Tensor]:
+    return [x for x in tensors if x is not None]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from skneuralde._transforms import twice_differentiated
 from skneuralde.solvers.mesh.replay import Replay
 
 
@@ -17,7 +18,8 @@ def differentiable_gradient(
 
     The graph of all steps is held, whatever the gradient mode.
     """
-    ends = replay.run(u)[0]
+    with twice_differentiated():
+        ends = replay.run(u)[0]
     pairs = [(end, slope) for end, slope in zip(ends, slopes, strict=True) if end.requires_grad]
     sources = [x for x in (u, *dependencies) if x.requires_grad]
     if not pairs or not sources:

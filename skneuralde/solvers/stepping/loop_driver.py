@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from skneuralde._transforms import in_transform
 from skneuralde.solvers.core.batch_order import by_count
 from skneuralde.solvers.core.controllers import Controller
 from skneuralde.solvers.core.dense_output import DenseOutput
@@ -81,7 +82,8 @@ class LoopDriver(ABC):
         depends_on = [task.u0, f0[:, : task.u0.shape[1]], g0]
         if task.jump_schedule is not None:
             depends_on += states_after_jumps(task.rhs, self.start, task.u0)
-        self.needs_gradient = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in depends_on)
+        requires_grad = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in depends_on)
+        self.needs_gradient = requires_grad or in_transform()
         self.paths = self.begin(u0.detach(), f0.detach(), None if g0 is None else g0.detach(), end)
         if task.jump_schedule is not None:
             failed = task.jump_schedule.rates.failed[:, None]

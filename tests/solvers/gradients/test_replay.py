@@ -128,11 +128,16 @@ def test_reverse_mode_reaches_what_callables_capture(mode):
     assert abs(gradient.item() - (quiet - ys).detach()[0, -1, 0].item() / 1e-5) < 1e-4
 
 
-def test_forward_mode_says_what_it_cannot_reach():
-    rate = torch.tensor(0.5, dtype=torch.float64, requires_grad=True)
-    problem = Problem(lambda t, u: -rate * u, 0.2, noise="additive")
-    with pytest.raises(ValueError, match=r"also depends on a tensor of shape \(\) that requires a gradient"):
-        solve(problem, [1.0], [0.0, 1.0], solver="sosra", random_state=0, gradient="forward")
+@pytest.mark.parametrize("mode", GRADIENTS)
+@pytest.mark.parametrize("own_graph", [False, True])
+def test_tensors_that_callables_have_captured(mode, own_graph):
+    """Leaves, and tensors that were computed before, which are what is asked for."""
+    leaf = torch.tensor(0.5, dtype=torch.float64, requires_grad=True)
+    rate = leaf.square() if own_graph else leaf
+    problem = Problem(lambda t, u: -rate * u)
+    ys = solve(problem, [1.0], [0.0, 1.0], solver="ees25", dt=0.01, gradient=mode).ys
+    found, _ = torch.autograd.grad(ys[0, -1, 0], [rate, leaf], allow_unused=True, materialize_grads=True)
+    assert abs(found + torch.exp(-rate.detach())) < 1e-5
 
 
 @pytest.mark.parametrize("mode", GRADIENTS)

@@ -13,6 +13,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from skneuralde._transforms import is_twice_differentiated, twice_differentiated
 from skneuralde.problems import Advection, FieldDrift, Laplacian
 from skneuralde.solvers.core.right_hand_side import Counter
 from skneuralde.solvers.core.stiffness import spectral_radius
@@ -155,19 +156,27 @@ class Core:
             self.nearby = small_inverse(near)
 
     def solve(self, r: Tensor) -> tuple[Tensor, Tensor]:
-        """The solution k ``(kept, batch, points)`` and the relative residual ``(batch, 1)``.
-
-        Reverse mode solves the transposed equations; forward mode differentiates the iterations.
-        """
-        modes = self._enter(r)
-        with torch.no_grad():
-            k, residual = minimal_residual(
-                self.apply, self._near, modes, tolerance=self.tolerance, directions=self.directions
-            )
-        if torch.is_grad_enabled() and (modes.requires_grad or self.apply(k).requires_grad):
-            # k has the right value; this adds zero, with the derivative of the equations that k solves.
-            k = k + _Inverse.apply(self, modes - self.apply(k))
+        """The solution k ``(kept, batch, points)`` and the relative residual ``(batch, 1)``."""
+        k, residual = self.inverse(self._enter(r), transposed=False)
         return self._leave(k), residual
+
+    def inverse(self, y: Tensor, *, transposed: bool) -> tuple[Tensor, Tensor]:
+        """Solve the equations in the eigenbasis, or the transposed ones, and return the relative residual, too.
+
+        Derivatives are those of the equations, not of the iterations.
+        """
+        operate, near = (self.transposed, self._near_transposed) if transposed else (self.apply, self._near)
+        # The equations of a single field are symmetric.
+        symmetric = len(self.rates) == 1 and not self.operators
+        known = self.across if transposed and not symmetric else self.directions
+        with torch.no_grad():
+            x, residual = minimal_residual(operate, near, y, tolerance=self.tolerance, directions=known)
+        if torch.is_grad_enabled() and (y.requires_grad or operate(x).requires_grad):
+            # x has the right value; each turn adds zero, with the derivative of the equations that x solves. The second
+            # one has the derivative of the x in these, too.
+            for _ in range(2 if is_twice_differentiated() else 1):
+                x = x + _Inverse.apply(self, y - operate(x), transposed, is_twice_differentiated())
+        return x, residual
 
     def apply(self, x: Tensor) -> Tensor:
         """The left-hand side in the eigenbasis, ``(batch, kept, *grid)``."""
@@ -190,23 +199,16 @@ class Core:
             # The square roots of the volumes, which make the basis orthonormal, commute with matrices at the points.
             across = _apply(self.blocks.transpose(0, 1), self._leave(y))
             return torch.addcmul(self._enter(across), self.rates, y, value=-1)
+        create_graph = torch.is_grad_enabled()
         with torch.enable_grad():
             x = torch.zeros_like(y).requires_grad_()
-            return torch.autograd.grad(self.apply(x), x, y)[0]
+            return torch.autograd.grad(self.apply(x), x, y, create_graph=create_graph)[0]
 
     def _near(self, x: Tensor) -> Tensor:
         return _apply(self.nearby, x.transpose(0, 1)).transpose(0, 1)
 
     def _near_transposed(self, x: Tensor) -> Tensor:
         return _apply(self.nearby.transpose(0, 1), x.transpose(0, 1)).transpose(0, 1)
-
-    def inverse_transposed(self, y: Tensor) -> Tensor:
-        """Solve the transposed equations in the eigenbasis."""
-        # The equations of a single field are symmetric.
-        known = self.directions if len(self.rates) == 1 and not self.operators else self.across
-        return minimal_residual(self.transposed, self._near_transposed, y, tolerance=self.tolerance, directions=known)[
-            0
-        ]
 
     def _enter(self, planes: Tensor) -> Tensor:
         x = planes.transpose(0, 1).reshape(planes.shape[1], len(planes), *self.grid)
@@ -221,14 +223,19 @@ class _Inverse(torch.autograd.Function):
     """Zero forward; backward applies the transposed inverse of a `Core` (implicit differentiation)."""
 
     @staticmethod
-    def forward(ctx, core, rest):
-        ctx.core = core
+    def forward(ctx, core, rest, transposed, twice):
+        ctx.core, ctx.transposed, ctx.twice = core, transposed, twice
         return torch.zeros_like(rest)
 
     @staticmethod
     def backward(ctx, slope):
-        with torch.no_grad():
-            return None, ctx.core.inverse_transposed(slope)
+        if torch.is_grad_enabled() and not ctx.twice:
+            raise RuntimeError(
+                "second derivatives through solver='rosenbrock' for fields need gradient='checkpoint' or 'forward'; "
+                "gradient='direct' has first derivatives only"
+            )
+        with twice_differentiated(ctx.twice):
+            return None, ctx.core.inverse(slope, transposed=not ctx.transposed)[0], None, None
 
 
 def _as_states(planes: Tensor, order: list[int]) -> Tensor:

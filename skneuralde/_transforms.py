@@ -1,6 +1,10 @@
-"""Function transforms of torch.func, and torch's forward mode, around a solver."""
+"""Derivatives that are taken around a solver: transforms of torch.func, torch's forward mode, second derivatives."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 from torch import Tensor
 from torch._C._functorch import get_unwrapped, is_batchedtensor, is_functorch_wrapped_tensor, maybe_current_level
@@ -26,3 +30,21 @@ def is_batched(x: Tensor) -> bool:
             return True
         x = get_unwrapped(x)
     return False
+
+
+_TWICE = ContextVar("_TWICE", default=False)
+
+
+@contextmanager
+def twice_differentiated(wanted: bool = True) -> Iterator[None]:
+    """Steps made in this context may be differentiated twice, also where this takes extra work."""
+    token = _TWICE.set(wanted)
+    try:
+        yield
+    finally:
+        _TWICE.reset(token)
+
+
+def is_twice_differentiated() -> bool:
+    """Whether steps may be differentiated twice."""
+    return _TWICE.get()
