@@ -106,6 +106,8 @@ class BaseDifferentialEquation(FittedEquation):
         tags.target_tags.multi_output = True
         return tags
 
+    @torch.inference_mode(False)
+    @torch.enable_grad()
     def fit(
         self,
         X: Any,

@@ -37,17 +37,24 @@ def dependencies_of(replay: Replay, u: Tensor) -> list[Tensor]:
 
 
 class _Captured(TorchFunctionMode):
-    """Notes the arguments of operations that require a gradient: where none is recorded, none of them is a result."""
+    """Notes the arguments of operations that require a gradient and are no results of earlier operations."""
 
     def __init__(self) -> None:
         super().__init__()
         self.found: list[Tensor] = []
+        self._results: dict[int, Tensor] = {}  # the tensors keep their identities from being used again
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        for x in tree_leaves((args, kwargs)):
-            if isinstance(x, Tensor) and plain(x) is x and x.requires_grad:
+        for x in _tensors((args, kwargs)):
+            if plain(x) is x and x.requires_grad and id(x) not in self._results:
                 self.found.append(x)
-        return func(*args, **(kwargs or {}))
+        result = func(*args, **(kwargs or {}))
+        self._results.update((id(x), x) for x in _tensors(result))
+        return result
+
+
+def _tensors(tree: Any) -> list[Tensor]:
+    return [x for x in tree_leaves(tree) if isinstance(x, Tensor)]
 
 
 def states_after_jumps(rhs: RightHandSide, t: Tensor, u: Tensor) -> list[Tensor]:
