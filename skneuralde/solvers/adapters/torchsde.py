@@ -49,8 +49,7 @@ class TorchSDE(RunStepper):
     """
 
     reference = "Li et al. (2020), torchsde"
-    # The package detaches states on its way, which drops derivatives in forward mode.
-    gradients = ("direct", "checkpoint")
+    gradients = ("direct", "checkpoint", "forward")
 
     def __init__(self, method: str):
         facts = _METHODS[method]
