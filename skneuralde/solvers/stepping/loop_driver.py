@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from skneuralde._transforms import in_transform
+from skneuralde._transforms import has_tangent
 from skneuralde.solvers.core.batch_order import by_count
 from skneuralde.solvers.core.controllers import Controller
 from skneuralde.solvers.core.dense_output import DenseOutput
@@ -82,8 +82,10 @@ class LoopDriver(ABC):
         depends_on = [task.u0, f0[:, : task.u0.shape[1]], g0]
         if task.jump_schedule is not None:
             depends_on += states_after_jumps(task.rhs, self.start, task.u0)
-        requires_grad = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in depends_on)
-        self.needs_gradient = requires_grad or in_transform()
+        records = torch.is_grad_enabled()
+        self.needs_gradient = any(
+            x is not None and ((records and x.requires_grad) or has_tangent(x)) for x in depends_on
+        )
         self.paths = self.begin(u0.detach(), f0.detach(), None if g0 is None else g0.detach(), end)
         if task.jump_schedule is not None:
             failed = task.jump_schedule.rates.failed[:, None]
