@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_map
 
 from skneuralde._transforms import in_transform
 
@@ -50,7 +51,7 @@ class Pushforward:
 
 def along(function: Callable[..., Tensor], at: Sequence[Tensor], directions: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """Value of ``function(*at)`` and its derivative along the directions, both of which can be differentiated again."""
-    value, _, push = _linearized(function, at)
+    value, _, push, _ = _linearized(lambda *x: (function(*x), ()), at)
     return value, push(directions)
 
 
@@ -61,7 +62,7 @@ def value_and_jacobian(function: Callable[..., Tensor], u: Tensor, *others: Tens
     than the state, each copy has a row of the Jacobian by reverse mode, else a column by forward mode.
     """
     (batch, dim), (start, copies, directions) = u.shape, _repeated(u, others)
-    value, pull, push = _linearized(lambda v: function(v, *copies), [start])
+    value, pull, push, _ = _linearized(lambda v: (function(v, *copies), ()), [start])
     shape = batch, *value.shape[1:]
     rows = math.prod(value.shape[1:])
     if rows > dim:
@@ -72,12 +73,12 @@ def value_and_jacobian(function: Callable[..., Tensor], u: Tensor, *others: Tens
 
 
 #: Value of a function; the derivative in its first argument, summed with weights of the value; the derivative along
-#: directions.
-_Linearized = tuple[Tensor, Callable[[Tensor], Tensor], Callable[[Sequence[Tensor]], Tensor]]
+#: directions; what else the function returns.
+_Linearized = tuple[Tensor, Callable[[Tensor], Tensor], Callable[[Sequence[Tensor]], Tensor], Any]
 
 
-def _linearized(function: Callable[..., Tensor], at: Sequence[Tensor]) -> _Linearized:
-    """The function around its arguments, by the levels of torch.func or by a graph of its own.
+def _linearized(function: Callable[..., tuple[Tensor, Any]], at: Sequence[Tensor]) -> _Linearized:
+    """A function around its arguments, by the levels of torch.func or by a graph of its own.
 
     A graph of its own is invisible to the transforms of torch.func, and where operations are recorded, all that comes
     from it requires a gradient. But torch.func allows no hooks on what is saved for a gradient.
@@ -85,16 +86,16 @@ def _linearized(function: Callable[..., Tensor], at: Sequence[Tensor]) -> _Linea
     records = torch.is_grad_enabled()
     has_hooks = torch._C._autograd._top_saved_tensors_default_hooks(False) is not None
     if in_transform() or torch.is_inference_mode_enabled() or (records and not has_hooks):
-        value, pull_back = cast(Any, torch.func.vjp(function, *at))
+        value, pull_back, more = cast(Any, torch.func.vjp(function, *at, has_aux=True))
 
         def push_by_levels(directions: Sequence[Tensor]) -> Tensor:
             _, push_forward = cast(Any, torch.func.vjp(pull_back, torch.zeros_like(value)))
             return push_forward(tuple(directions))[0]
 
-        return value, lambda weights: pull_back(weights)[0], push_by_levels
+        return value, lambda weights: pull_back(weights)[0], push_by_levels, more
     with torch.enable_grad():
         start = [x.view_as(x) if records and x.requires_grad else x.detach().requires_grad_() for x in at]
-        value = function(*start)
+        value, more = function(*start)
 
     def pull(weights: Tensor) -> Tensor:
         if not value.requires_grad:
@@ -107,7 +108,7 @@ def _linearized(function: Callable[..., Tensor], at: Sequence[Tensor]) -> _Linea
             (slope,) = Pushforward([value], start).along(directions, create_graph=records)
         return slope
 
-    return value if records else value.detach(), pull, push
+    return (value, pull, push, more) if records else (value.detach(), pull, push, tree_map(Tensor.detach, more))
 
 
 def value_and_two_derivatives(
@@ -119,10 +120,12 @@ def value_and_two_derivatives(
     """
     (batch, dim), (start, copies, directions) = u.shape, _repeated(u, others)
 
-    def value_and_slope(v: Tensor) -> Tensor:
-        return torch.stack(along(lambda w: function(w, *copies), [v], [directions]))
+    def slope_and_value(v: Tensor) -> tuple[Tensor, Tensor]:
+        value, slope = along(lambda w: function(w, *copies), [v], [directions])
+        return slope, value
 
-    (value, slope), (_, second) = along(value_and_slope, [start], [cov.movedim(-1, 0).flatten(0, 1)])
+    slope, _, push, value = _linearized(slope_and_value, [start])
+    second = push([cov.movedim(-1, 0).flatten(0, 1)])
     shape = dim, batch, *value.shape[1:]
     return value[:batch], slope.view(shape).movedim(0, -1), second.view(shape).sum(0)
 
