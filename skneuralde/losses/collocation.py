@@ -62,8 +62,9 @@ class LocalBalance(nn.Module):
     ) -> Tensor:
         """Residuals (..., fields) in units of ``unit``, from ``share``, ``t``, ``u`` and ``c``, (..., pieces, k).
 
-        ``share`` is the length of each piece as a share of the interval. ``bend`` is the mean of the Laplacian for D = 1,
-        and ``known`` the sum of the known terms of the equation less the observed rate of change; both are (..., fields).
+        ``share`` is the length of each piece as a share of the interval. ``bend`` is the mean of the Laplacian for
+        D = 1, and ``known`` the sum of the known terms of the equation less the observed rate of change; both are
+        (..., fields).
         """
         inputs = None if c is None else c.reshape(-1, c.shape[-1])
         values = self.reaction(t.reshape(-1, 1), u.reshape(-1, u.shape[-1]), inputs)

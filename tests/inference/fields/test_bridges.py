@@ -26,7 +26,7 @@ def test_pieces_fill_the_interval():
 
 
 def test_pieces_end_where_inputs_change():
-    knots = torch.tensor([[0.5, -1.0, math.inf], [0.3, 0.04, 1.0], [0.6, 0.2, 0.1]], dtype=torch.float64)
+    knots = torch.tensor([[0.5, -1.0, math.inf], [0.3, 1e-12, 1.0], [0.6, 0.2, 0.1]], dtype=torch.float64)
     ends = pieces_between(knots)
     assert ends.shape == (3, len(PIECES) + 3)
     assert bool((ends.diff() >= 0.0).all())
