@@ -170,7 +170,7 @@ def test_transitions_do_not_depend_on_longer_ones():
         torch.rand(36, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64),
     )
     all_of_them = Transitions(
-        torch.zeros(4, 1, dtype=torch.float64),
+        state,
         torch.zeros(4).double(),
         offsets,
         torch.ones(36).double(),
