@@ -30,8 +30,8 @@ def linear_gaussian_flow(matrix: Tensor, offset: Tensor, density: Tensor | None,
     If h is negative, ``m' = -a - F m`` and ``P' = -F P - P F' + Q`` are solved over ``-h``.
 
     One dimension has a closed form. Otherwise a Taylor polynomial on ``h / 2^k`` is doubled ``k`` times; every interval
-    has its own k. Unlike the exponential of Van Loan's block matrix this never forms exp(-F h), and so stays accurate if F
-    is stiff (N. J. Higham, *Functions of Matrices*, 2008, chapter 10; C. F. Van Loan, IEEE TAC 23, 1978).
+    has its own k. Unlike the exponential of Van Loan's block matrix this never forms exp(-F h), and so stays accurate
+    if F is stiff (N. J. Higham, *Functions of Matrices*, 2008, chapter 10; C. F. Van Loan, IEEE TAC 23, 1978).
     """
     solve = _scalar_flow if offset.shape[-1] == 1 else _doubling_flow
     return solve(matrix, offset, density, h)
