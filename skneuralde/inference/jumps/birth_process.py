@@ -11,6 +11,8 @@ from torch import Tensor
 _TOLERANCE = 1e-9
 #: Largest number of terms. With more than some hundred expected jumps only the last state has any probability.
 _MAX_TERMS = 1000
+#: Expected candidates whose number of terms every interval gets.
+_FEW = 0.5
 
 
 def birth_probabilities(rates: Tensor, length: Tensor) -> Tensor:
@@ -32,11 +34,13 @@ def birth_probabilities(rates: Tensor, length: Tensor) -> Tensor:
     total = state
     expected = candidates.detach()
     log_expected, more = expected.log(), torch.ones_like(expected, dtype=torch.bool)
-    for k in range(1, _terms(n, float(expected.amax()) if expected.numel() else 0.0) + 1):
+    most_terms = _terms(n, float(expected.amax()) if expected.numel() else 0.0)
+    few = _terms(n, _FEW)
+    for k in range(1, max(few, most_terms) + 1):
         moved = state * stay
         state = torch.cat([moved[:1], torch.addcmul(moved[1:], state[:-1], leave)]) / k
-        total = total + (state if k <= n + 1 else torch.where(more, state, 0.0))
-        if k > n:
+        total = total + (state if k <= few else torch.where(more, state, 0.0))
+        if few <= k < most_terms:
             # No row depends on the number of terms that others need.
             more = more & ~((k > 2.0 * expected) & ((k - n) * log_expected < _smallest(n, k)))
     # Dividing by the sum instead of multiplying by exp(-candidates) makes the truncated series sum to one.
