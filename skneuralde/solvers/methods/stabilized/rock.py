@@ -15,8 +15,10 @@ from skneuralde.solvers.methods.stabilized.stability_polynomials import Recurren
 
 #: From this number of stages on, the stability interval is proportional to the square of the number of stages.
 _EXACT = 100
-#: Distance of the slope at the end of a step from the mean slope, over that at its start, which is not unusual.
+#: Distance of the slope at the end of a step from the mean slope, over that of other slopes, which is not unusual.
 _TYPICAL = 3.0
+#: Number of stages up to which the equation is not so stiff that slopes say nothing.
+_FEW = 10
 
 
 class ROCK(Stabilized):
@@ -35,14 +37,17 @@ class ROCK(Stabilized):
     share: float
 
     @torch.no_grad()
-    def change_at_end(self, hf: Tensor, hf1: Tensor, change: Tensor, last: float) -> Tensor:
+    def change_at_end(self, slopes: Sequence[Tensor], end: Tensor, change: Tensor, last: float, s: int) -> Tensor:
         """The contribution to the error of a slope that changes suddenly after the ``last`` node.
 
-        Only the slope of the next step sees such a change. Slopes of stiff components say nothing, but they are as far
-        from the mean slope at the start of a step as at its end; so are those of smooth solutions.
+        Only the slope at the end, that of the next step, sees such a change. Smooth solutions are left out: there, the
+        ``slopes`` at other stages are about as far from the mean slope. Slopes of stiff components are large for no
+        reason, with s stages by s^2, so that many stages reduce the contribution. All are times the length of the step,
+        as is the ``change`` over it.
         """
-        beyond = (hf1 - change).abs() - _TYPICAL * (hf - change).abs()
-        return (1.0 - last) * beyond.clamp_min(0.0)
+        typical = torch.stack([slope - change for slope in slopes]).abs().amax(0)
+        beyond = ((end - change).abs() - _TYPICAL * typical).clamp_min(0.0)
+        return (1.0 - last) / max(1.0, (s / _FEW) ** 2) * beyond
 
     def stages(self, z: float) -> int:
         choices, lengths = self._choices

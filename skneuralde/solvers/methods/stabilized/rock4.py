@@ -65,7 +65,7 @@ class ROCK4(ROCK):
         with torch.no_grad():
             error = combine(torch.zeros_like(u), c.error, [h * slope, *stages])
             before = torch.hypot(error, combine(torch.zeros_like(u), c.differences, [u, *states, u1]))
-            error = torch.hypot(before, self.change_at_end(h * f, h * f1, u1 - u, c.nodes[-1]))
+            error = torch.hypot(before, self.change_at_end([h * f, *stages], h * f1, u1 - u, c.nodes[-1], s))
         return Advance(u1, f1, error)
 
 
