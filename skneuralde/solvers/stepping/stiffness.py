@@ -79,7 +79,7 @@ class StiffnessMonitor(ABC):
 
     def __init__(self, tolerance: Tolerance, limit: float, budget: Tensor):
         self.tolerance, self.limit, self.budget = tolerance, limit, budget
-        self.least, self.turns = int(budget.min()), 0
+        self.least, self.turns, self.any_agreed = int(budget.min()), 0, False
         self.samples = torch.zeros_like(budget)
         self.proposal = torch.zeros_like(budget, dtype=torch.float64)
 
@@ -93,11 +93,14 @@ class StiffnessMonitor(ABC):
         stiffness = attempt.step.stiffness
         if self.turns % self.every == 0 and stiffness is not None:
             agrees = self.agrees(attempt, paths, stiffness(self.tolerance.size(attempt.paths.u)))
-            samples = torch.where(agrees, self.samples[rows] + 1, 0)
-            self.samples[rows] = samples
-            stops = (status == RUNNING) & (samples >= self.needed)
-            self.proposal[rows] = torch.where(stops, paths.proposal, self.proposal[rows])
-            status = status.masked_fill(stops, STOPPED)
+            any_agrees = bool(agrees.any())
+            if any_agrees or self.any_agreed:
+                samples = torch.where(agrees, self.samples[rows] + 1, 0)
+                self.samples[rows] = samples
+                stops = (status == RUNNING) & (samples >= self.needed)
+                self.proposal[rows] = torch.where(stops, paths.proposal, self.proposal[rows])
+                status = status.masked_fill(stops, STOPPED)
+            self.any_agreed = any_agrees
         if status is paths.status:
             return paths
         return replace(paths, status=status, is_first_try=paths.is_first_try & (status == RUNNING))
@@ -137,7 +140,10 @@ class OnsetMonitor(StiffnessMonitor):
             return paths
         longest = torch.maximum(self.longest[paths.rows], attempt.length)
         self.longest[paths.rows] = longest
-        shrunk = ((attempt.length < _SHRUNK * longest) & (paths.status == RUNNING))[:, 0].nonzero()[:, 0]
+        short = attempt.length < _SHRUNK * longest
+        if not bool(short.any()):
+            return paths
+        shrunk = (short & (paths.status == RUNNING))[:, 0].nonzero()[:, 0]
         if len(shrunk) == 0:
             return paths
         part, length = paths.select(shrunk), attempt.length[shrunk]

@@ -57,7 +57,9 @@ class ROCK2(ROCK):
         with torch.no_grad():
             change = u1 - u
             before = torch.hypot(error, _SHARE * (now - u - c.nodes[-2] * change))
-            error = torch.hypot(before, self.change_at_end([h * f, h * slope, h * final], h * f1, change, c.nodes[-1], s))
+            error = torch.hypot(
+                before, self.change_at_end([h * f, h * slope, h * final], h * f1, change, c.nodes[-1], s)
+            )
         return Advance(u1, f1, error)
 
 
