@@ -16,7 +16,7 @@ from skneuralde.solvers.core.tolerance import Tolerance
 
 #: Stiffness made a path fail if its last step was at least this many times of decay long, and this many were left.
 _STEP, _REST = 0.5, 100.0
-#: Before a pole the fastest growth rate times the distance is at least about 1; a solution without a pole is below this.
+#: Before a pole the fastest growth rate times the distance is at least about 1; else it is below this.
 _GROWTH = 0.1
 #: Steps that are shorter than this share of the longest one may have been shortened by growth; factor of the next test.
 _SHRUNK, _AGAIN = 1e-6, 1e3

@@ -36,8 +36,8 @@ class ROCK4(ROCK):
     a stage in the middle of the recurrence in place of the last one, and is as stable as the method itself. An error
     estimate with the slope at the end of the step would multiply stiff components by their stiffness. The embedded
     method does not notice a slope that changes suddenly before that stage or after the last one. So the estimate also
-    includes a difference of the states of the last stages, of order four, and the slope at the end of the step if that is
-    unusual.
+    includes a difference of the states of the last stages, of order four, and the slope at the end of the step if that
+    is unusual.
 
     References
     ----------
