@@ -48,18 +48,20 @@ def stiffness_of_stages(apart: Tensor, change: Tensor, scale: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def decay_rate(rhs: RightHandSide, t: Tensor, u: Tensor) -> Tensor:
-    """Rate at which the fastest component decays, float64 (n, 1), at times ``t (n, 1)`` and states ``u (n, dim)``.
+def extreme_rates(rhs: RightHandSide, t: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+    """Rates of the fastest decay and of the fastest growth, float64 (n, 1), at times ``t (n, 1)`` and states ``u``.
 
-    That is the largest of the real parts of the eigenvalues of minus the Jacobian; for many states and for fields the
-    spectral radius, if its direction decays.
+    They are the largest real parts of the eigenvalues of minus the Jacobian and of the Jacobian. For many states and
+    for fields one of them is the spectral radius, depending on its direction, and the other one 0.
     """
     now = rhs.at(t, u.dtype)
     if rhs.field is None and u.shape[1] <= MOST_STATES:
         _, slope = rhs.linearized_drift(now, u)
         finite = slope.isfinite().all(-1).all(-1)
         slope = torch.where(finite[:, None, None], slope, 0.0)
-        return -torch.linalg.eigvals(slope.double()).real.amin(1, keepdim=True)
+        rates = torch.linalg.eigvals(slope.double()).real
+        return -rates.amin(1, keepdim=True), rates.amax(1, keepdim=True)
     spectrum = Spectrum.estimate(rhs, now, u)
     decays = (rhs.derivative(now, u, spectrum.vector) * spectrum.vector).sum(1, keepdim=True) < 0.0
-    return torch.where(decays, spectrum.radius, 0.0).double()
+    radius = spectrum.radius.double()
+    return torch.where(decays, radius, 0.0), torch.where(decays, 0.0, radius)

@@ -20,6 +20,8 @@ from skneuralde.solvers.methods.rosenbrock.krylov import Directions, minimal_res
 
 #: Smallest relative residual that iterations can reach in each precision.
 _FINEST = {torch.float64: 1e-12, torch.float32: 1e-5}
+#: Fields smaller than this share of the largest one need not be solved to their own size.
+_LEAST = 1e-6
 #: Relative residual above which a step is rejected.
 _UNSOLVED = 1e-3
 
@@ -145,6 +147,7 @@ class Core:
             place = torch.tensor([kept.index(i) for i in moving], device=field.device)
             self.rates = values if moving == kept else self.rates.index_copy(0, place, values)
         self.tolerance = max(tolerance, _FINEST[field.dtype])
+        self.sizes: Tensor | float | None = None  # of the equations of each field, from the first right-hand side
         self.directions: Directions = []
         self.across: Directions = []
         with torch.no_grad():
@@ -160,8 +163,15 @@ class Core:
         """
         modes = self._enter(r)
         with torch.no_grad():
+            if self.sizes is None:
+                self.sizes = _sizes(modes)
+            sizes = self.sizes
             k, residual = minimal_residual(
-                self.apply, self._near, modes, tolerance=self.tolerance, directions=self.directions
+                lambda x: self.apply(x) / sizes,
+                lambda y: self._near(sizes * y),
+                modes / sizes,
+                tolerance=self.tolerance,
+                directions=self.directions,
             )
         if torch.is_grad_enabled() and (modes.requires_grad or self.apply(k).requires_grad):
             # k has the right value; this adds zero, with the derivative of the equations that k solves.
@@ -246,6 +256,15 @@ def _rows(x: Tensor, chosen: list[int]) -> Tensor:
 def _block(matrix: Tensor, rows: list[int], columns: list[int]) -> Tensor:
     """Some rows and columns."""
     return _rows(_rows(matrix, rows).transpose(0, 1), columns).transpose(0, 1)
+
+
+def _sizes(r: Tensor) -> Tensor | float:
+    """Size of each field in a right-hand side ``(batch, fields, *grid)``; fields may have very different units."""
+    if r.shape[1] == 1:
+        return 1.0
+    size = r.flatten(2).norm(dim=2)
+    size = torch.maximum(size, _LEAST * size.amax(1, keepdim=True))
+    return torch.where(size > 0.0, size, 1.0)[(..., *[None] * (r.ndim - 2))]
 
 
 def small_inverse(matrix: Tensor) -> Tensor:
