@@ -111,7 +111,8 @@ class StepLoop:
             controller_state = torch.where(
                 attempt.jumped, self.controller.after_jump(controller_state), controller_state
             )
-        stuck = rejected & (proposal < paths.min_step)
+        # The smallest step is tried before a path is given up.
+        stuck = rejected & (proposal < paths.min_step) & (attempt.length < 2.0 * paths.min_step)
         status = paths.status.masked_fill(accepted & (attempt.target >= paths.end), int(Status.SUCCESS))
         status.masked_fill_(stuck, int(Status.STEP_TOO_SMALL))
         status.masked_fill_(stuck & (ratio >= MAX_ERROR_RATIO), int(Status.NON_FINITE))

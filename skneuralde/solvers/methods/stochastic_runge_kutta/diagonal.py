@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,6 +22,8 @@ from skneuralde.solvers.methods.stochastic_runge_kutta.additive import (
     check_weights,
     less_first,
     path_mean,
+    resolved_share,
+    without_area,
 )
 from skneuralde.solvers.methods.stochastic_runge_kutta.mixing import (
     ADVICE,
@@ -84,6 +87,25 @@ class SRITableau:
         return less_first(self.alpha)
 
     @cached_property
+    def drift_error(self) -> tuple[float, ...]:
+        """Weights of the drifts in the error estimate."""
+        return without_area(self.alpha_correction, self.c0, self.B0)
+
+    @cached_property
+    def diffusion_error(self) -> tuple[float, ...]:
+        """Weights of the diffusions, times the root of the step, in the error estimate.
+
+        They vanish for a g that is constant, linear in time, or moves with its first-order change; the term that
+        remains is of the size of g' g' g I(1,1,1).
+        """
+        kicks = [0.0, *map(sum, self.B1)]
+        conditions = torch.tensor([[1.0] * len(kicks), kicks, [0.0, *self.c1]], dtype=torch.float64)
+        weights = torch.linalg.svd(conditions)[2][-1].tolist()
+        rows = ([weight * kick for weight, kick in zip(row, kicks, strict=False)] for row in self.B1)
+        size = sum(weight * sum(row) for weight, row in zip(weights[1:], rows, strict=True))
+        return tuple(weight / (math.sqrt(6.0) * size) for weight in weights)
+
+    @cached_property
     def additive(self) -> SRATableau:
         """The method for additive noise to which this one reduces."""
         used = [i for i, pair in enumerate(zip(self.beta1, self.beta3, strict=True)) if any(pair)]
@@ -99,9 +121,10 @@ class SRI(Stepper):
     not commute: the double integrals of the noise are then approximated by their means given increments and areas, and
     adaptive steps see what is missing of them, which gives strong order 1/2.
 
-    The step is an embedded step of order 1, Milstein's without derivatives, plus a correction of order h^1.5. The
-    correction is the error estimate: that of the embedded step, so that the error of the step itself is smaller. With
-    additive noise the embedded step is that of Euler and Maruyama.
+    The step is one of order 1, Milstein's without derivatives, plus a correction of order h^1.5. The error estimate
+    sees terms of which the step has most right, so that its own error is smaller: of the drift along itself, and of
+    the changes of g that are not linear. With noise that does not depend on the state, g is evaluated like that of
+    methods for additive noise.
     """
 
     calculus = ("ito",)
@@ -113,12 +136,18 @@ class SRI(Stepper):
     error_order = 1.5
     controller = AveragedErrorController()
     tableau: SRITableau
-    is_adaptive = False
+    is_adaptive = True
+    is_additive = False  #: whether g does not depend on the state
+    follows_time = False  #: whether the estimate for such a g has the part of g
     mixing: tuple[int, ...] = ()  #: components of the state that other components of g read
 
     def prepare(self, rhs: RightHandSide, t: Tensor, u: Tensor, *, rtol: float | None, n_hazards: int) -> SRI:
         tuned = copy(self)
         tuned.is_adaptive = rtol is not None
+        tuned.is_additive = rhs.is_noise_additive(t, u)
+        if tuned.is_additive:
+            tuned.follows_time = tuned.is_adaptive and not rhs.has_steady_noise(t, u)
+            return tuned
         tuned.mixing = mixing_components(rhs, t, u)
         if tuned.mixing:
             tuned.advice = ADVICE
@@ -127,8 +156,9 @@ class SRI(Stepper):
     def step(self, inputs: StepInput) -> Step:
         rhs, t, h, u, noise, _ = inputs
         assert noise is not None
-        if rhs.has_additive_noise:
-            return additive_step(self.tableau.additive, rhs, t, h, u, noise)
+        if self.is_additive or rhs.has_additive_noise:
+            tableau, adaptive, follows_time = self.tableau.additive, self.is_adaptive, self.follows_time
+            return additive_step(tableau, rhs, t, h, u, noise, is_adaptive=adaptive, follows_time=follows_time)
         w, mean = noise.w, path_mean(noise)
         time_points = rhs.along(t, h, self.tableau.nodes, u.dtype)
         h = widened(h, u)
@@ -145,13 +175,18 @@ class SRI(Stepper):
             embedded = torch.addcmul(embedded, weight, value)
             correction = torch.addcmul(correction, torch.add(beta3 * drift_area, triple, alpha=beta4), value)
         u1 = embedded + correction
+        missing = None
         if self.mixing:
             mixed, missing = mixed_terms(rhs, time_points[0], h, u, g[0], noise, self.mixing)
             u1 = u1 + mixed
-            if self.is_adaptive:
-                correction = torch.hypot(correction, error_so_far(rhs, t, h, missing))
-        size = torch.maximum(g[0].abs(), g[-1].abs()) if self.is_adaptive else None
-        return Step(u1, correction, diffusion=size)
+        if not self.is_adaptive:
+            return Step(u1)
+        error = combine(torch.zeros_like(u), self.tableau.drift_error, k).abs()
+        curved = combine(torch.zeros_like(u), self.tableau.diffusion_error, g).abs()
+        error = error + resolved_share(rhs, h) * root * curved
+        if missing is not None:
+            error = torch.hypot(error, error_so_far(rhs, t, h, missing))
+        return Step(u1, error, diffusion=torch.maximum(g[0].abs(), g[-1].abs()))
 
     def _evaluate_stages(
         self,
