@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
@@ -92,20 +91,6 @@ class SRITableau:
         return without_area(self.alpha_correction, self.c0, self.B0)
 
     @cached_property
-    def diffusion_error(self) -> tuple[float, ...]:
-        """Weights of the diffusions, times the root of the step, in the error estimate.
-
-        They vanish for a g that is constant, linear in time, or moves with its first-order change; the term that
-        remains is of the size of g' g' g I(1,1,1).
-        """
-        kicks = [0.0, *map(sum, self.B1)]
-        conditions = torch.tensor([[1.0] * len(kicks), kicks, [0.0, *self.c1]], dtype=torch.float64)
-        weights = torch.linalg.svd(conditions)[2][-1].tolist()
-        rows = ([weight * kick for weight, kick in zip(row, kicks, strict=False)] for row in self.B1)
-        size = sum(weight * sum(row) for weight, row in zip(weights[1:], rows, strict=True))
-        return tuple(weight / (math.sqrt(6.0) * size) for weight in weights)
-
-    @cached_property
     def additive(self) -> SRATableau:
         """The method for additive noise to which this one reduces."""
         used = [i for i, pair in enumerate(zip(self.beta1, self.beta3, strict=True)) if any(pair)]
@@ -122,8 +107,8 @@ class SRI(Stepper):
     adaptive steps see what is missing of them, which gives strong order 1/2.
 
     The step is one of order 1, Milstein's without derivatives, plus a correction of order h^1.5. The error estimate
-    sees terms of which the step has most right, so that its own error is smaller: of the drift along itself, and of
-    the changes of g that are not linear. With noise that does not depend on the state, g is evaluated like that of
+    is this correction without its term f' g I(1,0), if the method has three stages of the drift or more: the error of
+    the step itself is smaller. With noise that does not depend on the state, g is evaluated like that of
     methods for additive noise.
     """
 
@@ -166,24 +151,23 @@ class SRI(Stepper):
         k, g = self._evaluate_stages(rhs, time_points, h, u, mean, root)
         square = w * w
         swing, drift_area, triple = (square - h) / (2.0 * root), mean - w, w * (square / (6.0 * h) - 0.5)
-        embedded, correction = u + k[0], combine(torch.zeros_like(u), self.tableau.alpha_correction, k)
+        embedded, kick = u + k[0], torch.zeros_like(u)
         # Stage by stage, since the rounding of a matrix product would depend on the size of the batch. beta1 is beta3
         # with the sign changed, except for the first stage, which Euler's step has.
         for i, value in enumerate(g):
             beta2, beta3, beta4 = self.tableau.beta2[i], self.tableau.beta3[i], self.tableau.beta4[i]
             weight = torch.add(w, swing, alpha=beta2) if i == 0 else beta2 * swing
             embedded = torch.addcmul(embedded, weight, value)
-            correction = torch.addcmul(correction, torch.add(beta3 * drift_area, triple, alpha=beta4), value)
-        u1 = embedded + correction
+            kick = torch.addcmul(kick, torch.add(beta3 * drift_area, triple, alpha=beta4), value)
+        u1 = embedded + combine(kick, self.tableau.alpha_correction, k)
         missing = None
         if self.mixing:
             mixed, missing = mixed_terms(rhs, time_points[0], h, u, g[0], noise, self.mixing)
             u1 = u1 + mixed
         if not self.is_adaptive:
             return Step(u1)
-        error = combine(torch.zeros_like(u), self.tableau.drift_error, k).abs()
-        curved = combine(torch.zeros_like(u), self.tableau.diffusion_error, g).abs()
-        error = error + resolved_share(rhs, h) * root * curved
+        error = combine(torch.zeros_like(u), self.tableau.drift_error, k)
+        error = error + resolved_share(rhs, h) * kick
         if missing is not None:
             error = torch.hypot(error, error_so_far(rhs, t, h, missing))
         return Step(u1, error, diffusion=torch.maximum(g[0].abs(), g[-1].abs()))
