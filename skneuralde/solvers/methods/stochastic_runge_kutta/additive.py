@@ -162,7 +162,7 @@ def additive_step(
     if follows_time:
         values = dict(zip((*tableau.c1, *probes), g, strict=True))
         start, (middle, end) = values[0.0], (values[node] for node in tableau.probes)
-        along_line = rhs.apply_noise(end - start, w - mean)
+        along_line = rhs.apply_noise(start - g[0], w) + rhs.apply_noise(end - start, w - mean)
         defect = size_of(middle - torch.lerp(start, end, tableau.probes[0]))
         share = resolved_share(rhs, length)
         error = error + share * torch.hypot(kick - along_line, defect * torch.as_tensor(length).abs().sqrt())
