@@ -112,7 +112,8 @@ class StepLoop:
                 attempt.jumped, self.controller.after_jump(controller_state), controller_state
             )
         min_step = self.alignment.smallest_after(paths.elapsed, paths.min_step)
-        stuck = rejected & (proposal < min_step)
+        # The smallest step is tried before a path is given up.
+        stuck = rejected & (proposal < min_step) & (attempt.length < 2.0 * min_step)
         status = paths.status.masked_fill(accepted & (attempt.target >= paths.end), int(Status.SUCCESS))
         status.masked_fill_(stuck, int(Status.STEP_TOO_SMALL))
         status.masked_fill_(stuck & (ratio >= MAX_ERROR_RATIO), int(Status.NON_FINITE))
