@@ -253,7 +253,7 @@ class RightHandSide:
         if self.has_additive_noise:
             return True
         now = self.at(t, u.dtype)
-        return not depends_on(lambda state: self._diffusion(now.t, state, now.context), u.detach())
+        return not depends_on_first(lambda state: self._diffusion(now.t, state, now.context), u.detach())
 
     def has_steady_noise(self, t: Tensor, u: Tensor) -> bool:
         """Whether g does not depend on time, directly or through inputs; found out at ``t``, ``u``."""

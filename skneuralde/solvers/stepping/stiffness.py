@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import replace
 
@@ -11,11 +12,14 @@ from torch import Tensor
 from skneuralde.solvers.core.loop_state import RUNNING, STOPPED, PathState, StepAttempt
 from skneuralde.solvers.core.results import Status
 from skneuralde.solvers.core.right_hand_side import RightHandSide
-from skneuralde.solvers.core.stiffness import extreme_rates
+from skneuralde.solvers.core.stiffness import eigenvalues, extreme_rates, has_eigenvalues
 from skneuralde.solvers.core.tolerance import Tolerance
 
 #: Stiffness made a path fail if its last step was at least this many times of decay long, and this many were left.
 _STEP, _REST = 0.5, 100.0
+#: Length and decay of the steps of an unresolved component; turns between looks at the eigenvalues, per 20 states, and
+#: the number of turns that must agree from then on.
+_UNRESOLVED, _DECAYED, _LOOK, _LOOKS = 2.0, 0.25, 40, 4
 #: Before a pole the fastest growth rate times the distance is at least about 1; else it is below this.
 _GROWTH = 0.1
 #: Steps that are shorter than this share of the longest one may have been shortened by growth; factor of the next test.
@@ -51,6 +55,17 @@ def _extreme_rates(rhs: RightHandSide, paths: PathState) -> tuple[Tensor, Tensor
     """Rates of the fastest decay and growth of some paths of a right-hand side, in the unit of the loop."""
     decay, growth = extreme_rates(rhs.select(paths.rows), paths.time(paths.elapsed), paths.u)
     return paths.unit.abs() * decay, paths.unit.abs() * growth
+
+
+def limited_by_stability(rhs: RightHandSide, paths: PathState, length: Tensor) -> Tensor:
+    """Whether steps of this length are about as long as stability allows, bool (n, 1), by the eigenvalues.
+
+    Then a component turns or decays so fast that such steps do not resolve it, and it has long decayed at the end.
+    """
+    rates = eigenvalues(rhs.select(paths.rows), paths.time(paths.elapsed), paths.u) * paths.unit.abs()
+    decay = -rates.real
+    unresolved = (rates.abs() * length >= _UNRESOLVED) & (decay * length >= _DECAYED)
+    return (unresolved & (decay * (paths.end - paths.elapsed) >= _REST)).any(1, keepdim=True)
 
 
 class StiffnessMonitor(ABC):
@@ -133,9 +148,10 @@ class OnsetMonitor(StiffnessMonitor):
         self.most, self.rhs = most, rhs
         self.longest = torch.zeros_like(self.proposal)
         self.exploded = torch.zeros_like(budget, dtype=torch.bool)
+        self.looks, self.any_suspect = torch.zeros_like(budget), False
 
     def watch(self, attempt: StepAttempt, paths: PathState) -> PathState:
-        paths = super().watch(attempt, paths)
+        paths = self._look(attempt, super().watch(attempt, paths))
         if self.turns % self.every:
             return paths
         longest = torch.maximum(self.longest[paths.rows], attempt.length)
@@ -155,6 +171,22 @@ class OnsetMonitor(StiffnessMonitor):
         self.proposal[part.rows] = torch.where(grows, part.proposal, self.proposal[part.rows])
         status = part.status.masked_fill(grows, STOPPED)
         return replace(paths, status=paths.status.index_copy(0, shrunk, status))
+
+    def _look(self, attempt: StepAttempt, paths: PathState) -> PathState:
+        """Stop the paths that are stiff by their eigenvalues.
+
+        Stages tell little of components that turn as they decay, above all where tolerances differ between components.
+        """
+        begins = self.turns % (_LOOK * math.ceil(paths.u.shape[1] / 20)) == 0
+        if not (begins or self.any_suspect) or not has_eigenvalues(self.rhs, paths.u):
+            return paths
+        agrees = (paths.status == RUNNING) & limited_by_stability(self.rhs, paths, attempt.length)
+        looks = torch.where(agrees & (begins | (self.looks[paths.rows] > 0)), self.looks[paths.rows] + 1, 0)
+        self.looks[paths.rows], self.any_suspect = looks, bool((looks > 0).any())
+        stops = looks >= _LOOKS
+        self.proposal[paths.rows] = torch.where(stops, paths.proposal, self.proposal[paths.rows])
+        status = paths.status.masked_fill(stops, STOPPED)
+        return replace(paths, status=status, is_first_try=paths.is_first_try & (status == RUNNING))
 
     def agrees(self, attempt: StepAttempt, paths: PathState, stiffness: Tensor) -> Tensor:
         return stiffness > self.limit
