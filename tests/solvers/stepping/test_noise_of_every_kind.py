@@ -164,3 +164,45 @@ def test_square_roots_of_states_that_reach_zero_stay_finite(name):
     ys = solve(problem, [0.0], [0.0, 1.0], solver=name, dt=1 / 64, n_paths=N, random_state=0).ys[:, -1, 0]
     mean = 0.1 * -math.expm1(-0.5)
     assert abs(ys.mean() - mean) < 4 * ys.std() / N**0.5 + 0.01
+
+
+#: Noise of the second component that reads the first one far from the start only, and the start.
+FAR = {
+    "beyond": (lambda x: torch.relu(x - 0.5), 0.0),
+    "above zero": (lambda x: x.clamp(min=0.0), -0.5),
+}
+
+
+def far_noise(name):
+    return Problem(None, lambda t, u: torch.stack([torch.ones_like(u[:, 0]), FAR[name][0](u[:, 0])], 1))
+
+
+@pytest.mark.parametrize("solver", ["auto", "sosri"])
+@pytest.mark.parametrize("name", FAR)
+def test_noise_that_mixes_far_from_the_start(name, solver):
+    rtol, start, options = 4e-3, [FAR[name][1], 0.0], {"n_paths": 60, "random_state": 0}
+    found = solve(far_noise(name), start, [0.0, 1.0], solver=solver, rtol=rtol, atol=rtol, **options).ys[:, -1]
+    fine = solve(far_noise(name), start, [0.0, 1.0], solver="euler", dt=2.0**-11, **options).ys[:, -1]
+    assert (found - fine).square().mean().sqrt() < 50 * rtol * (1.0 + fine.abs().max())
+    assert (found - fine).square().mean() < 0.05 * fine[:, 1].square().mean()
+
+
+@pytest.mark.parametrize("solver", ["auto", "sosri", "sriw1"])
+def test_whether_noise_mixes_does_not_depend_on_the_batch(solver):
+    options = {"random_state": 3, "rtol": 1e-2, "solver": solver}
+    alone = solve(far_noise("above zero"), [[-1.0, 0.0]], [0.0, 1.0], **options).ys
+    mates = solve(far_noise("above zero"), [[-1.0, 0.0], [1.0, 0.0]], [0.0, 1.0], **options).ys
+    assert torch.equal(alone[:, 0], mates[:, 0])
+
+
+def test_noise_that_refuses_other_states_is_solved():
+    def g(t, u):
+        if bool((u < 0.0).any()):
+            raise ValueError("prices are positive")
+        return 0.2 * u
+
+    options = {"n_paths": 50, "random_state": 0}
+    expected = solve(Problem(None, lambda t, u: 0.2 * u), [1.0, 2.0], [0.0, 1.0], **options).ys
+    torch.testing.assert_close(
+        solve(Problem(None, g), [1.0, 2.0], [0.0, 1.0], **options).ys, expected, rtol=1e-2, atol=0
+    )

@@ -305,3 +305,33 @@ def test_the_first_steps_may_be_far_shorter_than_the_last_time_can_tell():
         solution = solve(Problem(robertson), [1.0, 0.0, 0.0], [0.0, end], solver="rosenbrock", rtol=1e-6, atol=1e-9)
         assert abs(solution.ys[0, -1].sum() - 1.0) < 1e-6
         assert solution.ys[0, -1, 2] > 0.99
+
+
+def turning(size, degrees):
+    """A forced point whose neighbourhood turns as it decays; where the sine is 0 the tolerances differ by 1,000."""
+    decay, turn = size * math.cos(math.radians(degrees)), size * math.sin(math.radians(degrees))
+
+    def drift(t, u):
+        x, y = u[:, 0] - torch.cos(t[:, 0]), u[:, 1] - torch.sin(t[:, 0])
+        return torch.stack([-decay * x - turn * y, turn * x - decay * y], 1)
+
+    return drift
+
+
+@pytest.mark.parametrize("degrees", [30, 45, 60, 75, 83])
+@pytest.mark.parametrize("size", [1e4, 1e5, 1e6])
+def test_components_that_turn_as_they_decay(size, degrees, monkeypatch):
+    plain, expected = cost(monkeypatch, turning(size, degrees), [1.0, 0.0], 0.1, "rosenbrock", 1e-3)
+    found, solution = cost(monkeypatch, turning(size, degrees), [1.0, 0.0], 0.1, "auto", 1e-3)
+    assert found <= 2 * plain + 200
+    torch.testing.assert_close(solution.ys, expected.ys, rtol=0.02, atol=0.02)
+
+
+@pytest.mark.parametrize("frequency", [1e4, 1e5])
+def test_oscillators_as_position_and_speed(frequency):
+    """x'' + w x' + w^2 (x - cos t) = 0 goes on with the stiff method, whatever the units of the speed."""
+    w = frequency
+    problem = Problem(lambda t, u: torch.stack([u[:, 1], -w * u[:, 1] - w * w * (u[:, 0] - torch.cos(t[:, 0]))], 1))
+    solution = solve(problem, [1.0, 0.0], [0.0, 1.0], max_steps=2_000)
+    assert abs(float(solution.ys[0, -1, 0]) - math.cos(1.0)) < 1e-3
+    assert int(solution.stats.steps_by_method["tsit5"]) < 100
