@@ -177,7 +177,8 @@ class OnsetMonitor(StiffnessMonitor):
 
         Stages tell little of components that turn as they decay, above all where tolerances differ between components.
         """
-        begins = self.turns % (_LOOK * math.ceil(paths.u.shape[1] / 20)) == 0
+        period = _LOOK * math.ceil(paths.u.shape[1] / 20)
+        begins = self.turns % period == period // 2
         if not (begins or self.any_suspect) or not has_eigenvalues(self.rhs, paths.u):
             return paths
         agrees = (paths.status == RUNNING) & limited_by_stability(self.rhs, paths, attempt.length)

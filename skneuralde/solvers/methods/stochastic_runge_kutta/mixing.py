@@ -60,12 +60,14 @@ def mixing_components(rhs: RightHandSide, t: Tensor, u: Tensor) -> tuple[int, ..
 def _read_by_others(rhs: RightHandSide, t: Tensor, u: Tensor, change: Tensor) -> set[int]:
     """The components whose change changes other components of g somewhere; a g without a value tells nothing."""
     now, smallest = rhs.at(t, u.dtype), torch.finfo(u.dtype).eps ** 0.75
-    base = rhs.problem.diffusion(now.t, u, now.context)
+    g = rhs.problem.diffusion
+    assert g is not None
+    base = g(now.t, u, now.context)
     found = set()
     for j in range(u.shape[1]):
         moved = u.clone()
         moved[:, j] += change[:, j]
-        differs = (rhs.problem.diffusion(now.t, moved, now.context) - base).abs() > smallest * base.abs()
+        differs = (g(now.t, moved, now.context) - base).abs() > smallest * base.abs()
         differs[:, j] = False
         if bool(differs.any()):
             found.add(j)
