@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache, wraps
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar, cast
 
 import torch
 
@@ -27,6 +27,6 @@ def cached_tensors(maxsize: int) -> Callable[[Callable[P, R]], Callable[P, R]]:
             with torch.inference_mode(False), torch._C._DisableFuncTorch():
                 return make(*args, **kwargs)
 
-        return make_outside_modes
+        return cast(Callable[P, R], make_outside_modes)
 
     return decorate

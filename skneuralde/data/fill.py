@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
+
+from skneuralde.data.panel import Panel
 
 Missing = Literal["linear", "previous"]
 
@@ -46,25 +49,24 @@ def fill_context(context: np.ndarray, starts: np.ndarray, names: Sequence[Any], 
     return np.repeat(low, np.diff(starts, append=len(context)), axis=0)
 
 
-def fill_controls(
-    controls: np.ndarray,
-    times: np.ndarray,
-    offsets: np.ndarray,
-    names: Sequence[Any],
-    labels: Sequence[Any],
-    how: Missing,
-) -> np.ndarray:
-    """Fill NaN in each control ``(n, k)`` from its neighbours in time within the series.
+def fill_controls(panel: Panel, rows: np.ndarray, names: Sequence[Any], how: Missing) -> Panel:
+    """Fill NaN in each control from its neighbours in time within the series.
 
-    Rows are sorted by series and time. The ends of a series take the nearest value.
-    "linear" interpolates in time, "previous" takes the earlier neighbour's value.
+    "previous" takes the latest value before, so that no row depends on later ones. "linear" interpolates in time, and
+    the ends of a series take the nearest value. ``rows`` are the positions of the caller's rows.
+
+    Raises
+    ------
+    ValueError
+        If there is no value to fill with.
     """
-    missing = np.isnan(controls)
+    missing = np.isnan(panel.controls)
     if not missing.any():
-        return controls
-    filled = controls.copy()
-    starts = np.repeat(offsets[:-1], np.diff(offsets))
-    stops = np.repeat(offsets[1:], np.diff(offsets))
+        return panel
+    times, offsets = panel.times, panel.offsets
+    filled = panel.controls.copy()
+    starts = np.repeat(offsets[:-1], panel.lengths)
+    stops = np.repeat(offsets[1:], panel.lengths)
     n = len(times)
     for k in map(int, np.flatnonzero(missing.any(axis=0))):
         known = ~missing[:, k]
@@ -74,19 +76,33 @@ def fill_controls(
         holes = np.flatnonzero(~known)
         left, right = before[holes], after[holes]
         no_left, no_right = left < starts[holes], right >= stops[holes]
-        if (no_left & no_right).any():
-            series = int(np.searchsorted(offsets, holes[np.argmax(no_left & no_right)], side="right")) - 1
-            raise ValueError(
-                f"Input X contains NaN: control {names[k]!r} has no value in {_series(labels[series])}, so there is "
-                "nothing to interpolate. Give it in at least one row, or drop the series."
-            )
+        empty = no_left & no_right if how == "linear" else no_left
+        if empty.any():
+            _refuse_hole(panel, rows, int(holes[np.argmax(empty)]), names[k], how)
         left, right = np.where(no_left, right, left), np.where(no_right, left, right)
         if how == "previous":
             right = left
         gap = times[right] - times[left]
         share = np.where(gap > 0, (times[holes] - times[left]) / np.where(gap > 0, gap, 1.0), 0.0)
-        filled[holes, k] = (1.0 - share) * controls[left, k] + share * controls[right, k]
-    return filled
+        filled[holes, k] = (1.0 - share) * panel.controls[left, k] + share * panel.controls[right, k]
+    return replace(panel, controls=filled)
+
+
+def _refuse_hole(panel: Panel, rows: np.ndarray, position: int, name: Any, how: Missing) -> None:
+    """Refuse a missing control that nothing can fill."""
+    series = _series(panel.labels[panel.series_of[position]])
+    if how == "linear":
+        raise ValueError(
+            f"Input X contains NaN: control {name!r} has no value in {series}, so there is nothing to interpolate. "
+            "Give it in at least one row, or drop the series."
+        )
+    row = np.flatnonzero(rows == position)
+    at = f" in row {row[0]}" if len(row) else ""
+    raise ValueError(
+        f"Input X contains NaN: control {name!r} is missing{at}, and {series} has no value of it before. Missing "
+        "controls are filled from earlier rows only: give it, drop the rows without it at the start of the series, or "
+        "set control_interpolation='linear', which also looks ahead."
+    )
 
 
 def _series(label: Any) -> str:

@@ -79,10 +79,9 @@ def _series_panel(
         times, context = times[starts], context[starts]
         weight = np.add.reduceat(weight, starts)
     offsets = np.append(group[first_in_series], len(times)).astype(np.int64)
-    if fill is not None:
-        controls = fill_controls(controls, times, offsets, roles.names_of(roles.controls), labels, fill)
     initial = np.empty((len(times), 0), dtype=roles.dtype)
-    return Panel(times, values, weight, context, controls, initial, offsets, labels, where)
+    panel = Panel(times, values, weight, context, controls, initial, offsets, labels, where)
+    return panel if fill is None else fill_controls(panel, where, roles.names_of(roles.controls), fill)
 
 
 def _order(codes: np.ndarray, times: np.ndarray, weight: np.ndarray) -> np.ndarray | slice:

@@ -40,7 +40,7 @@ class NeuralSDERegressor(CoefficientFields, BaseDifferentialEquation):
         Inputs that vary over time. Auto: with a time index or ``series``, the columns that vary within a series.
     control_interpolation : {"auto", "next", "linear", "previous"}, default="auto"
         With ``"next"`` a row's controls act over the interval that ends there. Auto: "next" for the loss "nll", else
-        "linear".
+        "linear". A missing control is that of the row before; only "linear" given by name takes later rows, too.
     initial_state : {"auto", "first", "context", "learn"} or list of columns, default="auto"
         The state at which a series starts: its first observation (auto), a network of its context (auto in a plain
         table), or a learned state per series. Columns hold the state at time 0; each row is then a flow map.

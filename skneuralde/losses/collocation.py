@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from skneuralde.inference import InputPath, Model
-from skneuralde.inference.fields.bridges import LENGTHS, MIDDLES, Bridge, build_bridge
+from skneuralde.inference.fields.bridges import Bridge, build_bridge, middles, pieces_between
 from skneuralde.losses.base import SumOfSquares
 from skneuralde.problems import FieldDrift, Laplacian
 from skneuralde.terms import Term
@@ -18,8 +18,8 @@ from skneuralde.terms import Term
 _SWEEPS = 2
 #: Largest weight of an interval, relative to the median.
 _MOST_WEIGHT = 10.0
-#: Number of field values that are processed at once.
-_CHUNK = 600_000
+#: Number of field values, at the middles of all pieces, that are processed at once.
+_CHUNK = 3_000_000
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,10 @@ class Intervals:
     def __len__(self) -> int:
         return len(self.start)
 
+    def pieces(self) -> Tensor:
+        """Ends (intervals, pieces + 1) of the pieces of each interval, on which controls are smooth, as shares."""
+        return pieces_between((self.inputs.knots - self.time[:, None]) / self.length[:, None])
+
 
 def drift_of(model: Model) -> FieldDrift:
     """The right-hand side of a model of fields."""
@@ -54,18 +58,19 @@ class LocalBalance(nn.Module):
         self.reaction, self.diffusion = reaction, diffusion
 
     def forward(
-        self, unit: Tensor, t: Tensor, u: Tensor, curvature: Tensor, known: Tensor, c: Tensor | None = None
+        self, unit: Tensor, share: Tensor, t: Tensor, u: Tensor, bend: Tensor, known: Tensor, c: Tensor | None = None
     ) -> Tensor:
-        """Residuals (..., fields) in units of ``unit``, from ``t``, ``u`` and ``c`` of shape (..., pieces, k).
+        """Residuals (..., fields) in units of ``unit``, from ``share``, ``t``, ``u`` and ``c``, (..., pieces, k).
 
-        ``curvature`` is the mean of the Laplacian for D = 1, and ``known`` the sum of the known terms of the equation
-        less the observed rate of change; both are (..., fields).
+        ``share`` is the length of each piece as a share of the interval. ``bend`` is the mean of the Laplacian for
+        D = 1, and ``known`` the sum of the known terms of the equation less the observed rate of change; both are
+        (..., fields).
         """
         inputs = None if c is None else c.reshape(-1, c.shape[-1])
         values = self.reaction(t.reshape(-1, 1), u.reshape(-1, u.shape[-1]), inputs)
-        total = LENGTHS.to(u) @ values.reshape(u.shape) + known
+        total = (share * values.reshape(u.shape)).sum(-2) + known
         if self.diffusion is not None:
-            total = total + self.diffusion.diffusivity(u) * curvature
+            total = total + self.diffusion.diffusivity(u) * bend
         return total / unit
 
 
@@ -98,6 +103,7 @@ class Collocation(SumOfSquares):
         self.points = intervals.observed.shape[1]
         self.per_interval = min(self.points, max(1, n_samples // len(intervals)))
         self.weight = torch.ones(len(intervals) * self.per_interval, dtype=scale.dtype, device=scale.device)
+        self.ends = intervals.pieces()
         self.of = torch.arange(len(intervals), device=scale.device).repeat_interleave(self.per_interval)
         self.variance = scale.square().expand(len(intervals), -1)
         self.data: tuple[Tensor, ...] = ()
@@ -113,39 +119,40 @@ class Collocation(SumOfSquares):
 
     def _draw(self, drift: FieldDrift, sweeps: int, generator: torch.Generator) -> None:
         order, parts = [], []
-        for h, items in self._alike():
-            bridge = self._bridge(drift, h, items, sweeps)
+        for items in self._alike():
+            bridge = self._bridge(drift, items, sweeps)
             points, valid = self._points(items, generator)
-            parts.append((*self._samples(drift, h, items, bridge, points), valid))
+            parts.append((*self._samples(drift, items, bridge, points), valid))
             order.append(items)
         back = torch.cat(order).argsort()
         *data, valid = (torch.cat(part)[back].flatten(0, 1) for part in zip(*parts, strict=True))
         self.data = tuple(data)
         self.weight = self.intervals.weight[self.of] * valid
 
-    def _alike(self) -> Iterator[tuple[float, Tensor]]:
-        """Batches of intervals of the same length."""
-        lengths, which = torch.unique(self.intervals.length, return_inverse=True)
-        size = max(1, _CHUNK // (self.points * self.fields))
-        for k, h in enumerate(lengths.tolist()):
-            for items in (which == k).nonzero()[:, 0].split(size):
-                yield h, items
+    def _alike(self) -> Iterator[Tensor]:
+        """Batches of intervals of the same length with the same pieces."""
+        shapes = torch.cat([self.intervals.length[:, None], self.ends], 1)
+        alike, which = torch.unique(shapes, dim=0, return_inverse=True)
+        size = max(1, _CHUNK // (self.points * self.fields * (self.ends.shape[1] - 1)))
+        for k in range(len(alike)):
+            yield from (which == k).nonzero()[:, 0].split(size)
 
-    def _bridge(self, drift: FieldDrift, h: float, items: Tensor, sweeps: int) -> Bridge:
+    def _bridge(self, drift: FieldDrift, items: Tensor, sweeps: int) -> Bridge:
+        h, ends = float(self.intervals.length[items[0]]), self.ends[items[0]]
         start, stop = (self.intervals.states[rows[items]] for rows in (self.intervals.start, self.intervals.stop))
-        bridge = build_bridge(drift, h, start, stop)
-        times, inputs = self._when(h, items)
+        bridge = build_bridge(drift, h, start, stop, ends=ends)
+        times, inputs = self._when(items)
         for _ in range(sweeps):
             forcing = [
                 drift.without_diffusion(times[:, piece, None], u, None if inputs is None else inputs[:, piece])
                 for piece, u in enumerate(bridge.nodes)
             ]
-            bridge = build_bridge(drift, h, start, stop, torch.stack(forcing))
+            bridge = build_bridge(drift, h, start, stop, torch.stack(forcing), ends)
         return bridge
 
-    def _when(self, h: float, items: Tensor) -> tuple[Tensor, Tensor | None]:
+    def _when(self, items: Tensor) -> tuple[Tensor, Tensor | None]:
         """Times (items, pieces) of the nodes, and context and controls (items, pieces, k) at these times."""
-        times = self.intervals.time[items, None] + h * MIDDLES.to(self.intervals.time)
+        times = self.intervals.time[items, None] + self.intervals.length[items, None] * middles(self.ends[items])
         inputs = self.intervals.inputs.select(items).on_grid(times)
         return times.to(self.scale.dtype), inputs if inputs.shape[-1] else None
 
@@ -157,24 +164,25 @@ class Collocation(SumOfSquares):
         chosen = torch.where(there, draws, -1.0).topk(self.per_interval).indices
         return chosen, there.gather(1, chosen).to(self.scale.dtype)
 
-    def _samples(self, drift: FieldDrift, h: float, items: Tensor, bridge: Bridge, points: Tensor) -> list[Tensor]:
+    def _samples(self, drift: FieldDrift, items: Tensor, bridge: Bridge, points: Tensor) -> list[Tensor]:
         """The arguments of `LocalBalance` at some points, but for the unit; each (items, per_interval, ...)."""
-        pieces, copies = len(LENGTHS), points.shape[1]
+        copies, h, shares = points.shape[1], self.intervals.length[items[0]], self.ends[items].diff().to(bridge.mean)
         change = self.intervals.states[self.intervals.stop[items]] - self.intervals.states[self.intervals.start[items]]
-        known = drift.field(change / -h)
+        known = drift.field(change / -float(h))
         for source in drift.reaction.sources:
             known = known + source.to(known)
-        for share, nodes in zip(LENGTHS.tolist(), bridge.nodes, strict=True):
+        for share, nodes in zip(shares[0].tolist(), bridge.nodes, strict=True):
             for other in drift.operators.others:
                 known = known + share * other(drift.field(nodes))
         mean = drift.field(bridge.mean)
         curvature = torch.zeros_like(mean) if drift.diffusion is None else drift.diffusion.second_differences(mean)
         index = points[..., None].expand(-1, -1, self.fields)
         curvature, known = (x.reshape(len(items), self.points, -1).gather(1, index) for x in (curvature, known))
+        pieces = len(bridge.nodes)
         u = bridge.nodes.view(pieces, len(items), self.points, -1).gather(2, index.expand(pieces, -1, -1, -1))
-        times, inputs = self._when(h, items)
-        t = times[:, None, :, None].expand(-1, copies, -1, -1)
-        samples = [t, u.movedim(0, 2), curvature, known]
+        times, inputs = self._when(items)
+        share, t = (x[:, None, :, None].expand(-1, copies, -1, -1) for x in (shares, times))
+        samples = [share, t, u.movedim(0, 2), curvature, known]
         return samples if inputs is None else [*samples, inputs[:, None].expand(-1, copies, -1, -1)]
 
     def _weigh(self, balance: nn.Module) -> None:

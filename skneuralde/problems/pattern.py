@@ -89,9 +89,9 @@ class Pattern:
         indices, batch = self.on(u.device), len(u)
         value, parts = None, []
         for seeds in indices.seeds.to(u.dtype).split(max(1, _BLOCK // max(1, u.numel()))):
-            copies = [x if x is None else x.repeat(len(seeds), 1) for x in (u, *others)]
+            copies = [x if x is None else x.repeat(len(seeds), 1) for x in others]
             directions = seeds.repeat_interleave(batch, 0)
-            values, slopes = along(lambda v, c=copies: function(v, *c[1:]), (copies[0],), (directions,))
+            values, slopes = along(lambda v, c=copies: function(v, *c), [u.repeat(len(seeds), 1)], [directions])
             value = values[:batch] if value is None else value
             parts.append(slopes.view(len(seeds), *u.shape))
         assert value is not None

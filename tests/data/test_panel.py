@@ -130,10 +130,16 @@ class TestMissingInputs:
         np.testing.assert_allclose(panel.controls[:, 0], [0.0, 1.0, 3.0, 7.0, 7.0, 7.0])
 
     def test_or_carried_forward_so_that_nothing_looks_ahead(self, read):
-        X = self.frame([0.0, np.nan, 3.0, np.nan, 7.0, np.nan])
+        X = self.frame([0.0, np.nan, 3.0, 7.0, np.nan, np.nan])
         here = read(X, np.arange(6.0), series="id", controls=["x"])
         panel = as_panel(here.rows, clock=here.clock, roles=here.roles, fill="previous")
         np.testing.assert_allclose(panel.controls[:, 0], [0.0, 0.0, 3.0, 7.0, 7.0, 7.0])
+
+    def test_nothing_is_carried_backward(self, read):
+        shuffled = self.frame([0.0, np.nan, 3.0, np.nan, 7.0, np.nan]).iloc[[4, 1, 5, 0, 3, 2]]
+        here = read(shuffled, np.arange(6.0), series="id", controls=["x"])
+        with pytest.raises(ValueError, match="'x' is missing in row 4, and series 'b' has no value of it before"):
+            as_panel(here.rows, clock=here.clock, roles=here.roles, fill="previous")
 
     def test_a_series_without_any_value_of_a_control(self, read):
         with pytest.raises(ValueError, match="NaN: control 'x' has no value in series 'b'"):

@@ -6,15 +6,18 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from skneuralde.inference import Curves, InputPath, SolverSettings
 from skneuralde.problems import Problem
-from skneuralde.solvers import get_solver
+from skneuralde.solvers import get_solver, solver_names
 from tests.learnable_equations import checked, column, geometric_matrix, nonlinear, pendulum
 
 NAN = math.nan
 EULER = SolverSettings(get_solver("euler"), 1e-3, torch.tensor(1e-6).double(), 0.05, 100_000, 0.05)
 TSIT5 = SolverSettings(get_solver("tsit5"), 1e-8, torch.tensor(1e-10).double(), None, 100_000, 1.0)
+ADAPTIVE = [solver for solver in map(get_solver, solver_names()) if solver.adaptive]
 RAGGED = torch.tensor([[0.0, 0.33, 1.0, 2.0], [1.0, 1.2, NAN, NAN], [5.0, 5.5, 6.77, NAN]], dtype=torch.float64)
 SHARED = torch.tensor([[0.0, 0.5, 1.0]], dtype=torch.float64).repeat(3, 1)
 
@@ -125,6 +128,31 @@ def test_controls_act_along_the_way(method, times):
         torch.testing.assert_close(
             values[0, i, 1 : len(row), 0], wanted, rtol=0, atol=1e-6 if method is TSIT5 else 0.06
         )
+
+
+@settings(max_examples=20)
+@given(
+    st.sampled_from(ADAPTIVE),
+    st.sampled_from(["next", "previous", "linear"]),
+    st.lists(
+        st.tuples(st.floats(0.01, 9.99), st.floats(-100.0, 100.0)), min_size=2, max_size=7, unique_by=lambda x: x[0]
+    ),
+)
+def test_controls_that_switch_anywhere(solver, interpolation, switches):
+    """The state is a sum over the intervals between knots, whatever their times and levels."""
+    knots, levels = torch.tensor(sorted(switches), dtype=torch.float64).T[..., None].mT
+    path = InputPath(torch.zeros(1, 0, dtype=torch.float64), knots, levels[..., None], interpolation)
+    times = torch.tensor([[0.0, 2.5, 5.0, 10.0]], dtype=torch.float64)
+    kind = "diagonal" if solver.handles("diagonal") else "additive"
+    problem = Problem(lambda t, u, c: c, None if solver.handles(None) else 1e-9, noise=kind)
+    problem.check(*torch.zeros(3, 1, 1).double())
+    method = SolverSettings(solver, 1e-3, torch.tensor(1e-3).double(), None, 100_000, 16.0)
+    values, _ = Curves(times, path, torch.tensor([7])).solve(problem, torch.zeros(1, 1).double(), method)
+    points = torch.cat([times, knots], 1).unique()
+    middles = 0.5 * (points[1:] + points[:-1])
+    areas = torch.cat([torch.zeros(1), path.on_grid(middles[None])[0, :, 0] * points.diff()]).cumsum(0)
+    exact = areas[torch.searchsorted(points, times[0])]
+    torch.testing.assert_close(values[0, 0, :, 0], exact, rtol=1e-7, atol=1e-6)
 
 
 def test_stratonovich_by_an_ito_method_is_converted():

@@ -249,9 +249,7 @@ class FittedEquation(RegressorMixin, BaseEstimator):
     def _merged(self, kept: Panel, asked: Panel) -> tuple[Panel, np.ndarray]:
         """Both panels as one, whose missing controls are filled from kept rows, too; and the rows that were asked."""
         panel, rows = merge(kept, asked)
-        names = self.roles_.names_of(self.roles_.controls)
-        filled = fill_controls(panel.controls, panel.times, panel.offsets, names, panel.labels, self._fill)
-        return replace(panel, controls=filled), rows
+        return fill_controls(panel, rows, self.roles_.names_of(self.roles_.controls), self._fill), rows
 
     def _forecast(self, panel: Panel, rows: np.ndarray, *, of_states: bool = False) -> tuple[Forecast, np.ndarray]:
         asked, back = np.unique(rows, return_inverse=True)
@@ -291,7 +289,7 @@ class FittedEquation(RegressorMixin, BaseEstimator):
         if not self._setup.layout.has_series or self._setup.initial_state != "first":
             return self, every, every
         values = read_targets(y, rows, roles=self.roles_).values
-        asked = as_panel(rows, values, clock=self.clock_, roles=self.roles_, fill=self._fill)
+        asked = as_panel(rows, values, clock=self.clock_, roles=self.roles_, fill=None)
         has_state = origin_positions(self._kept, self._setup) >= 0
         known = {label for label, has in zip(self._kept.labels, has_state, strict=True) if has}
         new = np.array([label not in known for label in asked.labels])
@@ -303,8 +301,10 @@ class FittedEquation(RegressorMixin, BaseEstimator):
         start = np.where(first < 0, len(position), first)[asked.series_of]
         before = new[asked.series_of] & (position < start)
         starts = new[asked.series_of] & (position == start)
-        started = copy.copy(self)
-        started._kept, _ = merge(self._kept, asked.subset(starts))
+        started, controls = copy.copy(self), asked.controls.copy()
+        panel, position_of = self._merged(self._kept, asked)
+        controls[asked.rows] = panel.controls[position_of]
+        started._kept, _ = merge(self._kept, replace(asked, controls=controls).subset(starts))
         return started, ~before[asked.rows], ~(before | starts)[asked.rows]
 
 

@@ -12,8 +12,25 @@ from skneuralde.problems import FieldDrift, FieldModes, phi_functions
 
 #: Ends of the pieces of an interval, as shares of it. The first pieces are shorter, since diffusion smooths fast.
 PIECES = (torch.arange(6, dtype=torch.float64) / 5.0).square()
-#: Lengths and middles of the pieces.
-LENGTHS, MIDDLES = PIECES.diff(), (PIECES[:-1] + PIECES[1:]) / 2.0
+#: Inputs that change within this share of an interval from its ends change there.
+_ROUNDING = 1e-9
+
+
+def pieces_between(knots: Tensor) -> Tensor:
+    """Ends of the pieces of intervals in which inputs change at the shares ``knots (n, m)`` of their length.
+
+    Pieces end at the knots, too. Intervals with fewer knots than others begin with pieces of length zero.
+    """
+    inside = (knots > _ROUNDING) & (knots < 1.0 - _ROUNDING)
+    added = torch.where(inside, knots.nan_to_num(posinf=0.0, neginf=0.0).round(decimals=9), 0.0)
+    most = int(inside.sum(1).max()) if knots.numel() else 0
+    ends = torch.cat([added, PIECES.to(knots).expand(len(knots), -1)], 1).sort(1).values
+    return ends[:, ends.shape[1] - len(PIECES) - most :]
+
+
+def middles(ends: Tensor) -> Tensor:
+    """The middles of pieces, from their ends along the last axis."""
+    return 0.5 * (ends[..., :-1] + ends[..., 1:])
 
 
 @dataclass(frozen=True)
@@ -25,13 +42,15 @@ class Bridge:
     gap: Tensor  #: (batch, n), the constant in the right-hand side that makes the bridge end at the second snapshot
 
 
-def build_bridge(drift: FieldDrift, h: float, start: Tensor, stop: Tensor, forcing: Tensor | None = None) -> Bridge:
+def build_bridge(
+    drift: FieldDrift, h: float, start: Tensor, stop: Tensor, forcing: Tensor | None = None, ends: Tensor = PIECES
+) -> Bridge:
     """Connect the fields ``start`` and ``stop``, ``(batch, n)``, within a time h.
 
     The state obeys du/dt = D Lap u + forcing + gap, with the present diffusivity of the drift, without gradients. The
     forcing, ``(pieces, batch, n)``, is constant on each piece of the interval, and the gap on all of it. Without a
     forcing the gap is the mean of the right-hand side without diffusion. Each piece is solved in closed form in the
-    eigenbasis of the diffusion.
+    eigenbasis of the diffusion. Pieces end at the shares ``ends`` of the interval, from 0 to 1.
     """
     modes = FieldModes(drift, start)
     x = modes.to_modes(start)
@@ -47,7 +66,7 @@ def build_bridge(drift: FieldDrift, h: float, start: Tensor, stop: Tensor, forci
         return [length**k * modes.factors(value, still[k]) for k, value in enumerate(values)]
 
     nodes, mean = [], torch.zeros_like(x)
-    for piece, share in enumerate(LENGTHS.tolist()):
+    for piece, share in enumerate(ends.diff().tolist()):
         length = share * h
         half, whole = functions(0.5 * length, 1), functions(length, 2)
         middle, ahead, area = half[0] * x, whole[0] * x, whole[1] * x
@@ -61,6 +80,6 @@ def build_bridge(drift: FieldDrift, h: float, start: Tensor, stop: Tensor, forci
     last = functions(h, 2)
     gap = (modes.to_modes(stop) - x) / last[1]
     mean = (mean + last[2] * gap) / h
-    nodes = [node + functions(at * h, 1)[1] * gap for node, at in zip(nodes, MIDDLES.tolist(), strict=True)]
+    nodes = [node + functions(at * h, 1)[1] * gap for node, at in zip(nodes, middles(ends).tolist(), strict=True)]
     back = modes.from_modes
     return Bridge(torch.stack([back(node) for node in nodes]), back(mean), back(gap))

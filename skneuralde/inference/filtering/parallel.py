@@ -80,21 +80,41 @@ def run_linearised_filter(model: Model, chains: ObservationChains, around: Gauss
 def find_linearisation_states(model: Model, chains: ObservationChains, around: Gaussian | None = None) -> Gaussian:
     """The filtered states at the transitions' starts: the fixed point of `run_linearised_filter`.
 
-    Newton's method from ``around``, or from the states of the transitions if that is None. If it does not converge,
-    `run_filter` computes them step by step.
+    Newton's method from ``around``, or from the states of the transitions if that is None. A state that has converged
+    with all states before it stays as it is, so that it does not depend on later observations. States that do not
+    converge are computed step by step, by `run_filter`.
     """
     if around is None:
         state = chains.transitions.state
         around = Gaussian(state, torch.diag_embed(torch.zeros_like(state)))
     start = initial_distribution(model, chains.known, chains.first)
+    settled = torch.zeros_like(chains.chain, dtype=torch.bool)
     for _ in range(_MAX_ITERATIONS):
         found = filtered_starts(chains, start, run_linearised_filter(model, chains, around).filtered)
         size = found.std + _TOLERANCE * found.mean.abs()
         moved, changed = (found.mean - around.mean).abs(), (found.cov - around.cov).abs().amax(-1)
-        around, cov_size = found, size * size.amax(-1, keepdim=True)
-        if bool((moved <= _TOLERANCE * size).all() & (changed <= _TOLERANCE * cov_size).all()):
+        close = (moved <= _TOLERANCE * size) & (changed <= _TOLERANCE * size * size.amax(-1, keepdim=True))
+        around = _merged(settled, around, found)
+        settled = settled | _with_all_before(chains, close.all(-1))
+        if bool(settled.all()):
             return around
-    return filtered_starts(chains, start, run_filter(model, chains).filtered)
+    return _merged(settled, around, filtered_starts(chains, start, run_filter(model, chains).filtered))
+
+
+def _merged(chosen: Tensor, first: Gaussian, second: Gaussian) -> Gaussian:
+    """The chosen states of the first Gaussian, and the others of the second one."""
+    return Gaussian(
+        torch.where(chosen[:, None], first.mean, second.mean),
+        torch.where(chosen[:, None, None], first.cov, second.cov),
+    )
+
+
+def _with_all_before(chains: ObservationChains, fulfilled: Tensor) -> Tensor:
+    """Whether a condition is fulfilled at a transition and at all those before it in its chain."""
+    end = int(chains.step.max()) + 1
+    failing = torch.where(fulfilled, end, chains.step)
+    first = torch.full_like(chains.step, end).scatter_reduce(0, chains.chain, failing, "amin")
+    return chains.step < first[chains.chain]
 
 
 def run_parallel_filter(model: Model, chains: ObservationChains) -> Filtered:

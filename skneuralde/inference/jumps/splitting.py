@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
@@ -35,6 +35,10 @@ class Component(NamedTuple):
     def concatenated(cls, components: Sequence[Component]) -> Component:
         """Several components, concatenated along n."""
         return cls(*map(torch.cat, zip(*components, strict=True)))
+
+    def rows(self, rows: Tensor) -> Component:
+        """The component of some of the n states."""
+        return Component(*(x[rows] for x in self))
 
     def chunks(self, count: int) -> list[Component]:
         """The inverse of `concatenated`."""
@@ -74,6 +78,26 @@ class JumpComponents:
         single = [channel for channel, times in enumerate(self.once) for _ in times]
         return (None, *single, *[None] * len(self.more))
 
+    def rows(self, rows: Tensor) -> JumpComponents:
+        """The components of some of the states."""
+        return self.replaced([component.rows(rows) for component in self.all()])
+
+    @classmethod
+    def concatenated(cls, parts: Sequence[JumpComponents]) -> JumpComponents:
+        """The components of several groups of states; those that only other groups have get a weight of zero."""
+        if len(parts) == 1:
+            return parts[0]
+        counts = [max(len(times) for times in channel) for channel in zip(*(part.once for part in parts), strict=True)]
+        numbers = sorted(set().union(*(part.more for part in parts)))
+        padded = [part._padded(counts, numbers) for part in parts]
+        joined = map(Component.concatenated, zip(*(part.all() for part in padded), strict=True))
+        return padded[0].replaced(list(joined))
+
+    def _padded(self, counts: Sequence[int], numbers: Sequence[int]) -> JumpComponents:
+        nothing = self.none._replace(log_weight=torch.full_like(self.none.log_weight, -torch.inf))
+        once = [[*times, *[nothing] * (n - len(times))] for times, n in zip(self.once, counts, strict=True)]
+        return JumpComponents(self.none, once, {n: self.more.get(n, nothing) for n in numbers})
+
     def replaced(self, components: Sequence[Component]) -> JumpComponents:
         """The same jumps with other components, in the order of `all`."""
         new = iter(components)
@@ -107,16 +131,38 @@ class JumpSplitting:
         n, dim = state.shape
         none = Component(state.new_zeros(n), state, state.new_zeros(n, dim, dim) if cov is None else cov)
         components = JumpComponents(none, [[] for _ in problem.jumps], {})
+        if not transitions.is_direct:
+            return self._through_segments(problem, transitions, components, known=cov is None)
+        whole = Interval(transitions.time, transitions.lengths, transitions.c0, transitions.c1)
+        return _mixture(self._advance(problem, components, whole, known=cov is None))
+
+    def _through_segments(
+        self, problem: Problem, transitions: Transitions, components: JumpComponents, *, known: bool
+    ) -> Mixture:
+        """The distribution after transitions of several segments; no transition depends on how many others have."""
+        counts, time = transitions.offsets.diff(), transitions.time
+        rows = torch.arange(len(counts), device=counts.device)
+        order, ended = [rows[:0]], [components.rows(rows[:0])]
+        for k in range(int(counts.max()) if len(counts) else 0):
+            at = transitions.offsets[rows] + k
+            segment = Interval(time, transitions.lengths[at], transitions.c0[at], transitions.c1[at])
+            components = self._advance(problem, components, segment, known=known and k == 0)
+            ends = counts[rows] == k + 1
+            order.append(rows[ends])
+            ended.append(components.rows(ends))
+            rows, time, components = rows[~ends], (time + segment.length)[~ends], components.rows(~ends)
+        return _mixture(JumpComponents.concatenated(ended).rows(torch.cat(order).argsort()))
+
+    def _advance(
+        self, problem: Problem, components: JumpComponents, segment: Interval, *, known: bool
+    ) -> JumpComponents:
+        """All components after a segment; ``known`` states that their covariance is zero."""
         nodes, weights = gauss_rule(self.nodes)
-        known = cov is None
-        for segment in segments(transitions):
-            for begin, node, weight in zip((0.0, *nodes[:-1]), nodes, weights, strict=True):
-                components = self._diffuse(problem, components, segment.part(begin, node), known=known)
-                components = self._jump(problem, components, segment.part(node, node), weight * segment.length.abs())
-                known = False
-            components = self._diffuse(problem, components, segment.part(nodes[-1], 1.0), known=False)
-        log_weight, mean, cov = map(torch.stack, zip(*components.all(), strict=True))
-        return Mixture(log_weight, mean, cov, components.jumps(), components.channels())
+        for begin, node, weight in zip((0.0, *nodes[:-1]), nodes, weights, strict=True):
+            components = self._diffuse(problem, components, segment.part(begin, node), known=known)
+            components = self._jump(problem, components, segment.part(node, node), weight * segment.length.abs())
+            known = False
+        return self._diffuse(problem, components, segment.part(nodes[-1], 1.0), known=False)
 
     def _diffuse(self, problem: Problem, components: JumpComponents, part: Interval, *, known: bool) -> JumpComponents:
         """All components after an interval without jumps; ``known`` states that their covariance is zero."""
@@ -213,19 +259,9 @@ def _next_jump(
     return rates.sum(0), (merged.mean, merged.cov)
 
 
-def segments(transitions: Transitions) -> Iterator[Interval]:
-    """The first segments of all transitions, the second ones, and so on, padded with segments of length zero."""
-    if transitions.is_direct:
-        yield Interval(transitions.time, transitions.lengths, transitions.c0, transitions.c1)
-        return
-    first, counts = transitions.offsets[:-1], transitions.offsets.diff()
-    time = transitions.time
-    for k in range(int(counts.max()) if len(counts) else 0):
-        at = first + torch.minimum(counts - 1, torch.full_like(counts, k))
-        length = torch.where(counts > k, transitions.lengths[at], 0.0)
-        c0 = transitions.c0[at]
-        yield Interval(time, length, c0, c0 if transitions.c1 is transitions.c0 else transitions.c1[at])
-        time = time + length
+def _mixture(components: JumpComponents) -> Mixture:
+    log_weight, mean, cov = map(torch.stack, zip(*components.all(), strict=True))
+    return Mixture(log_weight, mean, cov, components.jumps(), components.channels())
 
 
 @cache

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -31,9 +29,9 @@ def linear_gaussian_flow(matrix: Tensor, offset: Tensor, density: Tensor | None,
     linearisation, and Q = ``density (batch, dim, dim)`` the noise's covariance per unit of time, None without noise.
     If h is negative, ``m' = -a - F m`` and ``P' = -F P - P F' + Q`` are solved over ``-h``.
 
-    One dimension has a closed form. Otherwise a Taylor polynomial on ``h / 2^k`` is doubled ``k`` times. Unlike the
-    exponential of Van Loan's block matrix this never forms exp(-F h), and so stays accurate if F is stiff
-    (N. J. Higham, *Functions of Matrices*, 2008, chapter 10; C. F. Van Loan, IEEE TAC 23, 1978).
+    One dimension has a closed form. Otherwise a Taylor polynomial on ``h / 2^k`` is doubled ``k`` times; every interval
+    has its own k. Unlike the exponential of Van Loan's block matrix this never forms exp(-F h), and so stays accurate
+    if F is stiff (N. J. Higham, *Functions of Matrices*, 2008, chapter 10; C. F. Van Loan, IEEE TAC 23, 1978).
     """
     solve = _scalar_flow if offset.shape[-1] == 1 else _doubling_flow
     return solve(matrix, offset, density, h)
@@ -60,9 +58,10 @@ def _expm1_over(x: Tensor) -> Tensor:
 
 def _doubling_flow(matrix: Tensor, offset: Tensor, density: Tensor | None, h: Tensor) -> Flow:
     size = matrix.detach().abs().sum(-1).amax(-1) * h.detach().abs()
-    norm = float(size.nan_to_num(0.0, 0.0, 0.0).amax()) if len(h) else 0.0
-    doublings = max(0, math.ceil(math.log2(max(norm, _RADIUS) / _RADIUS)))
-    scaled = matrix * (h * 2.0**-doublings)[:, None, None]
+    doublings = (size.nan_to_num(0.0, 0.0, 0.0).clamp_min(_RADIUS) / _RADIUS).log2().ceil()
+    least, most = (int(x) for x in doublings.aminmax()) if len(h) else (0, 0)
+    short = h * 2.0**-doublings
+    scaled = matrix * short[:, None, None]
     unit = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device).expand_as(matrix)
 
     # exp - 1 is doubled: squaring a matrix close to the unit matrix would lose digits every time.
@@ -72,7 +71,6 @@ def _doubling_flow(matrix: Tensor, offset: Tensor, density: Tensor | None, h: Te
         growth = growth + power
         if k < _DEGREE:
             mean_factor = mean_factor + power / (k + 1)
-    short = h * 2.0**-doublings
     mean = short[:, None] * transform(mean_factor, offset)
     covariance = None
     if density is not None:
@@ -84,10 +82,30 @@ def _doubling_flow(matrix: Tensor, offset: Tensor, density: Tensor | None, h: Te
             covariance = covariance + term
 
     transition = unit + growth
-    for _ in range(doublings):
-        mean = mean + transform(transition, mean)
-        if covariance is not None:
-            covariance = covariance + sandwich(transition, covariance)
-        growth = growth + transition @ growth
+    for k in range(most):
+        doubled = _doubled(transition, growth, mean, covariance)
+        if k >= least:
+            further = k < doublings
+            doubled = _chosen(further, doubled, (growth, mean, covariance))
+        growth, mean, covariance = doubled
         transition = unit + growth
     return transition, mean, covariance
+
+
+def _doubled(transition: Tensor, growth: Tensor, mean: Tensor, covariance: Tensor | None) -> Flow:
+    """The growth, mean and covariance of intervals of twice the length."""
+    return (
+        growth + transition @ growth,
+        mean + transform(transition, mean),
+        None if covariance is None else covariance + sandwich(transition, covariance),
+    )
+
+
+def _chosen(rows: Tensor, first: Flow, second: Flow) -> Flow:
+    """The results of the first computation for some rows, a mask, and those of the second one for the others."""
+    matrix, mean, covariance = second
+    return (
+        torch.where(rows[:, None, None], first[0], matrix),
+        torch.where(rows[:, None], first[1], mean),
+        None if first[2] is None or covariance is None else torch.where(rows[:, None, None], first[2], covariance),
+    )

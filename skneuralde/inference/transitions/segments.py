@@ -95,16 +95,16 @@ class Transitions:
     def _propagate(self, problem: Problem, propagator: MomentPropagator, moments: Moments) -> Moments:
         if len(self) and self.is_direct:
             return propagator.advance(problem, moments, Interval(self.time, self.lengths, self.c0, self.c1))
-        if moments.cov is None and problem.diffusion is not None:
-            dim = self.state.shape[1]
-            moments = moments._replace(cov=self.state.new_zeros(len(self), dim, dim))
+        if not len(self) and problem.diffusion is not None:
+            return moments._replace(cov=self.state.new_zeros(0, *2 * self.state.shape[1:]))
         time, counts = self.time, self.offsets.diff()
         for k in range(int(counts.max()) if len(self) else 0):
-            rows = (counts > k).nonzero()[:, 0]
+            rows = (counts > k).nonzero()[:, 0]  # all of them first
             segments = self.offsets[rows] + k
             length = self.lengths[segments]
             interval = Interval(time[rows], length, self.c0[segments], self.c1[segments])
-            moments = moments.with_rows(rows, propagator.advance(problem, moments.rows(rows), interval))
+            moved = propagator.advance(problem, moments.rows(rows) if k else moments, interval)
+            moments = moments.with_rows(rows, moved) if k else moved
             time = time.index_copy(0, rows, time[rows] + length)
         return moments
 

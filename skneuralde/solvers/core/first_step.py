@@ -9,8 +9,10 @@ from torch import Tensor
 
 from skneuralde.solvers.core.tolerance import Tolerance
 
-#: A step must be at least this many spacings of the floating-point times around it.
-_SPACINGS = 16.0
+#: A step must be at least this share of the times around it, some spacings of floating-point numbers,
+SPACING = 16.0 * torch.finfo(torch.float64).eps
+#: and of this share of the whole time: near zero, times are far closer to each other.
+_NEAR_ZERO = torch.finfo(torch.float64).eps
 
 
 def first_step(
@@ -49,5 +51,5 @@ def first_step(
 
 
 def smallest_step(start: Tensor, end: Tensor) -> Tensor:
-    """Length below which a step no longer moves the time."""
-    return _SPACINGS * torch.finfo(torch.float64).eps * torch.maximum(start.abs(), end)
+    """Length below which a step from the start no longer moves the time."""
+    return SPACING * torch.maximum(start.abs(), _NEAR_ZERO * end)

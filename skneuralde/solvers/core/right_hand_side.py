@@ -248,6 +248,13 @@ class RightHandSide:
         """Whether g does not depend on the state."""
         return not self._diffusion.state_dependent
 
+    def is_noise_additive(self, t: Tensor, u: Tensor) -> bool:
+        """Whether g does not depend on the state, whatever the noise is called; found out at ``t``, ``u``."""
+        if self.has_additive_noise:
+            return True
+        now = self.at(t, u.dtype)
+        return not depends_on_first(lambda state: self._diffusion(now.t, state, now.context), u.detach())
+
     def has_steady_noise(self, t: Tensor, u: Tensor) -> bool:
         """Whether g does not depend on time, directly or through inputs; found out at ``t``, ``u``."""
         if isinstance(self._diffusion, Constant):

@@ -47,19 +47,31 @@ def stiffness_of_stages(apart: Tensor, change: Tensor, scale: Tensor) -> Tensor:
     return torch.where(decays, ratio, 0.0).double()
 
 
-@torch.no_grad()
-def decay_rate(rhs: RightHandSide, t: Tensor, u: Tensor) -> Tensor:
-    """Rate at which the fastest component decays, float64 (n, 1), at times ``t (n, 1)`` and states ``u (n, dim)``.
+def has_eigenvalues(rhs: RightHandSide, u: Tensor) -> bool:
+    """Whether the Jacobian is a dense matrix."""
+    return rhs.field is None and u.shape[1] <= MOST_STATES
 
-    That is the largest of the real parts of the eigenvalues of minus the Jacobian; for many states and for fields the
-    spectral radius, if its direction decays.
+
+@torch.no_grad()
+def eigenvalues(rhs: RightHandSide, t: Tensor, u: Tensor) -> Tensor:
+    """Eigenvalues of the Jacobian, complex128 (n, dim), at times ``t (n, 1)``; 0 where it is not finite."""
+    _, slope = rhs.linearized_drift(rhs.at(t, u.dtype), u)
+    finite = slope.isfinite().all(-1).all(-1)
+    return torch.linalg.eigvals(torch.where(finite[:, None, None], slope, 0.0).double())
+
+
+@torch.no_grad()
+def extreme_rates(rhs: RightHandSide, t: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+    """Rates of the fastest decay and of the fastest growth, float64 (n, 1), at times ``t (n, 1)`` and states ``u``.
+
+    They are the largest real parts of the eigenvalues of minus the Jacobian and of the Jacobian. For many states and
+    for fields one of them is the spectral radius, depending on its direction, and the other one 0.
     """
+    if has_eigenvalues(rhs, u):
+        rates = eigenvalues(rhs, t, u).real
+        return -rates.amin(1, keepdim=True), rates.amax(1, keepdim=True)
     now = rhs.at(t, u.dtype)
-    if rhs.field is None and u.shape[1] <= MOST_STATES:
-        _, slope = rhs.linearized_drift(now, u)
-        finite = slope.isfinite().all(-1).all(-1)
-        slope = torch.where(finite[:, None, None], slope, 0.0)
-        return -torch.linalg.eigvals(slope.double()).real.amin(1, keepdim=True)
     spectrum = Spectrum.estimate(rhs, now, u)
     decays = (rhs.derivative(now, u, spectrum.vector) * spectrum.vector).sum(1, keepdim=True) < 0.0
-    return torch.where(decays, spectrum.radius, 0.0).double()
+    radius = spectrum.radius.double()
+    return torch.where(decays, radius, 0.0), torch.where(decays, 0.0, radius)

@@ -32,10 +32,9 @@ def depends_on_first(function: Callable[..., Tensor], first: Tensor, *others: Te
     """
     follower, other = _Follower(), _Follower()
     with torch.no_grad():
-        first, *others = arguments = [x.clone() for x in (first, *others)]
-        follower.follow(first)
-        for x in others:
-            other.follow(x)
+        arguments = [x.clone() for x in (first, *others)]
+        for x, its_follower in zip(arguments, [follower, *[other] * len(others)], strict=True):
+            its_follower.follow(x)
         with _Exports(follower, other), follower, other:
             value = function(*arguments)
     return follower.exported or other.exported or follower.follows(value)

@@ -67,7 +67,8 @@ class _Forward(torch.autograd.Function):
             push, n = Pushforward(ends, sources), len(ends) - len(values)
             for k, (change, others) in enumerate(zip(changes, of_tensors, strict=True)):
                 pushed = push.along([*change, *others])
-                changes[k], along[k] = pushed[:n], along[k] + pushed[n:]
+                changes[k] = [*pushed[:n]]
+                along[k] += pushed[n:]
             kept += [value.detach() for value in values]
         ctx.along_state, ctx.along = along[: directions.dim], along[directions.dim :]
         return tuple(kept)
@@ -79,12 +80,12 @@ class _Forward(torch.autograd.Function):
             return None, *differentiable_gradient(ctx.replay, u, dependencies, slopes)
         products = iter([sum((s * d).sum() for s, d in zip(slopes, along, strict=True)) for along in ctx.along])
         gradients = [torch.stack([next(products) for _ in range(x.numel())]).view_as(x) for x in dependencies]
-        start = torch.zeros_like(u) if ctx.along_state else None
+        start = torch.zeros_like(u)
         for component, along in enumerate(ctx.along_state):
             for place, s, d in zip(ctx.replay.outputs.places.values(), slopes, along, strict=True):
                 rows = torch.arange(len(s), device=s.device) if place.rows is None else place.rows
                 start[:, component].index_add_(0, rows, (s * d).sum(-1))
-        return None, start, *gradients
+        return None, start if ctx.along_state else None, *gradients
 
 
 def _known(*tensors: Tensor | None) -> list[Tensor]:

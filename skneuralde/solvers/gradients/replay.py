@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor
 
 from skneuralde.solvers.gradients.checkpoint import Checkpoint, checkpointed
@@ -38,4 +40,9 @@ def direct(steps: Replay, u: Tensor) -> list[Tensor]:
 
 
 #: Gradient modes by name.
-GRADIENTS = {"direct": direct, "checkpoint": checkpointed, "reversible": reversible, "forward": forward}
+GRADIENTS: dict[str, Callable[[Replay, Tensor], list[Tensor]]] = {
+    "direct": direct,
+    "checkpoint": checkpointed,
+    "reversible": reversible,
+    "forward": forward,
+}

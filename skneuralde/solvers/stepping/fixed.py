@@ -10,7 +10,7 @@ from torch import Tensor
 from skneuralde.solvers.core.batch_order import by_count
 from skneuralde.solvers.core.results import Stats, Status, Trajectory
 from skneuralde.solvers.core.stepper import StepInput, Stepper
-from skneuralde.solvers.core.stiffness import decay_rate
+from skneuralde.solvers.core.stiffness import extreme_rates
 from skneuralde.solvers.gradients.replay import replay
 from skneuralde.solvers.jumps.apply import MeshJumps
 from skneuralde.solvers.jumps.schedule import EXTRA, ExtraJump, JumpSchedule
@@ -214,7 +214,7 @@ class FixedDriver:
         last = (known * torch.arange(known.shape[1], device=rows.device)).amax(1)
         elapsed = task.elapsed.expand(len(values), -1)[rows, last][:, None]
         t = task.start.expand(len(values), 1)[rows] + task.direction.expand(len(values), 1)[rows] * elapsed
-        rate = decay_rate(task.rhs.select(rows), t, values[rows, last].detach())
+        rate, _ = extreme_rates(task.rhs.select(rows), t, values[rows, last].detach())
         return failed.clone().index_copy_(0, rows, (self.dt * rate)[:, 0] >= _UNSTABLE)
 
     @torch.no_grad()

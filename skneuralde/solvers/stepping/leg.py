@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from skneuralde.solvers.core.jump_record import JumpRecord
-from skneuralde.solvers.core.loop_state import PathState
+from skneuralde.solvers.core.loop_state import STOPPED, PathState
 from skneuralde.solvers.core.results import Stats, Status, Trajectory
 from skneuralde.solvers.stepping.task import Task
 
@@ -30,6 +30,29 @@ class Leg:
     states: Tensor  #: the states there
     ends: Tensor  #: (number of stopped paths, dim), states at which stopped paths go on, differentiable
     jumps: JumpRecord | None
+
+    def without(self, dropped: Tensor) -> Leg:
+        """The leg where the paths ``dropped (n,)`` have been left as they came; their steps are rejections."""
+        if len(dropped) == 0:
+            return self
+        paths, left = self.paths, torch.zeros_like(self.status, dtype=torch.bool).index_fill(0, dropped, True)
+        rows, kept = left[:, None], ~left[self.path]
+        paths = replace(
+            paths,
+            steps=paths.steps.masked_fill(rows, 0),
+            rejections=paths.rejections + torch.where(rows, paths.steps, 0),
+            status=paths.status.masked_fill(rows, STOPPED),
+        )
+        return replace(
+            self,
+            paths=paths,
+            status=self.status.masked_fill(left, STOPPED),
+            is_stiff=None if self.is_stiff is None else self.is_stiff & ~left,
+            path=self.path[kept],
+            save=self.save[kept],
+            states=self.states[kept],
+            jumps=None if self.jumps is None else self.jumps.where(~left[self.jumps.path]),
+        )
 
 
 def assembled(task: Task, legs: list[Leg], methods: tuple[str, ...] = ()) -> Trajectory:
@@ -53,7 +76,7 @@ def assembled(task: Task, legs: list[Leg], methods: tuple[str, ...] = ()) -> Tra
         # A side step of an earlier leg may have failed.
         status[rows] = torch.maximum(status[rows], leg.status)
         elapsed = torch.where(leg.status[:, None] == Status.SUCCESS, paths.end, paths.elapsed)
-        reached[rows] = paths.time(elapsed)[:, 0]
+        reached[rows] = torch.where(leg.status == STOPPED, reached[rows], paths.time(elapsed)[:, 0])
         at_once = (leg.status == Status.INVALID_RATE) & (paths.elapsed[:, 0] == 0.0)
         if bool(at_once.any()):
             values = values.index_fill(0, rows[at_once], torch.nan)

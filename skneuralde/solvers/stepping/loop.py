@@ -111,14 +111,16 @@ class StepLoop:
             controller_state = torch.where(
                 attempt.jumped, self.controller.after_jump(controller_state), controller_state
             )
-        stuck = rejected & (proposal < paths.min_step)
+        min_step = self.alignment.smallest_after(paths.elapsed, paths.min_step)
+        # The smallest step is tried before a path is given up.
+        stuck = rejected & (proposal < min_step) & (attempt.length < 2.0 * min_step)
         status = paths.status.masked_fill(accepted & (attempt.target >= paths.end), int(Status.SUCCESS))
         status.masked_fill_(stuck, int(Status.STEP_TOO_SMALL))
         status.masked_fill_(stuck & (ratio >= MAX_ERROR_RATIO), int(Status.NON_FINITE))
         if attempt.failed is not None:
             status.masked_fill_(attempt.failed, int(Status.INVALID_RATE))
         # Accepted steps that shrink must not come to a standstill: a step of the smallest length is tried.
-        proposal = torch.maximum(proposal, paths.min_step)
+        proposal = torch.maximum(proposal, min_step)
         proposal.masked_fill_(stuck, torch.inf)  # the noise of long steps is the cheapest
         size = paths.size
         if size is not None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from skneuralde.noise import DEPTH, floor_power_of_two
-from skneuralde.solvers.core.first_step import smallest_step
+from skneuralde.solvers.core.first_step import SPACING, smallest_step
 
 #: Times within this share of themselves from a coarse dyadic part of a cell are moved onto it.
 _SNAP, _COARSE = 1e-13, 2.0**10
@@ -27,7 +27,11 @@ class StepAlignment(ABC):
 
     @abstractmethod
     def smallest(self, start: Tensor, end: Tensor) -> Tensor:
-        """Length below which a step is too small, (n, 1)."""
+        """Length below which a step from the start is too small, (n, 1)."""
+
+    def smallest_after(self, elapsed: Tensor, smallest: Tensor) -> Tensor:
+        """The same for a step that begins later, (n, 1)."""
+        return torch.maximum(smallest, SPACING * elapsed)
 
 
 class FreeSteps(StepAlignment):
@@ -107,6 +111,9 @@ class DyadicAlignment(StepAlignment):
 
     def smallest(self, start: Tensor, end: Tensor) -> Tensor:
         return torch.full_like(end, 2.0**-self.depth)
+
+    def smallest_after(self, elapsed: Tensor, smallest: Tensor) -> Tensor:
+        return smallest
 
     def _next_stop(self, elapsed: Tensor) -> Tensor:
         if len(self.here) == 1:

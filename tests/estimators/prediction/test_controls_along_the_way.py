@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.base import clone
 
 from skneuralde import NeuralJumpDiffusion, NeuralSDERegressor
 
@@ -93,6 +94,40 @@ def test_whatever_is_missing(one_model, levels, at, other):
     changed[at:, 1] = other
     before, after = one_model.predict(rows)[:at], one_model.predict(changed)[:at]
     np.testing.assert_allclose(before, after, rtol=1e-9)
+
+
+@pytest.fixture(scope="module", params=["next", "previous"])
+def of_series(request):
+    """The same model for several series."""
+    model = NeuralSDERegressor(
+        drift=lambda t, u, c: c, diffusion=0.1, series=0, time=1, controls=[2], max_iter=1, random_state=0,
+        control_interpolation=request.param,
+    )  # fmt: skip
+    return model.fit(np.column_stack([np.zeros(30), X]), Y)
+
+
+def new_series(later=2.0, missing=(2, 3)):
+    """Rows of a series that `fit` did not see, with controls ``later`` from the seventh on."""
+    control = np.array([0.5, 1.0, 1.0, 1.0, 1.0, 1.0, *[later] * 3])
+    control[list(missing)] = np.nan
+    return np.column_stack([np.ones(9), np.arange(9.0), control])
+
+
+def test_missing_controls_of_a_new_series_come_from_earlier_rows(of_series):
+    """Also where these lie before the first y, from which the series starts."""
+    y = np.concatenate([[np.nan] * 3, [0.0, 1.0, 2.5], [np.nan] * 3])
+    score = [of_series.score(new_series(later), y) for later in (2.0, 1e7)]
+    assert score[0] == score[1] > 0.5
+    density = [of_series.log_likelihood(new_series(later), y)[:6] for later in (2.0, 1e7)]
+    np.testing.assert_array_equal(*density)
+
+
+@pytest.mark.parametrize("call", ["score", "log_likelihood", "fit"])
+def test_no_missing_control_comes_from_a_later_row(of_series, call):
+    message = "control 2 is missing in row 0, and series 1.0 has no value of it before"
+    model = clone(of_series) if call == "fit" else of_series
+    with pytest.raises(ValueError, match=message):
+        getattr(model, call)(new_series(missing=(0, 1)), np.arange(9.0))
 
 
 def test_jump_rates_follow_controls():

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from skneuralde import Laplacian, Problem, solve
-from skneuralde.inference.fields.bridges import LENGTHS, MIDDLES, build_bridge
+from skneuralde.inference.fields.bridges import PIECES, build_bridge, middles, pieces_between
 from skneuralde.inference.fields.denoising import denoise
 
 GRID = 24
@@ -21,8 +21,17 @@ def field(seed=0, fields=1):
 
 
 def test_pieces_fill_the_interval():
-    assert float(LENGTHS.sum()) == pytest.approx(1.0)
-    assert bool((MIDDLES.diff() > 0).all())
+    assert float(PIECES.diff().sum()) == pytest.approx(1.0)
+    assert bool((middles(PIECES).diff() > 0).all())
+
+
+def test_pieces_end_where_inputs_change():
+    knots = torch.tensor([[0.5, -1.0, math.inf], [0.3, 1e-12, 1.0], [0.6, 0.2, 0.1]], dtype=torch.float64)
+    ends = pieces_between(knots)
+    assert ends.shape == (3, len(PIECES) + 3)
+    assert bool((ends.diff() >= 0.0).all())
+    for row, own in zip(ends, ([0.5], [0.3], [0.1, 0.2, 0.6]), strict=True):
+        assert set(row.tolist()) == {*PIECES.tolist(), *own}
 
 
 @pytest.mark.parametrize("boundary", ["neumann", "neumann_cell", "periodic", "dirichlet"])
@@ -34,7 +43,7 @@ def test_without_a_law_the_heat_equation_is_exact(boundary, h):
     u1 = problem.operator.diffusion.apply_function(u0, lambda z: torch.exp(h * z))
     bridge = build_bridge(drift, h, u0.flatten(1), u1.flatten(1))
     assert float(bridge.gap.abs().max()) < 1e-9
-    for at, node in zip(MIDDLES.tolist(), bridge.nodes, strict=True):
+    for at, node in zip(middles(PIECES).tolist(), bridge.nodes, strict=True):
         exact = problem.operator.diffusion.apply_function(u0, lambda z, s=at * h: torch.exp(s * z))
         assert torch.allclose(node, exact.flatten(1), atol=1e-11)
 
@@ -85,7 +94,7 @@ def test_fields_that_do_not_diffuse_are_straight_lines():
     drift = problem.flattened((GRID, 2)).drift
     start, stop = field(2, 2).flatten(1), field(3, 2).flatten(1)
     bridge = build_bridge(drift, 2.0, start, stop)
-    for at, node in zip(MIDDLES.tolist(), bridge.nodes, strict=True):
+    for at, node in zip(middles(PIECES).tolist(), bridge.nodes, strict=True):
         still = torch.lerp(start, stop, at).view(2, GRID, 2)[..., 1]
         assert torch.allclose(node.view(2, GRID, 2)[..., 1], still)
 

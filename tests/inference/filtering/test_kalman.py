@@ -138,9 +138,8 @@ def test_all_at_once_is_the_same_for_a_linear_equation_wherever_it_is_linearised
     equal(*gradients)
 
 
-@pytest.mark.parametrize("substep", [math.inf, 0.1])
-def test_all_at_once_settles_where_one_after_the_other_leads(substep):
-    """A pendulum with noise of its own, of which the sine of the angle is seen, and a noise that knows the state."""
+def noisy_pendulum():
+    """A pendulum with noise of its own that knows the state, of which the sine of the angle is seen, and its data."""
     problem = Problem(
         lambda t, u: torch.stack([u[:, 1], -3 * torch.sin(u[:, 0]) - 0.2 * u[:, 1]], 1),
         lambda t, u: torch.stack([0.05 + 0 * u[:, 0], 0.3 + 0.1 * u[:, 1]], 1),
@@ -149,8 +148,23 @@ def test_all_at_once_settles_where_one_after_the_other_leads(substep):
     times = [np.sort(rng.uniform(0, 8, 40)), np.sort(rng.uniform(0, 4, 13))]
     targets = [np.sin(np.cos(1.7 * t))[:, None] + 0.1 * rng.normal(size=(len(t), 1)) for t in times]
     observation = resolve_observation(lambda u: torch.sin(u[:, :1]), n_states=2, n_outputs=1, dtype=torch.float64)
-    model = model_of(problem, 2, noise_std=[0.1], observation=observation, substep=substep)
-    both_ways(model, chains_of(times, targets, 2))
+    return {"problem": problem, "dim": 2, "noise_std": [0.1], "observation": observation}, times, targets
+
+
+@pytest.mark.parametrize("substep", [math.inf, 0.1])
+def test_all_at_once_settles_where_one_after_the_other_leads(substep):
+    model, times, targets = noisy_pendulum()
+    both_ways(model_of(**model, substep=substep), chains_of(times, targets, 2))
+
+
+def test_settled_states_do_not_depend_on_later_observations():
+    model, times, targets = noisy_pendulum()
+    model, others = model_of(**model), [y.copy() for y in targets]
+    others[0][7:] = 0.9
+    before, after = (run_parallel_filter(model, chains_of(times, ys, 2)) for ys in (targets, others))
+    unchanged = torch.tensor([*range(6), *range(39, 51)])  # of the first series, and the second one
+    assert torch.equal(before.log_density[unchanged], after.log_density[unchanged])
+    assert torch.equal(before.filtered.mean[unchanged], after.filtered.mean[unchanged])
 
 
 def test_settled_states_are_the_filtered_ones():

@@ -48,3 +48,9 @@ def test_gradient():
 def test_nothing_happens_at_rate_zero():
     result = birth_probabilities(torch.zeros(2, 1, dtype=torch.float64), torch.ones(1, dtype=torch.float64))
     assert result[:, 0].tolist() == [1.0, 0.0, 0.0]
+
+
+def test_states_do_not_depend_on_larger_rates():
+    rates, lengths = torch.rand(4, 9, generator=torch.Generator().manual_seed(2)).double(), torch.ones(9).double()
+    larger = torch.cat([rates[:, :8], 40.0 * rates[:, 8:]], 1)
+    assert torch.equal(birth_probabilities(rates, lengths)[:, :8], birth_probabilities(larger, lengths)[:, :8])

@@ -161,6 +161,35 @@ def test_segments_of_different_numbers():
         np.testing.assert_allclose(mixture.log_density(target).exp(), merton_density([value] * 2, 0.01), rtol=1e-6)
 
 
+def test_transitions_do_not_depend_on_longer_ones():
+    """Times of a jump were merged for all where one transition had more than sixteen segments."""
+    counts = torch.tensor([12, 1, 20, 3])
+    offsets = torch.cat([torch.zeros(1).long(), counts.cumsum(0)])
+    state, inputs = (
+        torch.zeros(4, 1).double(),
+        torch.rand(36, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64),
+    )
+    all_of_them = Transitions(
+        state,
+        torch.zeros(4).double(),
+        offsets,
+        torch.ones(36).double(),
+        inputs,
+        inputs,
+    )
+    jump = Jump(lambda t, u, c: 0.1 * c[:, 0], lambda t, u, c: u + c)
+    problem = Problem(None, 0.1, jumps=(jump,))
+    splitting = JumpSplitting(LocalLinearisation(), most=3)
+    together = splitting.state_distribution(problem, all_of_them)
+    target = torch.full((4, 1), 0.4, dtype=torch.float64)
+    assert torch.allclose(together.weight.sum(0), torch.ones(4).double(), atol=1e-3)
+    for i in range(4):
+        alone = splitting.state_distribution(problem, all_of_them.select(torch.tensor([i])))
+        for name in ("log_density", "jump_probability", "jump_size"):
+            one, other = getattr(alone, name)(target[:1])[0], getattr(together, name)(target)[i]
+            torch.testing.assert_close(one, other, rtol=1e-12, atol=0.0)
+
+
 def test_controls_reach_rate_and_effect():
     problem = Problem(0.0, 0.1, jumps=(Jump(lambda t, u, c: c[:, 0], lambda t, u, c: u + c[:, 1:]),))
     inputs = torch.tensor([[2.0, 5.0]], dtype=torch.float64)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from skneuralde import Jump, Problem, solve
-from skneuralde.solvers import SolveRequest, SolverError, integrate
+from skneuralde.solvers import SolveRequest, SolverError, get_solver, integrate
 from skneuralde.solvers.core.right_hand_side import RightHandSide
 from skneuralde.solvers.registry import auto_solver
 
@@ -51,7 +51,7 @@ SMOOTH = {
 }
 
 
-def cost(monkeypatch, drift, u0, end, solver, rtol):
+def cost(monkeypatch, drift, u0, end, solver, rtol, atol=None):
     """Drift evaluations, with d for a Jacobian of d states, and the solution."""
     jacobians, linearized = [], RightHandSide.linearized_drift
     monkeypatch.setattr(
@@ -59,7 +59,7 @@ def cost(monkeypatch, drift, u0, end, solver, rtol):
         "linearized_drift",
         lambda self, now, u: (jacobians.append(len(u)), linearized(self, now, u))[1],
     )
-    solution = solve(Problem(drift), u0, [0.0, end], solver=solver, rtol=rtol, atol=1e-3 * rtol)
+    solution = solve(Problem(drift), u0, [0.0, end], solver=solver, rtol=rtol, atol=atol or 1e-3 * rtol)
     monkeypatch.undo()
     return solution.stats.drift_evaluations + (len(u0) - 1) * sum(jacobians), solution
 
@@ -237,3 +237,101 @@ def test_other_failures_do_not_blame_stiffness():
         with pytest.raises(SolverError) as failure:
             solve(problem, u0, [0.0, 50.0], max_steps=300)
         assert "is stiff" not in str(failure.value)
+
+
+@pytest.mark.parametrize("end", [1e4, 1e11])
+@pytest.mark.parametrize("atol", [1e-2, 1e-3])
+@pytest.mark.parametrize("side_steps", [False, True])
+def test_a_step_out_of_the_stable_states_is_taken_back(side_steps, atol, end):
+    """A second state as far below zero as atol allows grows without limit in the exact solution, too."""
+    problem, u0 = Problem(robertson), torch.tensor([[1.0, 0.0, 0.0], [0.5, 0.0, 0.5]], dtype=torch.float64)
+    ts = torch.tensor([0.0, 1e-3, 0.1, end], dtype=torch.float64)
+    found, expected = (
+        integrate(SolveRequest(problem, u0, ts, solver, rtol=1e-3, atol=atol, side_steps=side_steps))
+        for solver in (auto_solver(problem, 3), get_solver("rosenbrock"))
+    )
+    torch.testing.assert_close(found.values, expected.values, rtol=0.0, atol=3 * atol)
+    assert torch.equal(sum(found.stats.steps_by_method.values()), found.stats.steps)
+
+
+def test_steps_taken_back_cost_little(monkeypatch):
+    for end in (1e4, 1e11):
+        arguments = robertson, [1.0, 0.0, 0.0], end
+        plain, _ = cost(monkeypatch, *arguments, "rosenbrock", 1e-3, atol=1e-3)
+        found, _ = cost(monkeypatch, *arguments, "auto", 1e-3, atol=1e-3)
+        assert found <= 2 * plain + 200
+
+
+class Robertson(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.rate = torch.nn.Parameter(torch.tensor(0.04, dtype=torch.float64))
+
+    def forward(self, t, u):
+        x, y, z = u.unbind(-1)
+        slow, mixed, fast = self.rate * x, 1e4 * y * z, 3e7 * y * y
+        return torch.stack([mixed - slow, slow - mixed - fast, fast], -1)
+
+
+@pytest.mark.parametrize("gradient", ["direct", "checkpoint", "forward"])
+def test_gradients_along_steps_that_were_taken_back(gradient):
+    drift = Robertson()
+    found, expected = (
+        torch.autograd.grad(solve(Problem(drift), [1.0, 0.0, 0.0], [0.0, 40.0], **options).ys[0, -1, 0], drift.rate)[0]
+        for options in ({"gradient": gradient, "rtol": 1e-3, "atol": 1e-3}, {"solver": "rosenbrock", "atol": 1e-9})
+    )
+    assert abs(found - expected) < 0.02 * abs(expected)
+
+
+@pytest.mark.parametrize("rtol", [1e-3, 1e-6])
+@pytest.mark.parametrize("side_steps", [False, True])
+def test_a_pole_remains_a_failure(side_steps, rtol):
+    """The stiff method would step over it."""
+    problem = Problem(lambda t, u: torch.stack([u[..., 0] ** 2, u[..., 0] - u[..., 1]], -1))
+    u0, ts = torch.ones(1, 2, dtype=torch.float64), torch.tensor([0.0, 0.5, 2.0], dtype=torch.float64)
+    options = {"rtol": rtol, "atol": rtol, "side_steps": side_steps, "on_error": "mask"}
+    found, expected = (
+        integrate(SolveRequest(problem, u0, ts, solver, **options))
+        for solver in (auto_solver(problem, 2), get_solver("tsit5"))
+    )
+    assert torch.equal(found.status, expected.status)
+    assert int(found.status) > 0
+    torch.testing.assert_close(found.values, expected.values, equal_nan=True)
+    torch.testing.assert_close(found.reached, expected.reached, rtol=1e-9, atol=0.0)
+
+
+def test_the_first_steps_may_be_far_shorter_than_the_last_time_can_tell():
+    for end in (1e11, 1e16):
+        solution = solve(Problem(robertson), [1.0, 0.0, 0.0], [0.0, end], solver="rosenbrock", rtol=1e-6, atol=1e-9)
+        assert abs(solution.ys[0, -1].sum() - 1.0) < 1e-6
+        assert solution.ys[0, -1, 2] > 0.99
+
+
+def turning(size, degrees):
+    """A forced point whose neighbourhood turns as it decays; where the sine is 0 the tolerances differ by 1,000."""
+    decay, turn = size * math.cos(math.radians(degrees)), size * math.sin(math.radians(degrees))
+
+    def drift(t, u):
+        x, y = u[:, 0] - torch.cos(t[:, 0]), u[:, 1] - torch.sin(t[:, 0])
+        return torch.stack([-decay * x - turn * y, turn * x - decay * y], 1)
+
+    return drift
+
+
+@pytest.mark.parametrize("degrees", [30, 45, 60, 75, 83])
+@pytest.mark.parametrize("size", [1e4, 1e5, 1e6])
+def test_components_that_turn_as_they_decay(size, degrees, monkeypatch):
+    plain, expected = cost(monkeypatch, turning(size, degrees), [1.0, 0.0], 0.1, "rosenbrock", 1e-3)
+    found, solution = cost(monkeypatch, turning(size, degrees), [1.0, 0.0], 0.1, "auto", 1e-3)
+    assert found <= 2 * plain + 200
+    torch.testing.assert_close(solution.ys, expected.ys, rtol=0.02, atol=0.02)
+
+
+@pytest.mark.parametrize("frequency", [1e4, 1e5])
+def test_oscillators_as_position_and_speed(frequency):
+    """x'' + w x' + w^2 (x - cos t) = 0 goes on with the stiff method, whatever the units of the speed."""
+    w = frequency
+    problem = Problem(lambda t, u: torch.stack([u[:, 1], -w * u[:, 1] - w * w * (u[:, 0] - torch.cos(t[:, 0]))], 1))
+    solution = solve(problem, [1.0, 0.0], [0.0, 1.0], max_steps=2_000)
+    assert abs(float(solution.ys[0, -1, 0]) - math.cos(1.0)) < 1e-3
+    assert int(solution.stats.steps_by_method["tsit5"]) < 100

@@ -12,7 +12,7 @@ from skneuralde.solvers.core.right_hand_side import RightHandSide
 from skneuralde.solvers.core.stepper import Step, StepInput, Stepper
 
 #: Share of the third difference of the slopes in the error estimate.
-_SHARE = 0.1
+_SHARE = 0.05
 #: A step before that is shorter than this share of a step tells nothing about it.
 _SHORTEST = 0.01
 

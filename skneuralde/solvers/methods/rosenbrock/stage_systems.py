@@ -22,6 +22,8 @@ from skneuralde.terms.derivatives import along
 
 #: Smallest relative residual that iterations can reach in each precision.
 _FINEST = {torch.float64: 1e-12, torch.float32: 1e-5}
+#: Fields smaller than this share of the largest one need not be solved to their own size.
+_LEAST = 1e-6
 #: Relative residual above which a step is rejected.
 _UNSOLVED = 1e-3
 
@@ -147,6 +149,7 @@ class Core:
             place = torch.tensor([kept.index(i) for i in moving], device=field.device)
             self.rates = values if moving == kept else self.rates.index_copy(0, place, values)
         self.tolerance = max(tolerance, _FINEST[field.dtype])
+        self.sizes: Tensor | float | None = None  # of the equations of each field, from the first right-hand side
         self.directions: Directions = []
         self.across: Directions = []
         with torch.no_grad():
@@ -170,7 +173,16 @@ class Core:
         symmetric = len(self.rates) == 1 and not self.operators
         known = self.across if transposed and not symmetric else self.directions
         with torch.no_grad():
-            x, residual = minimal_residual(operate, near, y, tolerance=self.tolerance, directions=known)
+            if self.sizes is None:
+                self.sizes = _sizes(y)
+            sizes = 1.0 if transposed else self.sizes
+            x, residual = minimal_residual(
+                lambda x: operate(x) / sizes,
+                lambda y: near(sizes * y),
+                y / sizes,
+                tolerance=self.tolerance,
+                directions=known,
+            )
         if torch.is_grad_enabled() and (y.requires_grad or operate(x).requires_grad):
             # x has the right value; each turn adds zero, with the derivative of the equations that x solves. The second
             # one has the derivative of the x in these, too.
@@ -254,6 +266,15 @@ def _rows(x: Tensor, chosen: list[int]) -> Tensor:
 def _block(matrix: Tensor, rows: list[int], columns: list[int]) -> Tensor:
     """Some rows and columns."""
     return _rows(_rows(matrix, rows).transpose(0, 1), columns).transpose(0, 1)
+
+
+def _sizes(r: Tensor) -> Tensor | float:
+    """Size of each field in a right-hand side ``(batch, fields, *grid)``; fields may have very different units."""
+    if r.shape[1] == 1:
+        return 1.0
+    size = r.flatten(2).norm(dim=2)
+    size = torch.maximum(size, _LEAST * size.amax(1, keepdim=True))
+    return torch.where(size > 0.0, size, 1.0)[(..., *[None] * (r.ndim - 2))]
 
 
 def small_inverse(matrix: Tensor) -> Tensor:

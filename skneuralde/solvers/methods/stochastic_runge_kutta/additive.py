@@ -16,8 +16,10 @@ from skneuralde.solvers.core.right_hand_side import RightHandSide
 from skneuralde.solvers.core.stepper import Step, StepInput, Stepper
 from skneuralde.solvers.methods.stages import combine, widened
 
-#: Node at which g is compared with its interpolation from the ends of a step.
-_PROBE = 0.45
+#: Node in the middle of a step at which g is compared with its interpolation from the ends, and how far another may be.
+_MIDDLE, _NEAR = 0.45, 0.25
+#: Length of the finest noise, relative to the interval of integration: at most four leaves of its tree.
+_FINEST = 1e-9
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,18 @@ class SRATableau:
         return less_first(self.alpha)
 
     @cached_property
+    def drift_error(self) -> tuple[float, ...]:
+        """Weights of the drifts in the error estimate."""
+        return without_area(self.alpha_correction, self.c0, self.B0)
+
+    @cached_property
+    def probes(self) -> tuple[float, float]:
+        """Nodes in the middle and at the end at which g is compared with a straight line; own ones where possible."""
+        middle = min(self.c1, key=lambda node: abs(node - _MIDDLE))
+        end = min(self.c1, key=lambda node: abs(node - 1.0))
+        return (middle if abs(middle - _MIDDLE) < _NEAR else _MIDDLE), (end if math.isclose(end, 1.0) else 1.0)
+
+    @cached_property
     def beta_correction(self) -> tuple[tuple[float, float], ...]:
         """For each stage of the diffusion, beta1 less the weight of Euler's method, and beta2."""
         return tuple(zip(less_first(self.beta1), self.beta2, strict=True))
@@ -91,6 +105,25 @@ def less_first(weights: tuple[float, ...]) -> tuple[float, ...]:
     return (weights[0] - 1.0, *weights[1:])
 
 
+def without_area(
+    correction: tuple[float, ...], nodes: tuple[float, ...], kicks: tuple[tuple[float, ...], ...]
+) -> tuple[float, ...]:
+    """The weights nearest to those of a correction of Euler's drift that leave out the term f' g I(1,0).
+
+    A step of order 1.5 has this term right. As an error it would be that of Euler's method, which is hundreds of times
+    larger along a path. What remains has the same term of order h^2 of the drift along itself. Two stages cannot tell
+    the two terms apart, and keep their weights.
+    """
+    if len(correction) < 3:
+        return correction
+    conditions = torch.tensor(
+        [[1.0] * len(correction), [0.0, *map(sum, kicks)], [0.0, *nodes]], dtype=torch.float64
+    )  # sums of weights times 1, g and f
+    weights = torch.tensor(correction, dtype=torch.float64)
+    excess = conditions @ weights - torch.tensor([0.0, 0.0, 0.5], dtype=torch.float64)
+    return tuple((weights - torch.linalg.pinv(conditions) @ excess).tolist())
+
+
 def path_mean(noise: Increments) -> Tensor:
     """Mean of W - W(t) over the step: the iterated integral I(1,0) over h."""
     assert noise.area is not None
@@ -104,33 +137,46 @@ def additive_step(
     h: Tensor | float,
     u: Tensor,
     noise: Increments,
-    probe: float | None = None,
+    *,
+    is_adaptive: bool,
+    follows_time: bool,
 ) -> Step:
-    """Euler's step plus a correction of order h^1.5, which is also the error estimate.
-
-    With ``probe``, a node between the diffusion's own, the error of the integral of g dW is part of the estimate.
-    """
+    """A step of order 1.5, with an error estimate if ``is_adaptive``, of g in time, too, if it ``follows_time``."""
     w, mean = noise.w, path_mean(noise)
-    nodes = tableau.nodes if probe is None else (*tableau.nodes, probe)
-    time_points = rhs.along(t, h, nodes, u.dtype)
-    of_drift, of_diffusion = time_points[: len(tableau.alpha)], time_points[len(tableau.alpha) : len(tableau.nodes)]
-    h = widened(h, u)
+    probes = [node for node in tableau.probes if node not in tableau.c1] if follows_time else []
+    time_points = rhs.along(t, h, (*tableau.nodes, *probes), u.dtype)
+    of_drift, of_diffusion = time_points[: len(tableau.alpha)], time_points[len(tableau.alpha) :]
+    length, h = h, widened(h, u)
     k, g = [h * rhs.drift(of_drift[0], u)], [rhs.diffusion(time_point, u) for time_point in of_diffusion]
     kicks = [rhs.apply_noise(value, mean) for value in g[: len(tableau.c0)]]
     for i, (time_point, drifts, diffusions) in enumerate(zip(of_drift[1:], tableau.A0, tableau.B0, strict=True), 1):
         inner = combine(combine(u, drifts, k), diffusions, kicks[:i])
         k.append(h * rhs.drift(time_point, inner))
-    correction = combine(torch.zeros_like(u), tableau.alpha_correction, k)
-    for value, (of_w, of_mean) in zip(g, tableau.beta_correction, strict=True):
-        correction = correction + rhs.apply_noise(value, torch.add(of_w * w, mean, alpha=of_mean))
-    error, sizes = correction, list(map(size_of, g))
-    if probe is not None:
-        between = rhs.diffusion(time_points[-1], u)
-        first, last = g[tableau.c1.index(0.0)], g[tableau.c1.index(1.0)]
-        defect = size_of(between - torch.lerp(first, last, probe))
-        error = error.abs().addcmul(defect, torch.as_tensor(h).sqrt())
-        sizes.append(size_of(between))
-    return Step(u + k[0] + rhs.apply_noise(g[0], w) + correction, error, diffusion=reduce(torch.maximum, sizes))
+    kick = torch.zeros_like(u)
+    for value, (of_w, of_mean) in zip(g, tableau.beta_correction, strict=False):
+        kick = kick + rhs.apply_noise(value, torch.add(of_w * w, mean, alpha=of_mean))
+    u1 = u + k[0] + rhs.apply_noise(g[0], w) + combine(kick, tableau.alpha_correction, k)
+    if not is_adaptive:
+        return Step(u1)
+    error = combine(torch.zeros_like(u), tableau.drift_error, k).abs()
+    if follows_time:
+        values = dict(zip((*tableau.c1, *probes), g, strict=True))
+        start, (middle, end) = values[0.0], (values[node] for node in tableau.probes)
+        along_line = rhs.apply_noise(start - g[0], w) + rhs.apply_noise(end - start, w - mean)
+        defect = size_of(middle - torch.lerp(start, end, tableau.probes[0]))
+        share = resolved_share(rhs, length)
+        error = error + share * torch.hypot(kick - along_line, defect * torch.as_tensor(length).abs().sqrt())
+    return Step(u1, error, diffusion=reduce(torch.maximum, map(size_of, g)))
+
+
+def resolved_share(rhs: RightHandSide, h: Tensor | float) -> Tensor:
+    """Share of the noise of a step in which a jump of g in time would be looked for.
+
+    It vanishes for steps as short as the finest noise: wherever g jumps in these, the state changes by some 1e-5 of
+    what the noise does to it in the whole time.
+    """
+    shortest = _FINEST * (rhs.upper - rhs.lower)
+    return (1.0 - shortest / h).clamp_min(0.0).sqrt().to(torch.as_tensor(h).dtype)
 
 
 def size_of(g: Tensor) -> Tensor:
@@ -141,10 +187,9 @@ def size_of(g: Tensor) -> Tensor:
 class SRA(Stepper):
     """A stochastic Runge-Kutta step for additive noise.
 
-    The step is that of Euler and Maruyama plus a correction of order h^1.5 with the leading term f' g I(1,0). The
-    correction is the error estimate: that of the embedded Euler step, so that the error of the step itself is smaller.
-    Adaptive steps also estimate the error of the integral of g dW from the curvature of g, which takes one evaluation
-    more unless g is constant.
+    The error estimate has two parts. The drift's is the difference from a step whose drift has order 1, with the same
+    term f' g I(1,0) if the method has three stages or more: the error of the step itself is smaller. That of the
+    integral of g dW follows from the curvature of g in time, which takes one evaluation more unless g is constant.
     """
 
     calculus = ("ito", "stratonovich")
@@ -156,16 +201,17 @@ class SRA(Stepper):
     error_order = 1.5
     controller = AveragedErrorController()
     tableau: SRATableau
-    probe: float | None = None
+    is_adaptive = True
+    follows_time = False  #: whether the estimate has the part of g
 
     def prepare(self, rhs: RightHandSide, t: Tensor, u: Tensor, *, rtol: float | None, n_hazards: int) -> SRA:
-        if rtol is None or rhs.has_steady_noise(t, u):
-            return self
         tuned = copy(self)
-        tuned.probe = _PROBE
+        tuned.is_adaptive = rtol is not None
+        tuned.follows_time = tuned.is_adaptive and not rhs.has_steady_noise(t, u)
         return tuned
 
     def step(self, inputs: StepInput) -> Step:
         rhs, t, h, u, noise, _ = inputs
         assert noise is not None
-        return additive_step(self.tableau, rhs, t, h, u, noise, self.probe)
+        adaptive, follows_time = self.is_adaptive, self.follows_time
+        return additive_step(self.tableau, rhs, t, h, u, noise, is_adaptive=adaptive, follows_time=follows_time)

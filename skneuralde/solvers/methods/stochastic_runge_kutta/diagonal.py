@@ -21,6 +21,8 @@ from skneuralde.solvers.methods.stochastic_runge_kutta.additive import (
     check_weights,
     less_first,
     path_mean,
+    resolved_share,
+    without_area,
 )
 from skneuralde.solvers.methods.stochastic_runge_kutta.mixing import (
     ADVICE,
@@ -84,6 +86,11 @@ class SRITableau:
         return less_first(self.alpha)
 
     @cached_property
+    def drift_error(self) -> tuple[float, ...]:
+        """Weights of the drifts in the error estimate."""
+        return without_area(self.alpha_correction, self.c0, self.B0)
+
+    @cached_property
     def additive(self) -> SRATableau:
         """The method for additive noise to which this one reduces."""
         used = [i for i, pair in enumerate(zip(self.beta1, self.beta3, strict=True)) if any(pair)]
@@ -99,9 +106,10 @@ class SRI(Stepper):
     not commute: the double integrals of the noise are then approximated by their means given increments and areas, and
     adaptive steps see what is missing of them, which gives strong order 1/2.
 
-    The step is an embedded step of order 1, Milstein's without derivatives, plus a correction of order h^1.5. The
-    correction is the error estimate: that of the embedded step, so that the error of the step itself is smaller. With
-    additive noise the embedded step is that of Euler and Maruyama.
+    The step is one of order 1, Milstein's without derivatives, plus a correction of order h^1.5. The error estimate
+    is this correction without its term f' g I(1,0), if the method has three stages of the drift or more: the error of
+    the step itself is smaller. With noise that does not depend on the state, g is evaluated like that of
+    methods for additive noise.
     """
 
     calculus = ("ito",)
@@ -113,12 +121,18 @@ class SRI(Stepper):
     error_order = 1.5
     controller = AveragedErrorController()
     tableau: SRITableau
-    is_adaptive = False
+    is_adaptive = True
+    is_additive = False  #: whether g does not depend on the state
+    follows_time = False  #: whether the estimate for such a g has the part of g
     mixing: tuple[int, ...] = ()  #: components of the state that other components of g read
 
     def prepare(self, rhs: RightHandSide, t: Tensor, u: Tensor, *, rtol: float | None, n_hazards: int) -> SRI:
         tuned = copy(self)
         tuned.is_adaptive = rtol is not None
+        tuned.is_additive = rhs.is_noise_additive(t, u)
+        if tuned.is_additive:
+            tuned.follows_time = tuned.is_adaptive and not rhs.has_steady_noise(t, u)
+            return tuned
         tuned.mixing = mixing_components(rhs, t, u)
         if tuned.mixing:
             tuned.advice = ADVICE
@@ -127,8 +141,9 @@ class SRI(Stepper):
     def step(self, inputs: StepInput) -> Step:
         rhs, t, h, u, noise, _ = inputs
         assert noise is not None
-        if rhs.has_additive_noise:
-            return additive_step(self.tableau.additive, rhs, t, h, u, noise)
+        if self.is_additive or rhs.has_additive_noise:
+            tableau, adaptive, follows_time = self.tableau.additive, self.is_adaptive, self.follows_time
+            return additive_step(tableau, rhs, t, h, u, noise, is_adaptive=adaptive, follows_time=follows_time)
         w, mean = noise.w, path_mean(noise)
         time_points = rhs.along(t, h, self.tableau.nodes, u.dtype)
         h = widened(h, u)
@@ -136,22 +151,26 @@ class SRI(Stepper):
         k, g = self._evaluate_stages(rhs, time_points, h, u, mean, root)
         square = w * w
         swing, drift_area, triple = (square - h) / (2.0 * root), mean - w, w * (square / (6.0 * h) - 0.5)
-        embedded, correction = u + k[0], combine(torch.zeros_like(u), self.tableau.alpha_correction, k)
+        embedded, kick = u + k[0], torch.zeros_like(u)
         # Stage by stage, since the rounding of a matrix product would depend on the size of the batch. beta1 is beta3
         # with the sign changed, except for the first stage, which Euler's step has.
         for i, value in enumerate(g):
             beta2, beta3, beta4 = self.tableau.beta2[i], self.tableau.beta3[i], self.tableau.beta4[i]
             weight = torch.add(w, swing, alpha=beta2) if i == 0 else beta2 * swing
             embedded = torch.addcmul(embedded, weight, value)
-            correction = torch.addcmul(correction, torch.add(beta3 * drift_area, triple, alpha=beta4), value)
-        u1 = embedded + correction
+            kick = torch.addcmul(kick, torch.add(beta3 * drift_area, triple, alpha=beta4), value)
+        u1 = embedded + combine(kick, self.tableau.alpha_correction, k)
+        missing = None
         if self.mixing:
             mixed, missing = mixed_terms(rhs, time_points[0], h, u, g[0], noise, self.mixing)
             u1 = u1 + mixed
-            if self.is_adaptive:
-                correction = torch.hypot(correction, error_so_far(rhs, t, h, missing))
-        size = torch.maximum(g[0].abs(), g[-1].abs()) if self.is_adaptive else None
-        return Step(u1, correction, diffusion=size)
+        if not self.is_adaptive:
+            return Step(u1)
+        error = combine(torch.zeros_like(u), self.tableau.drift_error, k)
+        error = error + resolved_share(rhs, h) * kick
+        if missing is not None:
+            error = torch.hypot(error, error_so_far(rhs, t, h, missing))
+        return Step(u1, error, diffusion=torch.maximum(g[0].abs(), g[-1].abs()))
 
     def _evaluate_stages(
         self,

@@ -16,6 +16,8 @@ from skneuralde.solvers.core.right_hand_side import RightHandSide, TimePoint
 
 #: Change of each component by which the dependencies of g are found, relative to its size.
 _CHANGE = 0.1
+#: Powers of ten of the sizes of other states, and how many sizes; states of each size.
+_SIZES, _PER_SIZE = (-3.0, 6.0, 10), 3
 #: Error of the whole solution, in tolerances of a step.
 _GLOBAL_ERRORS = 90.0
 
@@ -28,24 +30,48 @@ ADVICE = (
 
 @torch.no_grad()
 def mixing_components(rhs: RightHandSide, t: Tensor, u: Tensor) -> tuple[int, ...]:
-    """The components of the state that other components of a diagonal diffusion read, on any path, at the start."""
+    """The components of the state that other components of a diagonal diffusion read, on any path, at any time.
+
+    A diffusion may read them in other states only. So it is also looked at in states of all sizes, spread over the time
+    of the solution, which are the same for every batch.
+    """
     if rhs.problem.noise != "diagonal" or rhs.has_additive_noise or u.shape[1] == 1 or len(u) == 0:
         return ()
-    now = rhs.at(t, u.dtype)
     # Beside the start, where a derivative may vanish.
     size = u.abs() + (u == 0.0).to(u.dtype)
-    u = u + 0.5 * _CHANGE * size
-    base = rhs.diffusion(now, u)
-    smallest = torch.finfo(u.dtype).eps ** 0.75
-    found = []
+    found = _read_by_others(rhs, t, u + 0.5 * _CHANGE * size, _CHANGE * size)
+    generator = torch.Generator().manual_seed(0)
+    scale = torch.logspace(*_SIZES, dtype=torch.float64).repeat(_PER_SIZE)[:, None]
+    start, change = (
+        2.0 * torch.rand(2, len(scale), u.shape[1], dtype=torch.float64, generator=generator) - 1.0
+    ) * scale
+    path = torch.arange(max(len(scale), len(u) if rhs.context is not None else 0), device=u.device)
+    states, changes = (x.to(u)[path % len(scale)] for x in (start, change))
+    path = path % len(u)
+    share = torch.rand(len(path), 1, dtype=torch.float64, generator=generator).to(t.device)
+    lower, upper = (x.expand(len(u), 1)[path] for x in (rhs.lower, rhs.upper))
+    try:
+        found |= _read_by_others(rhs.select(path), lower + share * (upper - lower), states, changes)
+    except Exception:  # a function of the caller's that refuses states outside its domain may read anything inside
+        found = set(range(u.shape[1]))
+    return tuple(sorted(found))
+
+
+def _read_by_others(rhs: RightHandSide, t: Tensor, u: Tensor, change: Tensor) -> set[int]:
+    """The components whose change changes other components of g somewhere; a g without a value tells nothing."""
+    now, smallest = rhs.at(t, u.dtype), torch.finfo(u.dtype).eps ** 0.75
+    g = rhs.problem.diffusion
+    assert g is not None
+    base = g(now.t, u, now.context)
+    found = set()
     for j in range(u.shape[1]):
         moved = u.clone()
-        moved[:, j] += _CHANGE * size[:, j]
-        change = (rhs.diffusion(now, moved) - base).abs() > smallest * base.abs()
-        change[:, j] = False
-        if bool(change.any()):
-            found.append(j)
-    return tuple(found)
+        moved[:, j] += change[:, j]
+        differs = (g(now.t, moved, now.context) - base).abs() > smallest * base.abs()
+        differs[:, j] = False
+        if bool(differs.any()):
+            found.add(j)
+    return found
 
 
 def mixed_terms(
