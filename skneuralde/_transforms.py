@@ -43,9 +43,9 @@ _TWICE = ContextVar("_TWICE", default=False)
 
 
 @contextmanager
-def twice_differentiated(wanted: bool = True) -> Iterator[None]:
+def twice_differentiated(requested: bool = True) -> Iterator[None]:
     """Steps made in this context may be differentiated twice, also where this takes extra work."""
-    token = _TWICE.set(wanted)
+    token = _TWICE.set(requested)
     try:
         yield
     finally:

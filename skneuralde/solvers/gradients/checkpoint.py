@@ -9,10 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from skneuralde.solvers.gradients.dependencies import dependencies_of
-from skneuralde.solvers.gradients.second_order import differentiable_gradient
 from skneuralde.solvers.mesh.mesh import Mesh
-from skneuralde.solvers.mesh.replay import Replay
+from skneuralde.solvers.mesh.outputs import Replay
 
 
 class Checkpoint(NamedTuple):
@@ -25,7 +23,11 @@ class Checkpoint(NamedTuple):
 
 
 def checkpointed(
-    replay: Replay, u: Tensor, *, stored: tuple[list[Checkpoint], list[Tensor]] | None = None
+    replay: Replay,
+    u: Tensor,
+    dependencies: Sequence[Tensor],
+    *,
+    stored: tuple[list[Checkpoint], list[Tensor]] | None = None,
 ) -> list[Tensor]:
     """Reverse mode through the steps after one checkpoint at a time; these are made again, with their noise.
 
@@ -33,7 +35,6 @@ def checkpointed(
     ``sqrt(n_steps)`` is a checkpoint. torch's own checkpoint keeps the nodes of the graph, whose memory grows with the
     steps, or has no gradient with respect to chosen tensors.
     """
-    dependencies = dependencies_of(replay, u)
     with torch.no_grad():
         checkpoints, values = _store(replay, u) if stored is None else stored
     return list(_Checkpointed.apply(replay, checkpoints, values, u, *dependencies))
@@ -77,7 +78,7 @@ class _Checkpointed(torch.autograd.Function):
     def backward(ctx, *slopes):
         u, *dependencies = ctx.saved_tensors
         if torch.is_grad_enabled():
-            return None, None, None, *differentiable_gradient(ctx.replay, u, dependencies, slopes)
+            return None, None, None, *ctx.replay.differentiable_gradient(u, dependencies, slopes)
         by_step = dict(zip(ctx.replay.outputs.places, slopes, strict=True))
         totals: list[Tensor | None] = [None] * len(dependencies)
         u_slope = state_slope = None

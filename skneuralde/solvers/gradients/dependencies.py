@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_leaves
 from skneuralde._transforms import plain
 from skneuralde.solvers.core.right_hand_side import RightHandSide
 from skneuralde.solvers.mesh.mesh import walk
-from skneuralde.solvers.mesh.replay import Replay
+from skneuralde.solvers.mesh.outputs import Replay
 
 
 def dependencies_of(replay: Replay, u: Tensor) -> list[Tensor]:

@@ -9,21 +9,19 @@ import torch
 from torch import Tensor
 
 from skneuralde._transforms import twice_differentiated
-from skneuralde.solvers.gradients.dependencies import dependencies_of
-from skneuralde.solvers.gradients.second_order import differentiable_gradient
-from skneuralde.solvers.mesh.replay import Replay
+from skneuralde.solvers.mesh.outputs import Replay
 from skneuralde.terms.derivatives import Pushforward
 
 #: Steps whose graph is held at once.
 _BLOCK = 16
 
 
-def forward(replay: Replay, u: Tensor) -> list[Tensor]:
+def forward(replay: Replay, u: Tensor, dependencies: Sequence[Tensor]) -> list[Tensor]:
     """Forward mode with respect to the initial states and all tensors that the steps depend on.
 
     Each element of these tensors, and each component of the state, is a direction. Memory does not grow with steps.
     """
-    return list(_Forward.apply(replay, u, *dependencies_of(replay, u)))
+    return list(_Forward.apply(replay, u, *dependencies))
 
 
 @dataclass(frozen=True)
@@ -77,7 +75,7 @@ class _Forward(torch.autograd.Function):
     def backward(ctx, *slopes):
         u, *dependencies = ctx.saved_tensors
         if torch.is_grad_enabled():
-            return None, *differentiable_gradient(ctx.replay, u, dependencies, slopes)
+            return None, *ctx.replay.differentiable_gradient(u, dependencies, slopes)
         products = iter([sum((s * d).sum() for s, d in zip(slopes, along, strict=True)) for along in ctx.along])
         gradients = [torch.stack([next(products) for _ in range(x.numel())]).view_as(x) for x in dependencies]
         start = torch.zeros_like(u)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
 from skneuralde.solvers.gradients.checkpoint import Checkpoint, checkpointed
+from skneuralde.solvers.gradients.dependencies import dependencies_of
 from skneuralde.solvers.gradients.forward import forward
 from skneuralde.solvers.gradients.reversible import reversible
-from skneuralde.solvers.mesh.replay import Replay
+from skneuralde.solvers.mesh.outputs import Replay
 
 
 def replay(
@@ -27,22 +28,19 @@ def replay(
     the states.
     """
     u, kept = steps.mesh.sorted(u0), list[Tensor]()
-    if stored is not None:
-        kept = checkpointed(steps, u, stored=stored)
+    if gradient == "direct":
+        kept = steps.run(u)[0]
+    elif stored is not None:
+        kept = checkpointed(steps, u, dependencies_of(steps, u), stored=stored)
     elif len(steps.mesh):
-        kept = GRADIENTS[gradient](steps, u)
+        kept = _BY_HAND[gradient](steps, u, dependencies_of(steps, u))
     return steps.outputs.pick(u0, kept)
 
 
-def direct(steps: Replay, u: Tensor) -> list[Tensor]:
-    """Reverse mode through all steps."""
-    return steps.run(u)[0]
-
-
-#: Gradient modes by name.
-GRADIENTS: dict[str, Callable[[Replay, Tensor], list[Tensor]]] = {
-    "direct": direct,
+_BY_HAND: dict[str, Callable[[Replay, Tensor, Sequence[Tensor]], list[Tensor]]] = {
     "checkpoint": checkpointed,
     "reversible": reversible,
     "forward": forward,
 }
+#: Gradient modes.
+GRADIENTS = ("direct", *_BY_HAND)

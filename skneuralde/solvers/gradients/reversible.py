@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from skneuralde.noise import Increments
 from skneuralde.solvers.core.stepper import StepInput
-from skneuralde.solvers.gradients.dependencies import dependencies_of
-from skneuralde.solvers.gradients.second_order import differentiable_gradient
 from skneuralde.solvers.mesh.mesh import Mesh, walk
-from skneuralde.solvers.mesh.replay import Replay
+from skneuralde.solvers.mesh.outputs import Replay
 
 #: Steps whose noise is drawn at once.
 _BLOCK = 64
 
 
-def reversible(replay: Replay, u: Tensor) -> list[Tensor]:
+def reversible(replay: Replay, u: Tensor, dependencies: Sequence[Tensor]) -> list[Tensor]:
     """Reverse mode that steps back from the last states, by steps of negative length and noise."""
-    return list(_Reversed.apply(replay, u, *dependencies_of(replay, u)))
+    return list(_Reversed.apply(replay, u, *dependencies))
 
 
 class _Reversed(torch.autograd.Function):
@@ -46,7 +44,7 @@ class _Reversed(torch.autograd.Function):
     def backward(ctx, *slopes):
         initial, *dependencies = ctx.saved_tensors
         if torch.is_grad_enabled():
-            return None, *differentiable_gradient(ctx.replay, initial, dependencies, slopes)
+            return None, *ctx.replay.differentiable_gradient(initial, dependencies, slopes)
         stepper, rhs, mesh, outputs = ctx.replay
         slope_of = dict(zip(outputs.places, slopes, strict=True))
         u = slope = next(iter(ctx.ends.values()))[:0]

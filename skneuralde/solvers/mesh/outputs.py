@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from skneuralde._transforms import twice_differentiated
 from skneuralde.solvers.core.batch_order import rank
 from skneuralde.solvers.core.dense_output import DenseOutput
+from skneuralde.solvers.core.right_hand_side import RightHandSide
 from skneuralde.solvers.core.stepper import Step, Stepper
-from skneuralde.solvers.mesh.mesh import Mesh
+from skneuralde.solvers.mesh.mesh import Mesh, walk
 
 
 class OutputRows(NamedTuple):
@@ -85,3 +88,42 @@ class OneStatePerRow(RequestedStates):
         """Rows ``(n, ...)`` in the order of the request, split by `places`."""
         parts = rows[self.permutation].split(self.counts)
         return [parts[k + 1] for k in self.places]
+
+
+class Replay(NamedTuple):
+    """The steps of a mesh, which can be made any number of times, and the states that are requested along it."""
+
+    stepper: Stepper
+    rhs: RightHandSide
+    mesh: Mesh
+    outputs: RequestedStates
+
+    def run(
+        self, u: Tensor, solver_state: Tensor | None = None, *, first: int = 0, last: int | None = None
+    ) -> tuple[list[Tensor], Tensor, Tensor | None]:
+        """Make steps: the requested states of each, and the state and solver state after the last one."""
+        stepper, rhs, mesh, outputs = self
+        kept = []
+        last = len(mesh) if last is None else last
+        for k, before, step in walk(stepper, rhs, u, mesh, first, last, solver_state):
+            if k in outputs.places:
+                kept.append(outputs.keep(stepper, k, before, step))
+            u, solver_state = step.u1, step.solver_state
+        return kept, u, solver_state
+
+    def differentiable_gradient(
+        self, u: Tensor, dependencies: Sequence[Tensor], slopes: Sequence[Tensor]
+    ) -> list[Tensor | None]:
+        """Gradient in the initial states and the dependencies, from those of the requested states, with a graph.
+
+        It can be differentiated again. The graph of all steps is held, whatever the gradient mode.
+        """
+        with twice_differentiated():
+            ends = self.run(u)[0]
+        pairs = [(end, slope) for end, slope in zip(ends, slopes, strict=True) if end.requires_grad]
+        sources = [x for x in (u, *dependencies) if x.requires_grad]
+        if not pairs or not sources:
+            return [None] * (1 + len(dependencies))
+        differentiable, along = zip(*pairs, strict=True)
+        found = iter(torch.autograd.grad(differentiable, sources, along, create_graph=True, allow_unused=True))
+        return [next(found) if x.requires_grad else None for x in (u, *dependencies)]

@@ -18,8 +18,7 @@ from skneuralde.solvers.mesh.grid_schedule import GridSchedule, snapped
 from skneuralde.solvers.mesh.grid_steps import GridSteps
 from skneuralde.solvers.mesh.increments import IncrementSource
 from skneuralde.solvers.mesh.mesh import Mesh, walk
-from skneuralde.solvers.mesh.outputs import AllPathsAt, OneStatePerRow, RequestedStates
-from skneuralde.solvers.mesh.replay import Replay
+from skneuralde.solvers.mesh.outputs import AllPathsAt, OneStatePerRow, Replay, RequestedStates
 from skneuralde.solvers.mesh.restarts import MeshRestarts
 from skneuralde.solvers.stepping.task import Task
 

@@ -24,8 +24,7 @@ from skneuralde.solvers.jumps.jump_handler import JumpHandler
 from skneuralde.solvers.jumps.schedule import JumpSchedule
 from skneuralde.solvers.mesh.increments import IncrementSource
 from skneuralde.solvers.mesh.mesh import Mesh
-from skneuralde.solvers.mesh.outputs import OneStatePerRow
-from skneuralde.solvers.mesh.replay import Replay
+from skneuralde.solvers.mesh.outputs import OneStatePerRow, Replay
 from skneuralde.solvers.mesh.restarts import RestartHandler
 from skneuralde.solvers.mesh.step_states import StepStates
 from skneuralde.solvers.stepping.leg import Leg, assembled
