@@ -8,6 +8,7 @@ their mean is known; what deviates from it has the standard deviation ``h / sqrt
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -40,15 +41,13 @@ def mixing_components(rhs: RightHandSide, t: Tensor, u: Tensor) -> tuple[int, ..
     # Beside the start, where a derivative may vanish.
     size = u.abs() + (u == 0.0).to(u.dtype)
     found = _read_by_others(rhs, t, u + 0.5 * _CHANGE * size, _CHANGE * size)
-    generator = torch.Generator().manual_seed(0)
-    scale = torch.logspace(*_SIZES, dtype=torch.float64).repeat(_PER_SIZE)[:, None]
-    start, change = (
-        2.0 * torch.rand(2, len(scale), u.shape[1], dtype=torch.float64, generator=generator) - 1.0
-    ) * scale
+    generator = np.random.default_rng(0)
+    scale = np.logspace(*_SIZES).repeat(_PER_SIZE)[:, None]
+    start, change = scale * generator.uniform(-1.0, 1.0, (2, len(scale), u.shape[1]))
     path = torch.arange(max(len(scale), len(u) if rhs.context is not None else 0), device=u.device)
-    states, changes = (x.to(u)[path % len(scale)] for x in (start, change))
+    states, changes = (torch.as_tensor(x).to(u)[path % len(scale)] for x in (start, change))
     path = path % len(u)
-    share = torch.rand(len(path), 1, dtype=torch.float64, generator=generator).to(t.device)
+    share = torch.as_tensor(generator.uniform(size=(len(path), 1))).to(t.device)
     lower, upper = (x.expand(len(u), 1)[path] for x in (rhs.lower, rhs.upper))
     try:
         found |= _read_by_others(rhs.select(path), lower + share * (upper - lower), states, changes)
