@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -149,7 +150,7 @@ class Core:
             place = torch.tensor([kept.index(i) for i in moving], device=field.device)
             self.rates = values if moving == kept else self.rates.index_copy(0, place, values)
         self.tolerance = max(tolerance, _FINEST[field.dtype])
-        self.sizes: Tensor | float | None = None  # of the equations of each field, from the first right-hand side
+        self.sizes: Tensor | None = None  # of the equations of each field, from the first right-hand side
         self.directions: Directions = []
         self.across: Directions = []
         with torch.no_grad():
@@ -173,16 +174,12 @@ class Core:
         symmetric = len(self.rates) == 1 and not self.operators
         known = self.across if transposed and not symmetric else self.directions
         with torch.no_grad():
-            if self.sizes is None:
-                self.sizes = _sizes(y)
-            sizes = 1.0 if transposed else self.sizes
-            x, residual = minimal_residual(
-                lambda x: operate(x) / sizes,
-                lambda y: near(sizes * y),
-                y / sizes,
-                tolerance=self.tolerance,
-                directions=known,
-            )
+            solve = partial(minimal_residual, tolerance=self.tolerance, directions=known)
+            if transposed or len(self.rates) == 1:
+                x, residual = solve(operate, near, y)
+            else:
+                sizes = self.sizes = _sizes(y) if self.sizes is None else self.sizes
+                x, residual = solve(lambda x: operate(x) / sizes, lambda y: near(sizes * y), y / sizes)
         if torch.is_grad_enabled() and (y.requires_grad or operate(x).requires_grad):
             # x has the right value; each turn adds zero, with the derivative of the equations that x solves. The second
             # one has the derivative of the x in these, too.
@@ -268,10 +265,8 @@ def _block(matrix: Tensor, rows: list[int], columns: list[int]) -> Tensor:
     return _rows(_rows(matrix, rows).transpose(0, 1), columns).transpose(0, 1)
 
 
-def _sizes(r: Tensor) -> Tensor | float:
+def _sizes(r: Tensor) -> Tensor:
     """Size of each field in a right-hand side ``(batch, fields, *grid)``; fields may have very different units."""
-    if r.shape[1] == 1:
-        return 1.0
     size = r.flatten(2).norm(dim=2)
     size = torch.maximum(size, _LEAST * size.amax(1, keepdim=True))
     return torch.where(size > 0.0, size, 1.0)[(..., *[None] * (r.ndim - 2))]
