@@ -146,3 +146,11 @@ def test_gradients_of_the_other_paths(name, steps, bound, gradient):
         return torch.autograd.grad(values[keep].sum(), scale.scale)[0]
 
     torch.testing.assert_close(slope([0, 1, 2], [0, 2]), slope([0, 2], [0, 1]))
+
+
+@pytest.mark.parametrize(("name", "steps", "bound"), WAYS)
+def test_the_error_of_a_side_step_names_its_rate(name, steps, bound):
+    """The main mesh does not end in the time in which the rate is negative."""
+    problem = Problem(None, jumps=(Jump(lambda t, u: 1.0 - t[:, 0], lambda t, u: u, bound=bound),))
+    with pytest.raises(SolverError, match=r"jumps\[0\].rate must be finite and not negative: it is -0.* at t = 1\.0"):
+        run(problem, column(1.0, 1.0, 1.0), [0.0, 0.5, 1.1], name, steps, side_steps=True, on_error="raise")
