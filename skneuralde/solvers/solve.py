@@ -152,7 +152,8 @@ def solve(
         steps, or the square root of their number with noise or fixed steps, and makes the steps again. "reversible"
         stores the final states and steps back from them ("ees25" only). "forward" propagates the derivatives with
         respect to y0 and all parameters along with the states, for few parameters. "auto" is "checkpoint" for fields,
-        where one step is large, and else "direct", which also has second derivatives.
+        where one step is large, and else "direct". Second derivatives store the graph of every step; for fields by
+        "rosenbrock" they need "checkpoint" or "forward". Transforms of torch.func, except vmap, take "direct".
     on_error : {"raise", "mask"}, default="raise"
         Whether a path that fails raises an error, or is NaN from there on, with its ``status``.
 
