@@ -18,8 +18,6 @@ def in_transform() -> bool:
 
 def has_tangent(x: Tensor) -> bool:
     """Whether derivatives are propagated along with a tensor; an open level of forward mode may be another thread's."""
-    if maybe_current_level() is not None:
-        return True
     return forward_ad._current_level >= 0 and forward_ad.unpack_dual(x).tangent is not None
 
 

@@ -136,3 +136,17 @@ def test_what_a_call_keeps_serves_all_later_ones(problem, options, before):
         assert slope.isfinite().all()
     torch.func.jacrev(torch.func.jacrev(end(problem, options, "auto")))(Y0)
     assert torch.autograd.grad(end(problem, options, "auto")(y0).sum(), y0)[0].isfinite().all()
+
+
+@pytest.mark.parametrize("jacobian", ["jacfwd", "jacrev", "forward mode"])
+def test_fields_inside_transforms(jacobian):
+    def end(y0, solver):
+        field = Problem(lambda t, u: u * (1.0 - u), operator=Laplacian(0.1, 0.3))
+        return solve(field, y0[:, None], [0.0, 0.3], solver=solver, rtol=None, dt=0.1).ys[-1, -1].flatten()
+
+    start = torch.linspace(0.1, 0.8, 6, dtype=torch.float64)
+    expected = differences(lambda y0: end(y0, "rock2"), start, 1e-5)
+    found = JACOBIANS[jacobian](lambda y0: end(y0, "rock2"))(start)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+    with pytest.raises(RuntimeError, match="fields by solver='rosenbrock' have no derivatives inside transforms"):
+        JACOBIANS[jacobian](lambda y0: end(y0, "auto"))(start)

@@ -14,7 +14,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from skneuralde._transforms import is_twice_differentiated, twice_differentiated
+from skneuralde._transforms import has_tangent, in_transform, is_twice_differentiated, twice_differentiated
 from skneuralde.problems import Advection, FieldDrift, Laplacian
 from skneuralde.solvers.core.right_hand_side import Counter
 from skneuralde.solvers.core.stiffness import spectral_radius
@@ -180,7 +180,16 @@ class Core:
             else:
                 sizes = self.sizes = _sizes(y) if self.sizes is None else self.sizes
                 x, residual = solve(lambda x: operate(x) / sizes, lambda y: near(sizes * y), y / sizes)
-        if torch.is_grad_enabled() and (y.requires_grad or operate(x).requires_grad):
+        if not (torch.is_grad_enabled() or in_transform()):
+            return x, residual
+        image = operate(x)
+        requires_grad = torch.is_grad_enabled() and (y.requires_grad or image.requires_grad)
+        if has_tangent(y) or has_tangent(image) or (requires_grad and in_transform()):
+            raise RuntimeError(
+                "fields by solver='rosenbrock' have no derivatives inside transforms of torch.func and torch's forward "
+                "mode: use torch.autograd with gradient='checkpoint' or 'forward', or solver='rock2'"
+            )
+        if requires_grad:
             # x has the right value; each turn adds zero, with the derivative of the equations that x solves. The second
             # one has the derivative of the x in these, too.
             for _ in range(2 if is_twice_differentiated() else 1):
