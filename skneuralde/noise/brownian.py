@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from copy import copy
 from functools import lru_cache, reduce
-from itertools import repeat
+from itertools import zip_longest
 
 import torch
 from torch import Tensor
 
+from skneuralde._caches import cached_tensors
 from skneuralde.noise.dyadic import DEPTH, level_and_index, level_of_node, power_of_two, reads_are_free
 from skneuralde.noise.increments import Increments
 from skneuralde.noise.keys import absorb, row_keys, to_normal_pair, to_uniform
@@ -63,12 +65,16 @@ class Brownian:
         cell: float | Tensor,
         sign: Tensor | None = None,
     ):
-        lengths = torch.as_tensor(cell, dtype=torch.float64, device=path.device)
-        if not bool((lengths > 0).all() and lengths.isfinite().all()):
+        if isinstance(cell, Tensor):
+            cell = cell.to(path.device, torch.float64)
+        smallest, largest = (
+            (float(x) for x in cell.aminmax()) if isinstance(cell, Tensor) else (float(cell), float(cell))
+        )
+        if not 0.0 < smallest <= largest < math.inf:
             raise ValueError(f"cell must be a positive number, got {cell!r}")
         self._key = absorb(row_keys(seed, path, series)[:, None], torch.arange(dim, device=path.device))
         self.seed, self.path, self.series, self.dim = seed, path, series, dim
-        self.cell = lengths if isinstance(cell, Tensor) else float(cell)
+        self.cell = cell
         self.sign = sign
         self.start = torch.as_tensor(start, dtype=torch.float64, device=path.device).expand(path.shape)
 
@@ -87,36 +93,37 @@ class Brownian:
         At a ``level`` above zero, the noise of dyadic parts of length ``cell / 2**level``, counted in the same way.
         """
         # Only the parts that cover the request are refined.
-        begins, ends = zip(*((first >> shift, -(-last >> shift)) for shift in range(level, -1, -1)), strict=True)
-        index = torch.arange(begins[0], ends[0], device=self.path.device)
-        w, *others = self._normals(self._cell_key(index), 2 if area or level else 1)
-        w, areas = w.mul_(self._std(0)), others[0].mul_(self._std(0, AREA_STD)) if others else None
-        for depth, (z, n) in enumerate(self._halvings(begins[:-1], ends[:-1], area)):
-            assert areas is not None  # only the last halving draws no areas
-            n = None if n is None else n.mul_(self._std(depth, AREA_STD))
-            w, areas = split(w, areas, z.mul_(self._std(depth, MIDDLE_STD)), n)
-            part = slice(begins[depth + 1] - 2 * begins[depth], ends[depth + 1] - 2 * begins[depth])
+        spans = tuple((first >> shift, -(-last >> shift)) for shift in range(level, -1, -1))
+        (w, areas), *halvings = self._numbers(spans, area)
+        for (begin, _), (first_part, last_part), (z, n) in zip(spans, spans[1:], halvings, strict=False):
+            assert areas is not None  # only the last numbers are without
+            w, areas = split(w, areas, z, n)
+            part = slice(first_part - 2 * begin, last_part - 2 * begin)
             w, areas = w[:, part], None if areas is None else areas[:, part]
-        return Increments(w, areas if area else None)
+        return Increments(w, areas)
 
-    def _halvings(
-        self, begins: tuple[int, ...], ends: tuple[int, ...], area: bool
-    ) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Normal numbers of the nodes ``begins[k]`` to ``ends[k] - 1`` at every depth k, (batch, n, dim).
+    def _numbers(self, spans: tuple[tuple[int, int], ...], area: bool) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Random numbers (batch, n, dim) of cells (W, H), then those of halvings (Z, N), depth by depth.
 
-        All depths but the last are hashed together, since small tensors cost as much as larger ones. The last one has
-        half of all nodes, and a second number only for areas.
+        ``spans[k]`` are the first part at depth k and the one after the last; parts at the last depth are not halved.
+        All depths are hashed together, since small tensors cost as much as larger ones. Half of the nodes have the last
+        depth, whose second number only areas need.
         """
-        index = [torch.arange(*both, device=self.path.device) for both in zip(begins, ends, strict=True)]
-        cell = [i >> depth for depth, i in enumerate(index)]
-        node = [(1 << depth) + (i & ((1 << depth) - 1)) for depth, i in enumerate(index)]
-        for some, count in ((slice(-1), 2), (slice(-1, None), 2 if area else 1)):
-            if index[some]:
-                keys = absorb(self._cell_key(torch.cat(cell[some])), torch.cat(node[some])[:, None])
-                z, *others = self._normals(keys, count)
-                sizes = [len(i) for i in index[some]]
-                n = others[0].split(sizes, 1) if others else repeat(None)
-                yield from zip(z.split(sizes, 1), n, strict=False)
+        cells, parent, node, length, of_first = _nodes(spans, self._key.device)
+        keys = self._cell_key(cells)
+        if len(parent):
+            keys = torch.cat([keys, absorb(keys.index_select(1, parent), node)], 1)
+        sizes = [end - begin for begin, end in (spans[0], *spans[:-1])]
+        pairs = sizes if area else sizes[:-1]
+        n_pairs = sum(pairs)
+        pairs_of, singles_of = keys.split([n_pairs, keys.shape[1] - n_pairs], 1)
+        first, second = self._normals(pairs_of) if n_pairs else (pairs_of.double(), pairs_of.double())
+        if not area:
+            (singles,) = self._normals(singles_of, 1)
+            first = torch.cat([first, singles], 1) if n_pairs else singles
+        std = (length * (self.cell[:, None, None] if isinstance(self.cell, Tensor) else self.cell)).sqrt_()
+        second = second.mul_(AREA_STD * std[..., :n_pairs, :])
+        return zip_longest(first.mul_(std.mul_(of_first)).split(sizes, 1), second.split(pairs, 1))
 
     def over(self, begin: Tensor, end: Tensor, part: Part | None = None) -> tuple[Tensor, Tensor]:
         """Increment and area over one interval per row, each within one cell, (batch,) to (batch, dim) each.
@@ -149,7 +156,7 @@ class Brownian:
         """
         level, index = level_and_index(begin, length)
         w, area = self._normals(self._cell_key((index >> level)[:, None]))
-        w, area = w.mul_(self._std(0))[:, 0], area.mul_(self._std(0, AREA_STD))[:, 0]
+        w, area = w.mul_(self._std())[:, 0], area.mul_(self._std(AREA_STD))[:, 0]
         if not reads_are_free(index.device):
             return self._descend(w, area, 0, DEPTH, level, index)
         rows = level.nonzero()[:, 0]
@@ -302,17 +309,17 @@ class Brownian:
         count = last - first
         index = torch.arange(max(1, int(count.max())), device=first.device)
         used = (index < count[:, None]).double()
-        w, area = self._normals(self._cell_key(first[:, None] + index)).mul_(self._std(0))
+        w, area = self._normals(self._cell_key(first[:, None] + index)).mul_(self._std())
         after = (count[:, None] - index - 1).clamp_min(0).double()
         total = _weighted_sum(used[None], w)
         integral = _weighted_sum(torch.stack([used * (0.5 + after), AREA_STD * used]), w, area)
         return total, integral / count[:, None].clamp_min(1) - 0.5 * total
 
-    def _std(self, depth: int, of_unit: float = 1.0) -> float | Tensor:
-        """Standard deviation over a node at a depth of the tree, ``of_unit`` being that over a node of length 1."""
+    def _std(self, of_unit: float = 1.0) -> float | Tensor:
+        """Standard deviation over a cell, ``of_unit`` being that over a cell of length 1."""
         if isinstance(self.cell, Tensor):
-            return of_unit * (self.cell * 2.0**-depth).sqrt()[:, None, None]
-        return of_unit * _square_root(self.cell / 2**depth)
+            return of_unit * self.cell.sqrt()[:, None, None]
+        return of_unit * _square_root(self.cell)
 
     def _normals(self, keys: Tensor, count: int = 2) -> Tensor:
         """Pairs of standard normal numbers (count, batch, n, dim) of keys (batch, n, dim), or the first ones."""
@@ -368,3 +375,23 @@ def _join(first: tuple[Tensor, Tensor, Tensor], second: tuple[Tensor, Tensor, Te
 def _square_root(x: float) -> float:
     """The square root as torch rounds it, which is not always the nearest number, so that one cell is as many."""
     return torch.tensor(x, dtype=torch.float64).sqrt().item()
+
+
+@cached_tensors(maxsize=16)
+def _nodes(spans: tuple[tuple[int, int], ...], device: torch.device) -> tuple[Tensor, ...]:
+    """Cells and nodes of `Brownian._numbers`.
+
+    Numbers (m,) of the cells; for each node the place (n,) of its cell among them and its number (n, 1) in the cell;
+    and for cells and nodes, (m + n, 1), the length in cells and the standard deviation of the first number in a cell of
+    length 1.
+    """
+    cells = torch.arange(*spans[0])
+    halved = [torch.arange(*span) for span in spans[:-1]]
+    index = torch.cat([cells[:0], *halved])
+    depth = torch.cat([cells[:0], *(torch.full_like(parts, k) for k, parts in enumerate(halved))])
+    parts = 1 << depth
+    length = torch.cat([torch.ones(len(cells), dtype=torch.float64), power_of_two(-depth)])
+    of_first = torch.full_like(length, MIDDLE_STD)
+    of_first[: len(cells)] = 1.0
+    columns = cells, (index >> depth) - spans[0][0], (parts + (index & (parts - 1)))[:, None], length, of_first
+    return tuple(x.to(device) for x in (*columns[:3], *(x[:, None] for x in columns[3:])))

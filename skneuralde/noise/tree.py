@@ -48,7 +48,7 @@ def first_half(w: Tensor, area: Tensor, z: Tensor) -> Tensor:
 
 def mean_area(area: Tensor, z: Tensor) -> Tensor:
     """Mean of the areas of the two halves."""
-    return 0.25 * area - 0.5 * z
+    return torch.sub(0.25 * area, z, alpha=0.5)
 
 
 def inside_node(middle: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:

@@ -149,13 +149,20 @@ def _cells(times: Tensor, dt: float | None) -> tuple[float | Tensor, Tensor]:
     half, so that a power of two of steps fills it. So a path depends neither on the times in between nor on other rows,
     and half the dt refines it.
     """
-    span = (times.nan_to_num(nan=-torch.inf).amax(-1) - times[..., 0]).reshape(-1)
-    _, exponent = torch.frexp(torch.where(span > 0.0, span, 1.0) * (1.0 - _ROUNDING))
+    spans, row = (times.nan_to_num(nan=-torch.inf).amax(-1) - times[..., 0]).reshape(-1), None
+    if len(spans) > 1:
+        spans, row = spans.unique(return_inverse=True)
     mantissa = 0.5 if dt is None else math.frexp(dt)[0]
     # The mantissa of a power of two is a half.
-    cell = torch.ldexp(torch.full_like(span, 1.0 if mantissa == 0.5 else mantissa), exponent)
-    power = torch.frexp(cell).exponent.long()
-    return (float(cell[0]) if bool((cell == cell[0]).all()) else cell), power
+    mantissa = 1.0 if mantissa == 0.5 else mantissa
+    cells = [
+        math.ldexp(mantissa, math.frexp((span if span > 0.0 else 1.0) * (1.0 - _ROUNDING))[1])
+        for span in spans.tolist()
+    ]
+    powers = torch.tensor([math.frexp(cell)[1] for cell in cells], device=times.device)
+    if len(set(cells)) == 1:
+        return cells[0], powers[:1]
+    return torch.tensor(cells, dtype=torch.float64, device=times.device)[row], powers[row]
 
 
 def _check_n_paths(n_paths: int) -> int:

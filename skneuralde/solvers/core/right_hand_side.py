@@ -17,6 +17,9 @@ from skneuralde.solvers.core.time_dependence import depends_on_first
 from skneuralde.terms import Constant, Term
 from skneuralde.terms.derivatives import along, value_and_jacobian
 
+#: Earliest and latest time, (batch, 1) each, between which no input changes its slope.
+Segment = tuple[Tensor, Tensor]
+
 
 class ProblemLike(Protocol):
     """The parts of a problem that the solvers use; a problem with a diffusion is a `Problem`."""
@@ -108,13 +111,11 @@ class RightHandSide:
 
     def at(self, t: Tensor, dtype: torch.dtype) -> TimePoint:
         """The time point at which paths go on at float64 times ``(batch, 1)``, for states of a dtype."""
-        segment = None if self.segments is None else self.segments.ahead(t)
-        return self._time_points(t[None], dtype, segment)[0]
+        return self._time_point(t, dtype, None if self.segments is None else self.segments.ahead(t))
 
     def at_start(self, t: Tensor, h: Tensor | float, dtype: torch.dtype) -> TimePoint:
         """The time point at the start of a step, see `along`."""
-        segment = None if self.segments is None else self.segments.around(t, h)
-        return self._time_points(t[None], dtype, segment)[0]
+        return self._time_point(t, dtype, None if self.segments is None else self.segments.around(t, h))
 
     def at_end(self, t: Tensor, h: Tensor | float, dtype: torch.dtype) -> TimePoint:
         """The time point at the end of a step, see `along`."""
@@ -134,16 +135,26 @@ class RightHandSide:
             times = torch.where(times == end, torch.nextafter(end, t), times)
         return self._time_points(times, dtype, self.segments.around(t, h))
 
-    def _time_points(self, t: Tensor, dtype: torch.dtype, segment: tuple[Tensor, Tensor] | None) -> list[TimePoint]:
+    def _time_point(self, t: Tensor, dtype: torch.dtype, segment: Segment | None) -> TimePoint:
+        """The time point of float64 times (batch, 1), moved into their segment if that is given."""
+        if self.context is None or isinstance(self.context, Tensor):
+            return TimePoint(self._moved(t, dtype, segment)[1], self.context)
+        return self._time_points(t[None], dtype, segment)[0]
+
+    def _time_points(self, t: Tensor, dtype: torch.dtype, segment: Segment | None) -> list[TimePoint]:
         """The time points of float64 times (n, batch, 1), moved into their segment if that is given."""
+        t, now = self._moved(t, dtype, segment)
+        if self.context is None or isinstance(self.context, Tensor):
+            return [TimePoint(time, self.context) for time in now.unbind()]
+        return list(map(TimePoint, now.unbind(), self.context.along(t[..., 0].T)))
+
+    def _moved(self, t: Tensor, dtype: torch.dtype, segment: Segment | None) -> tuple[Tensor, Tensor]:
+        """Times inside the segment, or else inside all times, in float64 and in a dtype."""
         t = t.clamp(self.lower, self.upper) if segment is None else inside(t, *segment)
         now = t.to(dtype)
         if segment is not None and dtype != t.dtype:
             now = inside(now, *(edge.to(dtype) for edge in segment))
-        times = now.unbind()
-        if self.context is None or isinstance(self.context, Tensor):
-            return [TimePoint(time, self.context) for time in times]
-        return list(map(TimePoint, times, self.context.along(t[..., 0].T)))
+        return t, now
 
     def drift(self, now: TimePoint, u: Tensor) -> Tensor:
         """f(t, u), ``(batch, dim)``."""

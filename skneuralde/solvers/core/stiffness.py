@@ -53,11 +53,20 @@ def has_eigenvalues(rhs: RightHandSide, u: Tensor) -> bool:
 
 
 @torch.no_grad()
-def eigenvalues(rhs: RightHandSide, t: Tensor, u: Tensor) -> Tensor:
-    """Eigenvalues of the Jacobian, complex128 (n, dim), at times ``t (n, 1)``; 0 where it is not finite."""
+def eigenvalues(rhs: RightHandSide, t: Tensor, u: Tensor, least: Tensor | None = None) -> Tensor:
+    """Eigenvalues of the Jacobian, complex128 (n, dim), at times ``t (n, 1)``; 0 where it is not finite.
+
+    They may be 0 where all are below ``least (n, 1)``.
+    """
     _, slope = rhs.linearized_drift(rhs.at(t, u.dtype), u)
-    finite = slope.isfinite().all(-1).all(-1)
-    return torch.linalg.eigvals(torch.where(finite[:, None, None], slope, 0.0).double())
+    slope = slope.double()
+    # No eigenvalue is larger than a norm.
+    size = slope.abs()
+    bound = torch.minimum(size.sum(1).amax(1, keepdim=True), size.sum(2).amax(1, keepdim=True))
+    needed = bound.isfinite() if least is None else bound.isfinite() & (bound >= least)
+    rows = needed[:, 0].nonzero()[:, 0]
+    values = torch.zeros(u.shape, dtype=torch.complex128, device=u.device)
+    return values.index_copy_(0, rows, torch.linalg.eigvals(slope[rows])) if len(rows) else values
 
 
 @torch.no_grad()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,13 +35,22 @@ class IncrementSource:
     @classmethod
     def of_steps(cls, noise: Brownian, start: Tensor, dt: float, solver: Solver, dtype: torch.dtype) -> IncrementSource:
         """For fixed steps of length ``dt`` from ``start (batch, 1)`` or ``(1, 1)``."""
-        unit = (dt / torch.as_tensor(noise.cell, dtype=torch.float64)).to(noise.start.device).expand_as(noise.start)
-        halvings = -unit.log2().round()
-        whole = 2.0**-halvings
-        fits = bool(((unit / whole - 1.0).abs() < 1e-9).all())
+        cells, row = [noise.cell], None
+        if isinstance(noise.cell, Tensor):
+            distinct, row = noise.cell.unique(return_inverse=True)
+            cells = distinct.tolist()
+        halvings = [-round(math.log2(dt / cell)) for cell in cells]
+        fits = all(abs(math.ldexp(dt / cell, n) - 1.0) < 1e-9 for cell, n in zip(cells, halvings, strict=True))
+
+        def of_rows(values: list[Any], dtype: torch.dtype) -> Tensor:
+            column = torch.tensor(values, dtype=dtype, device=noise.start.device)
+            return column.expand_as(noise.start) if row is None else column[row]
+
+        units = [math.ldexp(1.0, -n) if fits else dt / cell for cell, n in zip(cells, halvings, strict=True)]
         offset = (start[:, 0] - noise.start) / noise.cell
-        known = fits and bool(((halvings >= 0) & (halvings <= DEPTH) & (offset == 0.0)).all())
-        return cls._for(solver, noise, offset, whole if fits else unit, halvings.long() if known else None, dtype)
+        known = fits and min(halvings) >= 0 and max(halvings) <= DEPTH and not bool(offset.any())
+        level = of_rows(halvings, torch.int64) if known else None
+        return cls._for(solver, noise, offset, of_rows(units, torch.float64), level, dtype)
 
     @classmethod
     def of_cells(cls, noise: Brownian, solver: Solver, dtype: torch.dtype) -> IncrementSource:

@@ -62,7 +62,10 @@ def limited_by_stability(rhs: RightHandSide, paths: PathState, length: Tensor) -
 
     Then a component turns or decays so fast that such steps do not resolve it, and it has long decayed at the end.
     """
-    rates = eigenvalues(rhs.select(paths.rows), paths.time(paths.elapsed), paths.u) * paths.unit.abs()
+    unit = paths.unit.abs()
+    rates = (
+        eigenvalues(rhs.select(paths.rows), paths.time(paths.elapsed), paths.u, _UNRESOLVED / (unit * length)) * unit
+    )
     decay = -rates.real
     unresolved = (rates.abs() * length >= _UNRESOLVED) & (decay * length >= _DECAYED)
     return (unresolved & (decay * (paths.end - paths.elapsed) >= _REST)).any(1, keepdim=True)
@@ -141,7 +144,7 @@ class OnsetMonitor(StiffnessMonitor):
         Paths that stopped or failed because of growth.
     """
 
-    every, needed = 4, 3
+    every, needed = 8, 3
 
     def __init__(self, tolerance: Tolerance, limit: float, budget: Tensor, most: float, rhs: RightHandSide):
         super().__init__(tolerance, limit, budget)
