@@ -166,12 +166,15 @@ class Stepper(Solver):
     controller : Controller
         Step-size controller of an adaptive method, unless the caller gives another one. Methods for equations with
         noise take an `AveragedErrorController`.
+    longest_step : float
+        The longest step with noise, as a share of the power of two above the whole time.
     """
 
     gradients: tuple[str, ...] = ("direct", "checkpoint", "forward")
     handles_jumps = True
     error_order: float
     controller: Controller = PIController()
+    longest_step = 1.0
 
     @abstractmethod
     def step(self, inputs: StepInput) -> Step:

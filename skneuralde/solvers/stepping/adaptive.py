@@ -52,7 +52,8 @@ class AdaptiveDriver(LoopDriver):
     @cached_property
     def _longest(self) -> float:
         """The longest step with noise, in cells."""
-        return 1.0 if self.task.rhs.has_steady_noise(self.start, self.task.u0) else _LONGEST
+        is_steady = self.task.rhs.has_steady_noise(self.start, self.task.u0)
+        return self.stepper.longest_step if is_steady else min(self.stepper.longest_step, _LONGEST)
 
     def align(self, stops: Tensor, rows: Tensor | None) -> tuple[StepAlignment, StepNoise | None]:
         noise = self.task.noise

@@ -26,6 +26,7 @@ from skneuralde.solvers.methods.stochastic_runge_kutta.additive import (
 )
 from skneuralde.solvers.methods.stochastic_runge_kutta.mixing import (
     ADVICE,
+    LONGEST_STEP,
     error_so_far,
     mixed_terms,
     mixing_components,
@@ -135,7 +136,7 @@ class SRI(Stepper):
             return tuned
         tuned.mixing = mixing_components(rhs, t, u)
         if tuned.mixing:
-            tuned.advice = ADVICE
+            tuned.advice, tuned.longest_step = ADVICE, LONGEST_STEP
         return tuned
 
     def step(self, inputs: StepInput) -> Step:
