@@ -69,6 +69,27 @@ def test_a_rate_that_ends_in_time_fires_before():
         assert run.jump_times[0].nan_to_num(nan=0.0).max() <= 1.0 + 1e-3
 
 
+def test_a_crossing_just_before_the_rate_ends_is_not_lost():
+    """Some are, by errors of the hazard; more were where the jump stood at the end of the step, after its rate."""
+    once = Jump(lambda t, u: (t < 1.0).to(u) * (u == 0.0).to(u), lambda t, u: u + 1.0)
+    fine, coarse = (
+        solve(
+            Problem(None, jumps=(once,)),
+            [0.0],
+            [0.0, 3.0],
+            n_paths=20_000,
+            random_state=0,
+            rtol=rtol,
+            atol=rtol,
+            solver="bs3",
+        )
+        for rtol in (1e-7, 0.1)
+    )
+    lost = (fine.jump_counts > coarse.jump_counts).sum() / fine.jump_counts.sum()
+    assert lost < 0.0475
+    assert (coarse.jump_counts <= fine.jump_counts).all()
+
+
 @given(
     birth=st.floats(0.0, 2.0),
     death=st.floats(0.1, 3.0),
