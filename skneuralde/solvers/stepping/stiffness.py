@@ -144,7 +144,7 @@ class OnsetMonitor(StiffnessMonitor):
         Paths that stopped or failed because of growth.
     """
 
-    every, needed = 8, 3
+    every, needed = 4, 3
 
     def __init__(self, tolerance: Tolerance, limit: float, budget: Tensor, most: float, rhs: RightHandSide):
         super().__init__(tolerance, limit, budget)
