@@ -1,6 +1,7 @@
 """Noise as a pure function of its keys: Brownian motion and Poisson processes."""
 
-from skneuralde.noise.brownian import Brownian
+from skneuralde.noise.brownian import Brownian, Deviation
+from skneuralde.noise.deviation_table import DeviationTable
 from skneuralde.noise.dyadic import DEPTH, floor_log2, floor_power_of_two, power_of_two
 from skneuralde.noise.increment_table import IncrementTable
 from skneuralde.noise.increments import Increments
@@ -10,6 +11,8 @@ from skneuralde.noise.poisson import PoissonProcesses
 __all__ = [
     "DEPTH",
     "Brownian",
+    "Deviation",
+    "DeviationTable",
     "IncrementTable",
     "Increments",
     "PoissonProcesses",

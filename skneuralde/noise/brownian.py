@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from functools import lru_cache, reduce
 from itertools import zip_longest
@@ -24,6 +24,10 @@ _CACHED = 2**17
 
 #: Function that returns increment and area of one dyadic part of a cell per row, as `Brownian.part` does.
 Part = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+#: Value and integral (n, dim) of the deviation of paths from the mean paths of their nodes.
+Deviation = tuple[Tensor, Tensor]
+#: Function of rows, and of cells, levels, and beginnings and ends of intervals in the cells: the deviations at both.
+Deviations = Callable[[Tensor | slice, Tensor, Tensor, Tensor, Tensor], tuple[Deviation, Deviation]]
 
 
 class Brownian:
@@ -92,15 +96,24 @@ class Brownian:
 
         At a ``level`` above zero, the noise of dyadic parts of length ``cell / 2**level``, counted in the same way.
         """
+        *_, last_level = self.levels(first, last, level, area=area)
+        return last_level
+
+    def levels(self, first: int, last: int, level: int, *, area: bool = False) -> Iterator[Increments]:
+        """Noise of the dyadic parts at all levels up to this one that contain those parts; areas but at the last level.
+
+        The parts of each level are consecutive, from the one that contains the first to the one that contains the last.
+        """
         # Only the parts that cover the request are refined.
         spans = tuple((first >> shift, -(-last >> shift)) for shift in range(level, -1, -1))
         (w, areas), *halvings = self._numbers(spans, area)
+        yield Increments(w, areas)
         for (begin, _), (first_part, last_part), (z, n) in zip(spans, spans[1:], halvings, strict=False):
             assert areas is not None  # only the last numbers are without
             w, areas = split(w, areas, z, n)
             part = slice(first_part - 2 * begin, last_part - 2 * begin)
             w, areas = w[:, part], None if areas is None else areas[:, part]
-        return Increments(w, areas)
+            yield Increments(w, areas)
 
     def _numbers(self, spans: tuple[tuple[int, int], ...], area: bool) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Random numbers (batch, n, dim) of cells (W, H), then those of halvings (Z, N), depth by depth.
@@ -125,11 +138,14 @@ class Brownian:
         second = second.mul_(AREA_STD * std[..., :n_pairs, :])
         return zip_longest(first.mul_(std.mul_(of_first)).split(sizes, 1), second.split(pairs, 1))
 
-    def over(self, begin: Tensor, end: Tensor, part: Part | None = None) -> tuple[Tensor, Tensor]:
+    def over(
+        self, begin: Tensor, end: Tensor, part: Part | None = None, deviations: Deviations | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Increment and area over one interval per row, each within one cell, (batch,) to (batch, dim) each.
 
         A dyadic part of a cell takes one pair of normal numbers per halving, any other interval one per level of the
-        tree. ``part`` may replace the method `part` by a faster one, which must return tensors that may be overwritten.
+        tree. ``part`` may replace the method `part` by a faster one, which must return tensors that may be overwritten,
+        and ``deviations`` what is drawn at the ends of other intervals.
         """
         cell = begin.floor()
         begin, end, cell = begin - cell, end - cell, cell.long()
@@ -138,15 +154,16 @@ class Brownian:
         w, area = (part or self.part)(cell + (begin * parts).floor() / parts, 1.0 / parts)
         # Sorting the intervals would wait for the device, so all are treated alike there.
         if not reads_are_free(begin.device):
-            return self._part(w, area, cell, level, begin, end)
-        length = (end - begin) * parts
-        empty = (length == 0.0)[:, None]
-        w, area = w.masked_fill_(empty, 0.0), area.masked_fill_(empty, 0.0)
-        divided = (length > 0.0) & (length < 1.0)
-        if bool(divided.any()):
-            for rows in divided.nonzero()[:, 0].split(max(1, _BLOCK // (2 * DEPTH * self.dim))):
-                place = (x[rows] for x in (w, area, cell, level, begin, end))
-                w[rows], area[rows] = self.select(rows)._part(*place)
+            return _part(w, area, level, begin, end, self._deviations(cell, level, begin, end))
+        divided = ((end - begin) * parts < 1.0).nonzero()[:, 0]
+        size = max(1, _BLOCK // (2 * DEPTH * self.dim))
+        blocks: Sequence[Tensor | slice] = divided.split(size) if len(divided) else ()
+        if len(begin) < min(2 * len(divided), size):
+            blocks = [slice(None)]  # whole parts come out as they are
+        for rows in blocks:
+            place = cell[rows], level[rows], begin[rows], end[rows]
+            at_ends = self.select(rows)._deviations(*place) if deviations is None else deviations(rows, *place)
+            w[rows], area[rows] = _part(w[rows], area[rows], *place[1:], at_ends)
         return w, area
 
     def part(self, begin: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
@@ -176,7 +193,8 @@ class Brownian:
         If consecutive rows are adjacent intervals of one part, their common end is evaluated once.
         """
         cell = begin.floor()
-        return self._part(w, area, cell.long(), level, begin - cell, end - cell)
+        begin, end = begin - cell, end - cell
+        return _part(w, area, level, begin, end, self._deviations(cell.long(), level, begin, end))
 
     def between(self, begin: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
         """Increment and area over one interval of any length per row, (batch,) to (batch, dim) each."""
@@ -227,35 +245,11 @@ class Brownian:
             w, area = torch.where(below[:, k, None], new_w, w), torch.where(below[:, k, None], new_area, area)
         return w, area
 
-    def _part(
-        self, w: Tensor, area: Tensor, cell: Tensor, level: Tensor, begin: Tensor, end: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Increment and area over an interval inside a node, at this level of a cell, whose own are known.
-
-        Given those, the mean path is a quadratic polynomial; the nodes below add the deviation from it.
-        """
-        parts = power_of_two(level)
-        middle, length = (0.5 * (begin + end) * parts)[:, None], ((end - begin) * parts)[:, None]
-        of_w, of_area = inside_node(middle - (begin * parts).floor()[:, None], length)
-        detail_w, detail_area = self._fine_part(cell, level, begin, end)
-        known = w[:, None], area[:, None]
-        return _weighted_sum(of_w, *known) + detail_w, _weighted_sum(of_area, *known) + detail_area
-
-    def _fine_part(self, cell: Tensor, level: Tensor, begin: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
-        """Increment and area from the nodes and leaves, at this level or deeper, that the ends of intervals divide."""
-        last, last_integral = self._deviation(cell, level, end)
-        first, first_integral = self._deviation_at_begin(cell, level, begin, end, last, last_integral)
-        length = (end - begin)[:, None]
-        w, integral = last - first, last_integral - first_integral - first * length
-        mean = integral / torch.where(length > 0.0, length, 1.0)
-        return w, torch.where(length > 0.0, mean - 0.5 * w, 0.0)
-
-    def _deviation_at_begin(
-        self, cell: Tensor, level: Tensor, begin: Tensor, end: Tensor, last: Tensor, last_integral: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Deviation at the beginning of intervals, taken from the previous row if its interval ends there."""
+    def _deviations(self, cell: Tensor, level: Tensor, begin: Tensor, end: Tensor) -> tuple[Deviation, Deviation]:
+        """Deviations at both ends of intervals; that of the previous row where its interval ends at the beginning."""
+        last = self._deviation(cell, level, end)
         if not reads_are_free(begin.device):
-            return self._deviation(cell, level, begin)
+            return self._deviation(cell, level, begin), last
         columns = [
             begin[1:] == end[:-1],
             *(x[1:] == x[:-1] for x in (cell, level, self._key[:, 0], self.sign) if x is not None),
@@ -263,12 +257,16 @@ class Brownian:
         follows = torch.zeros_like(begin, dtype=torch.bool)
         follows[1:] = torch.stack(columns).all(0)
         rows = (~follows).nonzero()[:, 0]
-        first, first_integral = last.roll(1, 0), last_integral.roll(1, 0)
-        first[rows], first_integral[rows] = self.select(rows)._deviation(cell[rows], level[rows], begin[rows])
-        return first, first_integral
+        first = last[0].roll(1, 0), last[1].roll(1, 0)
+        first[0][rows], first[1][rows] = self.select(rows)._deviation(cell[rows], level[rows], begin[rows])
+        return first, last
 
-    def _deviation(self, cell: Tensor, level: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Deviation of the path at ``x`` from the mean path of its node at this level, and the deviation's integral."""
+    def deviation(self, level: Tensor, time: Tensor) -> Deviation:
+        """Deviation of the path at a time, in cells from the start, from the mean path of its node at this level."""
+        cell = time.floor()
+        return self._deviation(cell.long(), level, time - cell)
+
+    def _deviation(self, cell: Tensor, level: Tensor, x: Tensor) -> Deviation:
         if not reads_are_free(x.device):
             return self._sum_of_levels(cell, level, x)
         scaled = x * power_of_two(level)
@@ -277,17 +275,34 @@ class Brownian:
         value[rows], integral[rows] = self.select(rows)._sum_of_levels(cell[rows], level[rows], x[rows])
         return value, integral
 
-    def _sum_of_levels(self, cell: Tensor, level: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    def _sum_of_levels(self, cell: Tensor, level: Tensor, x: Tensor) -> Deviation:
         highest = int(level.min()) if len(x) and reads_are_free(x.device) else 0  # the levels above add nothing
-        size = max(1, (_CACHED if reads_are_free(x.device) else _BLOCK) // ((DEPTH + 1) * self.dim))
-        if len(x) <= size:
-            return self._sum_of_nodes(cell, level, x, highest)
-        blocks = [slice(begin, begin + size) for begin in range(0, len(x), size)]
-        sums = [self.select(rows)._sum_of_nodes(cell[rows], level[rows], x[rows], highest) for rows in blocks]
+        place = (DEPTH - level).view(1, 1, -1).expand(1, self.dim, -1)
+        blocks = self._in_blocks(len(x))
+        if len(blocks) == 1:
+            value, integral = self._sums_from_leaf(cell, x, highest)
+            return value.gather(0, place)[0].T, integral.gather(0, place)[0].T
+        sums = [self.select(rows)._sum_of_levels(cell[rows], level[rows], x[rows]) for rows in blocks]
         values, integrals = zip(*sums, strict=True)
         return torch.cat(values), torch.cat(integrals)
 
-    def _sum_of_nodes(self, cell: Tensor, level: Tensor, x: Tensor, highest: int) -> tuple[Tensor, Tensor]:
+    def _in_blocks(self, n: int) -> list[slice]:
+        size = max(1, (_CACHED if reads_are_free(self.path.device) else _BLOCK) // ((DEPTH + 1) * self.dim))
+        return [slice(begin, begin + size) for begin in range(0, max(1, n), size)]
+
+    def deviations_of_levels(self, time: Tensor, deepest: int) -> Tensor:
+        """Values and integrals of `deviation` at all levels from 0 to ``deepest``, (n, deepest + 1, 2, dim).
+
+        At the ends of a node they are rounding errors instead of zero.
+        """
+        sums, cell = [], time.floor()
+        for rows in self._in_blocks(len(time)):
+            both = torch.stack(self.select(rows)._sums_from_leaf(cell[rows].long(), (time - cell)[rows], 0))
+            sums.append(both[:, DEPTH - deepest :].flip(1).permute(3, 1, 0, 2))
+        return torch.cat(sums)
+
+    def _sums_from_leaf(self, cell: Tensor, x: Tensor, highest: int) -> tuple[Tensor, Tensor]:
+        """What the nodes from the leaf up to each level add to path and integral, (levels, dim, n), the leaf first."""
         # Axes: levels, from the leaf up, components, rows. Weights are the same for all components.
         levels = torch.arange(DEPTH, highest - 1, -1, device=x.device)[:, None]
         parts = power_of_two(levels)
@@ -295,13 +310,14 @@ class Brownian:
         node = scaled.floor()
         position = scaled - node
         normals = to_normal_pair(absorb(absorb(self._key, cell[:, None]).T, (node.long() + (1 << levels))[:, None]))
-        used = (self.cell / parts).sqrt() * (levels >= level)
+        std = (self.cell / parts).sqrt()
         pairs = zip(inside_leaf(position[:1]), from_start(position[1:]), strict=True)
-        weights = [torch.cat(pair).mul_(used)[:, None] for pair in pairs]
+        weights = [torch.cat(pair).mul_(std)[:, None] for pair in pairs]
         value, integral = weights[:2], (weights[2].div_(parts[:, None]), weights[3].div_(parts[:, None]))
-        sums = [_sum_upwards(torch.addcmul(of_z * normals[0], of_n, normals[1])).T for of_z, of_n in (value, integral)]
+        # Running sums, since what a level adds must not depend on the levels that others need.
+        sums = [torch.addcmul(of_z * normals[0], of_n, normals[1]).cumsum(0) for of_z, of_n in (value, integral)]
         if self.sign is not None:
-            sums = [x * self.sign[:, None] for x in sums]
+            sums = [x * self.sign for x in sums]
         return sums[0], sums[1]
 
     def _sum_of_cells(self, first: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
@@ -338,17 +354,20 @@ class Brownian:
         return absorb(cell_key, (node + (1 << levels))[:, :, None])
 
 
-def _sum_upwards(terms: Tensor) -> Tensor:
-    """Sum over the first axis, in place.
+def _part(
+    w: Tensor, area: Tensor, level: Tensor, begin: Tensor, end: Tensor, at_ends: tuple[Deviation, Deviation]
+) -> tuple[Tensor, Tensor]:
+    """Increment and area over an interval inside a node, at this level of a cell, whose own are known.
 
-    Halves are added, counted from the front, so that additional zeros at the end do not change the rounding.
+    Given those, the mean path is a quadratic polynomial; the nodes below add the deviation from it.
     """
-    n = len(terms)
-    for half in (32, 16, 8, 4, 2, 1):
-        if n > half:
-            terms[: n - half] += terms[half:n]
-            n = half
-    return terms[0]
+    parts, length = power_of_two(level), (end - begin)[:, None]
+    middle = (0.5 * (begin + end) * parts - (begin * parts).floor())[:, None]
+    w, area = inside_node(w, area, middle, length * parts[:, None])
+    (first, first_integral), (last, last_integral) = at_ends
+    more, integral = last - first, last_integral - first_integral - first * length
+    mean = integral / torch.where(length > 0.0, length, 1.0)
+    return w + more, area + torch.where(length > 0.0, mean - 0.5 * more, 0.0)
 
 
 def _weighted_sum(weights: Tensor, *numbers: Tensor) -> Tensor:

@@ -40,14 +40,7 @@ def level_and_index(begin: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
 
 def level_of_node(begin: Tensor, end: Tensor) -> Tensor:
     """Level of the smallest dyadic part of a cell that contains an interval; 0 for an empty one."""
-    length = end - begin
-    length = torch.where(length > 0.0, length, 1.0)
-    is_node = (floor_power_of_two(length) == length) & ((begin / length).floor() * length == begin)
-    is_node &= length >= 2.0**-DEPTH  # a leaf contains no nodes
-    level = -floor_log2(length)
-    if reads_are_free(begin.device) and bool(is_node.all()):
-        return level
     parts = 2.0**DEPTH
-    first, last = (begin * parts).floor().long(), (end * parts).ceil().long() - 1
-    differing_bits = floor_log2((first ^ last).double()) + 1
-    return torch.where(is_node | (end <= begin), level, DEPTH - differing_bits.clamp_min(0))
+    first, last = (begin * parts).floor_().long(), (end * parts).ceil_().long().sub_(1)
+    differing_bits = floor_log2((first ^ last).double()).add_(1).clamp_min_(0)
+    return (DEPTH - differing_bits).masked_fill_(end <= begin, 0)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from skneuralde.noise.brownian import Brownian
 from skneuralde.noise.dyadic import reads_are_free
+from skneuralde.noise.increments import Increments
 
 #: Most increments that are kept.
 _MAX_KEPT = 2**21
@@ -19,10 +20,11 @@ class IncrementTable:
 
     Parts deeper than the levels that are kept are halved from them. Once the halvings have cost as much as drawing the
     next level for all paths, that level is drawn and kept. The values are those of the noise itself. ``n_cells`` is the
-    number of cells, from the start, that steps can reach.
+    number of cells, from the start, that steps can reach, in about ``n_steps`` steps: the levels of such steps are
+    kept from the beginning.
     """
 
-    def __init__(self, noise: Brownian, n_cells: int):
+    def __init__(self, noise: Brownian, n_cells: int, n_steps: int = 1):
         self.noise, self.n_cells = noise, n_cells
         self.n_paths = len(noise.path)
         # On other devices, counting the paths that need a level would wait for the device.
@@ -31,7 +33,10 @@ class IncrementTable:
         # Levels hold n, 2 n, 4 n, ... parts. With n unused rows before them, part i of level l is at 2^l n + i.
         self.kept = noise.start.new_zeros(n_cells * self.n_paths if self.enabled else 0, 2, noise.dim)
         if self.enabled:
-            self._draw_level()
+            deepest = max(0, (max(1, n_steps) - 1).bit_length() - (n_cells - 1).bit_length())
+            while 4 * self._size(deepest) > _MAX_KEPT and deepest > 0:
+                deepest -= 1
+            self._keep(*noise.levels(0, n_cells << deepest, deepest, area=True))
 
     def part(self, rows: Tensor, noise: Brownian, begin: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
         """Return the same as `Brownian.part` for the paths ``rows``, whose noise is ``noise``.
@@ -64,9 +69,12 @@ class IncrementTable:
         return (self.n_cells << level) * self.n_paths * self.noise.dim
 
     def _draw_level(self) -> None:
-        w, area = self.noise.cells(0, self.n_cells << self.levels, self.levels, area=True)
-        assert area is not None  # because of area=True
-        level = torch.stack([w, area], 2).transpose(0, 1).flatten(0, 1)
-        self.kept = torch.cat([self.kept, level])
-        self.levels += 1
+        self._keep(self.noise.cells(0, self.n_cells << self.levels, self.levels, area=True))
+
+    def _keep(self, *levels: Increments) -> None:
+        """Keep the next levels."""
+        for w, area in levels:
+            assert area is not None  # because of area=True
+            self.kept = torch.cat([self.kept, torch.stack([w, area], 2).transpose(0, 1).flatten(0, 1)])
+        self.levels += len(levels)
         self.work = 0

@@ -51,13 +51,12 @@ def mean_area(area: Tensor, z: Tensor) -> Tensor:
     return torch.sub(0.25 * area, z, alpha=0.5)
 
 
-def inside_node(middle: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
-    """Weights (2, ...) of a node's (W, H) in the increment, and in the area, over an interval inside it.
+def inside_node(w: Tensor, area: Tensor, middle: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
+    """Increment and area of the mean path of nodes with these (w, area), over an interval inside each.
 
     Middle and length of the interval are given for the node from 0 to 1.
     """
-    increment = torch.stack([length, length * (6.0 - 12.0 * middle)])
-    return increment, torch.stack([torch.zeros_like(length), length * length])
+    return torch.addcmul(length * w, length * (6.0 - 12.0 * middle), area), length * length * area
 
 
 def from_start(position: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

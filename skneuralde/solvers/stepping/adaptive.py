@@ -66,6 +66,7 @@ class AdaptiveDriver(LoopDriver):
             furthest=self.furthest,
             tabulate=rows is None,
             whole_parts=alignment.whole_parts,
+            stops=alignment.stops,
             area=self.stepper.levy_area is not None,
             dtype=self.task.u0.dtype,
             n_hazards=self.n_hazards,

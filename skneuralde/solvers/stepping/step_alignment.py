@@ -74,10 +74,10 @@ class DyadicAlignment(StepAlignment):
     Steps also end on stops. A rejected step is divided, so that every Brownian value that was drawn is also stepped on;
     otherwise an adaptive method need not converge (J. Foster, "On the convergence of adaptive approximations for
     stochastic differential equations", arXiv:2311.14201, 2023). A path that no part of about the proposed length begins
-    at, as after a stop, goes on to the next multiple of that length, if nothing beyond it has been drawn. Times are
-    counted in cells of the noise, which starts where paths start; ``furthest`` is the last one of any path.
-    ``has_limits`` says whether steps may be limited by other times than stops, too, and ``longest``, a power of two, is
-    the longest step in cells.
+    at, as after a stop, goes on to the next multiple of that length, if nothing beyond it has been drawn; from one stop
+    to the next it goes at once, if that is not farther than proposed. Times are counted in cells of the noise, which
+    starts where paths start; ``furthest`` is the last one of any path. ``has_limits`` says whether steps may be limited
+    by other times than stops, too, and ``longest``, a power of two, is the longest step in cells.
     """
 
     def __init__(self, stops: Tensor, *, furthest: float, has_limits: bool = False, longest: float = 1.0):
@@ -102,12 +102,14 @@ class DyadicAlignment(StepAlignment):
         if self.whole_parts:
             length = torch.minimum(floor_power_of_two(torch.minimum(proposal, stop - elapsed)), aligned)
             return elapsed + length.clamp_min_(finest)
-        length = torch.where(self.in_parts, torch.minimum(proposal, stop - elapsed), proposal)
+        rest, nothing_drawn, is_dyadic = stop - elapsed, seen <= elapsed, scaled == scaled.floor()
+        length = torch.where(self.in_parts, torch.minimum(proposal, rest), proposal)
         length = floor_power_of_two(length).clamp_(finest, self.longest)
-        is_free = (seen <= elapsed) & (2.0 * aligned < length)
-        aligned = torch.where((scaled == scaled.floor()) & ~(is_free & ~self.in_parts), aligned, 1.0)
-        length = torch.minimum(length, aligned)
-        return torch.minimum(((elapsed / length).floor() + 1.0) * length, stop)
+        is_free = ~is_dyadic | (self.may_be_free & nothing_drawn & (2.0 * aligned < length))
+        length = torch.minimum(length, aligned.masked_fill_(is_free, 1.0))
+        at_once = nothing_drawn & (~is_dyadic | (elapsed == 0.0)) & (rest <= proposal.clamp_max(self.longest))
+        at_once &= stop <= elapsed.floor() + 1.0
+        return torch.minimum(elapsed.div(length).floor_().add_(1.0).mul_(length).masked_fill_(at_once, torch.inf), stop)
 
     def smallest(self, start: Tensor, end: Tensor) -> Tensor:
         return torch.full_like(end, 2.0**-self.depth)
@@ -127,6 +129,7 @@ class DyadicAlignment(StepAlignment):
             shared = len(self.stops) == 1
             self.here = self.stops if shared else self.stops[rows]
             self.in_parts = self.on_coarse if shared else self.on_coarse[rows]
+            self.may_be_free = ~self.in_parts
 
 
 def snap(elapsed: Tensor) -> Tensor:

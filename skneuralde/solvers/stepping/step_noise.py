@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from functools import partial
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
 
-from skneuralde.noise import Brownian, Increments, IncrementTable
+from skneuralde.noise import Brownian, Deviation, DeviationTable, Increments, IncrementTable
 from skneuralde.solvers.mesh.increments import IncrementSource
 
 
@@ -51,7 +51,8 @@ class DyadicNoise(StepNoise):
 
     Times are counted in cells of the noise, from its start; ``furthest`` is the last one of any path. With
     ``tabulate`` the noise of all paths is drawn together, which pays if all of them make the whole way. With
-    ``whole_parts`` every step is a dyadic part. ``area`` says whether the method needs space-time Levy areas, and
+    ``whole_parts`` every step is a dyadic part; others mostly begin or end on ``stops``, (n_paths, n) or (1, n), whose
+    last column is infinite. ``area`` says whether the method needs space-time Levy areas, and
     ``dtype`` is that of the state.
     """
 
@@ -62,13 +63,15 @@ class DyadicNoise(StepNoise):
         furthest: float,
         tabulate: bool,
         whole_parts: bool,
+        stops: Tensor,
         area: bool,
         dtype: torch.dtype,
         n_hazards: int = 0,
     ):
         super().__init__(n_hazards)
         self.source, self.whole_parts, self.area, self.dtype = noise, whole_parts, area, dtype
-        self.table = IncrementTable(noise, math.ceil(furthest)) if tabulate else None
+        self.table = IncrementTable(noise, math.ceil(furthest), 4 * stops.shape[1]) if tabulate else None
+        self.stops = stops if tabulate else None
         self.rows: Tensor | None = None
 
     def _draw(self, rows: Tensor, begin: Tensor, end: Tensor) -> Increments:
@@ -78,5 +81,15 @@ class DyadicNoise(StepNoise):
         if self.whole_parts:
             w, area = self.part(begin, end - begin)
         else:
-            w, area = self.noises.over(begin, end, self.part)
+            w, area = self.noises.over(begin, end, self.part, None if self.stops is None else self._deviations)
         return Increments(w.to(self.dtype), area.to(self.dtype) if self.area else None)
+
+    @cached_property
+    def _at_stops(self) -> DeviationTable:
+        assert self.stops is not None
+        return DeviationTable(self.source, self.stops)
+
+    def _deviations(self, some: Tensor | slice, *place: Tensor) -> tuple[Deviation, Deviation]:
+        """Deviations at both ends of steps of ``some`` of the paths under way."""
+        assert self.rows is not None
+        return self._at_stops.at_ends(self.rows[some], *place)

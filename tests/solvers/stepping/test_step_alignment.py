@@ -84,7 +84,7 @@ def test_random_walks_on_the_tree_never_skip_what_they_have_looked_at():
 def test_noise_is_that_of_the_cells_and_in_the_states_dtype(whole_parts, n_hazards):
     brownian = Brownian(0, torch.arange(3), torch.zeros(3, dtype=torch.int64), 1, cell=0.5)
     rows, zero = torch.arange(3), torch.zeros(3, 1, dtype=torch.float64)
-    settings = {"furthest": 10.0, "tabulate": True, "area": True, "dtype": torch.float32}
+    settings = {"furthest": 10.0, "tabulate": True, "stops": times(1.0)[None], "area": True, "dtype": torch.float32}
     noise = DyadicNoise(brownian, whole_parts=whole_parts, n_hazards=n_hazards, **settings)
     noise = noise.increments(rows, zero, zero + 0.25)
     expected = brownian.cells(0, 1, 2, area=True)
