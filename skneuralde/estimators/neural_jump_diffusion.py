@@ -20,6 +20,7 @@ from skneuralde.estimators.prediction.jump_detection import JumpDetection
 from skneuralde.inference import Observation
 from skneuralde.losses import JumpLikelihood, Objective
 from skneuralde.problems import Problem
+from skneuralde.terms import Copies
 
 
 class NeuralJumpDiffusion(JumpDetection, BaseDifferentialEquation):
@@ -215,8 +216,8 @@ series_, n_features_in_, feature_names_in_, n_outputs_, device_
         self.verbose = verbose
         self.device = device
 
-    def _measure(self, panel: Panel, dtype: torch.dtype) -> tuple[Scales, Observation | None]:
-        scales, observation = super()._measure(panel, dtype)
+    def _measure(self, panel: Panel, dtype: torch.dtype, copies: Copies) -> tuple[Scales, Observation | None]:
+        scales, observation = super()._measure(panel, dtype, copies)
         if self.jump_rate is None:
             return scales, observation
         if observation is not None:

@@ -9,6 +9,7 @@ from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
+import pandas as pd
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.metrics import r2_score
 from sklearn.utils.validation import check_is_fitted
@@ -31,6 +32,7 @@ from skneuralde.estimators.config.seed_and_device import fresh_seed
 from skneuralde.estimators.config.setup import Setup
 from skneuralde.estimators.prediction.distributions import Forecast
 from skneuralde.estimators.prediction.forecast import draw, forecast, log_density
+from skneuralde.estimators.prediction.parameter_table import parameter_table
 from skneuralde.estimators.prediction.simulation import unknown_series
 from skneuralde.estimators.rows.states import origin_positions
 from skneuralde.inference import Model
@@ -222,6 +224,12 @@ class FittedEquation(RegressorMixin, BaseEstimator):
         """
         check_is_fitted(self)
         return future_rows(self._kept, self.roles_, self.clock_, steps, every)
+
+    @property
+    def parameters_(self) -> pd.DataFrame:
+        """The learned numbers: a row with name, estimate and unit for each `Parameter`, or for each of its entries."""
+        check_is_fitted(self)
+        return parameter_table(self.model_)
 
     @property
     def _fill(self) -> Missing:
