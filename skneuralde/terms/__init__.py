@@ -3,7 +3,7 @@
 from skneuralde.terms.affects import Affect, GaussianAffect, KnownAffect, SetState, SumAffect
 from skneuralde.terms.base import Sum, Term
 from skneuralde.terms.check import check_term
-from skneuralde.terms.copies import Copies
+from skneuralde.terms.copies import Copies, refuse_hidden
 from skneuralde.terms.inputs import Inputs
 from skneuralde.terms.jumps import BoundedRate, MoveBy
 from skneuralde.terms.known import Constant, Known, Number, UserModule, is_constant_rate
@@ -48,6 +48,7 @@ __all__ = [
     "is_constant_rate",
     "learned_network",
     "rate_bound",
+    "refuse_hidden",
     "resolve",
     "resolve_affect",
     "resolve_known",

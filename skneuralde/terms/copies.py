@@ -3,13 +3,34 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import nn
 
 from skneuralde.terms.learned import named_numbers, with_learned
-from skneuralde.terms.parameter import Parameter
+from skneuralde.terms.parameter import Parameter, evaluated
+
+
+@contextmanager
+def refuse_hidden(*modules: nn.Module | None) -> Iterator[None]:
+    """Refuse parameters that are evaluated but are no parts of these modules, so that training would miss them.
+
+    Raises
+    ------
+    ValueError
+    """
+    with evaluated() as seen:
+        yield
+    own = {id(part) for module in modules if module is not None for part in module.modules()}
+    hidden = next((parameter for parameter in seen if id(parameter) not in own), None)
+    if hidden is not None:
+        raise ValueError(
+            f"the equation uses {hidden!r} as a variable of an enclosing scope, where fit cannot train it: give it to "
+            "the callable as the default of an argument, or make it an attribute of a module"
+        )
 
 
 class Copies:

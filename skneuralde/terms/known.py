@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from skneuralde._typing import Coefficient, Context, State, Time
 from skneuralde.terms.base import Term
 from skneuralde.terms.learned import strict_tensors, with_learned
-from skneuralde.terms.parameter import Parameter
+from skneuralde.terms.parameter import Parameter, values_like
 from skneuralde.terms.signature import extra_arguments
 
 
@@ -76,6 +76,16 @@ class Known(Term):
 
 class UserModule(Known):
     """A trainable torch module of (t, u) or (t, u, c), which is not copied."""
+
+    def __init__(self, module: nn.Module, name: str):
+        super().__init__(module, name)
+        self.has_numbers = any(isinstance(part, Parameter) for part in module.modules())
+
+    def forward(self, t: Time, u: State, c: Context | None = None) -> Coefficient:
+        if not self.has_numbers:
+            return super().forward(t, u, c)
+        with values_like(u):
+            return super().forward(t, u, c)
 
     def floating_dtypes(self) -> set[torch.dtype]:
         """Dtypes of the module's real-valued parameters and buffers."""

@@ -12,7 +12,7 @@ from typing import Any, cast
 from torch import Tensor, nn
 from torch.utils._pytree import keystr, tree_flatten_with_path, tree_leaves, tree_map, tree_unflatten
 
-from skneuralde.terms.parameter import Parameter
+from skneuralde.terms.parameter import Parameter, values_like
 
 _Kind = inspect._ParameterKind
 
@@ -84,9 +84,10 @@ class LearnedFunction(nn.Module):
                 keywords[name] = values[name]
             else:
                 positional.append(values[name])
-        return self._bound_function()(*positional, **keywords)
+        with values_like(arguments[-1]):
+            return self._bound_function(arguments[-1])(*positional, **keywords)
 
-    def _bound_function(self) -> Callable[..., Any]:
+    def _bound_function(self, like: Tensor) -> Callable[..., Any]:
         """The callable, bound to a copy of its object if that has tensors among its learned attributes."""
         tensors = {name: tree for name, tree in _trees(self.attributes) if tree.has_tensors}
         if not tensors:
@@ -95,7 +96,7 @@ class LearnedFunction(nn.Module):
         function: Any = self.function
         owner = copy.copy(function.__self__ if is_method else function)
         for name, tree in tensors.items():
-            setattr(owner, name, tree.own())
+            setattr(owner, name, tree.own(lambda leaf: _as(leaf, like)))
         return function.__func__.__get__(owner) if is_method else owner
 
     def named_numbers(self, label: str) -> Iterator[tuple[str, Parameter]]:
@@ -137,7 +138,7 @@ class _Tree(nn.Module):
         self.template = tree_unflatten(places, spec)
         self.has_tensors = len(self._parameters) > 0
 
-    def own(self, of: Callable[[Any], Any] = lambda leaf: leaf) -> Any:
+    def own(self, of: Callable[[Any], Any]) -> Any:
         """The value, with a function of each learned part in its place."""
         return tree_map(lambda x: of(getattr(self, f"leaf{x.index}")) if isinstance(x, _Place) else x, self.template)
 

@@ -3,13 +3,40 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
+
+#: The state whose dtype and device values take.
+_state: ContextVar[Tensor | None] = ContextVar("_state", default=None)
+_seen: ContextVar[list[Parameter] | None] = ContextVar("_seen", default=None)
+
+
+@contextmanager
+def values_like(state: Tensor) -> Iterator[None]:
+    """Give values of parameters in dtype and device of a state, in this thread."""
+    token = _state.set(state)
+    try:
+        yield
+    finally:
+        _state.reset(token)
+
+
+@contextmanager
+def evaluated() -> Iterator[list[Parameter]]:
+    """Note which parameters are evaluated, in this thread."""
+    seen = list[Parameter]()
+    token = _seen.set(seen)
+    try:
+        yield seen
+    finally:
+        _seen.reset(token)
 
 
 class Parameter(nn.Module):
@@ -96,6 +123,13 @@ class Parameter(nn.Module):
 
     def forward(self) -> Tensor:
         """The present value, of the shape of ``initial``."""
+        seen = _seen.get()
+        if seen is not None:
+            seen.append(self)
+        value, state = self._value(), _state.get()
+        return value if state is None else value.to(dtype=state.dtype, device=state.device)
+
+    def _value(self) -> Tensor:
         if self.scale is not None:
             return self.raw * self.scale
         if self.high == math.inf:

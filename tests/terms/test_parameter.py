@@ -88,9 +88,10 @@ def test_it_stands_for_its_value():
     value, values = k(), ks()
     pairs = [
         (-k * U, -value * U), (U * k, U * value), (1 - k, 1 - value), (U / k, U / value), (2**k, 2**value),
-        (k**2, value**2), (ks @ U.T, values @ U.T), (U @ ks, U @ values), (ks[1], values[1]), (torch.exp(k), value.exp()),
-        (torch.stack([k, k]), torch.stack([value, value])), (torch.where(k < U, U, k), torch.where(value < U, U, value)),
-        (abs(k), value), (+k, value), (torch.add(U, k, alpha=2), torch.add(U, value, alpha=2)), (k < 1, value < 1),
+        (k**2, value**2), (ks @ U.T, values @ U.T), (U @ ks, U @ values), (ks[1], values[1]),
+        (torch.stack([k, k]), torch.stack([value, value])), (torch.exp(k), value.exp()), (k < 1, value < 1),
+        (torch.where(k < U, U, k), torch.where(value < U, U, value)),
+        (abs(k), value), (+k, value), (torch.add(U, k, alpha=2), torch.add(U, value, alpha=2)),
     ]  # fmt: skip
     for found, expected in pairs:
         torch.testing.assert_close(found, expected, rtol=0, atol=0)

@@ -14,7 +14,7 @@ from skneuralde.estimators.fields.diffusivity_guess import guess_diffusivity
 from skneuralde.estimators.fields.parameters import is_learned, read_diffusivity, split_reaction
 from skneuralde.estimators.model.coefficients import TermFactory
 from skneuralde.problems import FieldProblem, Laplacian, Problem, Reaction
-from skneuralde.terms import summands
+from skneuralde.terms import refuse_hidden, summands
 
 
 def build_point_equation(parameters: Any, factory: TermFactory) -> Problem:
@@ -63,7 +63,8 @@ def build_field_equation(parameters: Any, roles: Roles, factory: TermFactory, pa
     terms = [reaction, *sources] if reaction is not None else sources or None
     flat = Problem(terms, operator=[laplacian, *others], sparsity=parameters.sparsity).flattened(shape)
     trial = factory.trial_u[torch.arange(math.prod(shape[:-1])) % len(factory.trial_u)].reshape(1, -1)
-    flat.check(factory.trial_t[:1], trial, factory.trial_c[:1] if factory.trial_c.shape[1] else None)
+    with refuse_hidden(flat):
+        flat.check(factory.trial_t[:1], trial, factory.trial_c[:1] if factory.trial_c.shape[1] else None)
     return flat
 
 

@@ -13,7 +13,7 @@ from skneuralde.data.panel import Panel
 from skneuralde.estimators.config.scales import Scales
 from skneuralde.inference import Observation, Selection, check_observation
 from skneuralde.problems import Problem
-from skneuralde.terms import MLP, Copies, Inputs, Term, check_term, resolve
+from skneuralde.terms import MLP, Copies, Inputs, Term, check_term, refuse_hidden, resolve
 
 #: Rows that a new coefficient is tried on.
 _TRIAL_ROWS = 256
@@ -140,9 +140,10 @@ class TermFactory:
 
     def try_out(self, problem: Problem) -> Problem:
         """Call every coefficient and the observation once on rows of the data, and raise an error if one fails."""
-        problem.check(self.trial_t, self.trial_u, self.trial_c)
-        if self.observation is not None:
-            check_observation(self.observation, self.trial_u, self.n_outputs)
+        with refuse_hidden(problem, self.observation):
+            problem.check(self.trial_t, self.trial_u, self.trial_c)
+            if self.observation is not None:
+                check_observation(self.observation, self.trial_u, self.n_outputs)
         return problem
 
 
