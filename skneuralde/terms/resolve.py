@@ -205,7 +205,10 @@ def _constant(value: Any, name: str) -> Tensor:
     """Read a finite real constant as a float64 tensor of at most two axes."""
     if isinstance(value, Tensor):
         if value.requires_grad:
-            raise ValueError(f"{name} is a tensor that requires a gradient; to learn it, wrap it in a torch.nn.Module")
+            raise ValueError(
+                f"{name} is a tensor that requires a gradient; to learn it, give a Parameter, or wrap it in a "
+                "torch.nn.Module"
+            )
         value = value.cpu().numpy()
     array = np.asarray(value)
     if array.dtype.kind not in "fiu":
