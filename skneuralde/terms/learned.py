@@ -7,19 +7,17 @@ import functools
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from torch import Tensor, nn
 from torch.utils._pytree import keystr, tree_flatten_with_path, tree_leaves, tree_map, tree_unflatten
 
-from skneuralde.terms.parameter import Parameter, values_like
-
-_Kind = inspect._ParameterKind
+from skneuralde.terms.parameter import Parameter, as_state, values_like
 
 
 def is_learned(value: Any) -> bool:
     """Whether a value, or one in its lists, tuples and dicts, is a `Parameter`, a torch parameter or a module."""
-    return any(isinstance(leaf, (nn.Module, nn.Parameter)) for leaf in tree_leaves(value))
+    return any(isinstance(part, (nn.Module, nn.Parameter)) for part in tree_leaves(value))
 
 
 def with_learned(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -49,61 +47,70 @@ class LearnedFunction(nn.Module):
         given = {p.name: p.default for p in parameters if p.default is not p.empty} | bound
         learned = {name: value for name, value in given.items() if is_learned(value)}
         self.function = base
-        self.arguments = nn.ModuleDict({f"_{name}": _Tree(value) for name, value in learned.items()})
-        self.order = [(p.name, p.kind) for p in parameters]
+        self.arguments = [(name, _Tree(value)) for name, value in learned.items()]
         self.known = {name: value for name, value in bound.items() if name not in learned}
-        by_position = (_Kind.POSITIONAL_ONLY, _Kind.POSITIONAL_OR_KEYWORD)
-        self.free = [name for name, kind in self.order if kind in by_position and name not in {**bound, **learned}]
+        #: Arguments by position: the name of one that is held, or the number of one that is given in a call.
+        self.positions: list[str | int] = []
+        self.n_given = 0
+        self.rest: tuple[Any, ...] = ()
+        for parameter in parameters:
+            if parameter.kind is parameter.VAR_POSITIONAL:
+                self.rest = self.known.pop(parameter.name, ())
+            elif parameter.kind is not parameter.KEYWORD_ONLY:
+                is_held = parameter.name in learned or parameter.name in bound
+                self.positions.append(parameter.name if is_held else self.n_given)
+                self.n_given += not is_held
         owner = getattr(base, "__self__", None) if inspect.ismethod(base) else base
         self.owner = owner if owner is not base and isinstance(owner, nn.Module) else None
         plain = isinstance(owner, nn.Module) or inspect.isroutine(owner) or inspect.isclass(owner)
         attributes = {} if plain else {k: v for k, v in getattr(owner, "__dict__", {}).items() if is_learned(v)}
-        self.attributes = nn.ModuleDict({f"_{name}": _Tree(value) for name, value in attributes.items()})
+        self.attributes = [(name, _Tree(value)) for name, value in attributes.items()]
+        self.changing = [(name, tree) for name, tree in self.attributes if tree.has_tensors]
+        self.held = nn.ModuleList(tree for _, tree in self.arguments + self.attributes)
 
     @property
     def holds_something(self) -> bool:
         """Whether there is anything to learn, apart from attributes of a module that is called itself."""
-        return len(self.arguments) > 0 or len(self.attributes) > 0 or self.owner is not None
+        return len(self.held) > 0 or self.owner is not None
 
     @property
     def __signature__(self) -> inspect.Signature:
-        held = {*self.known, *(name for name, _ in _trees(self.arguments))}
+        held = {*self.known, *(name for name, _ in self.arguments)}
         signature = _signature(self.function)
         return signature.replace(parameters=[p for name, p in signature.parameters.items() if name not in held])
 
     def forward(self, *arguments: Tensor) -> Any:
-        values = {name: tree.values(arguments[-1]) for name, tree in _trees(self.arguments)}
-        values = {**self.known, **values, **dict(zip(self.free, arguments, strict=False))}
-        positional, keywords, gap = [], dict[str, Any](), False
-        for name, kind in self.order:
-            if kind is _Kind.VAR_POSITIONAL:
-                positional += [*values.get(name, ()), *arguments[len(self.free) :]]
-            elif name not in values:
-                gap = True
-            elif kind is _Kind.KEYWORD_ONLY or gap:
-                keywords[name] = values[name]
-            else:
-                positional.append(values[name])
-        with values_like(arguments[-1]):
-            return self._bound_function(arguments[-1])(*positional, **keywords)
+        like, positional = arguments[-1], []
+        held = dict(self.known)
+        for name, tree in self.arguments:
+            held[name] = tree.values(like)
+        for position in self.positions:
+            if isinstance(position, str):
+                positional.append(held.pop(position))
+            elif position < len(arguments):
+                positional.append(arguments[position])
+            else:  # an argument with a default of its own: those behind it are given by name
+                break
+        else:
+            positional += [*self.rest, *arguments[self.n_given :]]
+        function = self._bound_function(like) if self.changing else self.function
+        with values_like(like):
+            return function(*positional, **held)
 
     def _bound_function(self, like: Tensor) -> Callable[..., Any]:
-        """The callable, bound to a copy of its object if that has tensors among its learned attributes."""
-        tensors = {name: tree for name, tree in _trees(self.attributes) if tree.has_tensors}
-        if not tensors:
-            return self.function
+        """The callable, bound to a copy of its object with present tensors as attributes."""
         is_method = inspect.ismethod(self.function)
         function: Any = self.function
         owner = copy.copy(function.__self__ if is_method else function)
-        for name, tree in tensors.items():
-            setattr(owner, name, tree.own(lambda leaf: _as(leaf, like)))
+        for name, tree in self.changing:
+            setattr(owner, name, tree.own(lambda part: _as(part, like)))
         return function.__func__.__get__(owner) if is_method else owner
 
     def named_numbers(self, label: str) -> Iterator[tuple[str, Parameter]]:
         """The names of its `Parameter` objects; ``label`` is the callable's own."""
-        for name, tree in _trees(self.arguments):
+        for name, tree in self.arguments:
             yield from tree.named_numbers(name)
-        for name, tree in _trees(self.attributes):
+        for name, tree in self.attributes:
             yield from tree.named_numbers(f"{label}.{name}")
         for module in (self.function, self.owner):
             if isinstance(module, nn.Module):
@@ -117,40 +124,37 @@ class _Place:
     index: int
 
 
-def _trees(held: nn.ModuleDict) -> list[tuple[str, _Tree]]:
-    # Names of arguments may be names that nn.ModuleDict uses itself.
-    return [(name.removeprefix("_"), cast(_Tree, tree)) for name, tree in held.items()]
-
-
 class _Tree(nn.Module):
     """A value, or nested lists, tuples and dicts of values, of which some are learned."""
 
     def __init__(self, value: Any):
         super().__init__()
-        leaves, spec = tree_flatten_with_path(value)
+        found, spec = tree_flatten_with_path(value)
         self.paths: list[str] = []
         places = []
-        for path, leaf in leaves:
-            places.append(_Place(len(self.paths)) if is_learned(leaf) else leaf)
-            if is_learned(leaf):
-                setattr(self, f"leaf{len(self.paths)}", leaf)
+        for path, part in found:
+            places.append(_Place(len(self.paths)) if is_learned(part) else part)
+            if is_learned(part):
+                setattr(self, f"part{len(self.paths)}", part)
                 self.paths.append(keystr(path))
         self.template = tree_unflatten(places, spec)
         self.has_tensors = len(self._parameters) > 0
 
     def own(self, of: Callable[[Any], Any]) -> Any:
         """The value, with a function of each learned part in its place."""
-        return tree_map(lambda x: of(getattr(self, f"leaf{x.index}")) if isinstance(x, _Place) else x, self.template)
+        if isinstance(self.template, _Place):
+            return of(self.part0)
+        return tree_map(lambda x: of(getattr(self, f"part{x.index}")) if isinstance(x, _Place) else x, self.template)
 
     def values(self, like: Tensor) -> Any:
         """The value with present numbers, in dtype and device of another tensor."""
-        return self.own(lambda leaf: _as(leaf() if isinstance(leaf, Parameter) else leaf, like))
+        return self.own(lambda part: _as(part.forward() if isinstance(part, Parameter) else part, like))
 
     def named_numbers(self, name: str) -> Iterator[tuple[str, Parameter]]:
         for i, path in enumerate(self.paths):
-            leaf = getattr(self, f"leaf{i}")
-            if isinstance(leaf, nn.Module):
-                yield from named_numbers(leaf, f"{name}{path}")
+            part = getattr(self, f"part{i}")
+            if isinstance(part, nn.Module):
+                yield from named_numbers(part, f"{name}{path}")
 
 
 def named_numbers(module: nn.Module, label: str) -> Iterator[tuple[str, Parameter]]:
@@ -173,8 +177,7 @@ def strict_tensors(module: nn.Module) -> Iterator[Tensor]:
 
 
 def _as(value: Any, like: Tensor) -> Any:
-    is_number = isinstance(value, Tensor) and value.is_floating_point()
-    return value.to(dtype=like.dtype, device=like.device) if is_number else value
+    return as_state(value, like) if isinstance(value, Tensor) and value.is_floating_point() else value
 
 
 def _signature(function: Any, *, follow_wrapped: bool = True) -> inspect.Signature:

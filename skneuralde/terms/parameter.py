@@ -11,21 +11,24 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_leaves
 
 #: The state whose dtype and device values take.
 _state: ContextVar[Tensor | None] = ContextVar("_state", default=None)
 _seen: ContextVar[list[Parameter] | None] = ContextVar("_seen", default=None)
 
 
-@contextmanager
-def values_like(state: Tensor) -> Iterator[None]:
+class values_like:
     """Give values of parameters in dtype and device of a state, in this thread."""
-    token = _state.set(state)
-    try:
-        yield
-    finally:
-        _state.reset(token)
+
+    def __init__(self, state: Tensor):
+        self.state = state
+
+    def __enter__(self) -> None:
+        self.token = _state.set(self.state)
+
+    def __exit__(self, *error: object) -> None:
+        _state.reset(self.token)
 
 
 @contextmanager
@@ -127,7 +130,7 @@ class Parameter(nn.Module):
         if seen is not None:
             seen.append(self)
         value, state = self._value(), _state.get()
-        return value if state is None else value.to(dtype=state.dtype, device=state.device)
+        return value if state is None else as_state(value, state)
 
     def _value(self) -> Tensor:
         if self.scale is not None:
@@ -161,16 +164,31 @@ class Parameter(nn.Module):
     @classmethod
     def __torch_function__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Call a torch function with the value, in dtype and device of the tensors that it is combined with."""
-        given = args, kwargs or {}
-        like = next((x for x in tree_leaves(given) if isinstance(x, Tensor) and x.is_floating_point()), None)
-
-        def value(x: Any) -> Any:
-            if not isinstance(x, Parameter):
-                return x
-            return x() if like is None else x().to(like)
-
-        args, kwargs = tree_map(value, given)
+        given = (args, kwargs or {})
+        like = _state.get()
+        if like is None:
+            like = next((x for x in tree_leaves(given) if isinstance(x, Tensor) and x.is_floating_point()), None)
+        args, kwargs = _with_values(given, like)
         return function(*args, **kwargs)
+
+
+def _with_values(given: Any, like: Tensor | None) -> Any:
+    """What is given, with values in place of parameters, in dtype and device of another tensor."""
+    if isinstance(given, Parameter):
+        value = given.forward()
+        return value if like is None else as_state(value, like)
+    if isinstance(given, (list, tuple)):
+        return type(given)([_with_values(part, like) for part in given])
+    if isinstance(given, dict):
+        return {name: _with_values(part, like) for name, part in given.items()}
+    return given
+
+
+def as_state(value: Tensor, state: Tensor) -> Tensor:
+    """A value in dtype and device of a state."""
+    if value.dtype == state.dtype and value.device == state.device:
+        return value
+    return value.to(dtype=state.dtype, device=state.device)
 
 
 def _operation(name: str) -> Callable[..., Any]:
@@ -178,7 +196,8 @@ def _operation(name: str) -> Callable[..., Any]:
     function = getattr(Tensor, name)
 
     def operate(self: Parameter, *others: Any) -> Any:
-        return Parameter.__torch_function__(function, (Parameter,), (self, *others))
+        like = next((x for x in others if isinstance(x, Tensor) and x.is_floating_point()), None)
+        return function(*_with_values((self, *others), like))
 
     operate.__name__ = name
     return operate

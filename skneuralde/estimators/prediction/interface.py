@@ -9,7 +9,6 @@ from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
-import pandas as pd
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.metrics import r2_score
 from sklearn.utils.validation import check_is_fitted
@@ -226,8 +225,8 @@ class FittedEquation(RegressorMixin, BaseEstimator):
         return future_rows(self._kept, self.roles_, self.clock_, steps, every)
 
     @property
-    def parameters_(self) -> pd.DataFrame:
-        """The learned numbers: a row with name, estimate and unit for each `Parameter`, or for each of its entries."""
+    def parameters_(self) -> Any:
+        """The learned numbers as a DataFrame: name, estimate and unit of each `Parameter`, a row for each entry."""
         check_is_fitted(self)
         return parameter_table(self.model_)
 
