@@ -4,7 +4,7 @@ from skneuralde.data import to_rows
 from skneuralde.estimators import NeuralJumpDiffusion, NeuralPDEField, NeuralSDERegressor
 from skneuralde.problems import Advection, Dirichlet, Jump, Laplacian, Problem, Stencil
 from skneuralde.solvers import expect, solve
-from skneuralde.terms import MLP
+from skneuralde.terms import MLP, Parameter
 
 __version__ = "0.1.0"
 
@@ -17,6 +17,7 @@ __all__ = [
     "NeuralJumpDiffusion",
     "NeuralPDEField",
     "NeuralSDERegressor",
+    "Parameter",
     "Problem",
     "Stencil",
     "expect",

@@ -6,7 +6,7 @@ import pytest
 
 PUBLIC = {
     "skneuralde": """Advection Dirichlet Jump Laplacian MLP NeuralJumpDiffusion NeuralPDEField NeuralSDERegressor
-        Problem Stencil expect solve to_rows""",
+        Parameter Problem Stencil expect solve to_rows""",
     "skneuralde.datasets": "abc_law abc_problem abc_source make_abc_field",
     "skneuralde.metrics": """CRPSScorer CoverageScorer EnergyScoreScorer LogLikelihoodScorer PanelTimeSeriesSplit crps
         energy_score interval_coverage log_likelihood_scorer neg_crps_scorer neg_energy_score_scorer

@@ -32,7 +32,7 @@ from skneuralde.inference import JumpSplitting, Model, Observation, Selection, S
 from skneuralde.inference.parameter_uncertainty import Uncertainty
 from skneuralde.losses import Objective, PathObjective
 from skneuralde.problems import FieldProblem, Problem
-from skneuralde.terms import MLP, has_known_units
+from skneuralde.terms import MLP, Copies, has_known_units
 from skneuralde.training import History, Progress
 
 
@@ -209,9 +209,10 @@ class BaseDifferentialEquation(FittedEquation):
     def _start_model(self, panel: Panel, seed: int, device: torch.device, *, warm: bool) -> None:
         """Make the setup and the model, with a new equation or, ``warm``, the learned one."""
         dtype = torch.float32 if self.roles_.dtype == np.float32 else torch.float64
+        copies = Copies()
         states = self._space.filled(panel)
         seen = self._space.points(states)
-        scales, observation = self._measure(seen, dtype)
+        scales, observation = self._measure(seen, dtype, copies)
         scales = replace(scales, rate=self._space.typical_rate(states, scales.rate))
         chosen: dict[str, Any] = {"seed": seed, "dtype": dtype, "device": device, "space": self._space}
         if warm:
@@ -225,13 +226,14 @@ class BaseDifferentialEquation(FittedEquation):
         sees = tuple(self.inputs) + (("time",) if self.roles_.layout.encodes and "time" not in self.inputs else ())
         default = MLP(self.hidden_layer_sizes, self.activation)
         generator = torch.Generator().manual_seed(seed)
-        factory = TermFactory(seen, scales, sees, default, dtype, generator, observation)
+        factory = TermFactory(seen, scales, sees, default, dtype, generator, observation, copies)
         problem: Any = self._build_problem(factory, states)
         self._setup = choose_setup(self, panel, self.roles_, problem, scales, observation, **chosen)
         warn_of_collapse(self._setup.loss, problem)
         warn_of_snapshots(self._setup.loss)
         self._scale = np.tile(scales.state[1], self._space.n_points)
         self.model_ = build_model(factory, problem, panel, self.roles_, self._setup, self.observation_noise).to(device)
+        self.model_.name_numbers(copies.numbers)
         self.problem_ = self.model_.problem.original
         self.device_ = device
 
@@ -241,14 +243,16 @@ class BaseDifferentialEquation(FittedEquation):
         if self.verbose:
             print(f"loss {self.loss_name_!r}: {self.loss_reason_}")
 
-    def _measure(self, panel: Panel, dtype: torch.dtype) -> tuple[Scales, Observation | None]:
+    def _measure(self, panel: Panel, dtype: torch.dtype, copies: Copies) -> tuple[Scales, Observation | None]:
         """The scales of the state, and the dependence of y on it, None if y is the state."""
         scales = Scales.measure(panel, self.roles_.layout)
         if not observes_in_part(self, self.roles_):
             return scales, None
         n_outputs = panel.values.shape[1]
         n_states = n_outputs if self.n_states is None else self.n_states
-        observation = resolve_observation(self.observation, n_states=n_states, n_outputs=n_outputs, dtype=dtype)
+        observation = resolve_observation(
+            self.observation, n_states=n_states, n_outputs=n_outputs, dtype=dtype, copies=copies
+        )
         components = observation.components.numpy() if isinstance(observation, Selection) else None
         return scales.of_states(n_states, components), observation
 

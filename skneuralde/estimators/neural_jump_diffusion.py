@@ -20,6 +20,7 @@ from skneuralde.estimators.prediction.jump_detection import JumpDetection
 from skneuralde.inference import Observation
 from skneuralde.losses import JumpLikelihood, Objective
 from skneuralde.problems import Problem
+from skneuralde.terms import Copies
 
 
 class NeuralJumpDiffusion(JumpDetection, BaseDifferentialEquation):
@@ -32,11 +33,12 @@ class NeuralJumpDiffusion(JumpDetection, BaseDifferentialEquation):
     ----------
     drift, diffusion : like in `NeuralSDERegressor`, default="mlp"
         With jumps ``diffusion=None`` needs a loss of simulated paths, since the state has no density between jumps.
-    jump_rate : "mlp", MLP, None, number, callable, torch.nn.Module, list of these, or tuple, default="mlp"
+    jump_rate : "mlp", MLP, None, number, Parameter, callable, torch.nn.Module, list of these, or tuple, default="mlp"
         Jumps per ``time_unit``. A network gives ``max_jump_rate`` times a sigmoid. A callable or module takes
         ``(t, u)`` or ``(t, u, c)`` and returns ``(batch,)`` or ``(batch, 1)``, never negative. A list is the sum of its
         elements. None is an equation without jumps. A tuple has one entry per channel; the channels jump independently.
-    jump_affect : "gaussian", "mlp", MLP, number, array, callable, torch.nn.Module, list, or tuple, default="gaussian"
+    jump_affect : "gaussian", "mlp", MLP, number, array, Parameter, callable, torch.nn.Module, list, or tuple, \
+default="gaussian"
         The state after a jump. ``"gaussian"``: u + m(u) + s(u) z with two networks and standard normal marks z.
         ``"mlp"``: a network gives the new state, which is not random. A callable or module takes ``(t, u)``,
         ``(t, u, c)``, ``(t, u, z)`` or ``(t, u, c, z)``; a number or array is the new state itself. A list is the sum
@@ -66,6 +68,8 @@ uncertainty, n_members, on_epoch, random_state, verbose, device
     drift_, diffusion_ : Term
     jump_rate_, jump_affect_ : Term and Affect, tuples of them for several channels, or None
         Torch modules of ``(t, u, c)`` and ``(t, u, c, z)``.
+    parameters_ : DataFrame
+        The learned numbers.
     loss_name_, loss_reason_, loss_, best_loss_, loss_curve_, validation_scores_, n_iter_, t_ref_, time_unit_, \
 series_, n_features_in_, feature_names_in_, n_outputs_, device_
         Like in `NeuralSDERegressor`. Losses include the penalty described in the Notes.
@@ -215,8 +219,8 @@ series_, n_features_in_, feature_names_in_, n_outputs_, device_
         self.verbose = verbose
         self.device = device
 
-    def _measure(self, panel: Panel, dtype: torch.dtype) -> tuple[Scales, Observation | None]:
-        scales, observation = super()._measure(panel, dtype)
+    def _measure(self, panel: Panel, dtype: torch.dtype, copies: Copies) -> tuple[Scales, Observation | None]:
+        scales, observation = super()._measure(panel, dtype, copies)
         if self.jump_rate is None:
             return scales, observation
         if observation is not None:

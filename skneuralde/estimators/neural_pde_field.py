@@ -31,13 +31,13 @@ class NeuralPDEField(EvaluatedCoefficients, BaseDifferentialEquation):
 
     Parameters
     ----------
-    reaction : "mlp", MLP, None, number, array, callable, torch.nn.Module or list of these, default="mlp"
+    reaction : "mlp", MLP, None, number, array, Parameter, callable, torch.nn.Module or list of these, default="mlp"
         R, as a function of the fields at one point: a callable or module takes ``(t, u)`` or ``(t, u, c)`` with
         ``t (batch, 1)``, ``u (batch, fields)`` and ``c (batch, k)``, the context and control columns in order, and
         returns ``(batch, fields)``. A list is the sum of its elements. An array ``(*grid, fields)`` is a known source,
-        a `torch.nn.Parameter` of that shape a learned one.
-    diffusivity : "learn", None, number, array-like of shape (fields,), torch.nn.Parameter, torch.nn.Module or list of \
-these, default="learn"
+        a `Parameter` or torch parameter of that shape a learned one.
+    diffusivity : "learn", None, number, array-like of shape (fields,), Parameter, torch.nn.Parameter, torch.nn.Module \
+or list of these, default="learn"
         D, in squared units of ``spacing`` per ``time_unit``; 0 for fields that do not diffuse. A list has an entry per
         field, of any kind. See `Laplacian`.
     operator : callable, torch.nn.Module or list of these, optional
@@ -115,6 +115,9 @@ these, default="learn"
     reaction_ : Term
         R, a torch module of ``(t, u, c)`` at single points; sources are in ``problem_.drift.sources``.
     diffusivity_ : ndarray of shape (fields,)
+    parameters_ : DataFrame
+        The learned numbers, those given as a `Parameter` and a diffusivity that is learned by itself: columns name,
+        estimate and unit.
     grid_ : tuple of int
         Numbers of points; () if y holds single points.
     stages_ : list of dict

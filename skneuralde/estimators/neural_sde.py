@@ -19,11 +19,13 @@ class NeuralSDERegressor(CoefficientFields, BaseDifferentialEquation):
 
     Parameters
     ----------
-    drift, diffusion : "mlp", MLP, None, number, array, callable, torch.nn.Module or list of these, default="mlp"
+    drift, diffusion : "mlp", MLP, None, number, array, Parameter, callable, torch.nn.Module or list of these, \
+default="mlp"
         The coefficients f and g, in y's units per ``time_unit``. ``"mlp"`` is a network of ``hidden_layer_sizes`` and
         ``activation``; pass ``MLP()`` to search over ``drift__hidden_layer_sizes``. A callable or module takes
         ``(t, u)`` or ``(t, u, c)`` with ``t (batch, 1)``, ``u (batch, dim)`` and ``c (batch, k)``, the context and
-        control columns in order. `fit` trains a copy of a module. A list is the sum of its elements.
+        control columns in order. `fit` trains a copy of a module, and copies of each `Parameter` and torch parameter
+        that a callable has as a default argument. A list is the sum of its elements.
         ``diffusion=None`` is a neural ODE.
     hidden_layer_sizes : sequence of int, default=(50,)
     activation : str, default="tanh"
@@ -57,7 +59,7 @@ class NeuralSDERegressor(CoefficientFields, BaseDifferentialEquation):
     observation : sequence of int, callable or torch.nn.Module, optional
         The observed part of the state: the components with these indices (by default the first ones), or a function of
         states ``(batch, n_states)`` that returns ``(batch, n_outputs)``.
-    observation_noise : {"auto", "none", "learn"}, number or array of shape (n_outputs,), default="auto"
+    observation_noise : {"auto", "none", "learn"}, number, Parameter or array of shape (n_outputs,), default="auto"
         Standard deviation of y around the observed part of the state, in y's units. With observation noise, with
         ``n_states`` or ``observation``, and if some outputs of a row are missing, the loss "nll" and predictions use a
         Kalman filter. Auto: learned in plain tables, none in series.
@@ -133,6 +135,8 @@ class NeuralSDERegressor(CoefficientFields, BaseDifferentialEquation):
         The learned equation, in y's units per ``time_unit_``; `solve` takes it.
     drift_, diffusion_ : Term
         Its coefficients, torch modules of ``(t, u, c)``.
+    parameters_ : DataFrame
+        The learned numbers, those given as a `Parameter`: columns name, estimate and unit.
     loss_name_, loss_reason_ : str
         The loss, and the reason for its choice.
     loss_, best_loss_ : float

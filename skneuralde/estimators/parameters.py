@@ -10,6 +10,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from skneuralde.losses import Loss
 from skneuralde.solvers import Controller, Solver
+from skneuralde.terms import Parameter
 
 SHARED: dict[str, list[Any]] = {
     "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
@@ -24,6 +25,7 @@ SHARED: dict[str, list[Any]] = {
         StrOptions({"auto", "none", "learn"}),
         Interval(Real, 0, None, closed="neither"),
         "array-like",
+        Parameter,
     ],
     "loss": [str, Loss],
     "debiased": ["boolean"],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
@@ -12,7 +14,7 @@ from skneuralde.inference.moments.propagator import MomentPropagator
 from skneuralde.inference.observation import Observation
 from skneuralde.inference.transitions.segments import Transitions
 from skneuralde.problems import Problem
-from skneuralde.terms import Term
+from skneuralde.terms import Parameter, Term
 
 
 class ScaledParameter(nn.Module):
@@ -49,6 +51,8 @@ class Model(nn.Module):
         Scale of learned states, which makes training independent of y's units; None is 1.
     noise_std : Tensor of shape (dim,) or None
         First value of the standard deviation of the observation noise, which ``learn_noise`` trains.
+    noise_number : Parameter or None
+        The standard deviation of the observation noise, in place of ``noise_std``, of shape () or (dim,).
     observation : Observation or None
         The observation function; None is the state itself.
     prior_mean, prior_std : Tensor of shape (dim,) or None
@@ -65,6 +69,7 @@ class Model(nn.Module):
         unit: Tensor | None = None,
         noise_std: Tensor | None = None,
         learn_noise: bool = False,
+        noise_number: Parameter | None = None,
         observation: Observation | None = None,
         prior_mean: Tensor | None = None,
         prior_std: Tensor | None = None,
@@ -74,13 +79,27 @@ class Model(nn.Module):
         self.problem = problem
         self.encoder = encoder
         self.states = None if states is None else ScaledParameter(states, unit)
+        #: Paths of the submodules that are named parameters of the equation, by name.
+        self.number_paths: dict[str, str] = {}
         #: Propagates moments, or with jumps the whole distribution, accurately enough for the present coefficients. It
         #: is set by the loss or after training.
         self.propagator: MomentPropagator | JumpSplitting | None = None
         self.log_noise = None if noise_std is None else nn.Parameter(noise_std.log(), requires_grad=learn_noise)
+        self.noise_number = noise_number
         self.observation = observation
         self.prior_location = None if prior_mean is None else ScaledParameter(prior_mean, unit)
         self.log_prior = None if prior_std is None else nn.Parameter(prior_std.log(), requires_grad=learn_prior_std)
+
+    @property
+    def numbers(self) -> dict[str, Parameter]:
+        """The named parameters of the equation and its observation."""
+        modules = dict(self.named_modules())
+        return {name: cast(Parameter, modules[path]) for name, path in self.number_paths.items()}
+
+    def name_numbers(self, numbers: dict[str, Parameter]) -> None:
+        """Set `numbers`, which are submodules."""
+        paths = {id(module): path for path, module in self.named_modules()}
+        self.number_paths = {name: paths[id(number)] for name, number in numbers.items()}
 
     @property
     def prior_mean(self) -> Tensor | None:
@@ -89,13 +108,16 @@ class Model(nn.Module):
 
     @property
     def noise_std(self) -> Tensor | None:
-        """Standard deviation of the observation noise, ``(dim,)``."""
+        """Standard deviation of the observation noise, ``(dim,)`` or ()."""
+        if self.noise_number is not None:
+            return self.noise_number()
         return None if self.log_noise is None else self.log_noise.exp()
 
     @property
     def noise_variance(self) -> Tensor | float:
-        """Variance of the observation noise, ``(dim,)``, or 0."""
-        return 0.0 if self.log_noise is None else (2.0 * self.log_noise).exp()
+        """Variance of the observation noise, ``(dim,)`` or (), or 0."""
+        std = self.noise_std
+        return 0.0 if std is None else std.square()
 
     def prior(self, n: int) -> tuple[Tensor, Tensor]:
         """Mean (n, dim) and covariance (n, dim, dim) of the prior of n initial states."""
@@ -147,4 +169,5 @@ class Model(nn.Module):
         """Covariance ``(batch, dim, dim)`` of noisy observations, given that without noise."""
         if cov is None:
             cov = like.new_zeros(len(like), like.shape[-1], like.shape[-1])
-        return cov if self.log_noise is None else cov + torch.diag((2.0 * self.log_noise).exp())
+        std = self.noise_std
+        return cov if std is None else cov + torch.diag(std.square().expand(like.shape[-1]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from skneuralde.terms import Copies
 from skneuralde.terms.derivatives import value_and_jacobian
 
 
@@ -56,11 +56,13 @@ class ObservationFunction(Observation):
         return self.function(u)
 
 
-def resolve_observation(spec: Any, *, n_states: int, n_outputs: int, dtype: torch.dtype) -> Observation:
+def resolve_observation(
+    spec: Any, *, n_states: int, n_outputs: int, dtype: torch.dtype, copies: Copies | None = None
+) -> Observation:
     """Make an observation from the ``observation`` parameter of an estimator, or raise ValueError.
 
     ``spec`` is a sequence of components of the state (None: the first ones), a callable of u ``(batch, n_states)`` or a
-    module, which is copied in this dtype.
+    module, of which ``copies`` makes a copy in this dtype.
     """
     if spec is None:
         if n_states < n_outputs:
@@ -69,10 +71,8 @@ def resolve_observation(spec: Any, *, n_states: int, n_outputs: int, dtype: torc
                 "state that returns all of them."
             )
         return Selection(range(n_outputs))
-    if isinstance(spec, nn.Module):
-        return ObservationFunction(copy.deepcopy(spec).to(dtype))
     if callable(spec):
-        return ObservationFunction(spec)
+        return ObservationFunction((copies or Copies()).of(spec, "observation", dtype))
     return Selection(_check_components(spec, n_states, n_outputs))
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,13 +13,28 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from skneuralde.terms.derivatives import along
 
-#: Trainable parameters by name, as `torch.func.functional_call` takes them.
+#: Trainable parameters by name.
 Parameters = dict[str, Tensor]
 
 
 def trainable_parameters(model: nn.Module) -> Parameters:
     """The parameters that training adjusts, by name."""
     return {name: p for name, p in model.named_parameters() if p.requires_grad}
+
+
+def call_with(module: nn.Module, parameters: Parameters, arguments: Sequence[Tensor]) -> Any:
+    """Call a module with other values of its parameters; those that are not given keep theirs.
+
+    A module or parameter may be in several places, which torch would not restore afterwards.
+    """
+    given = {id(p): parameters[name] for name, p in module.named_parameters() if name in parameters}
+    values = {
+        f"{path}.{name}" if path else name: given[id(p)]
+        for path, part in module.named_modules()
+        for name, p in part.named_parameters(recurse=False)
+        if id(p) in given
+    }
+    return torch.func.functional_call(module, values, tuple(arguments), tie_weights=False)
 
 
 def parameter_vector(model: nn.Module) -> Tensor:

@@ -8,11 +8,11 @@ from skneuralde.problems.calculus import in_calculus, ito_form, noise_times_slop
 from skneuralde.problems.field import FieldDrift, FieldProblem
 from skneuralde.problems.field_modes import FieldModes
 from skneuralde.problems.jumps import Jump
-from skneuralde.problems.laplacian import Laplacian, Positive
+from skneuralde.problems.laplacian import Laplacian
 from skneuralde.problems.pattern import Pattern
 from skneuralde.problems.phi_functions import phi_functions
 from skneuralde.problems.problem import Problem
-from skneuralde.problems.reaction import Reaction
+from skneuralde.problems.reaction import Reaction, is_source
 from skneuralde.problems.sparsity import Sparsity, Stencil, pattern_of
 
 __all__ = [
@@ -27,12 +27,12 @@ __all__ = [
     "Laplacian",
     "Operator",
     "Pattern",
-    "Positive",
     "Problem",
     "Reaction",
     "Sparsity",
     "Stencil",
     "in_calculus",
+    "is_source",
     "ito_form",
     "neighbours",
     "noise_times_slope",

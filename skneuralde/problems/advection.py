@@ -16,8 +16,8 @@ class Advection(Operator):
 
     Parameters
     ----------
-    velocity : number, array-like of shape (ndim,) or (ndim, fields), torch.nn.Parameter or torch.nn.Module
-        v along each axis, for all fields or for each. A parameter is learned; a module is called without arguments.
+    velocity : number, array-like of shape (ndim,) or (ndim, fields), Parameter, torch.nn.Parameter or torch.nn.Module
+        v along each axis, for all fields or for each. Parameters are learned; a module is called without arguments.
     spacing, boundary, ndim : see `Laplacian`
 
     Examples

@@ -24,12 +24,12 @@ class Jump(nn.Module):
 
     Parameters
     ----------
-    rate : number, callable, torch.nn.Module or list of these
+    rate : number, Parameter, callable, torch.nn.Module or list of these
         Jumps per unit of time. A callable takes ``(t, u)`` or ``(t, u, c)`` with ``t (batch, 1)``, ``u (batch, dim)``
         and ``c (batch, k)`` and returns ``(batch,)`` or ``(batch, 1)``. A list is the sum of its elements. A rate
         below zero counts as zero within the tolerance of the solver, ``atol`` plus ``rtol`` times the largest rate of
         the path so far; a path with a rate further below, or one that is not finite, fails.
-    affect : number, array, callable, torch.nn.Module or list of these
+    affect : number, array, Parameter, callable, torch.nn.Module or list of these
         The state after the jump, ``(batch, dim)``, given the state u before it: a function of ``(t, u)``,
         ``(t, u, c)``, ``(t, u, z)`` or ``(t, u, c, z)``, where z is the jump's random mark. A number or array is the
         new state itself; a list is the sum of its elements.

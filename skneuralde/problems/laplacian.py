@@ -14,35 +14,15 @@ from skneuralde.problems.base import Operator
 from skneuralde.problems.eigenbasis import Eigenbasis, eigenbasis
 
 
-class Positive(nn.Module):
-    """One or several positive numbers that are learned, as ``softplus(raw)``.
-
-    Parameters
-    ----------
-    start : float or array-like
-        Initial value.
-    """
-
-    def __init__(self, start: Any):
-        super().__init__()
-        value = torch.as_tensor(start, dtype=torch.float64)
-        if not bool(((value > 0) & value.isfinite()).all()):
-            raise ValueError(f"a positive parameter must start at positive numbers, got {start!r}")
-        self.raw = nn.Parameter(value + torch.log(-torch.expm1(-value)))
-
-    def forward(self) -> Tensor:
-        return F.softplus(self.raw)
-
-
 class Laplacian(Operator):
     """Diffusion, ``D div grad u``, by second differences on a grid of 1 to 3 axes.
 
     Parameters
     ----------
-    diffusivity : number, array-like of shape (fields,), torch.nn.Parameter, torch.nn.Module or list of these
-        D, one for all fields or one per field; 0 for fields that do not diffuse. A parameter is learned as
-        ``softplus(parameter)``; a module is called without arguments and returns the value, as `Positive` does. A
-        list has one of these per field.
+    diffusivity : number, array-like of shape (fields,), Parameter, torch.nn.Parameter, torch.nn.Module or list of these
+        D, one for all fields or one per field; 0 for fields that do not diffuse. A `Parameter` is learned, a torch
+        parameter as its softplus; a module is called without arguments and returns the value. A list has one of these
+        per field.
     spacing : float or tuple of float, default=1.0
         Distance between neighbouring points, for all axes or for each.
     boundary : str, Dirichlet or tuple of these, default="neumann"

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from skneuralde.problems.base import Operator
 from skneuralde.problems.laplacian import Laplacian
+from skneuralde.terms import with_learned
 
 
 class UserOperator(Operator):
@@ -17,7 +18,7 @@ class UserOperator(Operator):
 
     def __init__(self, function: Callable[[Tensor], Tensor]):
         super().__init__()
-        self.function = function
+        self.function = with_learned(function)
 
     def forward(self, u: Tensor) -> Tensor:
         return self.function(u)

@@ -25,10 +25,10 @@ class Problem(nn.Module):
 
     Parameters
     ----------
-    drift : None, number, array, callable, torch.nn.Module or list of these
+    drift : None, number, array, Parameter, callable, torch.nn.Module or list of these
         f of ``du = f(t, u) dt + g(t, u) dW``. A callable takes ``(t, u)`` or ``(t, u, c)``: ``t (batch, 1)``,
-        ``u (batch, dim)`` and the context ``c (batch, k)``, and returns ``(batch, dim)``. A list is the sum of its
-        elements. None is no drift.
+        ``u (batch, dim)`` and the context ``c (batch, k)``, and returns ``(batch, dim)``; a `Parameter` or torch
+        parameter may be a default argument. A list is the sum of its elements. None is no drift.
     diffusion : same, default=None
         g, given in the same way; ``noise`` says its shape. None makes the equation ordinary.
     jumps : sequence of Jump, default=()

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from skneuralde.terms import Constant, Sum, Term, check_term, resolve_known, summands
+from skneuralde.terms import Constant, Parameter, Sum, Term, check_term, resolve_known, summands
 
 #: Number of points evaluated at once on a CPU: few enough that intermediate values stay in the cache.
 _BLOCK = 2048
@@ -24,20 +24,21 @@ class Reaction(Term):
     Sources are added at each point; a parameter among them is learned.
     """
 
-    def __init__(self, term: Term, sources: Sequence[Tensor] = ()):
+    def __init__(self, term: Term, sources: Sequence[Tensor | Parameter] = ()):
         super().__init__()
         self.term = term
         self.n_sources = len(sources)
         for i, source in enumerate(sources):
-            if isinstance(source, nn.Parameter):
-                self.register_parameter(f"source{i}", source)
+            if isinstance(source, (nn.Parameter, nn.Module)):
+                setattr(self, f"source{i}", source)
             else:
                 self.register_buffer(f"source{i}", source)
 
     @property
     def sources(self) -> list[Tensor]:
         """Values added to the term at each point, each ``(*grid, fields)``."""
-        return [getattr(self, f"source{i}") for i in range(self.n_sources)]
+        given = [getattr(self, f"source{i}") for i in range(self.n_sources)]
+        return [source() if isinstance(source, Parameter) else source for source in given]
 
     def forward(self, t: Tensor, u: Tensor, c: Tensor | None = None) -> Tensor:
         """Value at every point of fields ``(batch, *grid, fields)``, same shape."""
@@ -74,7 +75,7 @@ def resolve_reaction(spec: Any) -> Reaction:
     parts = summands(spec)
     sources, terms = [], []
     for i, part in enumerate(parts):
-        if getattr(part, "ndim", 0) >= 2 and not callable(part):
+        if is_source(part):
             sources.append(_source(part))
         else:
             term = resolve_known(part, name="drift" if len(parts) == 1 else f"drift[{i}]")
@@ -85,8 +86,15 @@ def resolve_reaction(spec: Any) -> Reaction:
     return Reaction(terms[0] if len(terms) == 1 else Sum(terms), sources)
 
 
-def _source(value: Any) -> Tensor:
-    if isinstance(value, nn.Parameter):
+def is_source(part: Any) -> bool:
+    """Whether a term of the drift of a field has a value for every point: an array of two axes or more."""
+    if isinstance(part, Parameter):
+        return len(part.shape) >= 2
+    return getattr(part, "ndim", 0) >= 2 and not callable(part)
+
+
+def _source(value: Any) -> Tensor | Parameter:
+    if isinstance(value, (nn.Parameter, Parameter)):
         return value
     array = torch.as_tensor(np.asarray(value.detach().cpu() if isinstance(value, Tensor) else value))
     if array.is_complex() or not bool(array.isfinite().all()):

@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from skneuralde._transforms import in_transform, is_batched
 from skneuralde.noise import Brownian, PoissonProcesses, absorb
 from skneuralde.problems import FieldProblem, Problem
 from skneuralde.solvers.core.right_hand_side import ProblemLike
 from skneuralde.solvers.integrate import Context, SolveRequest
+from skneuralde.terms import strict_tensors
 
 #: A span that is longer than a power of two by this share, which may be rounding, is not longer.
 _ROUNDING = 1e-12
@@ -191,7 +192,7 @@ def _state(y0: Any, problem: Problem, device: str | torch.device | None, dtype: 
         raise ValueError(f"y0 must be an array of numbers, got dtype {array.dtype}")
     values = torch.as_tensor(array)
     if dtype is None:
-        parameter = next(problem.parameters(), None)
+        parameter = next((x for x in strict_tensors(problem) if isinstance(x, nn.Parameter)), None)
         known = isinstance(y0, Tensor | np.ndarray | np.generic) and values.is_floating_point()
         dtype = values.dtype if known else torch.float64 if parameter is None else parameter.dtype
     if dtype not in (torch.float32, torch.float64):

@@ -18,6 +18,7 @@ from skneuralde.solvers.integrate import SolveRequest, integrate
 from skneuralde.solvers.jumps.rate_check import RateCheck
 from skneuralde.solvers.jumps.schedule import ExtraJump, is_certain
 from skneuralde.solvers.mesh.increment_cache import IncrementCache
+from skneuralde.terms import trainable
 
 
 class Branch(NamedTuple):
@@ -62,7 +63,11 @@ def solve_with_branches(request: SolveRequest) -> tuple[Trajectory, list[Branch]
        networks", SIAM Journal on Scientific Computing 35 (2013) A2598-A2620, for rates of Markov chains.
     """
     jumps, poisson = request.problem.jumps, request.poisson
-    if poisson is None or not torch.is_grad_enabled() or all(map(is_certain, jumps)):
+    if (
+        poisson is None
+        or not torch.is_grad_enabled()
+        or all(is_certain(jump) and not trainable(jump.rate) for jump in jumps)
+    ):
         return integrate(request), []
     times = request.times.expand(len(request.u0), -1)
     start = times[:, :1]

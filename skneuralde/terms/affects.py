@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from skneuralde._typing import Context, State, Time
 from skneuralde.terms.base import Term
+from skneuralde.terms.learned import with_learned
 from skneuralde.terms.signature import extra_arguments
 
 
@@ -45,9 +46,8 @@ class KnownAffect(Affect):
     def __init__(self, function: Callable[..., Tensor], name: str):
         super().__init__()
         self.name = name
-        self.function = function
-        signature = function.forward if isinstance(function, nn.Module) else function
-        self.extra = extra_arguments(signature, name, accepted=("c", "z"))
+        self.function = with_learned(function)
+        self.extra = extra_arguments(self.function, name, accepted=("c", "z"))
         self.uses_marks = "z" in self.extra
 
     def forward(self, t: Time, u: State, c: Context | None, z: Tensor) -> State:

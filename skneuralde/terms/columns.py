@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 
 import torch
@@ -22,8 +21,8 @@ class Columns(nn.Module):
 
     def __init__(self, inputs: Inputs, features: Callable[[Tensor], Tensor] | None, name: str):
         super().__init__()
-        if isinstance(features, nn.Module):
-            features = copy.deepcopy(features).to(inputs.dtype)
+        if features is not None:
+            features = inputs.copies.of(features, f"{name}.features", inputs.dtype)
         self.name = name
         self.features = features
         self.sees_time = "time" in inputs.sees

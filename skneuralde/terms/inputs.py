@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
+
+from skneuralde.terms.copies import Copies
 
 INPUTS = ("time", "state", "context", "controls")
 
@@ -29,6 +31,7 @@ class Inputs:
     context_scale: Tensor
     state_sample: Tensor  # (n, dim), states in the caller's units, by which a network's features are scaled
     dtype: torch.dtype  # of the networks' parameters
+    copies: Copies = field(default_factory=Copies)  # of what the caller gave, shared by all coefficients
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.sees if name not in INPUTS]

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from skneuralde._typing import Coefficient, Context, State, Time
 from skneuralde.terms.base import Term
+from skneuralde.terms.learned import strict_tensors, with_learned
+from skneuralde.terms.parameter import Parameter, values_like
 from skneuralde.terms.signature import extra_arguments
 
 
@@ -31,14 +33,38 @@ class Constant(Term):
         return self.value.to(u).expand(len(u), *(u.shape[1:] if self.shape is None else self.shape))
 
 
+class Number(Constant):
+    """A learned number, vector or matrix; ``shape`` is like that of `Constant`."""
+
+    def __init__(self, parameter: Parameter, shape: tuple[int, ...] | None = None):
+        Term.__init__(self)
+        self.parameter = parameter
+        self.shape = tuple(parameter.shape) if shape is None and len(parameter.shape) > 1 else shape
+
+    @property
+    def value(self) -> Tensor:  # type: ignore[override]
+        """The present value, of its own shape."""
+        return self.parameter()
+
+    def forward(self, t: Time, u: State, c: Context | None = None) -> Coefficient:
+        value, shape = self.value.to(u), u.shape[1:] if self.shape is None else self.shape
+        # A rate may be given as an array with one entry.
+        return (value.expand(shape) if shape else value.reshape(())).expand(len(u), *shape)
+
+
+def is_constant_rate(rate: Term) -> bool:
+    """Whether a rate of jumps is the same at all times and states, and cannot become negative."""
+    return isinstance(rate, Constant) and not (isinstance(rate, Number) and rate.parameter.low < 0.0)
+
+
 class Known(Term):
-    """A known function of (t, u) or (t, u, c)."""
+    """A function of (t, u) or (t, u, c); what it holds, such as a default argument, may be learned."""
 
     def __init__(self, function: Callable[..., Tensor], name: str):
         super().__init__()
         self.name = name
-        self.function = function
-        self.takes_context = bool(extra_arguments(function, name))
+        self.function = with_learned(function)
+        self.takes_context = bool(extra_arguments(self.function, name))
 
     def forward(self, t: Time, u: State, c: Context | None = None) -> Coefficient:
         if not self.takes_context:
@@ -52,14 +78,18 @@ class UserModule(Known):
     """A trainable torch module of (t, u) or (t, u, c), which is not copied."""
 
     def __init__(self, module: nn.Module, name: str):
-        # nn.Module.__call__ accepts anything: the signature is that of forward.
         super().__init__(module, name)
-        self.takes_context = bool(extra_arguments(module.forward, name))
+        self.has_numbers = any(isinstance(part, Parameter) for part in module.modules())
+
+    def forward(self, t: Time, u: State, c: Context | None = None) -> Coefficient:
+        if not self.has_numbers:
+            return super().forward(t, u, c)
+        with values_like(u):
+            return super().forward(t, u, c)
 
     def floating_dtypes(self) -> set[torch.dtype]:
         """Dtypes of the module's real-valued parameters and buffers."""
-        tensors = [*self.parameters(), *self.buffers()]
-        return {tensor.dtype for tensor in tensors if tensor.is_floating_point()}
+        return {tensor.dtype for tensor in strict_tensors(self) if tensor.is_floating_point()}
 
 
 class PerPath(Term):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -138,9 +137,9 @@ class Network(Term):
         return pre, tangents.mT, second
 
 
-def copy_learned(module: Module, dtype: torch.dtype) -> Module:
-    """Return a copy of a fitted equation's coefficients, to train them further."""
-    copied = copy.deepcopy(module).to(dtype)
+def copy_learned(module: Module, name: str, inputs: Inputs) -> Module:
+    """Return a copy of a fitted equation's coefficients, given as the argument ``name``, to train them further."""
+    copied: Module = inputs.copies.of(module, name, inputs.dtype)
     for part in copied.modules():
         if isinstance(part, Network):
             part.has_learned = True

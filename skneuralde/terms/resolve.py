@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 from collections.abc import Callable
 from numbers import Real
@@ -15,13 +14,15 @@ from torch import Tensor, nn
 from skneuralde.terms.affects import Affect, KnownAffect, SetState, SumAffect
 from skneuralde.terms.base import Sum, Term
 from skneuralde.terms.inputs import Inputs
-from skneuralde.terms.known import Constant, Known, PerPath, UserModule
+from skneuralde.terms.known import Constant, Known, Number, PerPath, UserModule
+from skneuralde.terms.learned import LearnedFunction
 from skneuralde.terms.mlp import MLP
 from skneuralde.terms.network import Network, copy_learned
+from skneuralde.terms.parameter import Parameter
 
 _CHOICES = (
-    'None, a number or array, a function of (t, u) or (t, u, c), a torch.nn.Module with the same call, "mlp", an MLP, '
-    "or a list of these, which is their sum"
+    "None, a number or array, a Parameter, a function of (t, u) or (t, u, c), a torch.nn.Module with the same call, "
+    '"mlp", an MLP, or a list of these, which is their sum'
 )
 
 
@@ -58,16 +59,20 @@ def resolve(
             return network(default, label)
         if isinstance(part, MLP):
             return network(part, label)
-        if isinstance(part, nn.Module):
-            return UserModule(copy.deepcopy(part).to(inputs.dtype), label)
+        part = inputs.copies.of(part, label, inputs.dtype)
+        if isinstance(part, Parameter):
+            return _fitted_number(part, shape, label)
+        if isinstance(part, nn.Module) and not isinstance(part, LearnedFunction):
+            return UserModule(part, label)
         if _is_array(part):
             return _fitted_constant(_constant(part, label).to(inputs.dtype), shape, label)
         return Known(part, label)
 
-    def copied(part: Any) -> Any:
-        return copy_learned(part, inputs.dtype) if isinstance(part, Term) else part
+    def copied(part: Any, label: str) -> Any:
+        return copy_learned(part, label, inputs) if isinstance(part, Term) else part
 
-    return _resolve([copied(part) for part in spec] if is_sum(spec) else copied(spec), name, leaf)
+    own = [copied(part, f"{name}[{i}]") for i, part in enumerate(spec)] if is_sum(spec) else copied(spec, name)
+    return _resolve(own, name, leaf)
 
 
 def resolve_known(spec: Any, *, name: str) -> Term | None:
@@ -81,7 +86,9 @@ def resolve_known(spec: Any, *, name: str) -> Term | None:
 
 def _known_leaf(part: Any, label: str) -> Term:
     _refuse_network(part, label)
-    if isinstance(part, nn.Module):
+    if isinstance(part, Parameter):
+        return Number(part)
+    if isinstance(part, nn.Module) and not isinstance(part, LearnedFunction):
         return UserModule(part, label)
     if _is_array(part):
         return Constant(_constant(part, label))
@@ -100,13 +107,13 @@ def resolve_known_rate(spec: Any, *, name: str) -> Term:
     """Turn the rate of a `Jump` into a term with one value per path, ``(batch,)``; it must not be None or an array."""
 
     def leaf(part: Any, label: str) -> Term:
+        if isinstance(part, Parameter):
+            _check_rate(part().detach(), label)
+            return Number(part, ())
         if not _is_array(part):
             return PerPath(_known_leaf(part, label))
         value = _constant(part, label)
-        if value.numel() != 1:
-            raise ValueError(f"{label} must be one number, got shape {tuple(value.shape)}: each channel has one rate")
-        if float(value) < 0.0:
-            raise ValueError(f"{label} must not be negative, got {float(value):g}")
+        _check_rate(value, label)
         return Constant(value.reshape(()), ())
 
     rate = _resolve(spec, name, leaf)
@@ -115,13 +122,20 @@ def resolve_known_rate(spec: Any, *, name: str) -> Term:
     return rate
 
 
+def _check_rate(value: Tensor, label: str) -> None:
+    if value.numel() != 1:
+        raise ValueError(f"{label} must be one number, got shape {tuple(value.shape)}: each channel has one rate")
+    if float(value) < 0.0:
+        raise ValueError(f"{label} must not be negative, got {float(value):g}")
+
+
 def resolve_known_affect(spec: Any, *, name: str) -> Affect:
     """Turn the effect of a `Jump` into a function of the state before it and its mark; None is refused."""
     if isinstance(spec, Affect):
         return spec
     if is_sum(spec) and spec:
         return SumAffect([resolve_known_affect(part, name=f"{name}[{i}]") for i, part in enumerate(spec)])
-    if callable(spec) and not (isinstance(spec, Term) or inspect.isclass(spec) or _is_array(spec)):
+    if callable(spec) and not (isinstance(spec, (Term, Parameter)) or inspect.isclass(spec) or _is_array(spec)):
         _refuse_network(spec, name)
         return KnownAffect(spec, name)
     term = resolve_known(spec, name=name)
@@ -191,7 +205,10 @@ def _constant(value: Any, name: str) -> Tensor:
     """Read a finite real constant as a float64 tensor of at most two axes."""
     if isinstance(value, Tensor):
         if value.requires_grad:
-            raise ValueError(f"{name} is a tensor that requires a gradient; to learn it, wrap it in a torch.nn.Module")
+            raise ValueError(
+                f"{name} is a tensor that requires a gradient; to learn it, give a Parameter, or wrap it in a "
+                "torch.nn.Module"
+            )
         value = value.cpu().numpy()
     array = np.asarray(value)
     if array.dtype.kind not in "fiu":
@@ -205,11 +222,21 @@ def _constant(value: Any, name: str) -> Tensor:
 
 
 def _fitted_constant(value: Tensor, shape: tuple[int, ...], name: str) -> Constant:
-    """Constant for a coefficient of this shape; a matrix of noise may have any number of columns."""
+    """Constant for a coefficient of this shape."""
+    return Constant(value, _fitted_shape(value, shape, name))
+
+
+def _fitted_number(parameter: Parameter, shape: tuple[int, ...], name: str) -> Number:
+    """Learned constant for a coefficient of this shape."""
+    return Number(parameter, _fitted_shape(parameter(), shape, name))
+
+
+def _fitted_shape(value: Tensor, shape: tuple[int, ...], name: str) -> tuple[int, ...]:
+    """The shape of a constant coefficient; a matrix of noise may have any number of columns."""
     if value.ndim == 2 and shape and value.shape[0] == shape[0]:
-        return Constant(value)
+        return tuple(value.shape)
     vector_for_matrix = len(shape) == 2 and value.ndim < 2
     if vector_for_matrix or value.shape not in (torch.Size([]), torch.Size(shape)):
         expected = f"{shape}" if vector_for_matrix else f"{shape} or be a number"
         raise ValueError(f"{name} must have shape {expected}, got {tuple(value.shape)}")
-    return Constant(value, shape)
+    return shape

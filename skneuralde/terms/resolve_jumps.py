@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from skneuralde.terms.affects import Affect, GaussianAffect, KnownAffect, SetState, SumAffect
 from skneuralde.terms.base import Sum, Term
 from skneuralde.terms.inputs import Inputs
 from skneuralde.terms.jumps import BoundedRate, MoveBy
-from skneuralde.terms.known import Constant, PerPath, UserModule
+from skneuralde.terms.known import Constant, Number
 from skneuralde.terms.mlp import MLP
 from skneuralde.terms.network import Network, copy_learned
+from skneuralde.terms.parameter import Parameter
 from skneuralde.terms.resolve import is_sum, resolve, resolve_known_rate
 
 _CHOICES = (
-    '"gaussian", "mlp", an MLP, a number or array, a function of (t, u), (t, u, c), (t, u, z) or (t, u, c, z), a '
-    "torch.nn.Module with the same call, or a list of these, which is their sum"
+    '"gaussian", "mlp", an MLP, a number or array, a Parameter, a function of (t, u), (t, u, c), (t, u, z) or '
+    "(t, u, c, z), a torch.nn.Module with the same call, or a list of these, which is their sum"
 )
 
 
@@ -43,6 +44,10 @@ class JumpNetworks:
         """Network with the given output scale."""
         return Network(mlp, self.inputs, scale, positive=positive, generator=self.generator, name=name)
 
+    def own(self, spec: Any, name: str) -> Any:
+        """A copy of the caller's object, to be trained."""
+        return self.inputs.copies.of(spec, name, self.inputs.dtype)
+
 
 def resolve_rate(spec: Any, *, name: str, networks: JumpNetworks) -> Term:
     """Turn the rate of a jump given to an estimator into a term with one value per path, ``(batch,)``.
@@ -56,16 +61,16 @@ def resolve_rate(spec: Any, *, name: str, networks: JumpNetworks) -> Term:
         raw = networks.network(mlp, torch.ones(1, dtype=networks.inputs.dtype), name)
         return BoundedRate(raw, bound=networks.max_rate, start=networks.rate)
     if isinstance(spec, Term):  # of a fitted model, such as its jump_rate_
-        return copy_learned(spec, networks.inputs.dtype)
-    if isinstance(spec, nn.Module):
-        return PerPath(UserModule(copy.deepcopy(spec).to(networks.inputs.dtype), name))
-    return resolve_known_rate(spec, name=name)
+        return copy_learned(spec, name, networks.inputs)
+    return resolve_known_rate(networks.own(spec, name), name=name)
 
 
 def rate_bound(rate: Term) -> float | None:
     """Return an upper bound of a rate that follows from its form; None if there is none."""
     if isinstance(rate, BoundedRate):
         return rate.bound
+    if isinstance(rate, Number):
+        return rate.parameter.high if math.isfinite(rate.parameter.high) else None
     if isinstance(rate, Constant):
         return float(rate.value)
     if isinstance(rate, Sum):
@@ -87,13 +92,11 @@ def resolve_affect(spec: Any, *, name: str, networks: JumpNetworks) -> Affect:
     if isinstance(mlp, MLP):
         return MoveBy(Sum([Constant(networks.move), networks.network(mlp, networks.size, name)]))
     if isinstance(spec, Affect):
-        return copy_learned(spec, networks.inputs.dtype)
-    if isinstance(spec, nn.Module):
-        return KnownAffect(copy.deepcopy(spec).to(networks.inputs.dtype), name)
+        return copy_learned(spec, name, networks.inputs)
     if spec is None or isinstance(spec, str) or inspect.isclass(spec):
         raise ValueError(f"{name} is {spec!r}. Expected {_CHOICES}")
-    if callable(spec):
-        return KnownAffect(spec, name)
+    if callable(spec) and not isinstance(spec, Parameter):
+        return KnownAffect(networks.own(spec, name), name)
     term = resolve(
         spec,
         name=name,

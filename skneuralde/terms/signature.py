@@ -6,6 +6,10 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from torch import nn
+
+from skneuralde.terms.learned import LearnedFunction
+
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 #: The calls that are possible, by the arguments that a coefficient may take after t and u.
 _CALLS = {
@@ -17,9 +21,12 @@ _CALLS = {
 def extra_arguments(function: Callable[..., Any], name: str, *, accepted: tuple[str, ...] = ("c",)) -> tuple[str, ...]:
     """Return those of the ``accepted`` arguments that a coefficient takes after ``(t, u)``, in their order.
 
-    Other arguments with a default keep it, as do those that `functools.partial` binds. A builtin without a signature is
-    called with ``(t, u)``. A coefficient that cannot be called in any of these ways is refused.
+    Other arguments with a default keep it, as do those that `functools.partial` binds. Arguments whose default is
+    learned are no inputs, whatever their name. A builtin without a signature is called with ``(t, u)``. A coefficient
+    that cannot be called in any of these ways is refused.
     """
+    if isinstance(function, nn.Module) and not isinstance(function, LearnedFunction):
+        function = function.forward  # its __call__ accepts anything
     try:
         parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):

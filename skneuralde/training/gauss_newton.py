@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.func import functional_call, jacrev, vmap
+from torch.func import jacrev, vmap
 
 from skneuralde.inference import Model
-from skneuralde.inference.parameter_uncertainty import trainable_parameters
+from skneuralde.inference.parameter_uncertainty import call_with, trainable_parameters
 from skneuralde.losses import Objective, SumOfSquares
 from skneuralde.training.optimizers import Optimizer, mean_loss
 
@@ -92,7 +92,7 @@ class NormalEquations:
         size = sum(p.numel() for p in parameters.values())
 
         def residual(values: dict[str, Tensor], *item: Tensor) -> tuple[Tensor, Tensor]:
-            value = functional_call(self.module, values, item)
+            value = call_with(self.module, values, item)
             return value, value
 
         slopes = vmap(jacrev(residual, has_aux=True), in_dims=(None, *[0] * len(self.data)))

@@ -7,7 +7,8 @@ import math
 import pytest
 import torch
 
-from skneuralde.problems import Advection, Axes, Dirichlet, Laplacian, Positive
+from skneuralde import Parameter
+from skneuralde.problems import Advection, Axes, Dirichlet, Laplacian
 from skneuralde.problems.boundaries import as_boundary
 
 NAMES = ["neumann", "neumann_cell", "periodic", "dirichlet"]
@@ -131,7 +132,7 @@ def test_boundary_values():
 
 def test_learned_diffusivity_has_a_gradient():
     raw = torch.nn.Parameter(torch.tensor(0.3, dtype=torch.float64))
-    start = Positive(2.0)
+    start = Parameter(2.0, positive=True)
     assert start().item() == pytest.approx(2.0, rel=1e-14)
     laplacian = Laplacian([raw, 0.0, start, 1.5])
     u = noise(1, 6, 4)
@@ -165,7 +166,7 @@ def test_advection_moves_to_the_right():
         (lambda: Laplacian(1.0, 1.0, "periodic")(noise(1, 2, 1)), "needs at least 3 points"),
         (lambda: Laplacian([1.0, 2.0])(noise(1, 4, 3)), "diffusivity has 2 values, but the state has 3 fields"),
         (lambda: Advection([1.0, 2.0])(noise(1, 4, 3)), "velocity has 2 components, but the grid has 1 axes"),
-        (lambda: Positive(0.0), "must start at positive numbers"),
+        (lambda: Parameter(0.0, positive=True), "must be positive, got 0.0"),
     ],
 )
 def test_refused(make, message):

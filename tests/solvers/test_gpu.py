@@ -5,8 +5,9 @@ import warnings
 import pytest
 import torch
 
+from skneuralde import Parameter
 from skneuralde.noise import Brownian
-from skneuralde.problems import Dirichlet, Laplacian, Positive, Problem, Stencil
+from skneuralde.problems import Dirichlet, Laplacian, Problem, Stencil
 from skneuralde.solvers import get_solver, solve, solver_names
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
@@ -88,7 +89,9 @@ def test_many_adaptive_paths_do_not_wait_for_every_step():
 def test_fields_agree(name, dtype, tolerance):
     answers = []
     for device in ("cpu", "cuda"):
-        laplacian = Laplacian([Positive(2.0), 0.0], (0.5, 0.7), (Dirichlet(1.0, 0.0), "neumann")).to(device)
+        laplacian = Laplacian([Parameter(2.0, positive=True), 0.0], (0.5, 0.7), (Dirichlet(1.0, 0.0), "neumann")).to(
+            device
+        )
         law = torch.nn.Linear(2, 2).to(device, dtype)
         with torch.no_grad():
             law.weight.copy_(torch.tensor([[-1.0, 0.5], [0.3, -0.8]]))

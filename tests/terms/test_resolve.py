@@ -174,7 +174,7 @@ def test_terms_pass_through():
         (np.ones((2, 2, 2)), r"at most two axes, got shape \(2, 2, 2\)"),
         (float("nan"), r"drift must be finite, got nan at index \(\)"),
         ([1.0, np.inf], r"drift must be finite, got inf at index \(1,\)"),
-        (torch.ones(2, requires_grad=True), "wrap it in a torch.nn.Module"),
+        (torch.ones(2, requires_grad=True), "give a Parameter, or wrap it in a torch.nn.Module"),
         (lambda t, u, z: u, "drift takes z"),
         ([1.0, lambda u: u], r"drift\[1\] must take"),
         (torch.nn.Linear(2, 2), "drift must take"),

@@ -10,7 +10,7 @@ from skneuralde.estimators.config.setup import Setup
 from skneuralde.estimators.rows.snapshots import are_snapshots
 from skneuralde.losses import Loss, get_loss, loss_names
 from skneuralde.problems import Problem
-from skneuralde.terms import Constant
+from skneuralde.terms import Constant, trainable
 
 
 def given_loss(loss: str | Loss) -> Loss | None:
@@ -71,7 +71,8 @@ def _check_transitions(loss: Loss, roles: Roles, *, needs_noise: bool) -> None:
 
 def is_silent(problem: Problem) -> bool:
     """Whether the diffusion is known to be zero, so that the state has no density between jumps."""
-    return isinstance(problem.diffusion, Constant) and not bool(problem.diffusion.value.any())
+    g = problem.diffusion
+    return isinstance(g, Constant) and not trainable(g) and not bool(g.value.any())
 
 
 def explain_loss(asked: str | Loss, setup: Setup, problem: Problem) -> str:

@@ -13,7 +13,7 @@ from skneuralde.inference import SolverSettings
 from skneuralde.losses import Loss
 from skneuralde.problems import FieldProblem, Problem
 from skneuralde.solvers import Solver, Stepper, auto_solver, get_controller, get_solver
-from skneuralde.terms import Constant
+from skneuralde.terms import is_constant_rate
 
 #: Fixed steps per median gap between observations, if dt is not given; fewer for methods of weak order two.
 _STEPS_PER_GAP, _FEW_STEPS_PER_GAP = 10, 4
@@ -79,7 +79,7 @@ def choose_methods(
 
 def _unbounded(problem: Problem) -> list[int]:
     """The channels of jumps with a varying rate that has no bound."""
-    return [k for k, jump in enumerate(problem.jumps) if jump.bound is None and not isinstance(jump.rate, Constant)]
+    return [k for k, jump in enumerate(problem.jumps) if jump.bound is None and not is_constant_rate(jump.rate)]
 
 
 def _is_auto(solver: str | Solver) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from numbers import Real
 from typing import Any
@@ -15,7 +14,7 @@ from skneuralde.estimators.fields.diffusivity_guess import guess_diffusivity
 from skneuralde.estimators.fields.parameters import is_learned, read_diffusivity, split_reaction
 from skneuralde.estimators.model.coefficients import TermFactory
 from skneuralde.problems import FieldProblem, Laplacian, Problem, Reaction
-from skneuralde.terms import summands
+from skneuralde.terms import refuse_hidden, summands
 
 
 def build_point_equation(parameters: Any, factory: TermFactory) -> Problem:
@@ -56,14 +55,16 @@ def build_field_equation(parameters: Any, roles: Roles, factory: TermFactory, pa
     guess = None
     if is_learned(parameters.diffusivity):
         guess = guess_diffusivity(panel, panel.values, shape, _laplacian(parameters, roles, 1.0))
-    others = [] if parameters.operator is None else copy.deepcopy(summands(parameters.operator))
-    laplacian = _laplacian(parameters, roles, read_diffusivity(parameters.diffusivity, guess))
+    diffusivity = factory.own(read_diffusivity(parameters.diffusivity, guess), "diffusivity")
+    laplacian = _laplacian(parameters, roles, diffusivity)
+    others = [] if parameters.operator is None else summands(factory.own(parameters.operator, "operator"))
     if any(isinstance(other, Laplacian) for other in others) and laplacian.diffusing(shape[-1]):
         raise ValueError("operator holds a Laplacian: give its diffusivity in diffusivity=, or diffusivity=None.")
     terms = [reaction, *sources] if reaction is not None else sources or None
     flat = Problem(terms, operator=[laplacian, *others], sparsity=parameters.sparsity).flattened(shape)
     trial = factory.trial_u[torch.arange(math.prod(shape[:-1])) % len(factory.trial_u)].reshape(1, -1)
-    flat.check(factory.trial_t[:1], trial, factory.trial_c[:1] if factory.trial_c.shape[1] else None)
+    with refuse_hidden(flat):
+        flat.check(factory.trial_t[:1], trial, factory.trial_c[:1] if factory.trial_c.shape[1] else None)
     return flat
 
 
@@ -81,7 +82,8 @@ def coefficients_of(problem: Problem, shape: tuple[int, ...] | None, n_outputs: 
 
 def _reaction(parameters: Any, factory: TermFactory) -> tuple[Any, list[Any]]:
     """The reaction term of single points, and the sources on the grid."""
-    spec, sources = split_reaction(parameters.reaction)
+    spec, given = split_reaction(parameters.reaction)
+    sources = [factory.own(source, f"reaction[{i}]") for i, source in enumerate(given)]
     scale, sees = factory.scales.rate, factory.inputs.sees
     return factory.term(spec, "reaction", shape=(factory.dim,), scale=scale, sees=sees), sources
 

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import numpy as np
 
-from skneuralde.problems import Positive
-from skneuralde.terms import summands
+from skneuralde.problems import is_source
+from skneuralde.terms import Parameter, summands
 
 
 def split_reaction(spec: Any) -> tuple[Any, list[Any]]:
-    """The reaction of single points, as a coefficient is specified, and copies of the sources on the grid."""
+    """The reaction of single points, as a coefficient is specified, and the sources on the grid."""
     sources: list[Any] = []
     parts: list[Any] = []
     for part in summands(spec):
-        if getattr(part, "ndim", 0) >= 2 and not callable(part):
-            sources.append(copy.deepcopy(part))
+        if is_source(part):
+            sources.append(part)
         else:
             parts.append(part)
     return (parts if len(parts) > 1 else parts[0] if parts else None), sources
@@ -36,7 +35,8 @@ def read_diffusivity(spec: Any, guess: np.ndarray | None) -> Any:
     if isinstance(spec, str):
         if spec != "learn":
             raise ValueError(f"diffusivity={spec!r} is not known; the only string is 'learn'.")
-        return Positive(guess)
+        assert guess is not None
+        return Parameter(guess if len(guess) > 1 else guess[0], positive=True)
     if isinstance(spec, (list, tuple)):
         return [read_diffusivity(part, None if guess is None else guess[[k]]) for k, part in enumerate(spec)]
-    return copy.deepcopy(spec)
+    return spec

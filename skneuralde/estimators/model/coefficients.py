@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from skneuralde.data.panel import Panel
 from skneuralde.estimators.config.scales import Scales
 from skneuralde.inference import Observation, Selection, check_observation
 from skneuralde.problems import Problem
-from skneuralde.terms import MLP, Inputs, Term, check_term, resolve
+from skneuralde.terms import MLP, Copies, Inputs, Term, check_term, refuse_hidden, resolve
 
 #: Rows that a new coefficient is tried on.
 _TRIAL_ROWS = 256
@@ -34,6 +35,8 @@ class TermFactory:
         Draws the initial weights.
     observation : Observation, optional
         The dependence of y on the state; by default y is the state.
+    copies : Copies, optional
+        Copies of what the caller gave, among them those that the observation has.
     """
 
     def __init__(
@@ -45,6 +48,7 @@ class TermFactory:
         dtype: torch.dtype,
         generator: torch.Generator,
         observation: Observation | None = None,
+        copies: Copies | None = None,
     ):
         self.scales = scales
         self.default = default
@@ -67,11 +71,16 @@ class TermFactory:
             context_scale=self.tensor(scales.inputs[1]),
             state_sample=self.tensor(values[sample]),
             dtype=dtype,
+            copies=Copies() if copies is None else copies,
         )
         trial = observed[:: max(1, len(observed) // _TRIAL_ROWS)]
         self.trial_t = self.tensor(panel.times[trial])[:, None]
         self.trial_u = self.tensor(values[trial])
         self.trial_c = self.tensor(np.hstack([panel.context[trial], panel.controls[trial]]))
+
+    def own(self, spec: object, name: str) -> Any:
+        """A copy of what the caller gave as the argument ``name``, to be trained."""
+        return self.inputs.copies.of(spec, name, self.dtype)
 
     def tensor(self, array: np.ndarray) -> Tensor:
         return torch.tensor(array, dtype=self.dtype)
@@ -131,9 +140,10 @@ class TermFactory:
 
     def try_out(self, problem: Problem) -> Problem:
         """Call every coefficient and the observation once on rows of the data, and raise an error if one fails."""
-        problem.check(self.trial_t, self.trial_u, self.trial_c)
-        if self.observation is not None:
-            check_observation(self.observation, self.trial_u, self.n_outputs)
+        with refuse_hidden(problem, self.observation):
+            problem.check(self.trial_t, self.trial_u, self.trial_c)
+            if self.observation is not None:
+                check_observation(self.observation, self.trial_u, self.n_outputs)
         return problem
 
 

@@ -13,6 +13,7 @@ from skneuralde.estimators.config.setup import Setup
 from skneuralde.estimators.model.coefficients import TermFactory
 from skneuralde.inference import Model
 from skneuralde.problems import Problem
+from skneuralde.terms import Parameter
 
 #: From this number of series on, validation holds out whole series instead of the last part of time, and the
 #: variance of initial states is learned.
@@ -36,7 +37,9 @@ def build_model(
         start = np.where((first >= 0)[:, None], panel.values[np.maximum(first, 0)], location)
         states = factory.tensor(start)
     learn_noise = isinstance(observation_noise, str)
-    if roles.layout.encodes and setup.loss.of_transitions and observation_noise != "none":
+    noisy = roles.layout.encodes and setup.loss.of_transitions
+    number = _noise_number(factory, observation_noise, len(scale)) if noisy else None
+    if noisy and number is None and observation_noise != "none":
         noise_std = factory.tensor(0.5 * scale if learn_noise else _noise_std(observation_noise, len(scale)))
     return Model(
         problem,
@@ -45,23 +48,39 @@ def build_model(
         unit=factory.tensor(scale),
         noise_std=noise_std,
         learn_noise=learn_noise,
+        noise_number=number,
     )
 
 
 def _build_hidden(factory: TermFactory, problem: Problem, panel: Panel, observation_noise: Any) -> Model:
     """A model whose state is observed in part or with noise."""
-    noise_std = _hidden_noise(panel, observation_noise)
+    number = _noise_number(factory, observation_noise, panel.values.shape[1])
+    noise_std = None if number is not None else _hidden_noise(panel, observation_noise)
     location, scale = factory.scales.state
     return Model(
         problem,
         noise_std=None if noise_std is None else factory.tensor(noise_std),
         learn_noise=isinstance(observation_noise, str),
+        noise_number=number,
         observation=factory.observation,
         unit=factory.tensor(scale),
         prior_mean=factory.tensor(location),
         prior_std=factory.tensor(scale),
         learn_prior_std=panel.n_series >= MANY_SERIES,
     )
+
+
+def _noise_number(factory: TermFactory, observation_noise: Any, n_outputs: int) -> Parameter | None:
+    """The standard deviation of the observation noise if the caller gave it as a `Parameter`."""
+    if not isinstance(observation_noise, Parameter):
+        return None
+    if tuple(observation_noise.shape) not in ((), (n_outputs,)) or observation_noise.low < 0.0:
+        raise ValueError(
+            "observation_noise must be one positive standard deviation, or one for each of the "
+            f"{n_outputs} columns of y: give Parameter(..., positive=True), got {observation_noise!r}."
+        )
+    number: Parameter = factory.own(observation_noise, "observation_noise")
+    return number
 
 
 def _hidden_noise(panel: Panel, observation_noise: Any) -> np.ndarray | None:
@@ -85,7 +104,12 @@ def renew_observations(model: Model, panel: Panel, before: Setup, setup: Setup, 
             "warm_start=True continues with the states of the fit before: n_states, observation and whether there is "
             "observation_noise must stay as they were. Use warm_start=False."
         )
-    if not setup.is_hidden:
+    if isinstance(observation_noise, Parameter) != (model.noise_number is not None):
+        raise ValueError(
+            "warm_start=True continues with the observation noise of the fit before: it must stay a Parameter, or "
+            "none. Use warm_start=False."
+        )
+    if not setup.is_hidden or model.noise_number is not None:
         return
     learned = isinstance(observation_noise, str) and observation_noise == "learn"
     if learned and model.log_noise is not None:

@@ -16,7 +16,7 @@ from skneuralde.data import Clock, OutputFormat, Roles
 from skneuralde.data.instants import read_instants
 from skneuralde.estimators.config.setup import Setup
 from skneuralde.inference import Model
-from skneuralde.inference.parameter_uncertainty import Parameters, Uncertainty
+from skneuralde.inference.parameter_uncertainty import Parameters, Uncertainty, call_with
 from skneuralde.problems import Problem
 
 
@@ -189,7 +189,7 @@ def _on_parameters(coefficient: _Coefficient, *at: Tensor) -> Callable[[Paramete
 
     def value(parameters: Parameters) -> Tensor:
         named = {f"model.{name}": parameter for name, parameter in parameters.items()}
-        return torch.func.functional_call(coefficient, named, at)
+        return call_with(coefficient, named, at)
 
     return value
 

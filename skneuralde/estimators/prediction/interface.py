@@ -31,6 +31,7 @@ from skneuralde.estimators.config.seed_and_device import fresh_seed
 from skneuralde.estimators.config.setup import Setup
 from skneuralde.estimators.prediction.distributions import Forecast
 from skneuralde.estimators.prediction.forecast import draw, forecast, log_density
+from skneuralde.estimators.prediction.parameter_table import parameter_table
 from skneuralde.estimators.prediction.simulation import unknown_series
 from skneuralde.estimators.rows.states import origin_positions
 from skneuralde.inference import Model
@@ -222,6 +223,12 @@ class FittedEquation(RegressorMixin, BaseEstimator):
         """
         check_is_fitted(self)
         return future_rows(self._kept, self.roles_, self.clock_, steps, every)
+
+    @property
+    def parameters_(self) -> Any:
+        """The learned numbers as a DataFrame: name, estimate and unit of each `Parameter`, a row for each entry."""
+        check_is_fitted(self)
+        return parameter_table(self.model_)
 
     @property
     def _fill(self) -> Missing:

@@ -13,7 +13,7 @@ from skneuralde.noise import PoissonProcesses
 from skneuralde.problems import Jump, Problem
 from skneuralde.solvers.core.right_hand_side import RightHandSide, TimePoint
 from skneuralde.solvers.jumps.rate_check import RateCheck
-from skneuralde.terms import Constant
+from skneuralde.terms import Constant, is_constant_rate
 
 #: The number of a jump that is not an arrival of its Poisson process, see `ExtraJump`.
 EXTRA = -1
@@ -94,7 +94,7 @@ def _is_close(candidate: Tensor, time: Tensor) -> Tensor:
 
 def is_certain(jump: Jump) -> bool:
     """Whether the rate of a jump is constant, so that all candidates are jumps."""
-    return isinstance(jump.rate, Constant)
+    return is_constant_rate(jump.rate)
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ class JumpSchedule:
             rates.largest.copy_(extra.largest)
         parts = []
         for k, jump in enumerate(jumps):
-            rate = float(cast(Constant, jump.rate).value) if is_certain(jump) else jump.bound
+            rate = float(cast(Constant, jump.rate).value.detach()) if is_certain(jump) else jump.bound
             if not rate or not rate > 0.0 or jump.leap:
                 continue
             times = poisson.arrivals(k, rate * end) / rate

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from skneuralde import Parameter
 from skneuralde.datasets import abc_source
-from skneuralde.problems import Laplacian, Positive, Problem
+from skneuralde.problems import Laplacian, Problem
 from skneuralde.solvers import solve
 from tests.solvers.methods.test_fields import CASES, noise, reaction_and_diffusion
 
@@ -100,7 +101,7 @@ def test_every_way_gives_the_same_with_adaptive_steps(name, others):
 
 @pytest.mark.parametrize("name", ["rosenbrock", "etdrk4", "rock2", "rock4"])
 def test_forward_mode_for_a_diffusivity(name):
-    rate = Positive(0.5)
+    rate = Parameter(0.5, positive=True)
     problem = Problem(lambda t, u: u * (1 - u), operator=Laplacian(rate, 0.3))
     u0, ts = noise(12, 1), [0.0, 0.1, 0.5]
 

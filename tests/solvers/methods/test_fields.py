@@ -8,8 +8,9 @@ import pytest
 import torch
 from scipy.integrate import solve_ivp
 
+from skneuralde import Parameter
 from skneuralde.datasets import abc_problem
-from skneuralde.problems import Advection, Dirichlet, Laplacian, Positive, Problem
+from skneuralde.problems import Advection, Dirichlet, Laplacian, Problem
 from skneuralde.solvers import choose_solver, get_solver, solve
 
 SOLVERS = ["rosenbrock", "etdrk4", "rock2", "rock4", "rkc2", "tsit5"]
@@ -173,7 +174,7 @@ MODES = [(*case, mode) for case in CASES for mode in get_solver(case[0]).gradien
 
 
 def reaction_and_diffusion(others):
-    operators = [Laplacian([Positive(0.5), 0.0], (0.5, 0.7), ("neumann", "periodic"))]
+    operators = [Laplacian([Parameter(0.5, positive=True), 0.0], (0.5, 0.7), ("neumann", "periodic"))]
     if others:
         operators.append(Advection([0.2, 0.1], (0.5, 0.7), ("neumann", "periodic")))
     return Problem(Law(), operator=operators)
@@ -218,7 +219,7 @@ def test_gradients_are_those_of_finite_differences(name, others, mode):
 
 @pytest.mark.parametrize("name", ["rosenbrock", "etdrk4", "rock2", "rock4", "rkc2"])
 def test_adaptive_steps_are_the_same_with_a_gradient(name):
-    problem = Problem(Law(), operator=Laplacian([Positive(0.5), 0.0], (0.5, 0.7)))
+    problem = Problem(Law(), operator=Laplacian([Parameter(0.5, positive=True), 0.0], (0.5, 0.7)))
     start, ts = noise(2, 4, 3, 2), [0.0, 0.2, 3.0]
     with torch.no_grad():
         plain = solve(problem, start, ts, solver=name).ys

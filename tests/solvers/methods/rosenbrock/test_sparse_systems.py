@@ -8,7 +8,8 @@ import torch
 from scipy.integrate import solve_ivp
 from scipy.sparse import diags
 
-from skneuralde.problems import Jump, Laplacian, Positive, Problem, Stencil, pattern_of
+from skneuralde import Parameter
+from skneuralde.problems import Jump, Laplacian, Problem, Stencil, pattern_of
 from skneuralde.solvers import SolveRequest, Status, choose_solver, get_solver, integrate, solve
 from skneuralde.solvers.methods.rosenbrock.sparse_systems import Factors, SparseSystem
 
@@ -174,7 +175,7 @@ def gradient_of(problem, u0, ts, inputs, **options):
 @pytest.mark.parametrize(("mode", "dt"), [("checkpoint", None), ("direct", None), ("checkpoint", 0.1)])
 def test_gradients_against_iterations(mode, dt):
     """Of the start, of a learned law, diffusivity and operator; the times are inside steps."""
-    rate, own, law = Positive(0.2), Spread(1.0), torch.nn.Linear(2, 2).double()
+    rate, own, law = Parameter(0.2, positive=True), Spread(1.0), torch.nn.Linear(2, 2).double()
     with torch.no_grad():
         law.weight.copy_(torch.tensor([[-1.0, 0.5], [0.3, -0.8]]))
     u0 = (1 + noise(2, 6, 6, 2)).requires_grad_()
