@@ -12,13 +12,18 @@ from torch.autograd import forward_ad
 
 
 def in_transform() -> bool:
-    """Whether a transform of torch.func or a forward-mode level is open."""
-    return maybe_current_level() is not None or forward_ad._current_level >= 0
+    """Whether this thread is in a transform of torch.func."""
+    return maybe_current_level() is not None
+
+
+def is_forward_mode_open() -> bool:
+    """Whether a level of torch's forward mode is open; it may be another thread's."""
+    return forward_ad._current_level >= 0
 
 
 def has_tangent(x: Tensor) -> bool:
-    """Whether derivatives are propagated along with a tensor; an open level of forward mode may be another thread's."""
-    return forward_ad._current_level >= 0 and forward_ad.unpack_dual(x).tangent is not None
+    """Whether torch's forward mode propagates derivatives along with a tensor."""
+    return is_forward_mode_open() and forward_ad.unpack_dual(x).tangent is not None
 
 
 def plain(x: Tensor) -> Tensor:

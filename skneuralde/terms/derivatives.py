@@ -1,8 +1,8 @@
 """Derivatives of functions along directions, for all rows of a batch at once.
 
-Reverse mode is linear in the derivative of the output; differentiating it with respect to that gives forward mode.
-Nested, and for Jacobians, reverse mode takes half the time of `torch.func.jvp` or less, which spends most of it on
-zeros.
+Reverse mode is linear in the derivative of the output; differentiating it with respect to that gives forward mode. It
+takes half the time of `torch.func.jvp` or less, which spends most of it on zeros, and its graphs belong to a thread:
+the levels of torch's forward mode are shared by all threads, callers' own included.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
-from skneuralde._transforms import in_transform
+from skneuralde._transforms import has_tangent, in_transform, is_forward_mode_open
 
 
 class Pushforward:
@@ -50,13 +50,12 @@ class Pushforward:
 
 
 def along(function: Callable[..., Tensor], at: Sequence[Tensor], directions: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Value of ``function(*at)`` and its derivative along the directions, both of which can be differentiated again."""
-    if not in_transform():
-        value, slope, *_ = torch.func.jvp(function, tuple(at), tuple(directions))
-        return value, slope
-    # Forward mode cannot be nested in itself. Reverse mode twice makes NaN of a masked infinite factor, as of 0 ** 0.
+    """Value of ``function(*at)`` and its derivative along the directions, both of which can be differentiated again.
+
+    The value and all arguments have one row per path.
+    """
     value, _, push, _ = _linearized(lambda *x: (function(*x), ()), at)
-    return value, push(directions)
+    return value, _known(push(directions), value, lambda: _difference_quotients(function, value, at, directions))
 
 
 def value_and_jacobian(function: Callable[..., Tensor], u: Tensor, *others: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -69,11 +68,64 @@ def value_and_jacobian(function: Callable[..., Tensor], u: Tensor, *others: Tens
     value, pull, push, _ = _linearized(lambda v: (function(v, *copies), ()), [start])
     shape = batch, *value.shape[1:]
     rows = math.prod(value.shape[1:])
+
+    def columns(slopes: Tensor) -> Tensor:
+        return slopes.view(dim, *shape).movedim(0, -1)
+
     if rows > dim:
-        return value[:batch], push([directions]).view(dim, *shape).movedim(0, -1)
-    units = torch.eye(dim, rows, dtype=u.dtype, device=u.device).repeat_interleave(batch, 0)
-    slope = pull(units.view(value.shape)).view(dim, batch, dim)[:rows]
-    return value[:batch], slope.movedim(0, 1).reshape(*shape, dim)
+        slope = columns(push([directions]))
+    else:
+        units = torch.eye(dim, rows, dtype=u.dtype, device=u.device).repeat_interleave(batch, 0)
+        slope = pull(units.view(value.shape)).view(dim, batch, dim)[:rows].movedim(0, 1).reshape(*shape, dim)
+
+    def differences() -> Tensor:
+        return columns(_difference_quotients(lambda v: function(v, *copies), value, [start], [directions]))
+
+    return value[:batch], _known(slope, value[:batch, ..., None], differences)
+
+
+def _known(slope: Tensor, value: Tensor, differences: Callable[[], Tensor]) -> Tensor:
+    """A derivative, with difference quotients where it is not a number although the value is finite.
+
+    Automatic differentiation multiplies zero by infinity where the derivative of a masked part is infinite: that of
+    ``0 ** 0``, or of a root that `torch.where` leaves out.
+    """
+    if not bool(slope.isnan().any()):
+        return slope
+    unknown = slope.isnan() & value.isfinite()
+    if not bool(unknown.any()):
+        return slope
+    if slope.requires_grad or in_transform() or has_tangent(slope):
+        # Not even zero times a derivative of what is not a number is a number.
+        return differences()
+    return torch.where(unknown, differences(), slope)
+
+
+def _difference_quotients(
+    function: Callable[..., Tensor], value: Tensor, at: Sequence[Tensor], directions: Sequence[Tensor]
+) -> Tensor:
+    """Central difference quotients along directions; on one side where the function is not defined on the other."""
+    with torch.no_grad():
+        reach, size = (torch.stack([_row_maximum(x) for x in xs]).amax(0) for xs in (directions, at))
+        step = torch.finfo(value.dtype).eps ** (1 / 3) * torch.where(size > 0.0, size, 1.0)
+        step = step / torch.where(reach > 0.0, reach, 1.0)
+
+    def moved(sign: float) -> Tensor:
+        pairs = zip(at, directions, strict=True)
+        return function(*(torch.addcmul(x, _as_rows(step, x), direction, value=sign) for x, direction in pairs))
+
+    length = _as_rows(step, value)
+    ahead, behind = (moved(1.0) - value) / length, (value - moved(-1.0)) / length
+    central = 0.5 * (ahead + behind)
+    return torch.where(central.isnan(), torch.where(ahead.isnan(), behind, ahead), central)
+
+
+def _row_maximum(x: Tensor) -> Tensor:
+    return x.abs().flatten(1).amax(1)
+
+
+def _as_rows(step: Tensor, x: Tensor) -> Tensor:
+    return step.to(x.dtype).view(-1, *[1] * (x.ndim - 1))
 
 
 #: Value of a function; the derivative in its first argument, summed with weights of the value; the derivative along
@@ -89,7 +141,8 @@ def _linearized(function: Callable[..., tuple[Tensor, Any]], at: Sequence[Tensor
     """
     records = torch.is_grad_enabled()
     has_hooks = torch._C._autograd._top_saved_tensors_default_hooks(False) is not None
-    if in_transform() or torch.is_inference_mode_enabled() or (records and not has_hooks):
+    tracks = records or is_forward_mode_open()
+    if in_transform() or torch.is_inference_mode_enabled() or (tracks and not has_hooks):
         value, pull_back, more = cast(Any, torch.func.vjp(function, *at, has_aux=True))
 
         def push_by_levels(directions: Sequence[Tensor]) -> Tensor:
