@@ -278,12 +278,12 @@ def _context(context: Any, copies: int, batch: torch.Size, u0: Tensor) -> Tensor
     """Inputs of the flat batch of all paths."""
     if context is None:
         return None
-    size = copies * math.prod(batch)
+    size, like = copies * math.prod(batch), u0.detach().new_empty(0)
 
     def flat(c: Tensor) -> Tensor:
         if c.ndim < 1 or c.shape[:-1] not in (batch, (copies, *batch)):
             raise ValueError(f"context must have shape {(*batch, 'k')}, got {tuple(c.shape)}")
-        return c.to(u0).expand(copies, *batch, c.shape[-1]).reshape(size, c.shape[-1])
+        return c.to(like).expand(copies, *batch, c.shape[-1]).reshape(size, c.shape[-1])
 
     if callable(context):
         return lambda t: flat(context(t.reshape(copies, *batch)))

@@ -6,11 +6,12 @@ import math
 import numbers
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import torch
 from torch import Tensor
 
-from skneuralde._transforms import in_transform
+from skneuralde._transforms import has_tangent, in_transform, is_forward_mode_open
 from skneuralde.noise import Brownian, PoissonProcesses
 from skneuralde.problems import FieldProblem, Jump, Problem, in_calculus
 from skneuralde.solvers.core.controllers import Controller
@@ -21,6 +22,7 @@ from skneuralde.solvers.core.right_hand_side import ProblemLike, RightHandSide
 from skneuralde.solvers.core.segments import Segments
 from skneuralde.solvers.core.stepper import SOLVERS, Solver, Stepper
 from skneuralde.solvers.core.switch import Switch
+from skneuralde.solvers.gradients.captured import captured_tensors
 from skneuralde.solvers.gradients.replay import GRADIENTS
 from skneuralde.solvers.jumps.hazards import Hazards
 from skneuralde.solvers.jumps.schedule import ExtraJump, JumpSchedule, is_certain
@@ -222,7 +224,7 @@ def _task(request: SolveRequest, problem: ProblemLike) -> Task:
     if context is not None and not isinstance(context, Tensor):
         context = InputsOverTime(context, start[:, 0].expand(len(u0)))
     segments = None if stops is None else Segments.make(start, last, direction, stops)
-    gradient = "direct" if in_transform() else request.gradient
+    gradient = "direct" if _is_transformed(request) else request.gradient
     if gradient == "auto":
         large = isinstance(problem, FieldProblem) and "checkpoint" in request.solver.gradients
         gradient = "checkpoint" if large else "direct"
@@ -245,6 +247,14 @@ def _task(request: SolveRequest, problem: ProblemLike) -> Task:
         increment_cache=request.increment_cache,
         extra_jump=request.extra_jump,
     )
+
+
+def _is_transformed(request: SolveRequest) -> bool:
+    """Whether a transform of torch.func or torch's forward mode takes derivatives around the solution."""
+    if in_transform():
+        return True
+    reachable = chain([request.u0], captured_tensors(request.problem, request.context))
+    return is_forward_mode_open() and any(map(has_tangent, reachable))
 
 
 def _stops(request: SolveRequest, start: Tensor) -> Tensor | None:
