@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -54,8 +54,9 @@ def along(function: Callable[..., Tensor], at: Sequence[Tensor], directions: Seq
 
     The value and all arguments have one row per path.
     """
-    value, _, push, _ = _linearized(lambda *x: (function(*x), ()), at)
-    return value, _known(push(directions), value, lambda: _difference_quotients(function, value, at, directions))
+    value, _, push, _, has_graph = _linearized(lambda *x: (function(*x), ()), at)
+    slope = push(directions) if has_graph else torch.full_like(value, torch.nan)
+    return value, _known(slope, value, lambda: _difference_quotients(function, value, at, directions))
 
 
 def value_and_jacobian(function: Callable[..., Tensor], u: Tensor, *others: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -65,14 +66,16 @@ def value_and_jacobian(function: Callable[..., Tensor], u: Tensor, *others: Tens
     than the state, each copy has a row of the Jacobian by reverse mode, else a column by forward mode.
     """
     (batch, dim), (start, copies, directions) = u.shape, _repeated(u, others)
-    value, pull, push, _ = _linearized(lambda v: (function(v, *copies), ()), [start])
+    value, pull, push, _, has_graph = _linearized(lambda v: (function(v, *copies), ()), [start])
     shape = batch, *value.shape[1:]
     rows = math.prod(value.shape[1:])
 
     def columns(slopes: Tensor) -> Tensor:
         return slopes.view(dim, *shape).movedim(0, -1)
 
-    if rows > dim:
+    if not has_graph:
+        slope = value.new_full((*shape, dim), torch.nan)
+    elif rows > dim:
         slope = columns(push([directions]))
     else:
         units = torch.eye(dim, rows, dtype=u.dtype, device=u.device).repeat_interleave(batch, 0)
@@ -88,7 +91,7 @@ def _known(slope: Tensor, value: Tensor, differences: Callable[[], Tensor]) -> T
     """A derivative, with difference quotients where it is not a number although the value is finite.
 
     Automatic differentiation multiplies zero by infinity where the derivative of a masked part is infinite: that of
-    ``0 ** 0``, or of a root that `torch.where` leaves out.
+    ``0 ** 0``, or of a root that `torch.where` leaves out. It knows nothing of a function that leaves torch.
     """
     if not bool(slope.isnan().any()):
         return slope
@@ -128,9 +131,14 @@ def _as_rows(step: Tensor, x: Tensor) -> Tensor:
     return step.to(x.dtype).view(-1, *[1] * (x.ndim - 1))
 
 
-#: Value of a function; the derivative in its first argument, summed with weights of the value; the derivative along
-#: directions; what else the function returns.
-_Linearized = tuple[Tensor, Callable[[Tensor], Tensor], Callable[[Sequence[Tensor]], Tensor], Any]
+class _Linearized(NamedTuple):
+    """A function around its arguments."""
+
+    value: Tensor
+    pull: Callable[[Tensor], Tensor]  #: derivative in the first argument, summed with weights of the value
+    push: Callable[[Sequence[Tensor]], Tensor]  #: derivative along directions
+    more: Any  #: what else the function returns
+    has_graph: bool  #: whether the value is known to torch as a function of the arguments
 
 
 def _linearized(function: Callable[..., tuple[Tensor, Any]], at: Sequence[Tensor]) -> _Linearized:
@@ -149,7 +157,7 @@ def _linearized(function: Callable[..., tuple[Tensor, Any]], at: Sequence[Tensor
             _, push_forward = cast(Any, torch.func.vjp(pull_back, torch.zeros_like(value)))
             return push_forward(tuple(directions))[0]
 
-        return value, lambda weights: pull_back(weights)[0], push_by_levels, more
+        return _Linearized(value, lambda weights: pull_back(weights)[0], push_by_levels, more, True)
     with torch.enable_grad():
         start = [x.view_as(x) if records and x.requires_grad else x.detach().requires_grad_() for x in at]
         value, more = function(*start)
@@ -165,7 +173,9 @@ def _linearized(function: Callable[..., tuple[Tensor, Any]], at: Sequence[Tensor
             (slope,) = Pushforward([value], start).along(directions, create_graph=records)
         return slope
 
-    return (value, pull, push, more) if records else (value.detach(), pull, push, tree_map(Tensor.detach, more))
+    if records:
+        return _Linearized(value, pull, push, more, value.requires_grad)
+    return _Linearized(value.detach(), pull, push, tree_map(Tensor.detach, more), value.requires_grad)
 
 
 def value_and_two_derivatives(
@@ -178,10 +188,10 @@ def value_and_two_derivatives(
     (batch, dim), (start, copies, directions) = u.shape, _repeated(u, others)
 
     def slope_and_value(v: Tensor) -> tuple[Tensor, Tensor]:
-        value, _, push, _ = _linearized(lambda w: (function(w, *copies), ()), [v])
+        value, _, push, *_ = _linearized(lambda w: (function(w, *copies), ()), [v])
         return push([directions]), value
 
-    slope, _, push, value = _linearized(slope_and_value, [start])
+    slope, _, push, value, _ = _linearized(slope_and_value, [start])
     second = push([cov.movedim(-1, 0).flatten(0, 1)])
     shape = dim, batch, *value.shape[1:]
     return value[:batch], slope.view(shape).movedim(0, -1), second.view(shape).sum(0)

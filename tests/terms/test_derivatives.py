@@ -1,5 +1,6 @@
 """Derivatives along directions, without torch's forward mode."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -53,3 +54,11 @@ def test_a_stiff_method_with_masked_parts(function, y0):
     options = {"solver": "rosenbrock", "rtol": 1e-6, "atol": 1e-6}
     found = solve(Problem(lambda t, u: function(t, u) - 4.0 * u), [y0], [0.0, 0.3], **options).ys
     torch.testing.assert_close(found, exact, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["rosenbrock", "rock2"])
+def test_functions_that_leave_torch(name):
+    outside = Problem(lambda t, u: torch.from_numpy(-10.0 * np.sin(u.detach().numpy())))
+    inside = Problem(lambda t, u: -10.0 * u.sin())
+    expected, found = (solve(p, [1.0, 2.0], [0.0, 0.3], solver=name, rtol=1e-6).ys for p in (inside, outside))
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
