@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+import torch
 from torch import Tensor
 from torch._C._functorch import get_unwrapped, is_batchedtensor, is_functorch_wrapped_tensor, maybe_current_level
 from torch.autograd import forward_ad
@@ -31,6 +32,16 @@ def plain(x: Tensor) -> Tensor:
     while is_functorch_wrapped_tensor(x):
         x = get_unwrapped(x)
     return x
+
+
+def is_differentiated(x: Tensor) -> bool:
+    """Whether derivatives in a tensor are recorded or propagated."""
+    return (torch.is_grad_enabled() and x.requires_grad) or is_functorch_wrapped_tensor(x) or has_tangent(x)
+
+
+def constant(x: Tensor) -> Tensor:
+    """The values of a tensor, without derivatives."""
+    return plain(x).detach()
 
 
 def is_batched(x: Tensor) -> bool:

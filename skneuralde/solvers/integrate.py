@@ -11,7 +11,7 @@ from itertools import chain
 import torch
 from torch import Tensor
 
-from skneuralde._transforms import has_tangent, in_transform, is_forward_mode_open
+from skneuralde._transforms import constant, has_tangent, in_transform, is_differentiated, is_forward_mode_open
 from skneuralde.noise import Brownian, PoissonProcesses
 from skneuralde.problems import FieldProblem, Jump, Problem, in_calculus
 from skneuralde.solvers.core.controllers import Controller
@@ -24,6 +24,7 @@ from skneuralde.solvers.core.stepper import SOLVERS, Solver, Stepper
 from skneuralde.solvers.core.switch import Switch
 from skneuralde.solvers.gradients.captured import captured_tensors
 from skneuralde.solvers.gradients.replay import GRADIENTS
+from skneuralde.solvers.gradients.save_times import ends_move_with_time, start_moves_with_time
 from skneuralde.solvers.jumps.hazards import Hazards
 from skneuralde.solvers.jumps.schedule import ExtraJump, JumpSchedule, is_certain
 from skneuralde.solvers.mesh.increment_cache import IncrementCache
@@ -53,7 +54,8 @@ class SolveRequest:
     u0 : Tensor of shape (batch, dim)
         States at the first times.
     times : float64 Tensor of shape (n_times,), or (batch, n_times) padded on the right with NaN
-        Save times, monotone; without noise they may decrease.
+        Save times, monotone; without noise they may decrease. The solution has a derivative in them without noise and
+        jumps.
     solver : Solver
     controller : Controller, optional
         Step-size controller of an adaptive method, in place of its own.
@@ -181,6 +183,10 @@ def integrate(request: SolveRequest) -> Trajectory:
     _check_fixed_steps(request, task)
     if problem.jumps:
         task = _with_jumps(task, request, problem.jumps)
+    times = request.times if is_differentiated(request.times) else None
+    if times is not None:
+        _check_differentiable_times(problem)
+        task = replace(task, u0=start_moves_with_time(task.rhs, task.u0, times))
     if isinstance(solver, Stepper):
         trajectory = _drive(solver, task)
     else:
@@ -188,7 +194,17 @@ def integrate(request: SolveRequest) -> Trajectory:
         trajectory = solver.solve(task)
     if request.on_error == "raise" and bool((trajectory.status != Status.SUCCESS).any()):
         raise SolverError.from_trajectory(solver.name, trajectory, has_noise=problem.diffusion is not None)
+    if times is not None:
+        return replace(trajectory, values=ends_move_with_time(task.rhs, trajectory.values, times))
     return trajectory
+
+
+def _check_differentiable_times(problem: ProblemLike) -> None:
+    if problem.diffusion is not None or problem.jumps:
+        raise ValueError(
+            "ts requires a gradient, but the solutions of an equation with noise or jumps have no derivative in time: "
+            "give ts.detach()"
+        )
 
 
 def _drive(stepper: Stepper, task: Task) -> Trajectory:
@@ -204,7 +220,7 @@ def _drive(stepper: Stepper, task: Task) -> Trajectory:
 
 
 def _task(request: SolveRequest, problem: ProblemLike) -> Task:
-    u0, times = request.u0, request.times
+    u0, times = request.u0, constant(request.times)
     if times.dtype != torch.float64:
         raise ValueError(f"times must be float64, got {times.dtype}")
     if problem.diffusion is not None and request.noise is None:
@@ -253,7 +269,7 @@ def _is_transformed(request: SolveRequest) -> bool:
     """Whether a transform of torch.func or torch's forward mode takes derivatives around the solution."""
     if in_transform():
         return True
-    reachable = chain([request.u0], captured_tensors(request.problem, request.context))
+    reachable = chain([request.u0, request.times], captured_tensors(request.problem, request.context))
     return is_forward_mode_open() and any(map(has_tangent, reachable))
 
 

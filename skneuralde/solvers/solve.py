@@ -12,6 +12,7 @@ import torch
 from pandas import DataFrame, MultiIndex
 from torch import Tensor
 
+from skneuralde._transforms import constant
 from skneuralde.problems import Problem
 from skneuralde.solvers.batching import to_batch
 from skneuralde.solvers.core.controllers import Controller
@@ -105,7 +106,8 @@ def solve(
         States at the first time. If neither the operators' spacing, boundary or ndim nor the sparsity gives the number
         of axes of the grid, y0 is one field.
     ts : array-like of shape (n_times,), or (batch..., n_times) padded on the right with NaN
-        Save times, in order. Without noise they may decrease: then time runs backwards.
+        Save times, in order. Without noise they may decrease: then time runs backwards. Without noise and jumps, the
+        solution has a derivative in a tensor of times.
     solver : str or Solver, default="auto"
         A name of `solver_names`, where "torchsde:..." and "torchdiffeq:..." are methods of these packages, or an
         instance of a method of your own. "auto" takes
@@ -223,11 +225,11 @@ def solve(
     stats, shaped, n_rows = trajectory.stats, batch.shaped, len(trajectory.status)
     jumps = JumpTables((), (), torch.zeros(n_rows, 0, dtype=torch.int64, device=trajectory.status.device))
     if request.poisson is not None and trajectory.jumps is not None:
-        start = request.times[..., 0].expand(n_rows)
+        start = constant(request.times)[..., 0].expand(n_rows)
         dim, dtype = trajectory.values.shape[-1], trajectory.values.dtype
         jumps = JumpTables.make(trajectory.jumps, problem.jumps, request.poisson, start, dim, dtype)
     return Solution(
-        ts=batch.times,
+        ts=constant(batch.times),
         ys=batch.states(trajectory.values),
         status=shaped(trajectory.status),
         stats=replace(

@@ -134,9 +134,26 @@ class RightHandSide:
             times = torch.where(times == end, torch.nextafter(end, t), times)
         return self._time_points(times, dtype, self.segments.around(t, h))
 
+    def reading(self, t: Tensor, dtype: torch.dtype, *, ahead: bool) -> TimePoint:
+        """The time point at which paths go on from float64 times ``(batch, 1)``, or else the one that they come to.
+
+        It can be differentiated in the times.
+        """
+        segments = self.segments
+        segment = None if segments is None else (segments.ahead if ahead else segments.behind)(t.detach())
+        (now,) = self._time_points(t.detach()[None], dtype, segment)
+        moved = t + (self._inside(t.detach(), segment) - t.detach())
+        time = t.to(dtype)
+        context = self.context(moved[:, 0]) if isinstance(self.context, InputsOverTime) else self.context
+        return TimePoint(time + (now.t - time).detach(), context)
+
+    def _inside(self, t: Tensor, segment: tuple[Tensor, Tensor] | None) -> Tensor:
+        """Times moved into their segment, or else into the interval of integration."""
+        return t.clamp(self.lower, self.upper) if segment is None else inside(t, *segment)
+
     def _time_points(self, t: Tensor, dtype: torch.dtype, segment: tuple[Tensor, Tensor] | None) -> list[TimePoint]:
         """The time points of float64 times (n, batch, 1), moved into their segment if that is given."""
-        t = t.clamp(self.lower, self.upper) if segment is None else inside(t, *segment)
+        t = self._inside(t, segment)
         now = t.to(dtype)
         if segment is not None and dtype != t.dtype:
             now = inside(now, *(edge.to(dtype) for edge in segment))
