@@ -49,14 +49,22 @@ class Pushforward:
         return pushed
 
 
-def along(function: Callable[..., Tensor], at: Sequence[Tensor], directions: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+def along(
+    function: Callable[..., Tensor],
+    at: Sequence[Tensor],
+    directions: Sequence[Tensor],
+    *,
+    differences: Callable[[Tensor], Tensor] | None = None,
+) -> tuple[Tensor, Tensor]:
     """Value of ``function(*at)`` and its derivative along the directions, both of which can be differentiated again.
 
-    The value and all arguments have one row per path.
+    The value and all arguments have one row per path. ``differences`` gives the derivative from the value where
+    automatic differentiation does not; by default central differences do.
     """
     value, _, push, _, has_graph = _linearized(lambda *x: (function(*x), ()), at)
     slope = push(directions) if has_graph else torch.full_like(value, torch.nan)
-    return value, _known(slope, value, lambda: _difference_quotients(function, value, at, directions))
+    differences = differences or (lambda value: _difference_quotients(function, value, at, directions))
+    return value, _known(slope, value, lambda: differences(value))
 
 
 def value_and_jacobian(function: Callable[..., Tensor], u: Tensor, *others: Tensor | None) -> tuple[Tensor, Tensor]:

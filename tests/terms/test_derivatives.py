@@ -58,7 +58,10 @@ def test_a_stiff_method_with_masked_parts(function, y0):
 
 @pytest.mark.parametrize("name", ["rosenbrock", "rock2"])
 def test_functions_that_leave_torch(name):
-    outside = Problem(lambda t, u: torch.from_numpy(-10.0 * np.sin(u.detach().numpy())))
-    inside = Problem(lambda t, u: -10.0 * u.sin())
+    def drift(t, u, sin):
+        return -10.0 * sin(u) + sin(5.0 * t)
+
+    inside = Problem(lambda t, u: drift(t, u, torch.sin))
+    outside = Problem(lambda t, u: torch.from_numpy(drift(t.detach().numpy(), u.detach().numpy(), np.sin)))
     expected, found = (solve(p, [1.0, 2.0], [0.0, 0.3], solver=name, rtol=1e-6).ys for p in (inside, outside))
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)

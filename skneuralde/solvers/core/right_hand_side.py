@@ -216,14 +216,23 @@ class RightHandSide:
         """
         self.counter.drift += u.shape[0]
         gap = 1e-3 * h
-        now, later = self.during(t, h, torch.stack([t, t + gap]), u.dtype)
+        now, soon = self.during(t, h, torch.stack([t, t + gap]), u.dtype)
+        length = gap.to(u.dtype) if isinstance(gap, Tensor) else gap
         drift = self._drift
         unit = torch.ones_like(now.t)
+
+        def differences(value: Tensor) -> Tensor:
+            # Within the step, before a stop.
+            self.counter.drift += 2 * u.shape[0]
+            (later,) = self.during(t, h, (t + 2.0 * gap)[None], u.dtype)
+            ahead, twice = drift(soon.t, u, soon.context), drift(later.t, u, later.context)
+            return (4.0 * (ahead - value) - (twice - value)) / (2.0 * length)
+
         if now.context is None or isinstance(self.context, Tensor):
-            return along(lambda s: drift(s, u, now.context), (now.t,), (unit,))[1]
-        assert later.context is not None
-        slope = (later.context - now.context) / (gap.to(u.dtype) if isinstance(gap, Tensor) else gap)
-        return along(lambda s, c: drift(s, u, c), (now.t, now.context), (unit, slope))[1]
+            return along(lambda s: drift(s, u, now.context), (now.t,), (unit,), differences=differences)[1]
+        assert soon.context is not None
+        at, directions = (now.t, now.context), (unit, (soon.context - now.context) / length)
+        return along(lambda s, c: drift(s, u, c), at, directions, differences=differences)[1]
 
     def drift_without_diffusion(self, now: TimePoint, u: Tensor) -> Tensor:
         """f(t, u) without the linear part of a field's Laplacian."""
