@@ -16,7 +16,9 @@ from torch import Tensor
 from skneuralde._transforms import constant, in_transform, is_batched, is_differentiated
 from skneuralde.noise import Brownian, PoissonProcesses, absorb
 from skneuralde.problems import FieldProblem, Problem
+from skneuralde.solvers.core.results import Trajectory
 from skneuralde.solvers.core.right_hand_side import ProblemLike
+from skneuralde.solvers.core.time_precision import warn_of_coarse_time
 from skneuralde.solvers.integrate import Context, SolveRequest
 
 #: A span that is longer than a power of two by this share, which may be rounding, is not longer.
@@ -76,13 +78,27 @@ class PathBatch:
         """From solutions (flat batch, n_times, dim) to (n_paths, batch..., n_times, state...)."""
         return self.shaped(values.unflatten(-1, self.state))
 
+    @property
+    def start(self) -> Tensor:
+        """The first time of every path."""
+        return constant(self.flat_times)[..., 0].expand(len(self.u0))
+
+    @property
+    def first_context(self) -> Tensor | None:
+        """The inputs at the first times."""
+        return self.context(self.start) if callable(self.context) else self.context
+
+    def warn_of_coarse_time(self, trajectory: Trajectory) -> None:
+        """`warn_of_coarse_time`, in the name of the function that a user has called."""
+        if self.u0.dtype != torch.float64:
+            warn_of_coarse_time(self.problem, self.start, self.u0, self.first_context, trajectory, stacklevel=3)
+
     def with_noise(
         self, request: SolveRequest, random_state: int | np.random.RandomState | np.random.Generator | None
     ) -> SolveRequest:
         """A request for this batch with its Brownian motion and its Poisson processes, after a check of its numbers."""
         request.check()
-        problem, times = self.problem, constant(self.flat_times)
-        start = times[..., 0].expand(len(self.u0))
+        problem, times, start = self.problem, constant(self.flat_times), self.start
         path, series = torch.meshgrid(torch.arange(self.copies), torch.arange(math.prod(self.batch)), indexing="ij")
         keys = (path.flatten().to(self.u0.device), series.flatten().to(self.u0.device))
         seed = _seed(random_state)
@@ -131,8 +147,7 @@ def to_batch(
         batch=batch,
         state=state,
     )
-    start = constant(paths.flat_times)[..., 0].expand(len(paths.u0))
-    c = paths.context(start) if callable(paths.context) else paths.context
+    start, c = paths.start, paths.first_context
     _refuse_vmap(paths.problem, start[:, None].to(u0.dtype), paths.u0, c)
     paths.problem.check(start[:, None].to(u0.dtype), paths.u0, c, range_of_rates=range_of_rates)
     return paths

@@ -174,6 +174,21 @@ def integrate(request: SolveRequest) -> Trajectory:
     SolverError
         If a path fails and ``on_error`` is "raise".
     """
+    trajectory = attempt(request)
+    refuse_failures(request, trajectory)
+    return trajectory
+
+
+def refuse_failures(request: SolveRequest, trajectory: Trajectory) -> None:
+    """Raise SolverError for the first failed path, if there is one and ``on_error`` is "raise"."""
+    if request.on_error == "raise" and bool((trajectory.status != Status.SUCCESS).any()):
+        solver = request.solver.for_tolerance(request.rtol)
+        has_noise = request.problem.diffusion is not None
+        raise SolverError.from_trajectory(solver.name, trajectory, has_noise=has_noise)
+
+
+def attempt(request: SolveRequest) -> Trajectory:
+    """Solve a batch of initial value problems; the status of a path tells whether it has failed."""
     request.check()
     solver, problem = request.solver.for_tolerance(request.rtol), request.problem
     solver.check(problem)
@@ -192,8 +207,6 @@ def integrate(request: SolveRequest) -> Trajectory:
     else:
         assert isinstance(solver, BatchSolver)
         trajectory = solver.solve(task)
-    if request.on_error == "raise" and bool((trajectory.status != Status.SUCCESS).any()):
-        raise SolverError.from_trajectory(solver.name, trajectory, has_noise=problem.diffusion is not None)
     if times is not None:
         return replace(trajectory, values=ends_move_with_time(task.rhs, trajectory.values, times))
     return trajectory

@@ -18,7 +18,7 @@ from skneuralde.solvers.batching import to_batch
 from skneuralde.solvers.core.controllers import Controller
 from skneuralde.solvers.core.results import Stats
 from skneuralde.solvers.core.stepper import Solver
-from skneuralde.solvers.integrate import SolveRequest, integrate
+from skneuralde.solvers.integrate import SolveRequest, attempt, refuse_failures
 from skneuralde.solvers.jumps.tables import JumpTables
 from skneuralde.solvers.registry import get_controller, resolve_solver
 
@@ -170,6 +170,11 @@ def solve(
     SolverError
         If a path fails.
 
+    Warns
+    -----
+    UserWarning
+        If coefficients see time rounded to more than a thousandth of a step, in float32 far from time zero.
+
     Examples
     --------
     >>> import torch
@@ -221,7 +226,9 @@ def solve(
         on_error=on_error,
     )
     request = batch.with_noise(request, random_state)
-    trajectory = integrate(request)
+    trajectory = attempt(request)
+    batch.warn_of_coarse_time(trajectory)
+    refuse_failures(request, trajectory)
     stats, shaped, n_rows = trajectory.stats, batch.shaped, len(trajectory.status)
     jumps = JumpTables((), (), torch.zeros(n_rows, 0, dtype=torch.int64, device=trajectory.status.device))
     if request.poisson is not None and trajectory.jumps is not None:

@@ -11,18 +11,18 @@ from torch import Tensor
 from torch.autograd.graph import get_gradient_edge
 
 from skneuralde.solvers.core.right_hand_side import RightHandSide
+from skneuralde.solvers.core.stepper import Stepper
 from skneuralde.solvers.gradients.captured import captured_tensors
-from skneuralde.solvers.mesh.outputs import Replay
 
 R = TypeVar("R")
 
 
-def dependencies_of(replay: Replay, u: Tensor) -> list[Tensor]:
+def dependencies_of(stepper: Stepper, rhs: RightHandSide, u: Tensor) -> list[Tensor]:
     """The tensors that steps may depend on and that require a gradient: those within reach of the coefficients.
 
     Where one of them is computed from another, it is their leaves.
     """
-    within_reach = captured_tensors(replay.stepper, replay.rhs.problem, replay.rhs.context)
+    within_reach = captured_tensors(stepper, rhs.problem, rhs.context)
     found = [x for x in within_reach if x.requires_grad and x is not u]
     if any(_reaches(x, found) for x in found if not x.is_leaf):
         found = _unique(leaf for x in found for leaf in ([x] if x.is_leaf else leaf_tensors(x)))
@@ -41,7 +41,7 @@ def other_leaves(ends: Iterable[Tensor], sources: Sequence[Tensor]) -> Leaves:
 
 
 def checked(make: Callable[[], tuple[R, Leaves]]) -> R:
-    """What steps return that are made with a graph, and made again if they use a tensor that was not known.
+    """The result of steps that are made with a graph, and made again if they use a tensor that was not known.
 
     A coefficient may make leaves of its own, for a derivative: they go with the graph, or differ when it is made again.
 
