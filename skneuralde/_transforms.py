@@ -35,8 +35,15 @@ def plain(x: Tensor) -> Tensor:
 
 
 def is_differentiated(x: Tensor) -> bool:
-    """Whether derivatives in a tensor are recorded or propagated."""
-    return (torch.is_grad_enabled() and x.requires_grad) or is_functorch_wrapped_tensor(x) or has_tangent(x)
+    """Whether derivatives in a tensor are recorded or propagated, at any level of transforms.
+
+    Inside a transform all results are wrapped, those that do not depend on its argument as well.
+    """
+    while not ((torch.is_grad_enabled() and x.requires_grad) or has_tangent(x)):
+        if not is_functorch_wrapped_tensor(x):
+            return False
+        x = get_unwrapped(x)
+    return True
 
 
 def constant(x: Tensor) -> Tensor:

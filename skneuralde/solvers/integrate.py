@@ -6,12 +6,11 @@ import math
 import numbers
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 
 import torch
 from torch import Tensor
 
-from skneuralde._transforms import constant, has_tangent, in_transform, is_differentiated, is_forward_mode_open
+from skneuralde._transforms import constant, is_differentiated
 from skneuralde.noise import Brownian, PoissonProcesses
 from skneuralde.problems import FieldProblem, Jump, Problem, in_calculus
 from skneuralde.solvers.core.controllers import Controller
@@ -22,7 +21,7 @@ from skneuralde.solvers.core.right_hand_side import ProblemLike, RightHandSide
 from skneuralde.solvers.core.segments import Segments
 from skneuralde.solvers.core.stepper import SOLVERS, Solver, Stepper
 from skneuralde.solvers.core.switch import Switch
-from skneuralde.solvers.gradients.captured import captured_tensors
+from skneuralde.solvers.gradients.captured import is_transformed
 from skneuralde.solvers.gradients.replay import GRADIENTS
 from skneuralde.solvers.gradients.save_times import ends_move_with_time, start_moves_with_time
 from skneuralde.solvers.jumps.hazards import Hazards
@@ -253,7 +252,8 @@ def _task(request: SolveRequest, problem: ProblemLike) -> Task:
     if context is not None and not isinstance(context, Tensor):
         context = InputsOverTime(context, start[:, 0].expand(len(u0)))
     segments = None if stops is None else Segments.make(start, last, direction, stops)
-    gradient = "direct" if _is_transformed(request) else request.gradient
+    transformed = is_transformed([request.u0, request.times], request.problem, request.context)
+    gradient = "direct" if transformed else request.gradient
     if gradient == "auto":
         large = isinstance(problem, FieldProblem) and "checkpoint" in request.solver.gradients
         gradient = "checkpoint" if large else "direct"
@@ -276,14 +276,6 @@ def _task(request: SolveRequest, problem: ProblemLike) -> Task:
         increment_cache=request.increment_cache,
         extra_jump=request.extra_jump,
     )
-
-
-def _is_transformed(request: SolveRequest) -> bool:
-    """Whether a transform of torch.func or torch's forward mode takes derivatives around the solution."""
-    if in_transform():
-        return True
-    reachable = chain([request.u0, request.times], captured_tensors(request.problem, request.context))
-    return is_forward_mode_open() and any(map(has_tangent, reachable))
 
 
 def _stops(request: SolveRequest, start: Tensor) -> Tensor | None:

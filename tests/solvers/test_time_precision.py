@@ -9,7 +9,7 @@ import torch
 
 from skneuralde import Jump, Laplacian, NeuralSDERegressor, Problem, expect, solve
 
-FAR = [1e5, 1e5 + 1.0]
+FAR = [1e5, 1e5 + 0.1]
 WAVE = Problem(lambda t, u: 100.0 * math.pi * torch.cos(100.0 * math.pi * t) + 0.0 * u)
 METHODS = [
     {"solver": "tsit5"},

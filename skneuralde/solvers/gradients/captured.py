@@ -6,10 +6,13 @@ import sys
 import sysconfig
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache, partial
+from itertools import chain
 from types import BuiltinMethodType, CellType, CodeType, FunctionType, MethodType, MethodWrapperType, ModuleType
 from typing import Any
 
 from torch import Tensor, nn
+
+from skneuralde._transforms import has_tangent, in_transform, is_forward_mode_open
 
 #: Objects that are looked at.
 _MOST = 100_000
@@ -36,6 +39,13 @@ def captured_tensors(*roots: Any) -> Iterator[Tensor]:
             yield x
         else:
             following += _within(x)
+
+
+def is_transformed(tensors: Iterable[Tensor], *roots: Any) -> bool:
+    """Whether torch.func or forward mode may take derivatives in tensors, or in those within reach of some objects."""
+    if in_transform():
+        return True
+    return is_forward_mode_open() and any(map(has_tangent, chain(tensors, captured_tensors(*roots))))
 
 
 def _within(x: Any) -> Iterable[Any]:

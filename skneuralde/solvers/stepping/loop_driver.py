@@ -185,6 +185,7 @@ class LoopDriver(ABC):
             observers += [saver, step_states]
         paths = self._main_loop(observers, handlers, monitor)
         path, save, (step, theta) = index.result()
+        theta = theta.detach()
         mesh = self._mesh(accepted, self.paths, paths.steps[:, 0], None, handlers)
         stopped = (paths.status[:, 0] == STOPPED).nonzero()[:, 0]
         points = torch.cat([step + 1, paths.steps[stopped, 0]])
@@ -304,7 +305,8 @@ class LoopDriver(ABC):
         handlers: tuple[LoopStepEnds, ...],
     ) -> Mesh:
         """The accepted steps, with their noise, jumps and restarts; of all paths, or of ``rows``."""
-        mesh = self.mesh(accepted.points(paths.elapsed, count), paths, count, rows)
+        # Steps are given, also where forward mode has followed the errors that chose them.
+        mesh = self.mesh(accepted.points(paths.elapsed, count).detach(), paths, count, rows)
         assert mesh.permutation is not None  # paths of the loop have steps of their own
         return replace(mesh, step_ends=tuple(handler.on_mesh(mesh.permutation) for handler in handlers))
 
