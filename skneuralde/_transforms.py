@@ -6,19 +6,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+import torch
 from torch import Tensor
 from torch._C._functorch import get_unwrapped, is_batchedtensor, is_functorch_wrapped_tensor, maybe_current_level
 from torch.autograd import forward_ad
 
 
 def in_transform() -> bool:
-    """Whether a transform of torch.func or a forward-mode level is open."""
-    return maybe_current_level() is not None or forward_ad._current_level >= 0
+    """Whether this thread is in a transform of torch.func."""
+    return maybe_current_level() is not None
+
+
+def is_forward_mode_open() -> bool:
+    """Whether a level of torch's forward mode is open; it may be another thread's."""
+    return forward_ad._current_level >= 0
 
 
 def has_tangent(x: Tensor) -> bool:
-    """Whether derivatives are propagated along with a tensor; an open level of forward mode may be another thread's."""
-    return forward_ad._current_level >= 0 and forward_ad.unpack_dual(x).tangent is not None
+    """Whether torch's forward mode propagates derivatives along with a tensor."""
+    return is_forward_mode_open() and forward_ad.unpack_dual(x).tangent is not None
 
 
 def plain(x: Tensor) -> Tensor:
@@ -26,6 +32,23 @@ def plain(x: Tensor) -> Tensor:
     while is_functorch_wrapped_tensor(x):
         x = get_unwrapped(x)
     return x
+
+
+def is_differentiated(x: Tensor) -> bool:
+    """Whether derivatives in a tensor are recorded or propagated, at any level of transforms.
+
+    Inside a transform all results are wrapped, those that do not depend on its argument as well.
+    """
+    while not ((torch.is_grad_enabled() and x.requires_grad) or has_tangent(x)):
+        if not is_functorch_wrapped_tensor(x):
+            return False
+        x = get_unwrapped(x)
+    return True
+
+
+def constant(x: Tensor) -> Tensor:
+    """The values of a tensor, without derivatives."""
+    return plain(x).detach()
 
 
 def is_batched(x: Tensor) -> bool:

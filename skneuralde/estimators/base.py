@@ -21,6 +21,7 @@ from skneuralde.estimators.config.seed_and_device import fresh_seed, pick_device
 from skneuralde.estimators.config.setup import Setup
 from skneuralde.estimators.config.state_space import VectorSpace
 from skneuralde.estimators.diagnostics.standard_errors import laplace_uncertainty, refuse_laplace, train_ensemble
+from skneuralde.estimators.diagnostics.time_precision import warn_of_coarse_time
 from skneuralde.estimators.finish import calibrate_finally, describe_solvers, measure_residual_noise
 from skneuralde.estimators.model.coefficients import TermFactory
 from skneuralde.estimators.model.initial_model import build_model, renew_observations
@@ -160,6 +161,7 @@ class BaseDifferentialEquation(FittedEquation):
             refuse_laplace(self._setup.loss, self.model_)
         if self.roles_.layout.has_series:
             self._make_trainer().warn(panel, self._output.describe(self.n_outputs_))
+        warn_of_coarse_time(panel, self.model_.problem, self._setup)
         self._learn(panel, X_val, y_val, seed, warm=warm)
         if self.uncertainty == "laplace":
             self._uncertainty = laplace_uncertainty(self, panel, X_val, y_val, seed)

@@ -81,12 +81,15 @@ class GaussianUncertainty(Uncertainty):
     def std(self, function: Callable[[Parameters], Tensor], model: nn.Module) -> Tensor:
         """Standard deviation by the delta method: one directional derivative per column of the factor."""
         here = {name: p.detach() for name, p in trainable_parameters(model).items()}
-        values = list(here.values())
+        values = [p[None] for p in here.values()]
+
+        def as_row(*values: Tensor) -> Tensor:
+            return function({name: value[0] for name, value in zip(here, values, strict=True)})[None]
+
         variance = torch.zeros_like(function(here))
         for column in self.factor.mT:
-            directions = list(split(column, here).values())
-            _, change = along(lambda *values: function(dict(zip(here, values, strict=True))), values, directions)
-            variance = variance + change.square()
+            directions = [direction[None] for direction in split(column, here).values()]
+            variance = variance + along(as_row, values, directions)[1][0].square()
         return variance.sqrt()
 
 

@@ -28,5 +28,5 @@ class Operator(nn.Module, ABC):
         """Value for fields ``u (batch, *grid, fields)``: the same shape, dtype and device.
 
         Every field of the batch is a path of its own, whose value must not depend on the others. Solvers and training
-        differentiate the value, also by `torch.func.jvp`.
+        differentiate the value, also twice and by `torch.func.vjp`.
         """

@@ -13,10 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from skneuralde._transforms import in_transform, is_batched
+from skneuralde._transforms import constant, in_transform, is_batched, is_differentiated
 from skneuralde.noise import Brownian, PoissonProcesses, absorb
 from skneuralde.problems import FieldProblem, Problem
+from skneuralde.solvers.core.results import Trajectory
 from skneuralde.solvers.core.right_hand_side import ProblemLike
+from skneuralde.solvers.core.time_precision import warn_of_coarse_time
 from skneuralde.solvers.integrate import Context, SolveRequest
 from skneuralde.terms import strict_tensors
 
@@ -39,6 +41,7 @@ class PathBatch:
     u0 : Tensor of shape (copies * batch, dim)
         All initial states of a copy after each other.
     times : float64 Tensor of shape (n_times,) or (batch..., n_times)
+        As they were given, with their derivatives.
     context : Tensor of shape (copies * batch, k), callable or None
     stops : float64 Tensor of shape (n,) or (copies * batch, n), or None
     n_paths, copies : int
@@ -76,12 +79,27 @@ class PathBatch:
         """From solutions (flat batch, n_times, dim) to (n_paths, batch..., n_times, state...)."""
         return self.shaped(values.unflatten(-1, self.state))
 
+    @property
+    def start(self) -> Tensor:
+        """The first time of every path."""
+        return constant(self.flat_times)[..., 0].expand(len(self.u0))
+
+    @property
+    def first_context(self) -> Tensor | None:
+        """The inputs at the first times."""
+        return self.context(self.start) if callable(self.context) else self.context
+
+    def warn_of_coarse_time(self, trajectory: Trajectory) -> None:
+        """`warn_of_coarse_time`, in the name of the function that a user has called."""
+        if self.u0.dtype != torch.float64:
+            warn_of_coarse_time(self.problem, self.start, self.u0, self.first_context, trajectory, stacklevel=3)
+
     def with_noise(
         self, request: SolveRequest, random_state: int | np.random.RandomState | np.random.Generator | None
     ) -> SolveRequest:
         """A request for this batch with its Brownian motion and its Poisson processes, after a check of its numbers."""
         request.check()
-        problem, start = self.problem, self.flat_times[..., 0].expand(len(self.u0))
+        problem, times, start = self.problem, constant(self.flat_times), self.start
         path, series = torch.meshgrid(torch.arange(self.copies), torch.arange(math.prod(self.batch)), indexing="ij")
         keys = (path.flatten().to(self.u0.device), series.flatten().to(self.u0.device))
         seed = _seed(random_state)
@@ -90,7 +108,7 @@ class PathBatch:
             poisson = PoissonProcesses(seed, *keys, len(problem.jumps))
         if isinstance(problem, Problem) and problem.diffusion is not None:
             dt = request.dt if request.rtol is None or not request.solver.adaptive else None
-            cell, power = _cells(self.flat_times, dt)
+            cell, power = _cells(times, dt)
             path, series = keys
             dim = problem.noise_dim(self.u0.shape[1])
             noise = Brownian(seed, path, absorb(series, power), dim, start=start, cell=cell)
@@ -130,8 +148,7 @@ def to_batch(
         batch=batch,
         state=state,
     )
-    start = paths.flat_times[..., 0].expand(len(paths.u0))
-    c = paths.context(start) if callable(paths.context) else paths.context
+    start, c = paths.start, paths.first_context
     _refuse_vmap(paths.problem, start[:, None].to(u0.dtype), paths.u0, c)
     paths.problem.check(start[:, None].to(u0.dtype), paths.u0, c, range_of_rates=range_of_rates)
     return paths
@@ -185,8 +202,18 @@ def _seed(random_state: int | np.random.RandomState | np.random.Generator | None
     raise ValueError(f"random_state must be None, an int, a RandomState or a Generator, got {random_state!r}")
 
 
+def _stacked(x: Any, dtype: torch.dtype | None = None) -> Any:
+    """A list with tensors that have derivatives as one tensor; anything else as it is."""
+    tensors = [item for item in x if isinstance(item, Tensor)] if isinstance(x, (list, tuple)) else []
+    if not any(map(is_differentiated, tensors)):
+        return x
+    dtype, device = dtype or tensors[0].dtype, tensors[0].device
+    return torch.stack([torch.as_tensor(item, dtype=dtype, device=device) for item in x])
+
+
 def _state(y0: Any, problem: Problem, device: str | torch.device | None, dtype: torch.dtype | None) -> Tensor:
     """The initial states as a floating tensor."""
+    y0 = _stacked(y0)
     array = y0 if isinstance(y0, Tensor) else np.asarray(y0)
     if isinstance(array, np.ndarray) and array.dtype.kind not in "biufc":
         raise ValueError(f"y0 must be an array of numbers, got dtype {array.dtype}")
@@ -215,8 +242,12 @@ def _state(y0: Any, problem: Problem, device: str | torch.device | None, dtype: 
 
 def _times(ts: Any, batch: torch.Size, device: torch.device, *, may_decrease: bool) -> Tensor:
     """The times as float64, checked to be in order."""
-    times = ts.detach() if isinstance(ts, Tensor) else torch.as_tensor(np.asarray(ts, dtype=np.float64))
-    times = times.to(device=device, dtype=torch.float64)
+    ts = _stacked(ts, torch.float64)
+    given = ts if isinstance(ts, Tensor) else torch.as_tensor(np.asarray(ts, dtype=np.float64))
+    if is_batched(given):
+        raise ValueError(_NO_VMAP)
+    given = given.to(device=device, dtype=torch.float64)
+    times = constant(given)
     if times.ndim == 0 or times.shape[-1] == 0:
         raise ValueError(f"ts must hold at least one time, got shape {tuple(times.shape)}")
     if times.ndim > 1 and times.shape[:-1] != batch:
@@ -236,7 +267,7 @@ def _times(ts: Any, batch: torch.Size, device: torch.device, *, may_decrease: bo
     if not may_decrease:
         _refuse(times[..., 1:], falling, "must not decrease in an equation with noise or jumps", shift=1)
     _refuse(times[..., 1:], backwards & (change > 0), "must be in order", shift=1)
-    return times
+    return given
 
 
 def _flat_times(times: Tensor, copies: int) -> Tensor:
@@ -286,12 +317,12 @@ def _context(context: Any, copies: int, batch: torch.Size, u0: Tensor) -> Tensor
     """Inputs of the flat batch of all paths."""
     if context is None:
         return None
-    size = copies * math.prod(batch)
+    size, like = copies * math.prod(batch), u0.detach().new_empty(0)
 
     def flat(c: Tensor) -> Tensor:
         if c.ndim < 1 or c.shape[:-1] not in (batch, (copies, *batch)):
             raise ValueError(f"context must have shape {(*batch, 'k')}, got {tuple(c.shape)}")
-        return c.to(u0).expand(copies, *batch, c.shape[-1]).reshape(size, c.shape[-1])
+        return c.to(like).expand(copies, *batch, c.shape[-1]).reshape(size, c.shape[-1])
 
     if callable(context):
         return lambda t: flat(context(t.reshape(copies, *batch)))

@@ -115,6 +115,7 @@ def expect(
         gradient=gradient,
     )
     trajectory, branches = solve_with_branches(batch.with_noise(request, random_state))
+    batch.warn_of_coarse_time(trajectory)
     value = _evaluate(functional, batch, trajectory.values)
     mean = value.mean(0)
     for branch in branches:

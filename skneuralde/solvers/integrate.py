@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from skneuralde._transforms import in_transform
+from skneuralde._transforms import constant, is_differentiated
 from skneuralde.noise import Brownian, PoissonProcesses
 from skneuralde.problems import FieldProblem, Jump, Problem, in_calculus
 from skneuralde.solvers.core.controllers import Controller
@@ -21,7 +21,9 @@ from skneuralde.solvers.core.right_hand_side import ProblemLike, RightHandSide
 from skneuralde.solvers.core.segments import Segments
 from skneuralde.solvers.core.stepper import SOLVERS, Solver, Stepper
 from skneuralde.solvers.core.switch import Switch
+from skneuralde.solvers.gradients.captured import is_transformed
 from skneuralde.solvers.gradients.replay import GRADIENTS
+from skneuralde.solvers.gradients.save_times import ends_move_with_time, start_moves_with_time
 from skneuralde.solvers.jumps.hazards import Hazards
 from skneuralde.solvers.jumps.schedule import ExtraJump, JumpSchedule, is_certain
 from skneuralde.solvers.mesh.increment_cache import IncrementCache
@@ -51,7 +53,8 @@ class SolveRequest:
     u0 : Tensor of shape (batch, dim)
         States at the first times.
     times : float64 Tensor of shape (n_times,), or (batch, n_times) padded on the right with NaN
-        Save times, monotone; without noise they may decrease.
+        Save times, monotone; without noise they may decrease. The solution has a derivative in them without noise and
+        jumps.
     solver : Solver
     controller : Controller, optional
         Step-size controller of an adaptive method, in place of its own.
@@ -170,6 +173,21 @@ def integrate(request: SolveRequest) -> Trajectory:
     SolverError
         If a path fails and ``on_error`` is "raise".
     """
+    trajectory = attempt(request)
+    refuse_failures(request, trajectory)
+    return trajectory
+
+
+def refuse_failures(request: SolveRequest, trajectory: Trajectory) -> None:
+    """Raise SolverError for the first failed path, if there is one and ``on_error`` is "raise"."""
+    if request.on_error == "raise" and bool((trajectory.status != Status.SUCCESS).any()):
+        solver = request.solver.for_tolerance(request.rtol)
+        has_noise = request.problem.diffusion is not None
+        raise SolverError.from_trajectory(solver.name, trajectory, has_noise=has_noise)
+
+
+def attempt(request: SolveRequest) -> Trajectory:
+    """Solve a batch of initial value problems; the status of a path tells whether it has failed."""
     request.check()
     solver, problem = request.solver.for_tolerance(request.rtol), request.problem
     solver.check(problem)
@@ -179,14 +197,26 @@ def integrate(request: SolveRequest) -> Trajectory:
     _check_fixed_steps(request, task)
     if problem.jumps:
         task = _with_jumps(task, request, problem.jumps)
+    times = request.times if is_differentiated(request.times) else None
+    if times is not None:
+        _check_differentiable_times(problem)
+        task = replace(task, u0=start_moves_with_time(task.rhs, task.u0, times))
     if isinstance(solver, Stepper):
         trajectory = _drive(solver, task)
     else:
         assert isinstance(solver, BatchSolver)
         trajectory = solver.solve(task)
-    if request.on_error == "raise" and bool((trajectory.status != Status.SUCCESS).any()):
-        raise SolverError.from_trajectory(solver.name, trajectory, has_noise=problem.diffusion is not None)
+    if times is not None:
+        return replace(trajectory, values=ends_move_with_time(task.rhs, trajectory.values, times))
     return trajectory
+
+
+def _check_differentiable_times(problem: ProblemLike) -> None:
+    if problem.diffusion is not None or problem.jumps:
+        raise ValueError(
+            "ts requires a gradient, but the solutions of an equation with noise or jumps have no derivative in time: "
+            "give ts.detach()"
+        )
 
 
 def _drive(stepper: Stepper, task: Task) -> Trajectory:
@@ -202,7 +232,7 @@ def _drive(stepper: Stepper, task: Task) -> Trajectory:
 
 
 def _task(request: SolveRequest, problem: ProblemLike) -> Task:
-    u0, times = request.u0, request.times
+    u0, times = request.u0, constant(request.times)
     if times.dtype != torch.float64:
         raise ValueError(f"times must be float64, got {times.dtype}")
     if problem.diffusion is not None and request.noise is None:
@@ -222,7 +252,8 @@ def _task(request: SolveRequest, problem: ProblemLike) -> Task:
     if context is not None and not isinstance(context, Tensor):
         context = InputsOverTime(context, start[:, 0].expand(len(u0)))
     segments = None if stops is None else Segments.make(start, last, direction, stops)
-    gradient = "direct" if in_transform() else request.gradient
+    transformed = is_transformed([request.u0, request.times], request.problem, request.context)
+    gradient = "direct" if transformed else request.gradient
     if gradient == "auto":
         large = isinstance(problem, FieldProblem) and "checkpoint" in request.solver.gradients
         gradient = "checkpoint" if large else "direct"

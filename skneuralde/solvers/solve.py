@@ -12,12 +12,13 @@ import torch
 from pandas import DataFrame, MultiIndex
 from torch import Tensor
 
+from skneuralde._transforms import constant
 from skneuralde.problems import Problem
 from skneuralde.solvers.batching import to_batch
 from skneuralde.solvers.core.controllers import Controller
 from skneuralde.solvers.core.results import Stats
 from skneuralde.solvers.core.stepper import Solver
-from skneuralde.solvers.integrate import SolveRequest, integrate
+from skneuralde.solvers.integrate import SolveRequest, attempt, refuse_failures
 from skneuralde.solvers.jumps.tables import JumpTables
 from skneuralde.solvers.registry import get_controller, resolve_solver
 
@@ -105,7 +106,8 @@ def solve(
         States at the first time. If neither the operators' spacing, boundary or ndim nor the sparsity gives the number
         of axes of the grid, y0 is one field.
     ts : array-like of shape (n_times,), or (batch..., n_times) padded on the right with NaN
-        Save times, in order. Without noise they may decrease: then time runs backwards.
+        Save times, in order. Without noise they may decrease: then time runs backwards. Without noise and jumps, the
+        solution has a derivative in a tensor of times.
     solver : str or Solver, default="auto"
         A name of `solver_names`, where "torchsde:..." and "torchdiffeq:..." are methods of these packages, or an
         instance of a method of your own. "auto" takes
@@ -168,6 +170,11 @@ def solve(
     SolverError
         If a path fails.
 
+    Warns
+    -----
+    UserWarning
+        If coefficients see time rounded to more than a thousandth of a step, in float32 far from time zero.
+
     Examples
     --------
     >>> import torch
@@ -219,15 +226,17 @@ def solve(
         on_error=on_error,
     )
     request = batch.with_noise(request, random_state)
-    trajectory = integrate(request)
+    trajectory = attempt(request)
+    batch.warn_of_coarse_time(trajectory)
+    refuse_failures(request, trajectory)
     stats, shaped, n_rows = trajectory.stats, batch.shaped, len(trajectory.status)
     jumps = JumpTables((), (), torch.zeros(n_rows, 0, dtype=torch.int64, device=trajectory.status.device))
     if request.poisson is not None and trajectory.jumps is not None:
-        start = request.times[..., 0].expand(n_rows)
+        start = constant(request.times)[..., 0].expand(n_rows)
         dim, dtype = trajectory.values.shape[-1], trajectory.values.dtype
         jumps = JumpTables.make(trajectory.jumps, problem.jumps, request.poisson, start, dim, dtype)
     return Solution(
-        ts=batch.times,
+        ts=constant(batch.times),
         ys=batch.states(trajectory.values),
         status=shaped(trajectory.status),
         stats=replace(

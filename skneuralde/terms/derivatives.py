@@ -1,21 +1,21 @@
 """Derivatives of functions along directions, for all rows of a batch at once.
 
-Reverse mode is linear in the derivative of the output; differentiating it with respect to that gives forward mode.
-Nested, and for Jacobians, reverse mode takes half the time of `torch.func.jvp` or less, which spends most of it on
-zeros.
+Reverse mode is linear in the derivative of the output; differentiating it with respect to that gives forward mode. It
+takes half the time of `torch.func.jvp` or less, which spends most of it on zeros, and its graphs belong to a thread:
+the levels of torch's forward mode are shared by all threads, callers' own included.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
-from skneuralde._transforms import in_transform
+from skneuralde._transforms import has_tangent, in_transform, is_forward_mode_open
 
 
 class Pushforward:
@@ -49,14 +49,22 @@ class Pushforward:
         return pushed
 
 
-def along(function: Callable[..., Tensor], at: Sequence[Tensor], directions: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Value of ``function(*at)`` and its derivative along the directions, both of which can be differentiated again."""
-    if not in_transform():
-        value, slope, *_ = torch.func.jvp(function, tuple(at), tuple(directions))
-        return value, slope
-    # Forward mode cannot be nested in itself. Reverse mode twice makes NaN of a masked infinite factor, as of 0 ** 0.
-    value, _, push, _ = _linearized(lambda *x: (function(*x), ()), at)
-    return value, push(directions)
+def along(
+    function: Callable[..., Tensor],
+    at: Sequence[Tensor],
+    directions: Sequence[Tensor],
+    *,
+    differences: Callable[[Tensor], Tensor] | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Value of ``function(*at)`` and its derivative along the directions, both of which can be differentiated again.
+
+    The value and all arguments have one row per path. ``differences`` gives the derivative from the value where
+    automatic differentiation does not; by default central differences do.
+    """
+    value, _, push, _, has_graph = _linearized(lambda *x: (function(*x), ()), at)
+    slope = push(directions) if has_graph else torch.full_like(value, torch.nan)
+    differences = differences or (lambda value: _difference_quotients(function, value, at, directions))
+    return value, _known(slope, value, lambda: differences(value))
 
 
 def value_and_jacobian(function: Callable[..., Tensor], u: Tensor, *others: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -66,19 +74,79 @@ def value_and_jacobian(function: Callable[..., Tensor], u: Tensor, *others: Tens
     than the state, each copy has a row of the Jacobian by reverse mode, else a column by forward mode.
     """
     (batch, dim), (start, copies, directions) = u.shape, _repeated(u, others)
-    value, pull, push, _ = _linearized(lambda v: (function(v, *copies), ()), [start])
+    value, pull, push, _, has_graph = _linearized(lambda v: (function(v, *copies), ()), [start])
     shape = batch, *value.shape[1:]
     rows = math.prod(value.shape[1:])
-    if rows > dim:
-        return value[:batch], push([directions]).view(dim, *shape).movedim(0, -1)
-    units = torch.eye(dim, rows, dtype=u.dtype, device=u.device).repeat_interleave(batch, 0)
-    slope = pull(units.view(value.shape)).view(dim, batch, dim)[:rows]
-    return value[:batch], slope.movedim(0, 1).reshape(*shape, dim)
+
+    def columns(slopes: Tensor) -> Tensor:
+        return slopes.view(dim, *shape).movedim(0, -1)
+
+    if not has_graph:
+        slope = value.new_full((*shape, dim), torch.nan)
+    elif rows > dim:
+        slope = columns(push([directions]))
+    else:
+        units = torch.eye(dim, rows, dtype=u.dtype, device=u.device).repeat_interleave(batch, 0)
+        slope = pull(units.view(value.shape)).view(dim, batch, dim)[:rows].movedim(0, 1).reshape(*shape, dim)
+
+    def differences() -> Tensor:
+        return columns(_difference_quotients(lambda v: function(v, *copies), value, [start], [directions]))
+
+    return value[:batch], _known(slope, value[:batch, ..., None], differences)
 
 
-#: Value of a function; the derivative in its first argument, summed with weights of the value; the derivative along
-#: directions; what else the function returns.
-_Linearized = tuple[Tensor, Callable[[Tensor], Tensor], Callable[[Sequence[Tensor]], Tensor], Any]
+def _known(slope: Tensor, value: Tensor, differences: Callable[[], Tensor]) -> Tensor:
+    """A derivative, with difference quotients where it is not a number although the value is finite.
+
+    Automatic differentiation multiplies zero by infinity where the derivative of a masked part is infinite: that of
+    ``0 ** 0``, or of a root that `torch.where` leaves out. It knows nothing of a function that leaves torch.
+    """
+    if not bool(slope.isnan().any()):
+        return slope
+    unknown = slope.isnan() & value.isfinite()
+    if not bool(unknown.any()):
+        return slope
+    if slope.requires_grad or in_transform() or has_tangent(slope):
+        # Not even zero times a derivative of what is not a number is a number.
+        return differences()
+    return torch.where(unknown, differences(), slope)
+
+
+def _difference_quotients(
+    function: Callable[..., Tensor], value: Tensor, at: Sequence[Tensor], directions: Sequence[Tensor]
+) -> Tensor:
+    """Central difference quotients along directions; on one side where the function is not defined on the other."""
+    with torch.no_grad():
+        reach, size = (torch.stack([_row_maximum(x) for x in xs]).amax(0) for xs in (directions, at))
+        step = torch.finfo(value.dtype).eps ** (1 / 3) * torch.where(size > 0.0, size, 1.0)
+        step = step / torch.where(reach > 0.0, reach, 1.0)
+
+    def moved(sign: float) -> Tensor:
+        pairs = zip(at, directions, strict=True)
+        return function(*(torch.addcmul(x, _as_rows(step, x), direction, value=sign) for x, direction in pairs))
+
+    length = _as_rows(step, value)
+    ahead, behind = (moved(1.0) - value) / length, (value - moved(-1.0)) / length
+    central = 0.5 * (ahead + behind)
+    return torch.where(central.isnan(), torch.where(ahead.isnan(), behind, ahead), central)
+
+
+def _row_maximum(x: Tensor) -> Tensor:
+    return x.abs().flatten(1).amax(1)
+
+
+def _as_rows(step: Tensor, x: Tensor) -> Tensor:
+    return step.to(x.dtype).view(-1, *[1] * (x.ndim - 1))
+
+
+class _Linearized(NamedTuple):
+    """A function around its arguments."""
+
+    value: Tensor
+    pull: Callable[[Tensor], Tensor]  #: derivative in the first argument, summed with weights of the value
+    push: Callable[[Sequence[Tensor]], Tensor]  #: derivative along directions
+    more: Any  #: what else the function returns
+    has_graph: bool  #: whether the value is known to torch as a function of the arguments
 
 
 def _linearized(function: Callable[..., tuple[Tensor, Any]], at: Sequence[Tensor]) -> _Linearized:
@@ -89,14 +157,15 @@ def _linearized(function: Callable[..., tuple[Tensor, Any]], at: Sequence[Tensor
     """
     records = torch.is_grad_enabled()
     has_hooks = torch._C._autograd._top_saved_tensors_default_hooks(False) is not None
-    if in_transform() or torch.is_inference_mode_enabled() or (records and not has_hooks):
+    tracks = records or is_forward_mode_open()
+    if in_transform() or torch.is_inference_mode_enabled() or (tracks and not has_hooks):
         value, pull_back, more = cast(Any, torch.func.vjp(function, *at, has_aux=True))
 
         def push_by_levels(directions: Sequence[Tensor]) -> Tensor:
             _, push_forward = cast(Any, torch.func.vjp(pull_back, torch.zeros_like(value)))
             return push_forward(tuple(directions))[0]
 
-        return value, lambda weights: pull_back(weights)[0], push_by_levels, more
+        return _Linearized(value, lambda weights: pull_back(weights)[0], push_by_levels, more, True)
     with torch.enable_grad():
         start = [x.view_as(x) if records and x.requires_grad else x.detach().requires_grad_() for x in at]
         value, more = function(*start)
@@ -112,7 +181,9 @@ def _linearized(function: Callable[..., tuple[Tensor, Any]], at: Sequence[Tensor
             (slope,) = Pushforward([value], start).along(directions, create_graph=records)
         return slope
 
-    return (value, pull, push, more) if records else (value.detach(), pull, push, tree_map(Tensor.detach, more))
+    if records:
+        return _Linearized(value, pull, push, more, value.requires_grad)
+    return _Linearized(value.detach(), pull, push, tree_map(Tensor.detach, more), value.requires_grad)
 
 
 def value_and_two_derivatives(
@@ -125,10 +196,10 @@ def value_and_two_derivatives(
     (batch, dim), (start, copies, directions) = u.shape, _repeated(u, others)
 
     def slope_and_value(v: Tensor) -> tuple[Tensor, Tensor]:
-        value, _, push, _ = _linearized(lambda w: (function(w, *copies), ()), [v])
+        value, _, push, *_ = _linearized(lambda w: (function(w, *copies), ()), [v])
         return push([directions]), value
 
-    slope, _, push, value = _linearized(slope_and_value, [start])
+    slope, _, push, value, _ = _linearized(slope_and_value, [start])
     second = push([cov.movedim(-1, 0).flatten(0, 1)])
     shape = dim, batch, *value.shape[1:]
     return value[:batch], slope.view(shape).movedim(0, -1), second.view(shape).sum(0)

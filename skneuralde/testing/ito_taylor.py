@@ -12,7 +12,8 @@ from functools import cached_property
 
 import torch
 from torch import Tensor
-from torch.func import jvp
+
+from skneuralde.terms.derivatives import along
 
 #: A function of time and state.
 Function = Callable[[Tensor, Tensor], Tensor]
@@ -39,20 +40,20 @@ class ItoTaylor:
         """L0 of a function: its expected rate of change."""
 
         def rate(t: Tensor, u: Tensor) -> Tensor:
-            total = jvp(function, (t, u), (torch.ones_like(t), self.f(t, u)))[1]
+            total = along(function, (t, u), (torch.ones_like(t), self.f(t, u)))[1]
             for g in self.G(t, u).unbind(-1):
 
-                def along(v: Tensor, g: Tensor = g) -> Tensor:
-                    return jvp(lambda x: function(t, x), (v,), (g,))[1]
+                def slope(v: Tensor, g: Tensor = g) -> Tensor:
+                    return along(lambda x: function(t, x), (v,), (g,))[1]
 
-                total = total + 0.5 * jvp(along, (u,), (g,))[1]
+                total = total + 0.5 * along(slope, (u,), (g,))[1]
             return total
 
         return rate
 
     def along(self, j: int, function: Function) -> Function:
         """Lj of a function: its derivative along noise j."""
-        return lambda t, u: jvp(lambda x: function(t, x), (u,), (self.G(t, u)[..., j],))[1]
+        return lambda t, u: along(lambda x: function(t, x), (u,), (self.G(t, u)[..., j],))[1]
 
     def mean(self, function: Function) -> tuple[Tensor, Tensor, Tensor]:
         """Taylor coefficients in time, to second order, of the expectation of a function."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from operator import attrgetter
 from typing import Any
@@ -185,7 +186,12 @@ class _Coefficient(nn.Module):
 
 
 def _on_parameters(coefficient: _Coefficient, *at: Tensor) -> Callable[[Parameters], Tensor]:
-    """The coefficient's value as a function of its parameters; those that are not given keep their values."""
+    """The coefficient's value as a function of its parameters; those that are not given keep their values.
+
+    Parameters are put into a copy of the modules, since other threads may use these. The copy has the same tensors.
+    """
+    tensors = [*coefficient.parameters(), *coefficient.buffers()]
+    coefficient = copy.deepcopy(coefficient, {id(x): x for x in tensors})
 
     def value(parameters: Parameters) -> Tensor:
         named = {f"model.{name}": parameter for name, parameter in parameters.items()}

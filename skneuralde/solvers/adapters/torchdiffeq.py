@@ -11,6 +11,7 @@ from torch import Tensor
 
 from skneuralde.solvers.core.results import Stats, Status, Trajectory
 from skneuralde.solvers.core.stepper import Solver
+from skneuralde.solvers.gradients.captured import is_transformed
 from skneuralde.solvers.mesh.mesh import RunStepper, StepRun
 from skneuralde.solvers.stepping.task import BatchSolver, Task
 
@@ -65,6 +66,11 @@ class TorchDiffEqAdaptive(BatchSolver):
 
     def solve(self, task: Task) -> Trajectory:
         """Solve in a time that runs from 0 to 1 along every path, so that all paths end together."""
+        if is_transformed([task.u0], task.rhs.problem, task.rhs.context):
+            raise RuntimeError(
+                f"solver {self.name!r} has no derivatives inside transforms of torch.func and torch's forward mode: "
+                "use torch.autograd, or solver='tsit5'"
+            )
         batch = len(task.u0)
         is_save_time = task.elapsed.isfinite()
         length = torch.where(is_save_time, task.elapsed, 0.0).amax(1, keepdim=True)

@@ -8,6 +8,7 @@ import torch
 import torchsde
 from torch import Tensor
 
+from skneuralde._transforms import is_differentiated
 from skneuralde.solvers.core.right_hand_side import RightHandSide
 from skneuralde.solvers.mesh.mesh import RunStepper, StepRun
 
@@ -79,7 +80,7 @@ class TorchSDE(RunStepper):
             extra_solver_state=None if solver_state is None else (*sde.f_and_g(s[0], solver_state), solver_state),
         )
         # Milstein's method differentiates g by autograd, which leaves a graph behind even without a gradient.
-        if not (torch.is_grad_enabled() and any(x.requires_grad for x in (u, *sde.f_and_g(s[0], u)))):
+        if not any(map(is_differentiated, (u, *sde.f_and_g(s[0], u)))):
             states = states.detach()
         return states[1:], last[-1] if last else None
 

@@ -135,6 +135,18 @@ class RightHandSide:
             times = torch.where(times == end, torch.nextafter(end, t), times)
         return self._time_points(times, dtype, self.segments.around(t, h))
 
+    def reading(self, t: Tensor, dtype: torch.dtype, *, ahead: bool) -> TimePoint:
+        """The time point at which paths go on from float64 times ``(batch, 1)``, or else the one that they come to.
+
+        It can be differentiated in the times.
+        """
+        segments = self.segments
+        segment = None if segments is None else (segments.ahead if ahead else segments.behind)(t.detach())
+        inside_segment, now = self._moved(t.detach(), dtype, segment)
+        moved, time = t + (inside_segment - t.detach()), t.to(dtype)
+        context = self.context(moved[:, 0]) if isinstance(self.context, InputsOverTime) else self.context
+        return TimePoint(time + (now - time).detach(), context)
+
     def _time_point(self, t: Tensor, dtype: torch.dtype, segment: Segment | None) -> TimePoint:
         """The time point of float64 times (batch, 1), moved into their segment if that is given."""
         if self.context is None or isinstance(self.context, Tensor):
@@ -210,14 +222,23 @@ class RightHandSide:
         """
         self.counter.drift += u.shape[0]
         gap = 1e-3 * h
-        now, later = self.during(t, h, torch.stack([t, t + gap]), u.dtype)
+        now, soon = self.during(t, h, torch.stack([t, t + gap]), u.dtype)
+        length = gap.to(u.dtype) if isinstance(gap, Tensor) else gap
         drift = self._drift
         unit = torch.ones_like(now.t)
+
+        def differences(value: Tensor) -> Tensor:
+            # Within the step, before a stop.
+            self.counter.drift += 2 * u.shape[0]
+            (later,) = self.during(t, h, (t + 2.0 * gap)[None], u.dtype)
+            ahead, twice = drift(soon.t, u, soon.context), drift(later.t, u, later.context)
+            return (4.0 * (ahead - value) - (twice - value)) / (2.0 * length)
+
         if now.context is None or isinstance(self.context, Tensor):
-            return along(lambda s: drift(s, u, now.context), (now.t,), (unit,))[1]
-        assert later.context is not None
-        slope = (later.context - now.context) / (gap.to(u.dtype) if isinstance(gap, Tensor) else gap)
-        return along(lambda s, c: drift(s, u, c), (now.t, now.context), (unit, slope))[1]
+            return along(lambda s: drift(s, u, now.context), (now.t,), (unit,), differences=differences)[1]
+        assert soon.context is not None
+        at, directions = (now.t, now.context), (unit, (soon.context - now.context) / length)
+        return along(lambda s, c: drift(s, u, c), at, directions, differences=differences)[1]
 
     def drift_without_diffusion(self, now: TimePoint, u: Tensor) -> Tensor:
         """f(t, u) without the linear part of a field's Laplacian."""

@@ -68,6 +68,10 @@ class Segments:
         """The edges of the segments in which paths go on at times ``t (batch, 1)``; the last one at the end."""
         return self._holding(t + self.direction * self.reach)
 
+    def behind(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """The edges of the segments in which paths have come to times ``t (batch, 1)``; the first one at the start."""
+        return self._holding(t - self.direction * self.reach)
+
     def _holding(self, t: Tensor) -> tuple[Tensor, Tensor]:
         edges, t = self.edges, t.contiguous()
         if len(edges) == 1:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from skneuralde.solvers.gradients.dependencies import Leaves, checked, other_leaves
 from skneuralde.solvers.mesh.mesh import Mesh
 from skneuralde.solvers.mesh.outputs import Replay
 
@@ -84,7 +86,8 @@ class _Checkpointed(torch.autograd.Function):
         u_slope = state_slope = None
         for checkpoint in reversed(ctx.checkpoints):
             requested = [by_step[k] for k in range(checkpoint.first, checkpoint.last) if k in by_step]
-            u_slope, state_slope, *found = _back(ctx.replay, checkpoint, dependencies, u_slope, state_slope, requested)
+            back = partial(_back, ctx.replay, checkpoint, dependencies, u_slope, state_slope, requested)
+            u_slope, state_slope, *found = checked(back)
             totals = [_sum(*pair) for pair in zip(totals, found, strict=True)]
         if u_slope is not None and len(u_slope) < len(u):
             # The last paths take no step at all.
@@ -99,7 +102,7 @@ def _back(
     u_slope: Tensor | None,
     state_slope: Tensor | None,
     requested: list[Tensor],
-) -> tuple[Tensor | None, ...]:
+) -> tuple[tuple[Tensor | None, ...], Leaves]:
     """Make the steps after a checkpoint again and differentiate in the state, the solver state and the dependencies.
 
     Slopes at the end may lack the last paths, which have ended before. The graph does not outlive the call.
@@ -115,12 +118,12 @@ def _back(
             if end is not None and slope is not None and end.requires_grad
         ]
     if not pairs:
-        return (None,) * (2 + len(dependencies))
+        return (None,) * (2 + len(dependencies)), []
     ends, end_slopes = zip(*pairs, strict=True)
     sources = [u, *([] if solver_state is None else [solver_state]), *dependencies]
     # Tensors that callables captured may have a graph of their own, which all steps go through.
     found = torch.autograd.grad(ends, sources, end_slopes, allow_unused=True, retain_graph=True)
-    return found if solver_state is not None else (found[0], None, *found[1:])
+    return found if solver_state is not None else (found[0], None, *found[1:]), other_leaves(ends, sources)
 
 
 def _sum(a: Tensor | None, b: Tensor | None) -> Tensor | None:

@@ -2,59 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+import weakref
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_leaves
+from torch import Tensor
+from torch.autograd.graph import get_gradient_edge
 
-from skneuralde._transforms import plain
 from skneuralde.solvers.core.right_hand_side import RightHandSide
-from skneuralde.solvers.mesh.mesh import walk
-from skneuralde.solvers.mesh.outputs import Replay
+from skneuralde.solvers.core.stepper import Stepper
+from skneuralde.solvers.gradients.captured import captured_tensors
+
+R = TypeVar("R")
 
 
-def dependencies_of(replay: Replay, u: Tensor) -> list[Tensor]:
-    """The tensors that steps depend on and that require a gradient.
+def dependencies_of(stepper: Stepper, rhs: RightHandSide, u: Tensor) -> list[Tensor]:
+    """The tensors that steps may depend on and that require a gradient: those within reach of the coefficients.
 
-    These are the parameters of the problem and the tensors that callables have captured, which are seen in a first step
-    and in a jump. Where one of them is computed from another, it is their leaves.
+    Where one of them is computed from another, it is their leaves.
     """
-    stepper, rhs, mesh, _ = replay
-    with torch.no_grad(), _Captured() as captured:
-        next(walk(stepper, rhs, u, mesh, 0, 1, None))
-        t, *_ = next(mesh.steps(0, 1))
-        states_after_jumps(mesh.part(rhs, len(t)), t, u[: len(t)])
-    found = captured.found
-    if isinstance(rhs.problem, nn.Module):
-        found += [p for p in rhs.problem.parameters() if p.requires_grad]
-    found = _unique(x for x in found if x is not u)
+    within_reach = captured_tensors(stepper, rhs.problem, rhs.context)
+    found = [x for x in within_reach if x.requires_grad and x is not u]
     if any(_reaches(x, found) for x in found if not x.is_leaf):
         found = _unique(leaf for x in found for leaf in ([x] if x.is_leaf else leaf_tensors(x)))
     return found
 
 
-class _Captured(TorchFunctionMode):
-    """Notes the arguments of operations that require a gradient and are no results of earlier operations."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[Tensor] = []
-        self._results: dict[int, Tensor] = {}  # the tensors keep their identities from being used again
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        for x in _tensors((args, kwargs)):
-            if plain(x) is x and x.requires_grad and id(x) not in self._results:
-                self.found.append(x)
-        result = func(*args, **(kwargs or {}))
-        self._results.update((id(x), x) for x in _tensors(result))
-        return result
+#: Leaves of a graph, which do not keep it alive.
+Leaves = list["weakref.ref[Tensor]"]
 
 
-def _tensors(tree: Any) -> list[Tensor]:
-    return [x for x in tree_leaves(tree) if isinstance(x, Tensor)]
+def other_leaves(ends: Iterable[Tensor], sources: Sequence[Tensor]) -> Leaves:
+    """The leaves of the graph of ``ends`` besides the sources and what these were computed from."""
+    known = {get_gradient_edge(x).node for x in sources if x.requires_grad}
+    nodes = set[Any]().union(*(_ancestors(end, known) for end in ends))
+    return [weakref.ref(node.variable) for node in nodes if hasattr(node, "variable")]
+
+
+def checked(make: Callable[[], tuple[R, Leaves]]) -> R:
+    """The result of steps that are made with a graph, and made again if they use a tensor that was not known.
+
+    A coefficient may make leaves of its own, for a derivative: they go with the graph, or differ when it is made again.
+
+    Raises
+    ------
+    RuntimeError
+        If a coefficient depends on a tensor that is not within reach of it, so that its gradient would be lost.
+    """
+    result, others = make()
+    alive = {id(leaf): leaf for reference in others if (leaf := reference()) is not None}
+    if alive:
+        result, others = make()
+        for reference in others:
+            leaf = reference()
+            if leaf is not None and id(leaf) in alive:
+                raise RuntimeError(
+                    f"a coefficient uses a tensor of shape {tuple(leaf.shape)} that requires a gradient and is not "
+                    "within its reach: give it to the function by a closure, a default argument or a torch.nn.Module, "
+                    "or use gradient='direct'"
+                )
+    return result
 
 
 def states_after_jumps(rhs: RightHandSide, t: Tensor, u: Tensor) -> list[Tensor]:
@@ -75,12 +83,12 @@ def _reaches(tensor: Tensor, others: list[Tensor]) -> bool:
     return any(id(x if x.is_leaf else x.grad_fn) in known for x in others)
 
 
-def _ancestors(tensor: Tensor) -> set[Any]:
-    """The nodes of the graph of a tensor."""
+def _ancestors(tensor: Tensor, ends: Collection[Any] = ()) -> set[Any]:
+    """The nodes of the graph of a tensor, up to those where it ends."""
     seen, todo = set[Any](), [tensor.grad_fn]
     while todo:
         node = todo.pop()
-        if node is not None and node not in seen:
+        if node is not None and node not in seen and node not in ends:
             seen.add(node)
             todo += [parent for parent, _ in node.next_functions]
     return seen

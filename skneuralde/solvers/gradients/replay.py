@@ -31,9 +31,9 @@ def replay(
     if gradient == "direct":
         kept = steps.run(u)[0]
     elif stored is not None:
-        kept = checkpointed(steps, u, dependencies_of(steps, u), stored=stored)
+        kept = checkpointed(steps, u, dependencies_of(steps.stepper, steps.rhs, u), stored=stored)
     elif len(steps.mesh):
-        kept = _BY_HAND[gradient](steps, u, dependencies_of(steps, u))
+        kept = _BY_HAND[gradient](steps, u, dependencies_of(steps.stepper, steps.rhs, u))
     return steps.outputs.pick(u0, kept)
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from skneuralde.noise import Increments
-from skneuralde.solvers.core.stepper import StepInput
+from skneuralde.solvers.core.stepper import StepInput, Stepper
+from skneuralde.solvers.gradients.dependencies import Leaves, checked, other_leaves
 from skneuralde.solvers.mesh.mesh import Mesh, walk
 from skneuralde.solvers.mesh.outputs import Replay
 
@@ -31,7 +33,7 @@ class _Reversed(torch.autograd.Function):
         stepper, rhs, mesh, outputs = replay
         ctx.ends = {}
         kept = []
-        for k, before, step in walk(stepper, rhs, u, mesh, 0, len(mesh), None):
+        for k, before, step in walk(stepper, rhs, u.detach(), mesh, 0, len(mesh), None):
             if k in outputs.places:
                 kept.append(outputs.keep(stepper, k, before, step))
             staying = mesh.active[k + 1] if k + 1 < len(mesh) else 0
@@ -58,17 +60,24 @@ class _Reversed(torch.autograd.Function):
             part = mesh.part(rhs, mesh.active[k])
             undone = None if noise is None else noise.map(torch.neg)
             u = stepper.step(StepInput(part, t + h, -h, u, undone)).u1
-            with torch.enable_grad():
-                start = u.detach().requires_grad_()
-                end = stepper.step(StepInput(part, t, h, start, noise)).u1
-                # Tensors that callables captured may have a graph of their own, which all steps go through.
-                slope, *others = torch.autograd.grad(
-                    end, [start, *dependencies], slope, allow_unused=True, retain_graph=True
-                )
+            back = partial(_back, stepper, StepInput(part, t, h, u, noise), dependencies, slope)
+            slope, *others = checked(back)
             totals = [total if new is None else new if total is None else total + new
                       for total, new in zip(totals, others, strict=True)]  # fmt: skip
         rest = slope.new_zeros(len(initial) - len(slope), slope.shape[1])
         return None, torch.cat([slope, rest]), *totals
+
+
+def _back(
+    stepper: Stepper, inputs: StepInput, dependencies: Sequence[Tensor], slope: Tensor
+) -> tuple[tuple[Tensor, ...], Leaves]:
+    """Differentiate a step in the state and the dependencies. The graph does not outlive the call."""
+    with torch.enable_grad():
+        sources = [inputs.u.detach().requires_grad_(), *dependencies]
+        end = stepper.step(inputs._replace(u=sources[0])).u1
+        # Tensors that callables captured may have a graph of their own, which all steps go through.
+        found = torch.autograd.grad(end, sources, slope, allow_unused=True, retain_graph=True)
+    return found, other_leaves([end], sources)
 
 
 def _backwards(mesh: Mesh) -> Iterator[tuple[int, Tensor, Tensor | float, Increments | None]]:

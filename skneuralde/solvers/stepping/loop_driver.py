@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import replace
+from itertools import chain
 
 import torch
 from torch import Tensor
 
-from skneuralde._transforms import has_tangent
+from skneuralde._transforms import has_tangent, is_forward_mode_open
 from skneuralde.solvers.core.batch_order import by_count
 from skneuralde.solvers.core.controllers import Controller
 from skneuralde.solvers.core.dense_output import DenseOutput
@@ -16,6 +17,7 @@ from skneuralde.solvers.core.jump_record import JumpRecord
 from skneuralde.solvers.core.loop_state import STOPPED, AcceptanceTest, PathState, StepObserver
 from skneuralde.solvers.core.results import Status, Trajectory
 from skneuralde.solvers.core.stepper import Stepper
+from skneuralde.solvers.gradients.captured import captured_tensors
 from skneuralde.solvers.gradients.checkpoint import checkpoint_every_step
 from skneuralde.solvers.gradients.dependencies import states_after_jumps
 from skneuralde.solvers.gradients.replay import replay
@@ -82,8 +84,9 @@ class LoopDriver(ABC):
         if task.jump_schedule is not None:
             depends_on += states_after_jumps(task.rhs, self.start, task.u0)
         records = torch.is_grad_enabled()
-        self.needs_gradient = any(
-            x is not None and ((records and x.requires_grad) or has_tangent(x)) for x in depends_on
+        captured = captured_tensors(task.rhs.problem, task.rhs.context)
+        self.needs_gradient = (records or is_forward_mode_open()) and any(
+            x is not None and ((records and x.requires_grad) or has_tangent(x)) for x in chain(depends_on, captured)
         )
         self.paths = self.begin(u0.detach(), f0.detach(), None if g0 is None else g0.detach(), end)
         if task.jump_schedule is not None:
@@ -182,6 +185,7 @@ class LoopDriver(ABC):
             observers += [saver, step_states]
         paths = self._main_loop(observers, handlers, monitor)
         path, save, (step, theta) = index.result()
+        theta = theta.detach()
         mesh = self._mesh(accepted, self.paths, paths.steps[:, 0], None, handlers)
         stopped = (paths.status[:, 0] == STOPPED).nonzero()[:, 0]
         points = torch.cat([step + 1, paths.steps[stopped, 0]])
@@ -301,7 +305,8 @@ class LoopDriver(ABC):
         handlers: tuple[LoopStepEnds, ...],
     ) -> Mesh:
         """The accepted steps, with their noise, jumps and restarts; of all paths, or of ``rows``."""
-        mesh = self.mesh(accepted.points(paths.elapsed, count), paths, count, rows)
+        # Steps are given, also where forward mode has followed the errors that chose them.
+        mesh = self.mesh(accepted.points(paths.elapsed, count).detach(), paths, count, rows)
         assert mesh.permutation is not None  # paths of the loop have steps of their own
         return replace(mesh, step_ends=tuple(handler.on_mesh(mesh.permutation) for handler in handlers))
 

@@ -14,7 +14,13 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from skneuralde._transforms import has_tangent, in_transform, is_twice_differentiated, twice_differentiated
+from skneuralde._transforms import (
+    has_tangent,
+    in_transform,
+    is_forward_mode_open,
+    is_twice_differentiated,
+    twice_differentiated,
+)
 from skneuralde.problems import Advection, FieldDrift, Laplacian
 from skneuralde.solvers.core.right_hand_side import Counter
 from skneuralde.solvers.core.stiffness import spectral_radius
@@ -180,7 +186,7 @@ class Core:
             else:
                 sizes = self.sizes = _sizes(y) if self.sizes is None else self.sizes
                 x, residual = solve(lambda x: operate(x) / sizes, lambda y: near(sizes * y), y / sizes)
-        if not (torch.is_grad_enabled() or in_transform()):
+        if not (torch.is_grad_enabled() or in_transform() or is_forward_mode_open()):
             return x, residual
         image = operate(x)
         requires_grad = torch.is_grad_enabled() and (y.requires_grad or image.requires_grad)
