@@ -108,7 +108,7 @@ class DyadicAlignment(StepAlignment):
         is_free = ~is_dyadic | (self.may_be_free & nothing_drawn & (2.0 * aligned < length))
         length = torch.minimum(length, aligned.masked_fill_(is_free, 1.0))
         at_once = nothing_drawn & (~is_dyadic | (elapsed == 0.0)) & (rest <= proposal.clamp_max(self.longest))
-        at_once &= stop <= elapsed.floor() + 1.0
+        at_once &= self.may_be_free & (stop <= elapsed.floor() + 1.0)
         return torch.minimum(elapsed.div(length).floor_().add_(1.0).mul_(length).masked_fill_(at_once, torch.inf), stop)
 
     def smallest(self, start: Tensor, end: Tensor) -> Tensor:
