@@ -10,6 +10,7 @@ from torch import Tensor
 
 from skneuralde._transforms import is_differentiated
 from skneuralde.solvers.core.right_hand_side import RightHandSide
+from skneuralde.solvers.gradients.captured import is_transformed
 from skneuralde.solvers.mesh.mesh import RunStepper, StepRun
 
 
@@ -66,6 +67,12 @@ class TorchSDE(RunStepper):
     def run(self, run: StepRun, u: Tensor, solver_state: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Call torchsde once."""
         problem = run.rhs.problem
+        if self.method == "milstein" and is_transformed([u], problem, run.rhs.context):
+            # Its derivative of g is found by torch.autograd, where tangents are lost.
+            raise RuntimeError(
+                f"solver {self.name!r} has no derivatives inside transforms of torch.func and torch's forward mode: "
+                "use torch.autograd, or solver='milstein'"
+            )
         calculus = problem.calculus if problem.calculus in self.calculus else self.calculus[0]
         sde = _SDE(run, problem.noise, calculus)
         s = torch.arange(run.n_steps + 1, dtype=u.dtype, device=u.device)
