@@ -208,7 +208,8 @@ def _state(y0: Any, problem: Problem, device: str | torch.device | None, dtype: 
 def _times(ts: Any, batch: torch.Size, device: torch.device, *, may_decrease: bool) -> Tensor:
     """The times as float64, checked to be in order."""
     times = ts.detach() if isinstance(ts, Tensor) else torch.as_tensor(np.asarray(ts, dtype=np.float64))
-    times = times.to(device=device, dtype=torch.float64)
+    # A copy: coefficients are handed parts of it.
+    times = times.to(device=device, dtype=torch.float64, copy=True)
     if times.ndim == 0 or times.shape[-1] == 0:
         raise ValueError(f"ts must hold at least one time, got shape {tuple(times.shape)}")
     if times.ndim > 1 and times.shape[:-1] != batch:
@@ -283,7 +284,7 @@ def _context(context: Any, copies: int, batch: torch.Size, u0: Tensor) -> Tensor
     def flat(c: Tensor) -> Tensor:
         if c.ndim < 1 or c.shape[:-1] not in (batch, (copies, *batch)):
             raise ValueError(f"context must have shape {(*batch, 'k')}, got {tuple(c.shape)}")
-        return c.to(u0).expand(copies, *batch, c.shape[-1]).reshape(size, c.shape[-1])
+        return c.to(u0, copy=True).expand(copies, *batch, c.shape[-1]).reshape(size, c.shape[-1])
 
     if callable(context):
         return lambda t: flat(context(t.reshape(copies, *batch)))

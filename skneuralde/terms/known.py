@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from skneuralde._calls import CallGuard
 from skneuralde._typing import Coefficient, Context, State, Time
 from skneuralde.terms.base import Term
 from skneuralde.terms.signature import extra_arguments
@@ -39,13 +40,14 @@ class Known(Term):
         self.name = name
         self.function = function
         self.takes_context = bool(extra_arguments(function, name))
+        self.guard = CallGuard(function, name, ("t", "u", "c"))
 
     def forward(self, t: Time, u: State, c: Context | None = None) -> Coefficient:
         if not self.takes_context:
-            return self.function(t, u)
+            return self.guard.coefficient(self.function, t, u)
         if c is None:
             raise ValueError(f"{self.name} takes c, but there are neither context nor controls to give it")
-        return self.function(t, u, c)
+        return self.guard.coefficient(self.function, t, u, c)
 
 
 class UserModule(Known):
