@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import numbers
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch import Tensor
 from skneuralde._transforms import in_transform, is_batched
 from skneuralde.noise import Brownian, PoissonProcesses, absorb
 from skneuralde.problems import FieldProblem, Problem
+from skneuralde.solvers.core.errors import SolverError
 from skneuralde.solvers.core.right_hand_side import ProblemLike
 from skneuralde.solvers.integrate import Context, SolveRequest
 
@@ -55,6 +57,30 @@ class PathBatch:
     copies: int
     batch: torch.Size
     state: torch.Size
+
+    def check(self, *, range_of_rates: bool = True) -> None:
+        """Call every coefficient where the solutions start, and check its value."""
+        start = self.flat_times[..., 0].expand(len(self.u0))
+        c = self.context(start) if callable(self.context) else self.context
+        t = start[:, None].to(self.u0.dtype)
+        _refuse_vmap(self.problem, t, self.u0, c)
+        self.problem.check(t, self.u0, c, range_of_rates=range_of_rates)
+
+    @contextmanager
+    def explained_failures(self) -> Iterator[None]:
+        """A failure in this context says so if the coefficients are not functions of (t, u).
+
+        They are called again where they passed the check before the first step.
+        """
+        try:
+            yield
+        except SolverError as error:
+            try:
+                self.check(range_of_rates=False)
+            except ValueError as now:
+                reason = f"A coefficient is not a function of (t, u): called again where the solution starts, {now}"
+                raise error.explained(reason) from now
+            raise
 
     @property
     def state_ndim(self) -> int:
@@ -129,10 +155,7 @@ def to_batch(
         batch=batch,
         state=state,
     )
-    start = paths.flat_times[..., 0].expand(len(paths.u0))
-    c = paths.context(start) if callable(paths.context) else paths.context
-    _refuse_vmap(paths.problem, start[:, None].to(u0.dtype), paths.u0, c)
-    paths.problem.check(start[:, None].to(u0.dtype), paths.u0, c, range_of_rates=range_of_rates)
+    paths.check(range_of_rates=range_of_rates)
     return paths
 
 

@@ -114,7 +114,8 @@ def expect(
         max_steps=max_steps,
         gradient=gradient,
     )
-    trajectory, branches = solve_with_branches(batch.with_noise(request, random_state))
+    with batch.explained_failures():
+        trajectory, branches = solve_with_branches(batch.with_noise(request, random_state))
     value = _evaluate(functional, batch, trajectory.values)
     mean = value.mean(0)
     for branch in branches:

@@ -219,7 +219,8 @@ def solve(
         on_error=on_error,
     )
     request = batch.with_noise(request, random_state)
-    trajectory = integrate(request)
+    with batch.explained_failures():
+        trajectory = integrate(request)
     stats, shaped, n_rows = trajectory.stats, batch.shaped, len(trajectory.status)
     jumps = JumpTables((), (), torch.zeros(n_rows, 0, dtype=torch.int64, device=trajectory.status.device))
     if request.poisson is not None and trajectory.jumps is not None:

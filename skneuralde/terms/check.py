@@ -7,7 +7,7 @@ import functools
 import torch
 from torch import Tensor, nn
 
-from skneuralde._calls import form_is_set
+from skneuralde._calls import form_is_set, is_same
 from skneuralde.terms.base import Sum
 from skneuralde.terms.known import Constant, UserModule
 
@@ -65,7 +65,7 @@ def check_term(
         raise ValueError(
             f"{name} writes into a tensor that it has returned before; it must return a new one at every call"
         )
-    if not _is_same(again, kept):
+    if not is_same(again, kept):
         raise ValueError(
             f"{name} is not a function of (t, u): two calls with the same arguments did not return the same value; "
             "randomness comes from the diffusion and from jumps, and what else changes is given as context"
@@ -79,12 +79,6 @@ def _writes_into(value: Tensor) -> int:
     return 0 if value.is_inference() else value._version
 
 
-def _is_same(a: Tensor, b: Tensor) -> bool:
-    """Whether two values agree up to the rounding of operations whose order is not determined."""
-    eps = torch.finfo(b.dtype).eps
-    return a.shape == b.shape and torch.allclose(a, b, rtol=1e3 * eps, atol=1e3 * eps, equal_nan=True)
-
-
 def _check_other_batch(term: nn.Module, name: str, shape: torch.Size, t: Tensor, u: Tensor, c: Tensor | None) -> None:
     """Call a coefficient with another number of paths, two or three."""
     rows = torch.arange(3 if len(u) == 2 else 2, device=u.device) % len(u)
@@ -94,8 +88,8 @@ def _check_other_batch(term: nn.Module, name: str, shape: torch.Size, t: Tensor,
         _check_form(value, name, tuple(shape), part)
     except Exception as error:
         error.add_note(
-            f"{name} fits {len(u)} paths, but not {len(rows)}: a coefficient must take any number of paths; give values "
-            "that differ between paths as context"
+            f"{name} fits {len(u)} paths, but not {len(rows)}: a coefficient must take any number of paths; give "
+            "values that differ between paths as context"
         )
         raise
 
