@@ -14,11 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from skneuralde._calls import CallGuard
 from skneuralde._transforms import in_transform, is_batched
 from skneuralde.noise import Brownian, PoissonProcesses, absorb
 from skneuralde.problems import FieldProblem, Problem
 from skneuralde.solvers.core.errors import SolverError
 from skneuralde.solvers.core.right_hand_side import ProblemLike
+from skneuralde.solvers.core.time_values import time_values
 from skneuralde.solvers.integrate import Context, SolveRequest
 
 #: A span that is longer than a power of two by this share, which may be rounding, is not longer.
@@ -230,9 +232,7 @@ def _state(y0: Any, problem: Problem, device: str | torch.device | None, dtype: 
 
 def _times(ts: Any, batch: torch.Size, device: torch.device, *, may_decrease: bool) -> Tensor:
     """The times as float64, checked to be in order."""
-    times = ts.detach() if isinstance(ts, Tensor) else torch.as_tensor(np.asarray(ts, dtype=np.float64))
-    # A copy: coefficients are handed parts of it.
-    times = times.to(device=device, dtype=torch.float64, copy=True)
+    times = time_values("ts", ts).to(device)
     if times.ndim == 0 or times.shape[-1] == 0:
         raise ValueError(f"ts must hold at least one time, got shape {tuple(times.shape)}")
     if times.ndim > 1 and times.shape[:-1] != batch:
@@ -271,10 +271,9 @@ def _stops(given: dict[str, Any], copies: int, batch: torch.Size, device: torch.
 
 def _checked_stops(name: str, stops: Any, batch: torch.Size) -> Tensor:
     """Stops as float64 times (n,) or (batch..., n), padded with NaN."""
-    array = stops.detach().cpu().numpy() if isinstance(stops, Tensor) else np.asarray(stops)
-    if array.dtype.kind not in "iuf" or array.ndim == 0:
+    times = time_values(name, stops).cpu()
+    if times.ndim == 0:
         raise ValueError(f"{name} must be an array of times, got {stops!r}")
-    times = torch.as_tensor(array.astype(np.float64))
     if times.ndim > 1 and times.shape[:-1] != batch:
         axes = ", ".join([*map(str, batch), "n"])
         raise ValueError(
@@ -302,14 +301,40 @@ def _context(context: Any, copies: int, batch: torch.Size, u0: Tensor) -> Tensor
     """Inputs of the flat batch of all paths."""
     if context is None:
         return None
-    size = copies * math.prod(batch)
-
-    def flat(c: Tensor) -> Tensor:
-        if c.ndim < 1 or c.shape[:-1] not in (batch, (copies, *batch)):
-            raise ValueError(f"context must have shape {(*batch, 'k')}, got {tuple(c.shape)}")
-        return c.to(u0, copy=True).expand(copies, *batch, c.shape[-1]).reshape(size, c.shape[-1])
-
     if callable(context):
-        return lambda t: flat(context(t.reshape(copies, *batch)))
+        return _CallersContext(context, copies, batch, u0)
     values = context if isinstance(context, Tensor) else torch.as_tensor(np.asarray(context))
-    return flat(values)
+    return _flat_context(values, copies, batch, u0)
+
+
+def _flat_context(c: Any, copies: int, batch: torch.Size, u0: Tensor) -> Tensor:
+    """Inputs (batch..., k) or (copies, batch..., k) as rows (copies * batch, k); a copy."""
+    if not isinstance(c, Tensor) or c.ndim < 1 or c.shape[:-1] not in (batch, (copies, *batch)):
+        got = tuple(c.shape) if isinstance(c, Tensor) else type(c).__name__
+        raise ValueError(f"context must have shape {(*batch, 'k')}, got {got}")
+    return c.to(u0, copy=True).expand(copies, *batch, c.shape[-1]).reshape(copies * math.prod(batch), c.shape[-1])
+
+
+class _CallersContext:
+    """Inputs of the flat batch from a caller's function of times ``(copies, batch...)``."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor], copies: int, batch: torch.Size, u0: Tensor):
+        self.function, self.copies, self.batch, self.like = function, copies, batch, u0.detach()[:0]
+        self.guard = CallGuard(function, "context", ("t",))
+        self.width: int | None = None
+
+    def __call__(self, t: Tensor) -> Tensor:
+        c = self._of(t.reshape(self.copies, *self.batch))
+        if self.width is None:
+            self.width = c.shape[-1]
+            if self.copies > 1:
+                # With one copy more no shape fits by chance.
+                self._of(t.reshape(self.copies, *self.batch)[:1].repeat(self.copies + 1, *[1] * len(self.batch)))
+        elif c.shape[-1] != self.width:
+            raise ValueError(
+                f"context had {self.width} columns at the start, and has {c.shape[-1]} at {t[0].item():.6g}"
+            )
+        return c
+
+    def _of(self, t: Tensor) -> Tensor:
+        return _flat_context(self.guard.call(self.function, t), len(t), self.batch, self.like)

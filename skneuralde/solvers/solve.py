@@ -105,14 +105,16 @@ def solve(
         States at the first time. If neither the operators' spacing, boundary or ndim nor the sparsity gives the number
         of axes of the grid, y0 is one field.
     ts : array-like of shape (n_times,), or (batch..., n_times) padded on the right with NaN
-        Save times, in order. Without noise they may decrease: then time runs backwards.
+        Save times, in order, as numbers in the unit of time of the coefficients: dates and durations are refused.
+        Without noise they may decrease: then time runs backwards.
     solver : str or Solver, default="auto"
         A name of `solver_names`, where "torchsde:..." and "torchdiffeq:..." are methods of these packages, or an
         instance of a method of your own. "auto" takes
         "tsit5" without noise, "rosenbrock" for paths while the equation is stiff for them (over 64 states "rock2"),
         "sosri2" with diagonal and "sosra" with additive noise, and "euler" or "ees25" with
-        general noise, Ito's or Stratonovich's, which need dt; of fields "rosenbrock" where a Laplacian diffuses them,
-        and "rock2" with other operators; "rosenbrock" without noise where the problem has a sparsity.
+        general noise, Ito's or Stratonovich's, which need dt; of fields "rosenbrock" where a Laplacian is the only
+        operator, and with others "tsit5", which leaves stiff paths to "rosenbrock" with and to "rock2" without a
+        Laplacian; "rosenbrock" without noise where the problem has a sparsity.
     controller : {"pi", "predictive", "averaged_error"} or Controller, optional
         Step-size controller of an adaptive method, in place of its own.
     rtol, atol : float; rtol also None

@@ -77,7 +77,11 @@ class _Forward(torch.autograd.Function):
         if torch.is_grad_enabled():
             return None, *ctx.replay.differentiable_gradient(u, dependencies, slopes)
         products = iter([sum((s * d).sum() for s, d in zip(slopes, along, strict=True)) for along in ctx.along])
-        gradients = [torch.stack([next(products) for _ in range(x.numel())]).view_as(x) for x in dependencies]
+        gradients = [
+            # A tensor without elements has no directions.
+            torch.stack([next(products) for _ in range(x.numel())]).view_as(x) if x.numel() else torch.zeros_like(x)
+            for x in dependencies
+        ]
         start = torch.zeros_like(u)
         for component, along in enumerate(ctx.along_state):
             for place, s, d in zip(ctx.replay.outputs.places.values(), slopes, along, strict=True):
