@@ -53,9 +53,10 @@ class KnownAffect(Affect):
         self.guard = CallGuard(function, name, ("t", "u", *self.extra))
 
     def forward(self, t: Time, u: State, c: Context | None, z: Tensor) -> State:
+        given: dict[str, Tensor] = {"z": z} if c is None else {"c": c, "z": z}
         if c is None and "c" in self.extra:
             raise ValueError(f"{self.name} takes c, but there are neither context nor controls to give it")
-        return self.guard.coefficient(self.function, t, u, *[{"c": c, "z": z}[name] for name in self.extra])
+        return self.guard.coefficient(self.function, t, u, *[given[name] for name in self.extra])
 
 
 class SetState(Affect):
