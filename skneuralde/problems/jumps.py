@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from skneuralde._calls import CallGuard
 from skneuralde._typing import Context, State, Time
 from skneuralde.terms import Affect, Term, check_term, resolve_known_affect, resolve_known_rate
 
@@ -103,6 +104,7 @@ class Jump(nn.Module):
         self.rate = resolve_known_rate(rate, name="rate")
         self.affect = resolve_known_affect(affect, name="affect")
         self.marks = marks
+        self.guard = CallGuard(marks, "marks", ("normals",)) if marks is not None else None
         self.bound = bound
         self.max_step = max_step
         self.leap = leap
@@ -110,7 +112,7 @@ class Jump(nn.Module):
 
     def draw(self, normals: Tensor) -> Tensor:
         """Return marks from independent standard normal numbers ``(batch, dim)``."""
-        return normals if self.marks is None else self.marks(normals)
+        return normals if self.guard is None or self.marks is None else self.guard.call(self.marks, normals)
 
     def check(self, t: Time, u: State, c: Context | None = None, *, name: str, range_of_rates: bool = True) -> None:
         """Call rate and affect once and check their values.
@@ -130,8 +132,7 @@ class Jump(nn.Module):
             raise ValueError(f"{what} at t = {float(t[row]):g} and u = {u[row].tolist()}")
         if isinstance(self.lower, tuple) and len(self.lower) != u.shape[1]:
             raise ValueError(f"{name}.lower has {len(self.lower)} values, but a state has {u.shape[1]} components")
-        marks = self.draw(torch.zeros_like(u))
-        check_term(self.affect.with_mark(marks), name=f"{name}.affect", shape=u.shape[1:], t=t, u=u, c=c)
+        check_term(_WithMeanMark(self), name=f"{name}.affect", shape=u.shape[1:], t=t, u=u, c=c)
 
     def after(self, t: Time, u: State, c: Context | None, marks: Tensor) -> State:
         """Return the states after jumps, moved onto ``lower`` where they differ from it by rounding alone."""
@@ -155,6 +156,17 @@ class Jump(nn.Module):
         if self.bound is not None and value > self.bound:
             return f"{name}.rate exceeds its bound {self.bound:g}: it is {value:g}"
         return f"{name}.rate must be finite and not negative: it is {value:g}"
+
+
+class _WithMeanMark(Term):
+    """The effect of jumps whose normal numbers are zero."""
+
+    def __init__(self, jump: Jump):
+        super().__init__()
+        self.jump = jump
+
+    def forward(self, t: Time, u: State, c: Context | None = None) -> State:
+        return self.jump.affect(t, u, c, self.jump.draw(torch.zeros_like(u)))
 
 
 def _resolve_lower(lower: Any, leap: bool) -> float | tuple[float, ...] | None:

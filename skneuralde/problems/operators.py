@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from skneuralde._calls import CallGuard
 from skneuralde.problems.base import Operator
 from skneuralde.problems.laplacian import Laplacian
 from skneuralde.terms import with_learned
@@ -19,9 +20,10 @@ class UserOperator(Operator):
     def __init__(self, function: Callable[[Tensor], Tensor]):
         super().__init__()
         self.function = with_learned(function)
+        self.guard = CallGuard(function, "operator", ("u",))
 
     def forward(self, u: Tensor) -> Tensor:
-        return self.function(u)
+        return self.guard.call(self.function, u)
 
 
 class Operators(nn.Module):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import numbers
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,12 +14,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from skneuralde._calls import CallGuard
 from skneuralde._transforms import constant, in_transform, is_batched, is_differentiated
 from skneuralde.noise import Brownian, PoissonProcesses, absorb
 from skneuralde.problems import FieldProblem, Problem
+from skneuralde.solvers.core.errors import SolverError
 from skneuralde.solvers.core.results import Trajectory
 from skneuralde.solvers.core.right_hand_side import ProblemLike
 from skneuralde.solvers.core.time_precision import warn_of_coarse_time
+from skneuralde.solvers.core.time_values import time_values
 from skneuralde.solvers.integrate import Context, SolveRequest
 from skneuralde.terms import strict_tensors
 
@@ -59,6 +63,28 @@ class PathBatch:
     copies: int
     batch: torch.Size
     state: torch.Size
+
+    def check(self, *, range_of_rates: bool = True) -> None:
+        """Call every coefficient where the solutions start, and check its value."""
+        t, c = self.start[:, None].to(self.u0.dtype), self.first_context
+        _refuse_vmap(self.problem, t, self.u0, c)
+        self.problem.check(t, self.u0, c, range_of_rates=range_of_rates)
+
+    @contextmanager
+    def explained_failures(self) -> Iterator[None]:
+        """A failure in this context says so if the coefficients are not functions of (t, u).
+
+        They are called again where they passed the check before the first step.
+        """
+        try:
+            yield
+        except SolverError as error:
+            try:
+                self.check(range_of_rates=False)
+            except ValueError as now:
+                reason = f"A coefficient is not a function of (t, u): called again where the solution starts, {now}"
+                raise error.explained(reason) from now
+            raise
 
     @property
     def state_ndim(self) -> int:
@@ -148,9 +174,7 @@ def to_batch(
         batch=batch,
         state=state,
     )
-    start, c = paths.start, paths.first_context
-    _refuse_vmap(paths.problem, start[:, None].to(u0.dtype), paths.u0, c)
-    paths.problem.check(start[:, None].to(u0.dtype), paths.u0, c, range_of_rates=range_of_rates)
+    paths.check(range_of_rates=range_of_rates)
     return paths
 
 
@@ -243,10 +267,9 @@ def _state(y0: Any, problem: Problem, device: str | torch.device | None, dtype: 
 def _times(ts: Any, batch: torch.Size, device: torch.device, *, may_decrease: bool) -> Tensor:
     """The times as float64, checked to be in order."""
     ts = _stacked(ts, torch.float64)
-    given = ts if isinstance(ts, Tensor) else torch.as_tensor(np.asarray(ts, dtype=np.float64))
-    if is_batched(given):
+    if isinstance(ts, Tensor) and is_batched(ts):
         raise ValueError(_NO_VMAP)
-    given = given.to(device=device, dtype=torch.float64)
+    given = time_values("ts", ts).to(device)
     times = constant(given)
     if times.ndim == 0 or times.shape[-1] == 0:
         raise ValueError(f"ts must hold at least one time, got shape {tuple(times.shape)}")
@@ -286,10 +309,9 @@ def _stops(given: dict[str, Any], copies: int, batch: torch.Size, device: torch.
 
 def _checked_stops(name: str, stops: Any, batch: torch.Size) -> Tensor:
     """Stops as float64 times (n,) or (batch..., n), padded with NaN."""
-    array = stops.detach().cpu().numpy() if isinstance(stops, Tensor) else np.asarray(stops)
-    if array.dtype.kind not in "iuf" or array.ndim == 0:
+    times = time_values(name, stops).detach().cpu()
+    if times.ndim == 0:
         raise ValueError(f"{name} must be an array of times, got {stops!r}")
-    times = torch.as_tensor(array.astype(np.float64))
     if times.ndim > 1 and times.shape[:-1] != batch:
         axes = ", ".join([*map(str, batch), "n"])
         raise ValueError(
@@ -317,14 +339,40 @@ def _context(context: Any, copies: int, batch: torch.Size, u0: Tensor) -> Tensor
     """Inputs of the flat batch of all paths."""
     if context is None:
         return None
-    size, like = copies * math.prod(batch), u0.detach().new_empty(0)
-
-    def flat(c: Tensor) -> Tensor:
-        if c.ndim < 1 or c.shape[:-1] not in (batch, (copies, *batch)):
-            raise ValueError(f"context must have shape {(*batch, 'k')}, got {tuple(c.shape)}")
-        return c.to(like).expand(copies, *batch, c.shape[-1]).reshape(size, c.shape[-1])
-
     if callable(context):
-        return lambda t: flat(context(t.reshape(copies, *batch)))
+        return _CallersContext(context, copies, batch, u0)
     values = context if isinstance(context, Tensor) else torch.as_tensor(np.asarray(context))
-    return flat(values)
+    return _flat_context(values, copies, batch, u0)
+
+
+def _flat_context(c: Any, copies: int, batch: torch.Size, u0: Tensor) -> Tensor:
+    """Inputs (batch..., k) or (copies, batch..., k) as rows (copies * batch, k); a copy."""
+    if not isinstance(c, Tensor) or c.ndim < 1 or c.shape[:-1] not in (batch, (copies, *batch)):
+        got = tuple(c.shape) if isinstance(c, Tensor) else type(c).__name__
+        raise ValueError(f"context must have shape {(*batch, 'k')}, got {got}")
+    return c.to(u0, copy=True).expand(copies, *batch, c.shape[-1]).reshape(copies * math.prod(batch), c.shape[-1])
+
+
+class _CallersContext:
+    """Inputs of the flat batch from a caller's function of times ``(copies, batch...)``."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor], copies: int, batch: torch.Size, u0: Tensor):
+        self.function, self.copies, self.batch, self.like = function, copies, batch, u0.detach()[:0]
+        self.guard = CallGuard(function, "context", ("t",))
+        self.width: int | None = None
+
+    def __call__(self, t: Tensor) -> Tensor:
+        c = self._of(t.reshape(self.copies, *self.batch))
+        if self.width is None:
+            self.width = c.shape[-1]
+            if self.copies > 1:
+                # With one copy more no shape fits by chance.
+                self._of(t.reshape(self.copies, *self.batch)[:1].repeat(self.copies + 1, *[1] * len(self.batch)))
+        elif c.shape[-1] != self.width:
+            raise ValueError(
+                f"context had {self.width} columns at the start, and has {c.shape[-1]} at {t[0].item():.6g}"
+            )
+        return c
+
+    def _of(self, t: Tensor) -> Tensor:
+        return _flat_context(self.guard.call(self.function, t), len(t), self.batch, self.like)

@@ -1,4 +1,4 @@
-"""`expect`: the mean of a functional of the paths, with an unbiased gradient in every parameter."""
+"""`expect`: the mean of a functional of the paths, with its gradient."""
 
 from __future__ import annotations
 
@@ -39,14 +39,20 @@ def expect(
     max_steps: int = 100_000,
     gradient: str = "auto",
 ) -> Tensor:
-    r"""Monte Carlo mean of a functional of the paths, whose gradient is unbiased in every parameter.
+    r"""Monte Carlo mean of a functional of the paths, whose gradient is unbiased in rates too.
 
     A gradient through the solutions of `solve` holds the times of jumps fixed, and misses the effect of their rate.
     Here the rate's part of the gradient comes from one jump more on each path, at a uniform random time: the change of
-    the functional is weighted by the derivative of the rate there [1]_ [2]_. This needs no likelihood and works for any
-    functional. It costs one more solution without gradients for each channel whose rate has a gradient; with fixed
-    steps only from the random times on. All paths also stop at their random times, so that the value may differ from
-    that without gradients by the error of the solver.
+    the functional is weighted by the derivative of the rate there [1]_ [2]_. This needs no likelihood and holds for any
+    functional, also for a discontinuous one. It costs one more solution without gradients for each channel whose rate
+    has a gradient; with fixed steps only from the random times on. All paths also stop at their random times, so that
+    the value may differ from that without gradients by the error of the solver.
+
+    The gradient in the other parameters, those of drift, diffusion, affects and y0, is that of the functional along
+    each path. It is unbiased if the functional is continuous in the states and piecewise differentiable, like a call
+    option or a maximum. What jumps as a path crosses a threshold, like a digital option or the indicator of a
+    knock-out, contributes nothing to it: replace the indicator by ``torch.sigmoid((level - x) / width)``, whose bias
+    vanishes as the width does. A functional without any derivative in the states is refused.
 
     Parameters
     ----------
@@ -67,7 +73,8 @@ def expect(
     Raises
     ------
     ValueError
-        If an argument makes no sense, or the functional returns another shape.
+        If an argument makes no sense, the functional returns another shape, or the paths have a gradient and its value
+        has none.
     SolverError
         If a path fails.
 
@@ -114,9 +121,16 @@ def expect(
         max_steps=max_steps,
         gradient=gradient,
     )
-    trajectory, branches = solve_with_branches(batch.with_noise(request, random_state))
+    with batch.explained_failures():
+        trajectory, branches = solve_with_branches(batch.with_noise(request, random_state))
     batch.warn_of_coarse_time(trajectory)
     value = _evaluate(functional, batch, trajectory.values)
+    if trajectory.values.requires_grad and not value.requires_grad:
+        raise ValueError(
+            "functional has no derivative in the states, which depend on parameters or on y0: the gradient of an "
+            "indicator is zero along each path, and that of its mean is not. Replace indicators such as x > level by "
+            "torch.sigmoid((x - level) / width), or take the value alone under torch.no_grad()"
+        )
     mean = value.mean(0)
     for branch in branches:
         with torch.no_grad():

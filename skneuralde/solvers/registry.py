@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 
 from skneuralde.problems import FieldProblem, Problem
+from skneuralde.problems.operators import Operators
 from skneuralde.solvers.adapters.torchdiffeq import torchdiffeq_solvers
 from skneuralde.solvers.adapters.torchsde import torchsde_solvers
 from skneuralde.solvers.core.controllers import AveragedErrorController, Controller, PIController, PredictiveController
@@ -37,7 +38,7 @@ _LIMITED, _FREE = 0.8, 1.0
 _LIMIT = _LIMITED * Tsitouras.tableau.stability
 #: Steps of tsit5 that ten steps of rock2 with the most stages replace.
 _MOST_STEPS = 1e9
-#: What "auto" stands for without noise, for few and for many states.
+#: What "auto" stands for without noise: the stiff method solves linear equations (few states, Laplacians), or not.
 _FEW_STATES = Switch(Tsitouras(), Rosenbrock(), limit=_LIMIT, release=_FREE)
 _MANY_STATES = Switch(Tsitouras(), ROCK2(), limit=_LIMIT, release=_FREE, most=_MOST_STEPS)
 
@@ -90,24 +91,34 @@ def resolve_solver(solver: str | Solver, problem: ProblemLike, n_states: int) ->
 def auto_solver(problem: ProblemLike, n_states: int) -> Solver:
     """Method of ``solver="auto"``: that of `choose_solver`, which may leave stiff paths to another one."""
     name = choose_solver(problem)
-    if name != Tsitouras.name or isinstance(problem, FieldProblem):
+    if name != Tsitouras.name:
         return get_solver(name)
-    return _FEW_STATES if n_states <= MOST_STATES else _MANY_STATES
+    operators = _operators(problem)
+    is_direct = n_states <= MOST_STATES if operators is None else operators.diffusion is not None
+    return _FEW_STATES if is_direct else _MANY_STATES
+
+
+def _operators(problem: ProblemLike) -> Operators | None:
+    """The operators of an equation of fields; None for other equations."""
+    if isinstance(problem, FieldProblem):
+        return problem.drift.operators
+    return problem.operator if isinstance(problem, Problem) else None
 
 
 def choose_solver(problem: ProblemLike) -> str:
     """The name of the method that ``solver="auto"`` starts with: one that converges path by path.
 
-    A problem with a sparsity or a Laplacian gets a method that uses it; other operators get one that needs nothing but
-    the right-hand side.
+    A problem with a sparsity, or of which the Laplacian is the only operator, gets the method that uses it. Other
+    operators may transport as well as diffuse: the spectrum along the solution decides, see `auto_solver`.
     """
     if problem.sparsity is not None and problem.diffusion is None:
         return "rosenbrock"
-    operator = problem.operator if isinstance(problem, Problem) else None
-    if operator is not None:
-        return "rock2" if operator.diffusion is None else "rosenbrock"
+    operators = _operators(problem)
+    if operators is not None and operators.diffusion is not None and not operators.others:
+        at_rest = isinstance(problem, FieldProblem) and problem.drift.diffusion is None
+        return "tsit5" if at_rest else "rosenbrock"
     if problem.diffusion is None:
-        return "rosenbrock" if isinstance(problem, FieldProblem) and problem.drift.diffusion else "tsit5"
+        return "tsit5"
     if problem.noise == "general":
         return "euler" if problem.calculus == "ito" else "ees25"
     return "sosra" if problem.noise == "additive" else "sosri2"

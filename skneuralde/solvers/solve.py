@@ -106,15 +106,17 @@ def solve(
         States at the first time. If neither the operators' spacing, boundary or ndim nor the sparsity gives the number
         of axes of the grid, y0 is one field.
     ts : array-like of shape (n_times,), or (batch..., n_times) padded on the right with NaN
-        Save times, in order. Without noise they may decrease: then time runs backwards. Without noise and jumps, the
-        solution has a derivative in a tensor of times.
+        Save times, in order, as numbers in the unit of time of the coefficients: dates and durations are refused.
+        Without noise they may decrease: then time runs backwards. Without noise and jumps, the solution has a
+        derivative in a tensor of times.
     solver : str or Solver, default="auto"
         A name of `solver_names`, where "torchsde:..." and "torchdiffeq:..." are methods of these packages, or an
         instance of a method of your own. "auto" takes
         "tsit5" without noise, "rosenbrock" for paths while the equation is stiff for them (over 64 states "rock2"),
         "sosri2" with diagonal and "sosra" with additive noise, and "euler" or "ees25" with
-        general noise, Ito's or Stratonovich's, which need dt; of fields "rosenbrock" where a Laplacian diffuses them,
-        and "rock2" with other operators; "rosenbrock" without noise where the problem has a sparsity.
+        general noise, Ito's or Stratonovich's, which need dt; of fields "rosenbrock" where a Laplacian is the only
+        operator, and with others "tsit5", which leaves stiff paths to "rosenbrock" with and to "rock2" without a
+        Laplacian; "rosenbrock" without noise where the problem has a sparsity.
     controller : {"pi", "predictive", "averaged_error"} or Controller, optional
         Step-size controller of an adaptive method, in place of its own.
     rtol, atol : float; rtol also None
@@ -226,9 +228,10 @@ def solve(
         on_error=on_error,
     )
     request = batch.with_noise(request, random_state)
-    trajectory = attempt(request)
-    batch.warn_of_coarse_time(trajectory)
-    refuse_failures(request, trajectory)
+    with batch.explained_failures():
+        trajectory = attempt(request)
+        batch.warn_of_coarse_time(trajectory)
+        refuse_failures(request, trajectory)
     stats, shaped, n_rows = trajectory.stats, batch.shaped, len(trajectory.status)
     jumps = JumpTables((), (), torch.zeros(n_rows, 0, dtype=torch.int64, device=trajectory.status.device))
     if request.poisson is not None and trajectory.jumps is not None:

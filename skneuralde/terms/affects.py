@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from skneuralde._calls import CallGuard
 from skneuralde._typing import Context, State, Time
 from skneuralde.terms.base import Term
 from skneuralde.terms.learned import with_learned
@@ -49,11 +50,13 @@ class KnownAffect(Affect):
         self.function = with_learned(function)
         self.extra = extra_arguments(self.function, name, accepted=("c", "z"))
         self.uses_marks = "z" in self.extra
+        self.guard = CallGuard(function, name, ("t", "u", *self.extra))
 
     def forward(self, t: Time, u: State, c: Context | None, z: Tensor) -> State:
+        given: dict[str, Tensor] = {"z": z} if c is None else {"c": c, "z": z}
         if c is None and "c" in self.extra:
             raise ValueError(f"{self.name} takes c, but there are neither context nor controls to give it")
-        return self.function(t, u, *[{"c": c, "z": z}[name] for name in self.extra])
+        return self.guard.coefficient(self.function, t, u, *[given[name] for name in self.extra])
 
 
 class SetState(Affect):

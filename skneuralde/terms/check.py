@@ -7,6 +7,7 @@ import functools
 import torch
 from torch import Tensor, nn
 
+from skneuralde._calls import form_is_set, is_same
 from skneuralde.terms.base import Sum
 from skneuralde.terms.known import Constant, UserModule
 
@@ -21,7 +22,9 @@ def check_term(
     c: Tensor | None = None,
     finite: bool = True,
 ) -> Tensor:
-    """Call a coefficient once, check its value ``(batch, *shape)`` and return it.
+    """Call a coefficient, check its value ``(batch, *shape)`` and return it.
+
+    It is also called twice with another number of rows, which no shape fits by chance: its values must be the same.
 
     None in ``shape`` stands for any size. ``name`` is for messages, where an element of a list gets its position
     appended. The arguments of the call are ``t (batch, 1)``, ``u (batch, dim)`` and ``c (batch, k)`` or None.
@@ -55,13 +58,45 @@ def check_term(
     _check_form(value, name, shape, u)
     if finite:
         _check_finite(value, name, t, u)
+    _check_few_paths(term, name, value.shape[1:], t, u, c)
     return value
+
+
+def _writes_into(value: Tensor) -> int:
+    """Number of writes into a tensor and its views; inference mode counts none."""
+    return 0 if value.is_inference() else value._version
+
+
+def _check_few_paths(term: nn.Module, name: str, shape: torch.Size, t: Tensor, u: Tensor, c: Tensor | None) -> None:
+    """Call a coefficient twice with another number of paths, two or three, where its value must be the same."""
+    rows = torch.arange(3 if len(u) == 2 else 2, device=u.device) % len(u)
+    few = t[rows], u[rows], None if c is None else c[rows]
+    try:
+        value = _call(term, name, *few)
+        _check_form(value, name, tuple(shape), few[1])
+    except Exception as error:
+        error.add_note(
+            f"{name} fits {len(u)} paths, but not {len(rows)}: a coefficient must take any number of paths; give "
+            "values that differ between paths as context"
+        )
+        raise
+    kept, writes = value.clone(), _writes_into(value)
+    again = _call(term, name, *few)
+    if _writes_into(value) != writes:
+        raise ValueError(
+            f"{name} writes into a tensor that it has returned before; it must return a new one at every call"
+        )
+    if not is_same(again, kept):
+        raise ValueError(
+            f"{name} is not a function of (t, u): two calls with the same arguments did not return the same value; "
+            "randomness comes from the diffusion and from jumps, and what else changes is given as context"
+        )
 
 
 def _call(term: nn.Module, name: str, t: Tensor, u: Tensor, c: Tensor | None) -> Tensor:
     before = u.clone()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), form_is_set():
             value = term(t, u, c)
     except Exception as error:
         shapes = ", ".join(f"{k} {tuple(x.shape)}" for k, x in (("t", t), ("u", u), ("c", c)) if x is not None)

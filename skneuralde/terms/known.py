@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from skneuralde._calls import CallGuard
 from skneuralde._typing import Coefficient, Context, State, Time
 from skneuralde.terms.base import Term
 from skneuralde.terms.learned import strict_tensors, with_learned
@@ -65,13 +66,14 @@ class Known(Term):
         self.name = name
         self.function = with_learned(function)
         self.takes_context = bool(extra_arguments(self.function, name))
+        self.guard = CallGuard(function, name, ("t", "u", "c"))
 
     def forward(self, t: Time, u: State, c: Context | None = None) -> Coefficient:
         if not self.takes_context:
-            return self.function(t, u)
+            return self.guard.coefficient(self.function, t, u)
         if c is None:
             raise ValueError(f"{self.name} takes c, but there are neither context nor controls to give it")
-        return self.function(t, u, c)
+        return self.guard.coefficient(self.function, t, u, c)
 
 
 class UserModule(Known):

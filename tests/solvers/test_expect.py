@@ -249,3 +249,39 @@ def test_a_rate_that_is_zero_has_a_gradient_where_its_slope_is_not():
     value.backward()
     assert value.item() == 3.0
     assert rate.grad.item() == pytest.approx(-3.0)
+
+
+def digital(ys):
+    return (ys[..., -1, 0] > 1.0).double()
+
+
+def test_a_functional_without_a_derivative_is_refused_where_the_paths_have_one():
+    problem = Problem(Growth(), lambda t, u: 0.2 * u)
+    with pytest.raises(ValueError, match="no derivative in the states"):
+        expect(problem, [1.0], TIMES, digital, n_paths=4, random_state=0, **OPTIONS)
+    with torch.no_grad():
+        assert 0.0 <= expect(problem, [1.0], TIMES, digital, n_paths=4, random_state=0, **OPTIONS) <= 1.0
+
+
+def test_the_gradient_of_a_digital_option_in_a_rate_is_unbiased():
+    """Halvings at rate r: the price stays above 3/4 with probability exp(-r)."""
+    rate = torch.tensor([1.0], dtype=torch.float64, requires_grad=True)
+    jump = Jump(lambda t, u: rate.expand(len(u)), lambda t, u: u / 2, bound=2.0)
+    value = expect(
+        Problem(None, jumps=(jump,)), [1.0], [0.0, 1.0], lambda ys: (ys[..., -1, 0] > 0.75).double(), n_paths=20_000,
+        random_state=0, solver="euler", dt=1.0,
+    )  # fmt: skip
+    (slope,) = torch.autograd.grad(value, rate)
+    assert float(slope) == pytest.approx(-math.exp(-1.0), abs=0.02)
+
+
+def test_the_gradient_of_a_smoothed_digital_option():
+    """A normal end with mean m and deviation s is above the level with a density of its own as the slope in m."""
+    mean = torch.tensor([0.2], dtype=torch.float64, requires_grad=True)
+    problem = Problem(lambda t, u: mean.expand_as(u), 0.5)
+    value = expect(
+        problem, [0.0], [0.0, 1.0], lambda ys: torch.sigmoid(ys[..., -1, 0] / 0.02), n_paths=40_000, random_state=0,
+        solver="euler", dt=1.0,
+    )  # fmt: skip
+    (slope,) = torch.autograd.grad(value, mean)
+    assert float(slope) == pytest.approx(math.exp(-0.5 * 0.4**2) / (0.5 * math.sqrt(2 * math.pi)), rel=0.05)

@@ -66,6 +66,13 @@ class SolverError(RuntimeError):
         )
         return cls(message, status=status, time=time, n_steps=n_steps, smallest_step=smallest)
 
+    def explained(self, reason: str) -> SolverError:
+        """The same error with the reason of the failure."""
+        message = f"{self}. {reason}"
+        return SolverError(
+            message, status=self.status, time=self.time, n_steps=self.n_steps, smallest_step=self.smallest_step
+        )
+
     def __reduce__(self):
         return _rebuild, (str(self), self.status, self.time, self.n_steps, self.smallest_step)
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from skneuralde._calls import is_same
 from skneuralde.solvers.gradients.dependencies import Leaves, checked, other_leaves
 from skneuralde.solvers.mesh.mesh import Mesh
 from skneuralde.solvers.mesh.outputs import Replay
@@ -84,10 +85,12 @@ class _Checkpointed(torch.autograd.Function):
         by_step = dict(zip(ctx.replay.outputs.places, slopes, strict=True))
         totals: list[Tensor | None] = [None] * len(dependencies)
         u_slope = state_slope = None
+        after = None
         for checkpoint in reversed(ctx.checkpoints):
             requested = [by_step[k] for k in range(checkpoint.first, checkpoint.last) if k in by_step]
-            back = partial(_back, ctx.replay, checkpoint, dependencies, u_slope, state_slope, requested)
+            back = partial(_back, ctx.replay, checkpoint, after, dependencies, u_slope, state_slope, requested)
             u_slope, state_slope, *found = checked(back)
+            after = checkpoint.u
             totals = [_sum(*pair) for pair in zip(totals, found, strict=True)]
         if u_slope is not None and len(u_slope) < len(u):
             # The last paths take no step at all.
@@ -98,6 +101,7 @@ class _Checkpointed(torch.autograd.Function):
 def _back(
     replay: Replay,
     checkpoint: Checkpoint,
+    after: Tensor | None,
     dependencies: Sequence[Tensor],
     u_slope: Tensor | None,
     state_slope: Tensor | None,
@@ -105,13 +109,19 @@ def _back(
 ) -> tuple[tuple[Tensor | None, ...], Leaves]:
     """Make the steps after a checkpoint again and differentiate in the state, the solver state and the dependencies.
 
-    Slopes at the end may lack the last paths, which have ended before. The graph does not outlive the call.
+    Slopes at the end may lack the last paths, which have ended before. The graph does not outlive the call. ``after``
+    are the states at the next checkpoint.
     """
     first, last, u, solver_state = checkpoint
     u = u.detach().requires_grad_()
     solver_state = None if solver_state is None else solver_state.detach().requires_grad_()
     with torch.enable_grad():
         kept, u_end, state_end = replay.run(u, solver_state, first=first, last=last)
+        if after is not None and not is_same(u_end[: len(after)], after):
+            raise ValueError(
+                "a coefficient is not a function of (t, u): steps that are made again for the gradient do not give the "
+                'same states as before; gradient="direct" makes them once'
+            )
         pairs = [
             (end[: len(slope)], slope)
             for end, slope in zip([u_end, state_end, *kept], [u_slope, state_slope, *requested], strict=True)

@@ -199,6 +199,7 @@ class LoopDriver(ABC):
             stored = checkpoint_every_step(mesh, *step_states.along(mesh)), outputs.split(values)
         states = replay(Replay(self.stepper, task.rhs, mesh, outputs), task.u0, gradient=task.gradient, stored=stored)
         states, ends = states.split([len(path), len(stopped)])
+        paths = _without_broken(paths, path, states)
         return paths, paths.status[:, 0], path, save, states, ends, _record(handlers)
 
     def _saver(self) -> StepEndSaver | DenseOutputSaver:
@@ -317,6 +318,17 @@ class LoopDriver(ABC):
         permutation, active = by_count(count)
         noise = None if self.task.noise is None else self.source(rows).along(points, permutation, active)
         return Mesh.ragged(t, h, permutation, active, noise)
+
+
+def _without_broken(paths: PathState, path: Tensor, states: Tensor) -> PathState:
+    """The paths, where those fail whose steps were finite in the loop, and are not where they are made again."""
+    broken = path[~states.detach().isfinite().all(1)]
+    if len(broken) == 0:
+        return paths
+    fails = torch.zeros_like(paths.status, dtype=torch.bool).index_fill_(0, broken, True) & (
+        paths.status == Status.SUCCESS
+    )
+    return replace(paths, status=paths.status.masked_fill(fails, int(Status.NON_FINITE)))
 
 
 def _record(handlers: tuple[LoopStepEnds, ...]) -> JumpRecord | None:

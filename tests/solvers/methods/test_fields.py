@@ -275,7 +275,8 @@ def test_shapes_and_frame():
 
 def test_auto_picks_by_structure():
     assert choose_solver(Problem(brusselator, operator=Laplacian(1.0))) == "rosenbrock"
-    assert choose_solver(Problem(brusselator, operator=lambda u: -u)) == "rock2"
+    assert choose_solver(Problem(brusselator, operator=lambda u: -u)) == "tsit5"
+    assert choose_solver(Problem(brusselator, operator=[Laplacian(1.0), Advection(1.0)])) == "tsit5"
     assert choose_solver(Problem(brusselator)) == "tsit5"
 
 

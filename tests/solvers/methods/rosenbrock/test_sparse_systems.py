@@ -253,7 +253,7 @@ def test_auto_takes_it():
     """Where somebody told, also without an operator; noise needs another method."""
     assert choose_solver(Problem(lambda t, u: -u, sparsity=Stencil())) == "rosenbrock"
     assert choose_solver(Problem(None, operator=Spread(1.0), sparsity=Stencil())) == "rosenbrock"
-    assert choose_solver(Problem(None, operator=Spread(1.0))) == "rock2"
+    assert choose_solver(Problem(None, operator=Spread(1.0))) == "tsit5"
     assert choose_solver(Problem(lambda t, u: -u, 0.1, sparsity=Stencil())) == "sosri2"
 
 
