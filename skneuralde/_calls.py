@@ -53,6 +53,8 @@ class CallGuard:
         self.copies = may_write_unnoticed(function)
         # Shape of the value for one row of u, by the size of that row.
         self._forms: dict[int, torch.Size] = {}
+        # Form of the latest value that was right, and of its u, which most calls repeat.
+        self._latest: tuple[Any, ...] | None = None
 
     def call(self, function: Callable[..., Tensor], *arguments: Tensor) -> Tensor:
         """The value of the function.
@@ -88,9 +90,12 @@ class CallGuard:
             If the function has changed an argument, or its value the shape or the dtype.
         """
         value = self.call(function, t, u, *others)
+        form = (u.shape, u.dtype, value.shape, value.dtype) if isinstance(value, Tensor) else None
+        if form is not None and form == self._latest:
+            return value
         if _SETS_FORM.get():
             if isinstance(value, Tensor):
-                self._forms[u.shape[-1]] = value.shape[1:]
+                self._forms[u.shape[-1]], self._latest = value.shape[1:], None
             return value
         row = self._forms.get(u.shape[-1])
         if row is not None and not (
@@ -101,6 +106,8 @@ class CallGuard:
                 f"{self.name} must keep to the shape of its first value, {(*u.shape[:-1], *row)} for u of shape "
                 f"{tuple(u.shape)}, and to the dtype of u, {u.dtype}: it returned {got}{self._at_time((t,))}"
             )
+        if row is not None:
+            self._latest = form
         return value
 
     def _at_time(self, arguments: tuple[Tensor, ...]) -> str:
