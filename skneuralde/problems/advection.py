@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from skneuralde.problems.axes import Axes, neighbours, value_of
-from skneuralde.problems.base import Operator
+from skneuralde.problems.axes import neighbours, value_of
+from skneuralde.problems.grid_operator import GridOperator
 
 
-class Advection(Operator):
+class Advection(GridOperator):
     """Transport, ``-(v grad) u``, by central differences.
 
     Parameters
@@ -28,10 +28,8 @@ class Advection(Operator):
     tensor([-1.,  0.,  1.])
     """
 
-    def __init__(self, velocity: Any, spacing: Any = 1.0, boundary: Any = "neumann", *, ndim: int | None = None):
-        super().__init__()
-        self.axes = Axes.read(spacing, boundary, ndim)
-        self.ndim = self.axes.ndim
+    def __init__(self, velocity: Any, spacing: Any = None, boundary: Any = None, *, ndim: int | None = None):
+        super().__init__(spacing, boundary, ndim)
         if isinstance(velocity, (nn.Parameter, nn.Module)):
             self.velocity = velocity
         else:

@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from skneuralde.problems.axes import Axes, neighbours, value_of
-from skneuralde.problems.base import Operator
+from skneuralde.problems.axes import neighbours, value_of
 from skneuralde.problems.eigenbasis import Eigenbasis, eigenbasis
+from skneuralde.problems.grid_operator import GridOperator
 
 
-class Laplacian(Operator):
+class Laplacian(GridOperator):
     """Diffusion, ``D div grad u``, by second differences on a grid of 1 to 3 axes.
 
     Parameters
@@ -23,12 +23,14 @@ class Laplacian(Operator):
         D, one for all fields or one per field; 0 for fields that do not diffuse. A `Parameter` is learned, a torch
         parameter as its softplus; a module is called without arguments and returns the value. A list has one of these
         per field.
-    spacing : float or tuple of float, default=1.0
-        Distance between neighbouring points, for all axes or for each.
-    boundary : str, Dirichlet or tuple of these, default="neumann"
+    spacing : float or tuple of float, optional
+        Distance between neighbouring points, for all axes or for each. By default that of the other operators of the
+        equation, or 1.
+    boundary : str, Dirichlet or tuple of these, optional
         "neumann": no flux through the ends, which are grid points (mirror image). "neumann_cell": no flux through the
         ends, which lie half a spacing beyond the outer points. "periodic". "dirichlet": zero one spacing beyond the
-        outer points; ``Dirichlet(low, high)`` for other values. One for all axes, or one for each.
+        outer points; ``Dirichlet(low, high)`` for other values. One for all axes, or one for each. By default that of
+        the other operators of the equation, or "neumann".
     ndim : int, optional
         Number of axes of the grid. By default the length of a tuple of spacings or boundaries; without one, all axes
         of the state except the last, the fields.
@@ -41,10 +43,8 @@ class Laplacian(Operator):
     tensor([ 8., -8.,  8.])
     """
 
-    def __init__(self, diffusivity: Any, spacing: Any = 1.0, boundary: Any = "neumann", *, ndim: int | None = None):
-        super().__init__()
-        self.axes = Axes.read(spacing, boundary, ndim)
-        self.ndim = self.axes.ndim
+    def __init__(self, diffusivity: Any, spacing: Any = None, boundary: Any = None, *, ndim: int | None = None):
+        super().__init__(spacing, boundary, ndim)
         parts = diffusivity if _is_mixed(diffusivity) else [diffusivity]
         self._per_field = _is_mixed(diffusivity)
         self.parts: Sequence[_Diffusivity] = nn.ModuleList(_Diffusivity(part) for part in parts)  # type: ignore[assignment]

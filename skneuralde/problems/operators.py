@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from skneuralde._calls import CallGuard
 from skneuralde.problems.base import Operator
+from skneuralde.problems.grid_operator import on_one_grid
 from skneuralde.problems.laplacian import Laplacian
 from skneuralde.terms import with_learned
 
@@ -87,7 +88,7 @@ def resolve_operator(spec: Any) -> Operators | None:
     parts = spec if isinstance(spec, (list, tuple)) else [spec]
     if not parts:
         raise ValueError("operator is an empty list; give None for an equation without space")
-    return Operators([_resolve_part(part) for part in parts])
+    return Operators(on_one_grid([_resolve_part(part) for part in parts]))
 
 
 def _resolve_part(part: Any) -> nn.Module:

@@ -22,7 +22,8 @@ def cubed(u):
 
 
 def test_the_sum_of_everything():
-    laplacian, advection = Laplacian([1.0, 0.0], (1.0, 0.5)), Advection([0.3, 0.1], (1.0, 0.5), "periodic")
+    laplacian = Laplacian([1.0, 0.0], (1.0, 0.5), "periodic")
+    advection = Advection([0.3, 0.1], (1.0, 0.5), "periodic")
     problem = Problem([law, SOURCE.numpy(), [0.1, 0.2]], operator=[laplacian, advection, cubed])
     assert problem.state_ndim == 3
     problem.check(T, U)
