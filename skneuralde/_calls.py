@@ -53,6 +53,8 @@ class CallGuard:
         self.copies = may_write_unnoticed(function)
         # Shape of the value for one row of u, by the size of that row.
         self._forms: dict[int, torch.Size] = {}
+        #: Forms of the arguments for which the function has passed its check.
+        self.fits: set[tuple[Any, ...]] = set()
         # Form of the latest value that was right, and of its u, which most calls repeat.
         self._latest: tuple[Any, ...] | None = None
 

@@ -7,7 +7,7 @@ import functools
 import torch
 from torch import Tensor, nn
 
-from skneuralde._calls import form_is_set, is_same
+from skneuralde._calls import CallGuard, form_is_set, is_same
 from skneuralde.terms.base import Sum
 from skneuralde.terms.known import Constant, UserModule
 
@@ -68,7 +68,14 @@ def _writes_into(value: Tensor) -> int:
 
 
 def _check_few_paths(term: nn.Module, name: str, shape: torch.Size, t: Tensor, u: Tensor, c: Tensor | None) -> None:
-    """Call a coefficient twice with another number of paths, two or three, where its value must be the same."""
+    """Call a coefficient twice with another number of paths, two or three, where its value must be the same.
+
+    Once is enough for a function and the form of its arguments.
+    """
+    guards: list[CallGuard] = [part.guard for part in term.modules() if hasattr(part, "guard")]  # type: ignore[misc]
+    form = u.shape[1:], u.dtype, None if c is None else c.shape[1:]
+    if all(form in guard.fits for guard in guards):
+        return
     rows = torch.arange(3 if len(u) == 2 else 2, device=u.device) % len(u)
     few = t[rows], u[rows], None if c is None else c[rows]
     try:
@@ -91,6 +98,8 @@ def _check_few_paths(term: nn.Module, name: str, shape: torch.Size, t: Tensor, u
             f"{name} is not a function of (t, u): two calls with the same arguments did not return the same value; "
             "randomness comes from the diffusion and from jumps, and what else changes is given as context"
         )
+    for guard in guards:
+        guard.fits.add(form)
 
 
 def _call(term: nn.Module, name: str, t: Tensor, u: Tensor, c: Tensor | None) -> Tensor:
