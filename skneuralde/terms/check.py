@@ -72,7 +72,8 @@ def _check_few_paths(term: nn.Module, name: str, shape: torch.Size, t: Tensor, u
 
     Once is enough for a function and the form of its arguments.
     """
-    guards: list[CallGuard] = [part.guard for part in term.modules() if hasattr(part, "guard")]  # type: ignore[misc]
+    found = [getattr(part, "guard", None) for part in term.modules()]
+    guards = [guard for guard in found if isinstance(guard, CallGuard)]
     form = u.shape[1:], u.dtype, None if c is None else c.shape[1:]
     if all(form in guard.fits for guard in guards):
         return
