@@ -112,7 +112,7 @@ def everything_at_once(name, rtol, atol):
     """Boundary values, a source, advection, the user's own operator, and a law that knows the time."""
     source = noise(5, 4, 2, seed=3)
     operators = [
-        Advection([0.3, 0.0], (0.5, 1.0), "periodic"),
+        Advection([0.3, 0.0]),
         Laplacian([0.4, 0.0], (0.5, 1.0), (Dirichlet(1.0, 0.0), "neumann")),
         lambda u: -0.1 * u * u.mean((1, 2, 3), keepdim=True),
     ]
