@@ -39,7 +39,7 @@ def expect(
     max_steps: int = 100_000,
     gradient: str = "auto",
 ) -> Tensor:
-    r"""Monte Carlo mean of a functional of the paths, whose gradient is unbiased in rates too.
+    """Monte Carlo mean of a functional of the paths, whose gradient is unbiased in rates too.
 
     A gradient through the solutions of `solve` holds the times of jumps fixed, and misses the effect of their rate.
     Here the rate's part of the gradient comes from one jump more on each path, at a uniform random time: the change of
@@ -58,8 +58,9 @@ def expect(
     ----------
     problem : Problem
         To learn a rate, give `Jump` a module and its bound; one that returns a parameter, ``(batch,)``, is a constant.
-    y0, ts, solver, controller, rtol, atol, dt, stops, max_step, random_state, context, device, dtype, max_steps, \
-    gradient
+    y0, ts, solver, controller, rtol, atol, dt, stops, max_step
+        Like in `solve`.
+    random_state, context, device, dtype, max_steps, gradient
         Like in `solve`.
     functional : callable
         From solutions (n_paths, batch..., n_times, state...) to one value per path, (n_paths, batch..., ...), which
