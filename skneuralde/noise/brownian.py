@@ -14,8 +14,9 @@ from torch import Tensor
 from skneuralde._caches import cached_tensors
 from skneuralde.noise.dyadic import DEPTH, level_and_index, level_of_node, power_of_two, reads_are_free
 from skneuralde.noise.increments import Increments
+from skneuralde.noise.intervals import Deviation, join, part_of_node, weighted_sum
 from skneuralde.noise.keys import absorb, row_keys, to_normal_pair, to_uniform
-from skneuralde.noise.tree import AREA_STD, MIDDLE_STD, descend, from_start, inside_leaf, inside_node, split
+from skneuralde.noise.tree import AREA_STD, MIDDLE_STD, descend, from_start, inside_leaf, split
 
 #: Most normal numbers drawn at once.
 _BLOCK = 2**22
@@ -24,8 +25,6 @@ _CACHED = 2**17
 
 #: Function that returns increment and area of one dyadic part of a cell per row, as `Brownian.part` does.
 Part = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-#: Value and integral (n, dim) of the deviation of paths from the mean paths of their nodes.
-Deviation = tuple[Tensor, Tensor]
 #: Function of rows, and of cells, levels, and beginnings and ends of intervals in the cells: the deviations at both.
 Deviations = Callable[[Tensor | slice, Tensor, Tensor, Tensor, Tensor], tuple[Deviation, Deviation]]
 
@@ -154,7 +153,7 @@ class Brownian:
         w, area = (part or self.part)(cell + (begin * parts).floor() / parts, 1.0 / parts)
         # Sorting the intervals would wait for the device, so all are treated alike there.
         if not reads_are_free(begin.device):
-            return _part(w, area, level, begin, end, self._deviations(cell, level, begin, end))
+            return part_of_node(w, area, level, begin, end, self._deviations(cell, level, begin, end))
         divided = ((end - begin) * parts < 1.0).nonzero()[:, 0]
         size = max(1, _BLOCK // (2 * DEPTH * self.dim))
         blocks: Sequence[Tensor | slice] = divided.split(size) if len(divided) else ()
@@ -163,7 +162,7 @@ class Brownian:
         for rows in blocks:
             place = cell[rows], level[rows], begin[rows], end[rows]
             at_ends = self.select(rows)._deviations(*place) if deviations is None else deviations(rows, *place)
-            w[rows], area[rows] = _part(w[rows], area[rows], *place[1:], at_ends)
+            w[rows], area[rows] = part_of_node(w[rows], area[rows], *place[1:], at_ends)
         return w, area
 
     def part(self, begin: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
@@ -194,7 +193,7 @@ class Brownian:
         """
         cell = begin.floor()
         begin, end = begin - cell, end - cell
-        return _part(w, area, level, begin, end, self._deviations(cell.long(), level, begin, end))
+        return part_of_node(w, area, level, begin, end, self._deviations(cell.long(), level, begin, end))
 
     def between(self, begin: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
         """Increment and area over one interval of any length per row, (batch,) to (batch, dim) each."""
@@ -211,7 +210,7 @@ class Brownian:
             (*some._sum_of_cells(first.long(), last.long()), last - first),
             (*some.over(last, end), end - last),
         ]
-        joined_w, joined_area, _ = reduce(_join, pieces)
+        joined_w, joined_area, _ = reduce(join, pieces)
         return w.index_copy(0, rows, joined_w), area.index_copy(0, rows, joined_area)
 
     def three_point(self, begin: Tensor, length: Tensor) -> Tensor:
@@ -327,8 +326,8 @@ class Brownian:
         used = (index < count[:, None]).double()
         w, area = self._normals(self._cell_key(first[:, None] + index)).mul_(self._std())
         after = (count[:, None] - index - 1).clamp_min(0).double()
-        total = _weighted_sum(used[None], w)
-        integral = _weighted_sum(torch.stack([used * (0.5 + after), AREA_STD * used]), w, area)
+        total = weighted_sum(used[None], w)
+        integral = weighted_sum(torch.stack([used * (0.5 + after), AREA_STD * used]), w, area)
         return total, integral / count[:, None].clamp_min(1) - 0.5 * total
 
     def _std(self, of_unit: float = 1.0) -> float | Tensor:
@@ -352,42 +351,6 @@ class Brownian:
     def _node_keys(self, cell_key: Tensor, node: Tensor, levels: Tensor) -> Tensor:
         """Keys (batch, n_levels, dim) of nodes (batch, n_levels) of a cell, numbered from the left at each level."""
         return absorb(cell_key, (node + (1 << levels))[:, :, None])
-
-
-def _part(
-    w: Tensor, area: Tensor, level: Tensor, begin: Tensor, end: Tensor, at_ends: tuple[Deviation, Deviation]
-) -> tuple[Tensor, Tensor]:
-    """Increment and area over an interval inside a node, at this level of a cell, whose own are known.
-
-    Given those, the mean path is a quadratic polynomial; the nodes below add the deviation from it.
-    """
-    parts, length = power_of_two(level), (end - begin)[:, None]
-    middle = (0.5 * (begin + end) * parts - (begin * parts).floor())[:, None]
-    w, area = inside_node(w, area, middle, length * parts[:, None])
-    (first, first_integral), (last, last_integral) = at_ends
-    more, integral = last - first, last_integral - first_integral - first * length
-    mean = integral / torch.where(length > 0.0, length, 1.0)
-    return w + more, area + torch.where(length > 0.0, mean - 0.5 * more, 0.0)
-
-
-def _weighted_sum(weights: Tensor, *numbers: Tensor) -> Tensor:
-    """Sum (batch, dim) of k numbers (batch, n, dim) with weights (k, batch, n)."""
-    terms = weights[0, ..., None] * numbers[0]
-    for weight, number in zip(weights[1:], numbers[1:], strict=True):
-        terms.addcmul_(weight[..., None], number)
-    # A running sum, so that additional terms of weight zero, which other rows need, do not change the rounding.
-    return terms.cumsum(1)[:, -1]
-
-
-def _join(first: tuple[Tensor, Tensor, Tensor], second: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-    """Join increment, area and length (batch,) of two consecutive intervals."""
-    (w_a, area_a, length_a), (w_b, area_b, length_b) = first, second
-    length = length_a + length_b
-    before, after = (length_a / length)[:, None], (length_b / length)[:, None]
-    # The mean of the path over the interval is half the increment plus the area.
-    w = w_a + w_b
-    area = before * (0.5 * w_a + area_a) + after * (w_a + 0.5 * w_b + area_b) - 0.5 * w
-    return w, area, length
 
 
 @lru_cache(maxsize=1024)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from skneuralde.noise.brownian import Brownian, Deviation
+from skneuralde.noise.brownian import Brownian
 from skneuralde.noise.dyadic import power_of_two
+from skneuralde.noise.intervals import Deviation
 
 #: Most numbers that are kept, and the levels for which they are.
 _MAX_KEPT, _LEVELS = 2**22, 16
