@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skneuralde import Jump, Problem, solve
+from skneuralde._calls import CallGuard, form_is_set
 from skneuralde.solvers import SolverError
 
 TS = torch.linspace(0, 1, 5, dtype=torch.float64)
@@ -228,3 +229,13 @@ def test_dates_are_refused_in_words(dates):
         solve(Problem(0.0), [1.0], dates)
     with pytest.raises(ValueError, match="stops holds dates or durations"):
         solve(Problem(0.0), [1.0], TS, stops=dates)
+
+
+def test_a_new_form_replaces_the_one_before():
+    guard, t, u = CallGuard(len, "drift", ("t", "u")), torch.zeros(3, 1), torch.zeros(3, 2)
+    for shape, other in (((3, 2), (3, 2, 1)), ((3, 2, 1), (3, 2))):
+        with form_is_set():
+            guard.coefficient(lambda t, u, shape=shape: torch.zeros(shape), t, u)
+        with pytest.raises(ValueError, match="must keep to the shape of its first value"):
+            guard.coefficient(lambda t, u, other=other: torch.zeros(other), t, u)
+        assert guard.coefficient(lambda t, u, shape=shape: torch.zeros(shape), t, u).shape == shape

@@ -105,15 +105,15 @@ def in_second(u):
     return torch.stack([torch.ones_like(u[:, 0]), u[:, 0]], 1)
 
 
-@pytest.mark.parametrize("tolerance", [1e-2, 1e-3])
+@pytest.mark.parametrize("tolerance", [1e-2, 1e-3, 3e-4])
 @pytest.mark.parametrize("name", DIAGONAL)
 def test_errors_of_noise_that_does_not_commute_are_within_tolerance(name, tolerance):
     """As the test below, with the same relative and absolute tolerance."""
-    problem, options = Problem(None, lambda t, u: in_second(u)), {"n_paths": 100, "random_state": 1}
+    problem, options = Problem(None, lambda t, u: in_second(u)), {"n_paths": 100, "random_state": 0}
     solution = solve(problem, [0.0, 0.0], [0.0, 1.0], solver=name, rtol=tolerance, atol=tolerance, **options)
     fine = solve(problem, [0.0, 0.0], torch.linspace(0, 1, 257), solver="euler", dt=2.0**-12, **options).ys
     error = (solution.ys[:, -1] - fine[:, -1]).square().mean(0).sqrt()
-    assert (error < 50 * tolerance * (1.0 + fine.abs().amax(1).square().mean(0).sqrt())).all()
+    assert (error < 45 * tolerance * (1.0 + fine.abs().amax(1).square().mean(0).sqrt())).all()
 
 
 @pytest.mark.parametrize("name", DIAGONAL)
